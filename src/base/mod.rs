@@ -1,0 +1,13 @@
+//! Floor 0: the words everything else is written in.
+//!
+//! In: nothing. Out: ids, stream paths, units, media kinds. No I/O, no clock reading.
+
+mod id;
+mod kind;
+mod path;
+mod units;
+
+pub use id::{Id, random_id};
+pub use kind::MediaKind;
+pub use path::{PathError, RESERVED_SEGMENTS, StreamPath};
+pub use units::{NtpTime, UnixNanos, rescale};
