@@ -3,9 +3,15 @@
 //! The only door from an adapter to the core. In: publications with access units or SFU producers. Out: tracks to consume,
 //! by WebRTC on any worker or directly, and events. What it needs from above (a transcoder) is a small trait here.
 
+mod config;
 mod driver;
+mod framer;
+mod http_viewers;
+mod timeline;
 
+pub use config::{AccessRule, BFrames, OnConflict, StreamConfig, pattern_matches};
 pub use driver::{
-    Hub, Lease, Publication, PublishError, PublishRequest, SelectError, SharedTranscoder, Stream, StreamEvent, Track, TrackWriter,
-    TranscodeError, TranscodeGuard, TranscodeJob, TranscodeTarget, Transcoder, Viewer, Wanted, Warning,
+    DerivedInfo, Hub, HubOptions, Lease, Publication, PublishError, PublishRequest, PublisherInfo, SelectError, SharedTranscoder, Stream,
+    StreamEvent, StreamInfo, Track, TrackInfo, TrackWriter, TranscodeError, TranscodeGuard, TranscodeJob, TranscodeTarget, Transcoder,
+    Viewer, ViewerCounts, Wanted, Warning,
 };

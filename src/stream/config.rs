@@ -1,0 +1,192 @@
+//! The `[stream]` section and who may do what: bounds, the reconnect window, publish keys and viewer tokens.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::StreamPath;
+
+/// `[stream]`: what holds for every stream, whatever protocol it comes by.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StreamConfig {
+    /// Most streams live at once, 1 to 10000. One more publisher is refused.
+    pub max_streams: usize,
+    /// How long a stream outlives its publisher, 0 s to 10 min: who returns within it goes on with the same stream.
+    #[serde(with = "humantime_serde")]
+    pub reconnect_window: Duration,
+    /// What happens when somebody publishes to a path that is being published.
+    pub on_conflict: OnConflict,
+    /// With `on_conflict = "when_silent"`: how long the old publisher must have sent nothing.
+    #[serde(with = "humantime_serde")]
+    pub takeover_silence: Duration,
+    /// Who may publish where. Empty: anybody, everywhere. Otherwise a path needs a rule that matches and its key.
+    pub publish_keys: Vec<AccessRule>,
+    /// Who may watch what. A path that no rule matches is open.
+    pub viewer_tokens: Vec<AccessRule>,
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self {
+            max_streams: 200,
+            reconnect_window: Duration::from_secs(10),
+            on_conflict: OnConflict::WhenSilent,
+            takeover_silence: Duration::from_secs(2),
+            publish_keys: Vec::new(),
+            viewer_tokens: Vec::new(),
+        }
+    }
+}
+
+/// What to do with a second publisher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnConflict {
+    /// The new one is refused.
+    Refuse,
+    /// The old one is sent away.
+    TakeOver,
+    /// The old one is sent away if it has been silent, otherwise the new one is refused.
+    WhenSilent,
+}
+
+/// What WebRTC viewers get of a stream with B-frames (browsers can't show them over WebRTC).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BFrames {
+    /// A transcoded track without them, at the full frame rate, while the transcoding budget lasts; then as `drop`.
+    #[default]
+    Transcode,
+    /// The published track without its disposable pictures: costs nothing, lowers the frame rate.
+    Drop,
+}
+
+/// A secret for the paths that match a pattern.
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessRule {
+    /// `live/cam1`, or with `*` for any text within one segment and a closing `/**` for everything below: `live/*`, `studio/**`, `**`.
+    pub paths: String,
+    /// The key or token to show.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for AccessRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccessRule").field("paths", &self.paths).field("secret", &"…").finish()
+    }
+}
+
+impl StreamConfig {
+    /// Whether showing `key` allows publishing to `path`.
+    pub fn may_publish(&self, path: &StreamPath, key: Option<&str>) -> bool {
+        self.publish_keys.is_empty() || any_opens(&self.publish_keys, path, key)
+    }
+
+    /// Whether showing `token` allows watching `path`.
+    pub fn may_view(&self, path: &StreamPath, token: Option<&str>) -> bool {
+        !self.viewer_tokens.iter().any(|rule| pattern_matches(&rule.paths, path.as_str())) || any_opens(&self.viewer_tokens, path, token)
+    }
+}
+
+fn any_opens(rules: &[AccessRule], path: &StreamPath, secret: Option<&str>) -> bool {
+    let Some(secret) = secret else { return false };
+    // Every rule is looked at, so that the time taken says nothing about which one fitted.
+    rules.iter().fold(false, |open, rule| open | (pattern_matches(&rule.paths, path.as_str()) & same_secret(&rule.secret, secret)))
+}
+
+/// Compares in a time that depends on the lengths only. An empty configured secret opens nothing.
+fn same_secret(configured: &str, shown: &str) -> bool {
+    let difference = configured.bytes().zip(shown.bytes()).fold(0, |acc, (a, b)| acc | (a ^ b));
+    !configured.is_empty() && configured.len() == shown.len() && difference == 0
+}
+
+/// Whether `path` fits `pattern` (see [`AccessRule::paths`]).
+pub fn pattern_matches(pattern: &str, path: &str) -> bool {
+    let mut segments = path.split('/');
+    let mut patterns = pattern.split('/').peekable();
+    while let Some(wanted) = patterns.next() {
+        if wanted == "**" && patterns.peek().is_none() {
+            return segments.next().is_some();
+        }
+        match segments.next() {
+            Some(segment) if segment_matches(wanted, segment) => {}
+            _ => return false,
+        }
+    }
+    segments.next().is_none()
+}
+
+/// `*` stands for any text, also none. Linear: each literal piece is looked for after the one before it.
+fn segment_matches(pattern: &str, segment: &str) -> bool {
+    let mut pieces = pattern.split('*');
+    let Some(rest) = pieces.next().and_then(|first| segment.strip_prefix(first)) else { return false };
+    let mut rest = rest;
+    let mut pieces = pieces.peekable();
+    if pieces.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(piece) = pieces.next() {
+        if pieces.peek().is_none() {
+            return rest.ends_with(piece);
+        }
+        match rest.find(piece) {
+            Some(at) => rest = &rest[at + piece.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> StreamPath {
+        StreamPath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn patterns() {
+        for (pattern, text, fits) in [
+            ("live/cam1", "live/cam1", true),
+            ("live/cam1", "live/cam2", false),
+            ("live/*", "live/cam1", true),
+            ("live/*", "live/a/b", false),
+            ("live/**", "live/a/b", true),
+            ("live/**", "live", false),
+            ("**", "a", true),
+            ("**", "a/b/c", true),
+            ("*", "a/b", false),
+            ("live/cam*x", "live/cam12x", true),
+            ("live/cam*x", "live/cam12", false),
+            ("live/*a*b", "live/xxaxxb", true),
+            ("live/*a*b", "live/b", false),
+            ("live/ab*ab", "live/ab", false),
+        ] {
+            assert_eq!(pattern_matches(pattern, text), fits, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn access() {
+        let rule = |paths: &str, secret: &str| AccessRule { paths: paths.into(), secret: secret.into() };
+        let open = StreamConfig::default();
+        assert!(open.may_publish(&path("live/a"), None) && open.may_view(&path("live/a"), None));
+        let config = StreamConfig {
+            publish_keys: vec![rule("live/*", "k1"), rule("live/b", "k2"), rule("live/empty", "")],
+            viewer_tokens: vec![rule("live/private", "t")],
+            ..Default::default()
+        };
+        assert!(config.may_publish(&path("live/a"), Some("k1")));
+        assert!(!config.may_publish(&path("live/a"), Some("k2")));
+        assert!(config.may_publish(&path("live/b"), Some("k2")));
+        assert!(!config.may_publish(&path("other/a"), Some("k1")));
+        assert!(!config.may_publish(&path("live/a"), None));
+        assert!(!config.may_publish(&path("live/empty"), Some("")));
+        assert!(config.may_view(&path("live/a"), None));
+        assert!(!config.may_view(&path("live/private"), Some("x")));
+        assert!(config.may_view(&path("live/private"), Some("t")));
+    }
+}

@@ -1,0 +1,171 @@
+//! What the API and the pages tell about a stream.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::live::{Stream, Warning};
+use super::unix_now;
+use crate::base::{MediaKind, StreamPath, UnixNanos};
+use crate::codec::{Codec, Format};
+use crate::sfu::ProducerStats;
+
+/// A live stream, as told by the API.
+#[derive(Debug, Clone, Serialize)]
+pub struct StreamInfo {
+    /// Its path.
+    pub path: StreamPath,
+    /// Unix time in ms when it began.
+    pub started_at_ms: i64,
+    /// Who publishes; none within the reconnect window.
+    pub publisher: Option<PublisherInfo>,
+    /// The published tracks.
+    pub tracks: Vec<TrackInfo>,
+    /// The derived tracks at work.
+    pub derived: Vec<DerivedInfo>,
+    /// How many watch.
+    pub viewers: ViewerCounts,
+    /// What its publisher could do better.
+    pub warnings: Vec<Warning>,
+}
+
+/// Who publishes.
+#[derive(Debug, Clone, Serialize)]
+pub struct PublisherInfo {
+    /// `rtmp`, `whip`.
+    pub protocol: &'static str,
+    /// Its address.
+    pub remote: Option<String>,
+    /// What it calls itself.
+    pub agent: Option<String>,
+    /// Unix time in ms when it connected.
+    pub since_ms: i64,
+}
+
+/// A published track.
+#[derive(Debug, Clone, Serialize)]
+pub struct TrackInfo {
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// The codec.
+    pub codec: Codec,
+    /// RFC 6381 string, as far as known.
+    pub codec_string: String,
+    /// Pixels, as far as known.
+    pub width: Option<u32>,
+    /// Pixels, as far as known.
+    pub height: Option<u32>,
+    /// In Hz, for audio.
+    pub sample_rate: Option<u32>,
+    /// For audio.
+    pub channels: Option<u8>,
+    /// Whether it has B-frames.
+    pub b_frames: bool,
+    /// Bit/s over about the last second.
+    pub bitrate: u64,
+    /// RTP packets so far.
+    pub packets: u64,
+    /// Packets that never came.
+    pub lost: u64,
+    /// Key frames so far.
+    pub key_frames: u64,
+    /// Pictures so far.
+    pub frames: u64,
+}
+
+/// A derived track.
+#[derive(Debug, Clone, Serialize)]
+pub struct DerivedInfo {
+    /// In words: `AAC → Opus`.
+    pub what: &'static str,
+    /// The codec it has.
+    pub codec: Codec,
+    /// How many consumers it has; 0 shortly before it is stopped.
+    pub users: usize,
+    /// How the publisher could make it unnecessary, where that is possible.
+    pub advice: Option<&'static str>,
+}
+
+/// Viewers by protocol.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ViewerCounts {
+    /// All of them.
+    pub total: usize,
+    /// By protocol: `webrtc`, `rtmp`, `hls`, `dash`.
+    pub by_protocol: BTreeMap<&'static str, usize>,
+}
+
+impl Stream {
+    /// Viewers now, by protocol.
+    pub fn viewer_counts(&self) -> ViewerCounts {
+        let state = self.state();
+        let mut by_protocol: BTreeMap<&'static str, usize> = state.viewers.iter().map(|(protocol, n)| (*protocol, *n)).collect();
+        for protocol in state.http_viewers.counts(unix_now()) {
+            *by_protocol.entry(protocol).or_default() += 1;
+        }
+        by_protocol.retain(|_, n| *n > 0);
+        ViewerCounts { total: by_protocol.values().sum(), by_protocol }
+    }
+
+    /// Everything the API tells about it.
+    pub async fn info(&self) -> StreamInfo {
+        let mut tracks = Vec::new();
+        for track in self.tracks() {
+            let stats = self.0.home.producer_stats(track.producer).await.unwrap_or_default();
+            tracks.push(track_info(&track.format, track.reordered, &stats));
+        }
+        let viewers = self.viewer_counts();
+        let state = self.state();
+        StreamInfo {
+            path: self.path().clone(),
+            started_at_ms: ms(self.started_at()),
+            publisher: state.publisher.as_ref().map(|publisher| PublisherInfo {
+                protocol: publisher.request.protocol,
+                remote: publisher.request.remote.map(|ip| ip.to_canonical().to_string()),
+                agent: publisher.request.agent.clone(),
+                since_ms: ms(publisher.since),
+            }),
+            tracks,
+            derived: state
+                .derived
+                .iter()
+                .map(|derived| DerivedInfo {
+                    what: derived.derivation(),
+                    codec: derived.codec(),
+                    users: derived.users(),
+                    advice: derived.target.advice(derived.from),
+                })
+                .collect(),
+            viewers,
+            warnings: state.warnings.clone(),
+        }
+    }
+}
+
+fn track_info(format: &Format, reordered: bool, stats: &ProducerStats) -> TrackInfo {
+    let resolution = format.resolution();
+    let (sample_rate, channels) = match format {
+        Format::Aac { sample_rate, channels, .. } => (Some(*sample_rate), Some(*channels)),
+        Format::Opus { channels } => (Some(48_000), Some(*channels)),
+        _ => (None, None),
+    };
+    TrackInfo {
+        kind: format.kind(),
+        codec: format.codec(),
+        codec_string: format.codec_string(),
+        width: resolution.map(|(width, _)| width),
+        height: resolution.map(|(_, height)| height),
+        sample_rate,
+        channels,
+        b_frames: reordered || stats.reordered,
+        bitrate: stats.bitrate,
+        packets: stats.packets,
+        lost: stats.lost,
+        key_frames: stats.key_frames,
+        frames: stats.frames,
+    }
+}
+
+fn ms(t: UnixNanos) -> i64 {
+    t / 1_000_000
+}

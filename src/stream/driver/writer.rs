@@ -1,0 +1,154 @@
+//! Writes access units into the SFU: what every ingest that isn't RTP already goes through.
+
+use std::sync::{Arc, Mutex};
+
+use super::live::Stream;
+use crate::base::{MediaKind, UnixNanos, rescale};
+use crate::codec::{AccessUnit, Codec, Format};
+use crate::sfu::{ClockMapping, DirectProducer, ProducerId, ProducerOptions, Router, RtpBatch, SfuError};
+use crate::stream::framer::{Framer, direct_rtp_parameters};
+use crate::stream::timeline::Timeline;
+
+/// Nanoseconds per second.
+const NANOS: u32 = 1_000_000_000;
+
+/// The part of a writer that outlives its publisher: the producer, and where its numbering stands.
+#[derive(Debug)]
+pub(super) struct WriterCore {
+    producer: DirectProducer,
+    framer: Framer,
+    format: Arc<Mutex<Format>>,
+    /// The offset that the last clock mapping was made with.
+    mapped: Option<i64>,
+}
+
+impl WriterCore {
+    /// Makes a producer on `router`. Tracks with the same `cname` are played in sync.
+    pub async fn new(router: &Router, format: Format, cname: &str) -> Result<Self, SfuError> {
+        let framer = Framer::new(format.codec());
+        let rtp_parameters = direct_rtp_parameters(&format, framer.ssrc(), framer.payload_type(), cname);
+        let producer = router.produce_direct(ProducerOptions { kind: format.kind(), rtp_parameters }).await?;
+        Ok(Self { producer, framer, format: Arc::new(Mutex::new(format)), mapped: None })
+    }
+
+    pub fn producer(&self) -> ProducerId {
+        self.producer.id
+    }
+
+    pub fn kind(&self) -> MediaKind {
+        self.codec().kind()
+    }
+
+    pub fn codec(&self) -> Codec {
+        self.framer.codec()
+    }
+
+    /// Where the format can be read while the writer is somewhere else.
+    pub fn shared_format(&self) -> Arc<Mutex<Format>> {
+        self.format.clone()
+    }
+
+    pub fn set_format(&mut self, format: Format) {
+        *self.format.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = format;
+        self.mapped = None; // the clock rate may have changed
+    }
+
+    /// Sends a unit whose times, in ticks, plus `offset` (ns) are wall clock.
+    fn send(&mut self, unit: &AccessUnit, offset: i64) -> bool {
+        let format = self.format.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let clock_rate = format.clock_rate();
+        // The offset is turned into ticks by itself, so that RTP timestamps step exactly as the publisher's do.
+        let timestamp = unit.pts.wrapping_add(rescale(offset, NANOS, clock_rate)) as u32;
+        let packets = self.framer.packetize(unit, &format, timestamp);
+        let clock = (self.mapped != Some(offset)).then(|| ClockMapping {
+            rtp: packets.first().map_or(timestamp, |_| timestamp.wrapping_add(self.framer.timestamp_base())),
+            wallclock: rescale(unit.pts, clock_rate, NANOS).saturating_add(offset),
+        });
+        if packets.is_empty() {
+            return true; // nothing in it worth sending (delimiters only)
+        }
+        let sent = self.producer.send(RtpBatch { packets, clock });
+        if sent {
+            self.mapped = Some(offset);
+        }
+        sent
+    }
+}
+
+/// Writes one track's access units into the SFU: packetizes, numbers, puts the media clock on the wall clock.
+#[derive(Debug)]
+pub struct TrackWriter {
+    core: Option<WriterCore>,
+    of: Of,
+}
+
+/// What a writer belongs to.
+#[derive(Debug)]
+enum Of {
+    Publication { stream: Stream, generation: u64, timeline: Arc<Mutex<Timeline>>, track: usize, reordered: bool, last_pts: i64 },
+    Derived,
+}
+
+impl TrackWriter {
+    pub(super) fn published(core: WriterCore, stream: Stream, generation: u64, timeline: Arc<Mutex<Timeline>>, track: usize) -> Self {
+        Self { core: Some(core), of: Of::Publication { stream, generation, timeline, track, reordered: false, last_pts: i64::MIN } }
+    }
+
+    pub(super) fn derived(core: WriterCore) -> Self {
+        Self { core: Some(core), of: Of::Derived }
+    }
+
+    /// Writes an access unit whose times are the publisher's, in ticks of the format's clock rate, on the publisher's one
+    /// timeline. Jumps and wraps (backwards, or forwards beyond the time that passed) are mended here, for all tracks of the publication alike.
+    /// `now` is the wall clock at arrival. Never waits; false where the SFU's queue was full and the unit was dropped.
+    pub fn write(&mut self, unit: AccessUnit, now: UnixNanos) -> bool {
+        let Some(core) = &mut self.core else { return false };
+        let Of::Publication { stream, generation, timeline, track, reordered, last_pts } = &mut self.of else { return false };
+        let clock_rate = core.format.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clock_rate();
+        let media = rescale(unit.dts, clock_rate, NANOS);
+        let offset = timeline.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).offset(*track, media, now);
+        stream.note_media(now);
+        // A picture shown before the one sent before it, though decoded after it: B-frames. A jump of the clock is none.
+        if !*reordered && unit.pts < *last_pts && unit.pts != unit.dts && core.kind() == MediaKind::Video {
+            *reordered = true;
+            stream.set_reordered(*generation);
+        }
+        *last_pts = unit.pts;
+        core.send(&unit, offset)
+    }
+
+    /// Writes an access unit that carries wall clock times (a derived track's); `unit.pts` and `unit.dts` are [`UnixNanos`].
+    pub fn write_at(&mut self, mut unit: AccessUnit) -> bool {
+        let Some(core) = &mut self.core else { return false };
+        let clock_rate = core.format.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clock_rate();
+        unit.pts = rescale(unit.pts, NANOS, clock_rate);
+        unit.dts = rescale(unit.dts, NANOS, clock_rate);
+        core.send(&unit, 0)
+    }
+
+    /// The format changed (new parameter sets, other sampling rate). The codec must stay the same.
+    pub fn set_format(&mut self, format: Format) {
+        let Some(core) = &mut self.core else { return };
+        if format.codec() != core.codec() {
+            return;
+        }
+        core.set_format(format.clone());
+        if let Of::Publication { stream, generation, .. } = &self.of {
+            stream.set_format(*generation, format);
+        }
+    }
+
+    /// Waits until a viewer asked for a key frame. Cancel safe. `None` when the track was closed.
+    pub async fn key_frame_requested(&mut self) -> Option<()> {
+        self.core.as_mut()?.producer.key_frame_requested().await
+    }
+}
+
+impl Drop for TrackWriter {
+    /// A publisher's writer waits, with its producer, for the publisher to return.
+    fn drop(&mut self) {
+        if let (Some(core), Of::Publication { stream, generation, .. }) = (self.core.take(), &self.of) {
+            stream.park(*generation, core);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Access units to RTP packets of one producer: numbering, timestamps, sizes.
+//!
+//! In: access units. Out: whole RTP packets, sharing one allocation per unit. Pure.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::base::MediaKind;
+use crate::codec::{AccessUnit, Codec, Format, Packetizer};
+use crate::sfu::ortc::{ParameterValue, RtcpFeedback, RtcpParameters, RtpCodecParameters, RtpEncodingParameters, RtpParameters};
+
+/// Largest RTP payload in bytes. With the RTP header (12), header extensions (up to 24), the SRTP tag (16) and UDP over IPv6 (48) a packet
+/// stays below 1280 bytes, which every IPv6 path carries (RFC 8200 section 5).
+const MAX_PAYLOAD: usize = 1160;
+/// Fixed RTP header size, RFC 3550 section 5.1.
+const RTP_HEADER: usize = 12;
+/// Payload types inside this process; consumers use their viewers' own.
+const VIDEO_PAYLOAD_TYPE: u8 = 96;
+/// See [`VIDEO_PAYLOAD_TYPE`].
+const AUDIO_PAYLOAD_TYPE: u8 = 97;
+
+/// Makes the RTP packets of one track.
+#[derive(Debug)]
+pub(super) struct Framer {
+    codec: Codec,
+    packetizer: Packetizer,
+    ssrc: u32,
+    next_sequence_number: u16,
+    timestamp_base: u32,
+}
+
+impl Framer {
+    /// Begins with a random SSRC, sequence number and timestamp (RFC 3550 section 5.1).
+    pub fn new(codec: Codec) -> Self {
+        Self {
+            codec,
+            packetizer: Packetizer::new(codec, MAX_PAYLOAD),
+            ssrc: rand::random(),
+            next_sequence_number: rand::random(),
+            timestamp_base: rand::random(),
+        }
+    }
+
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    pub fn ssrc(&self) -> u32 {
+        self.ssrc
+    }
+
+    pub fn payload_type(&self) -> u8 {
+        match self.codec.kind() {
+            MediaKind::Video => VIDEO_PAYLOAD_TYPE,
+            MediaKind::Audio => AUDIO_PAYLOAD_TYPE,
+        }
+    }
+
+    /// What is added to the timestamps given to [`Framer::packetize`].
+    pub fn timestamp_base(&self) -> u32 {
+        self.timestamp_base
+    }
+
+    /// The packets of one access unit, with `timestamp` plus the base.
+    pub fn packetize(&mut self, unit: &AccessUnit, format: &Format, timestamp: u32) -> Vec<Bytes> {
+        let timestamp = timestamp.wrapping_add(self.timestamp_base);
+        let count = unit.data.len() / MAX_PAYLOAD + 3;
+        let mut buffer = BytesMut::with_capacity(unit.data.len() + count * (RTP_HEADER + 8));
+        let mut packets = Vec::with_capacity(count);
+        let Self { packetizer, ssrc, next_sequence_number, .. } = self;
+        let payload_type = match self.codec.kind() {
+            MediaKind::Video => VIDEO_PAYLOAD_TYPE,
+            MediaKind::Audio => AUDIO_PAYLOAD_TYPE,
+        };
+        packetizer.packetize(unit, format, &mut |payload| {
+            buffer.put_u8(0x80);
+            buffer.put_u8(payload_type | if payload.marker { 0x80 } else { 0 });
+            buffer.put_u16(*next_sequence_number);
+            buffer.put_u32(timestamp);
+            buffer.put_u32(*ssrc);
+            payload.write_to(&mut buffer);
+            *next_sequence_number = next_sequence_number.wrapping_add(1);
+            packets.push(buffer.split().freeze());
+        });
+        packets
+    }
+}
+
+/// What a producer fed with [`Framer`]'s packets says of itself.
+pub(super) fn direct_rtp_parameters(format: &Format, ssrc: u32, payload_type: u8, cname: &str) -> RtpParameters {
+    let channels = match format {
+        Format::Aac { channels, .. } => Some(*channels),
+        Format::Opus { .. } => Some(2), // always "opus/48000/2", RFC 7587 section 7
+        _ => None,
+    };
+    let parameters = format
+        .rtp_fmtp()
+        .into_iter()
+        .map(|(name, value)| {
+            // Hexadecimal ones may look like numbers ("640028").
+            let number = if matches!(&*name, "profile-level-id" | "config") { None } else { value.parse().ok() };
+            (name.to_string(), number.map_or_else(|| ParameterValue::Text(value.to_string()), ParameterValue::Number))
+        })
+        .collect();
+    let rtcp_feedback = match format.kind() {
+        MediaKind::Video => vec![
+            RtcpFeedback { kind: "nack".into(), parameter: String::new() },
+            RtcpFeedback { kind: "nack".into(), parameter: "pli".into() },
+            RtcpFeedback { kind: "ccm".into(), parameter: "fir".into() },
+        ],
+        MediaKind::Audio => Vec::new(),
+    };
+    RtpParameters {
+        codecs: vec![RtpCodecParameters {
+            mime_type: format!("{}/{}", format.kind(), format.codec().encoding_name()),
+            payload_type,
+            clock_rate: format.clock_rate(),
+            channels,
+            parameters,
+            rtcp_feedback,
+        }],
+        encodings: vec![RtpEncodingParameters { ssrc: Some(ssrc), ..Default::default() }],
+        rtcp: RtcpParameters { cname: Some(cname.to_owned()), ..Default::default() },
+        ..Default::default()
+    }
+}
