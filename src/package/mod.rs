@@ -1,1 +1,21 @@
-//! Floor: see docs/architecture.md.
+//! Floor 6: live playlists and manifests — LL-HLS and LL-DASH over one window of CMAF chunks.
+//!
+//! In: track initializations and chunks of one stream. Out: playlists, manifests and the media they name. Pure but for the
+//! driver, which lets a request wait for what is about to come: `Snapshot -> String`.
+
+mod config;
+mod dash;
+mod driver;
+mod hls;
+mod name;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod window;
+
+pub use config::PackageConfig;
+pub use driver::{Live, Missing, Playlist, Presentation, SegmentBody};
+pub use hls::BlockingReload;
+pub use name::MediaName;
+pub use snapshot::{Part, Segment, Snapshot, TrackSnapshot};
+pub use window::Window;

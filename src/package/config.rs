@@ -1,0 +1,25 @@
+//! The `[package]` section.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// `[package]`: what LL-HLS and DASH players are offered.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PackageConfig {
+    /// How much of the past the live playlists and manifests list, 6 s to 10 min. At least four segments are listed whatever it says.
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+    /// Most memory one stream's window may take, in bytes, 1 MiB to 4 GiB; beyond it the oldest segments go early.
+    pub max_bytes: usize,
+    /// Longest a request may wait for a playlist or segment that is about to come, 1 s to 60 s.
+    #[serde(with = "humantime_serde")]
+    pub max_wait: Duration,
+}
+
+impl Default for PackageConfig {
+    fn default() -> Self {
+        Self { window: Duration::from_secs(30), max_bytes: 256 << 20, max_wait: Duration::from_secs(10) }
+    }
+}

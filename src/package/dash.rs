@@ -1,0 +1,191 @@
+//! The DASH manifest of a snapshot (ISO/IEC 23009-1), with the low-latency additions of DASH-IF's guidelines.
+//!
+//! In: a snapshot. Out: an MPD with one Period an epoch. Presentation time is the wall clock less `availabilityStartTime`,
+//! so that tracks are in sync whatever their decode times. Pure.
+
+use std::fmt::Write as _;
+
+use super::hls::date_time;
+use super::name::MediaName;
+use super::snapshot::{Epoch, NANOS, Segment, Snapshot, TrackSnapshot, ticks_to_nanos};
+use crate::base::{MediaKind, UnixNanos, rescale};
+
+/// How often players should look for a new manifest.
+const UPDATE_PERIOD: &str = "PT1S";
+/// Latency that low-latency players aim at, in ms, above one target segment when segments are long.
+const TARGET_LATENCY_MS: u64 = 3000;
+/// Players without low latency stay this many target durations behind: with two, dash.js stalled on 2 s segments.
+const DELAY_TARGETS: u64 = 3;
+
+/// The manifest. `query` (such as `?token=x`, or empty) is put behind every URI; `utc_url` is where players read the time.
+pub fn manifest(snapshot: &Snapshot, now: UnixNanos, utc_url: &str, query: &str) -> String {
+    let start = availability_start(snapshot);
+    let target = snapshot.target_duration();
+    let mut out = String::with_capacity(4096);
+    out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    let _ = write!(
+        out,
+        "<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" profiles=\"urn:mpeg:dash:profile:isoff-live:2011\" type=\"{}\" availabilityStartTime=\"{}\" publishTime=\"{}\" minBufferTime=\"PT{target}S\" maxSegmentDuration=\"PT{target}S\"",
+        if snapshot.ended { "static" } else { "dynamic" },
+        date_time(start),
+        date_time(now),
+    );
+    if snapshot.ended {
+        let end = snapshot
+            .tracks
+            .iter()
+            .filter_map(|track| track.segments.last())
+            .map(|last| last.wallclock + last.duration_nanos())
+            .max()
+            .unwrap_or(start);
+        let _ = write!(out, " mediaPresentationDuration=\"{}\"", duration(end - start));
+    } else {
+        let window: i64 =
+            snapshot.tracks.iter().map(|track| track.listed().iter().map(|segment| segment.duration_nanos()).sum()).max().unwrap_or(0);
+        let _ = write!(
+            out,
+            " minimumUpdatePeriod=\"{UPDATE_PERIOD}\" timeShiftBufferDepth=\"{}\" suggestedPresentationDelay=\"PT{}S\"",
+            duration(window.max(i64::from(NANOS))),
+            DELAY_TARGETS * target
+        );
+    }
+    out.push_str(">\n");
+    if !snapshot.ended {
+        let latency = TARGET_LATENCY_MS.max(target * 1500);
+        let _ = writeln!(
+            out,
+            " <ServiceDescription id=\"0\"><Latency target=\"{latency}\" min=\"{}\" max=\"{}\" referenceId=\"0\"/><PlaybackRate min=\"0.96\" max=\"1.04\"/></ServiceDescription>",
+            latency / 2,
+            latency * 3
+        );
+    }
+    for (index, epoch) in snapshot.epochs.iter().enumerate() {
+        period(&mut out, snapshot, *epoch, start, snapshot.epochs.get(index + 1), query);
+    }
+    if !snapshot.ended {
+        let _ = writeln!(out, " <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"{}\"/>", escape(utc_url));
+    }
+    out.push_str("</MPD>\n");
+    out
+}
+
+/// The presentation's beginning, in whole seconds: never after its first sample.
+fn availability_start(snapshot: &Snapshot) -> UnixNanos {
+    i64::try_from(snapshot.first_number).unwrap_or(0).saturating_sub(60).max(0) * i64::from(NANOS)
+}
+
+fn period(out: &mut String, snapshot: &Snapshot, epoch: Epoch, start: UnixNanos, next: Option<&Epoch>, query: &str) {
+    let _ = next;
+    // Decode time 0 may lie before the presentation's beginning; a Period may not.
+    let zero = epoch.zero.max(start);
+    let _ = writeln!(out, " <Period id=\"{}\" start=\"{}\">", snapshot.first_number + u64::from(epoch.epoch), duration(zero - start));
+    for track in &snapshot.tracks {
+        let segments: Vec<&Segment> = track.listed().iter().map(AsRef::as_ref).filter(|segment| segment.epoch == epoch.epoch).collect();
+        if let Some(first) = segments.first() {
+            adaptation_set(out, snapshot, track, first, &segments, zero, query);
+        }
+    }
+    out.push_str(" </Period>\n");
+}
+
+fn adaptation_set(
+    out: &mut String,
+    snapshot: &Snapshot,
+    track: &TrackSnapshot,
+    first: &Segment,
+    segments: &[&Segment],
+    zero: UnixNanos,
+    query: &str,
+) {
+    let Some(init) = track.init(first.epoch) else { return };
+    let kind = init.codec.kind();
+    let timescale = first.timescale;
+    // What decode time would be at the Period's beginning, from where this track's samples are on the wall clock.
+    let offset =
+        i64::try_from(first.decode_time).unwrap_or(i64::MAX).saturating_sub(rescale(first.wallclock - zero, NANOS, timescale)).max(0);
+    let bandwidth = if track.peak_bitrate > 0 { track.peak_bitrate } else { 1_000_000 };
+    let mime = if kind == MediaKind::Video { "video/mp4" } else { "audio/mp4" };
+    let _ = writeln!(
+        out,
+        "  <AdaptationSet id=\"{}\" contentType=\"{kind}\" mimeType=\"{mime}\" segmentAlignment=\"true\" startWithSAP=\"1\">",
+        track.track
+    );
+    let _ = writeln!(
+        out,
+        "   <ProducerReferenceTime id=\"0\" type=\"encoder\" wallClockTime=\"{}\" presentationTime=\"{}\"><UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:direct:2014\" value=\"{}\"/></ProducerReferenceTime>",
+        date_time(first.wallclock),
+        first.decode_time,
+        date_time(first.wallclock)
+    );
+    let _ = write!(out, "   <Representation id=\"{}\" bandwidth=\"{bandwidth}\" codecs=\"{}\"", track.track, escape(&init.codec_string));
+    if let Some((width, height)) = init.resolution {
+        let _ = write!(out, " width=\"{width}\" height=\"{height}\"");
+    }
+    if let Some((rate, channels)) = init.audio {
+        let _ = write!(
+            out,
+            " audioSamplingRate=\"{rate}\"><AudioChannelConfiguration schemeIdUri=\"urn:mpeg:dash:23003:3:audio_channel_configuration:2011\" value=\"{channels}\"/>\n"
+        );
+    } else {
+        out.push_str(">\n");
+    }
+    let template = MediaName::Segment { track: track.track, number: 0 }.to_string().replace("-0.", "-$Number$.");
+    let name = MediaName::Init { track: track.track, number: snapshot.first_number + u64::from(first.epoch) };
+    let query = escape(query);
+    let _ = write!(
+        out,
+        "    <SegmentTemplate timescale=\"{timescale}\" presentationTimeOffset=\"{offset}\" startNumber=\"{}\" media=\"{template}{query}\" initialization=\"{name}{query}\"",
+        first.number
+    );
+    if !snapshot.ended {
+        let target = ticks_to_nanos(expected_duration(segments), timescale);
+        let early = (target - track.longest_part).max(0) as f64 / f64::from(NANOS);
+        let _ = write!(out, " availabilityTimeOffset=\"{early:.3}\" availabilityTimeComplete=\"false\"");
+    }
+    out.push_str(">\n     <SegmentTimeline>\n");
+    timeline(out, segments);
+    out.push_str("     </SegmentTimeline>\n    </SegmentTemplate>\n   </Representation>\n  </AdaptationSet>\n");
+}
+
+/// How long the segment in the making will probably be: as the one before it.
+fn expected_duration(segments: &[&Segment]) -> u64 {
+    let complete = segments.iter().rev().find(|segment| segment.complete).map_or(0, |segment| segment.duration);
+    complete.max(segments.last().map_or(0, |segment| segment.duration))
+}
+
+/// `S` elements; runs of equal durations are folded.
+fn timeline(out: &mut String, segments: &[&Segment]) {
+    let expected = expected_duration(segments);
+    let mut run: Option<(u64, u64, u32)> = None; // time, duration, repeats
+    for segment in segments {
+        let length = if segment.complete { segment.duration } else { expected };
+        match &mut run {
+            Some((time, each, repeats)) if *each == length && *time + *each * u64::from(*repeats + 1) == segment.decode_time => {
+                *repeats += 1
+            }
+            _ => {
+                write_run(out, run);
+                run = Some((segment.decode_time, length, 0));
+            }
+        }
+    }
+    write_run(out, run);
+}
+
+fn write_run(out: &mut String, run: Option<(u64, u64, u32)>) {
+    if let Some((time, each, repeats)) = run {
+        let repeats = if repeats > 0 { format!(" r=\"{repeats}\"") } else { String::new() };
+        let _ = writeln!(out, "      <S t=\"{time}\" d=\"{each}\"{repeats}/>");
+    }
+}
+
+/// ISO 8601 duration with milliseconds.
+fn duration(nanos: i64) -> String {
+    let millis = nanos.max(0) / 1_000_000;
+    format!("PT{}.{:03}S", millis / 1000, millis % 1000)
+}
+
+/// For attribute values.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+}

@@ -1,0 +1,277 @@
+//! Lets requests wait for what is about to come: the live presentations, for async callers.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::config::PackageConfig;
+use super::snapshot::{Segment, Snapshot};
+use super::window::Window;
+use super::{dash, hls};
+use crate::base::{StreamPath, UnixNanos};
+use crate::cmaf::{Chunk, TrackInit};
+
+/// All live presentations, by path. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Live(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: PackageConfig,
+    presentations: RwLock<HashMap<StreamPath, Presentation>>,
+}
+
+/// One live presentation. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Presentation(Arc<PresentationInner>);
+
+#[derive(Debug)]
+struct PresentationInner {
+    window: Mutex<Window>,
+    now: watch::Sender<Arc<Rendered>>,
+    max_wait: Duration,
+}
+
+/// A snapshot with the texts made from it, each made once however many ask.
+#[derive(Debug, Default)]
+struct Rendered {
+    snapshot: Snapshot,
+    /// By index of track: whole and delta playlist.
+    playlists: Vec<[OnceLock<Bytes>; 2]>,
+}
+
+/// A media playlist that was asked for.
+#[derive(Debug, Clone)]
+pub struct Playlist {
+    /// The text.
+    pub text: Bytes,
+    /// Whether the request named what it waited for: then it may be cached a while, since it will never be asked for again later.
+    pub blocking: bool,
+}
+
+/// Why there is nothing to answer with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Missing {
+    /// There is no such track, segment or part, or no longer.
+    #[error("there is no such file, or no longer")]
+    NotFound,
+    /// It was waited for, and did not come in time.
+    #[error("what was asked for did not come in time")]
+    TimedOut,
+    /// `_HLS_msn` is further ahead than could come soon.
+    #[error("_HLS_msn is more than two segments ahead of the live edge")]
+    TooFarAhead,
+}
+
+/// A segment's bytes.
+#[derive(Debug)]
+pub enum SegmentBody {
+    /// All of it.
+    Complete(Vec<Bytes>),
+    /// In the making: [`SegmentReader::next`] gives its parts as they come.
+    Growing(SegmentReader),
+}
+
+/// Reads a segment while it is being made.
+#[derive(Debug)]
+pub struct SegmentReader {
+    now: watch::Receiver<Arc<Rendered>>,
+    track: u32,
+    number: u64,
+    read: usize,
+    max_wait: Duration,
+}
+
+impl Live {
+    /// None yet.
+    pub fn new(config: PackageConfig) -> Self {
+        Self(Arc::new(Inner { config, presentations: RwLock::default() }))
+    }
+
+    /// Begins a presentation at `path`, in the place of the one before.
+    pub fn begin(&self, path: &StreamPath, now: UnixNanos) -> Presentation {
+        let presentation = Presentation(Arc::new(PresentationInner {
+            window: Mutex::new(Window::new(&self.0.config, now)),
+            now: watch::channel(Arc::default()).0,
+            max_wait: self.0.config.max_wait,
+        }));
+        self.0.presentations.write().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(path.clone(), presentation.clone());
+        presentation
+    }
+
+    /// The presentation at `path`.
+    pub fn presentation(&self, path: &StreamPath) -> Option<Presentation> {
+        self.0.presentations.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(path).cloned()
+    }
+
+    /// Forgets an ended presentation, unless another one has begun there.
+    pub fn remove(&self, path: &StreamPath, presentation: &Presentation) {
+        let mut presentations = self.0.presentations.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if presentations.get(path).is_some_and(|known| Arc::ptr_eq(&known.0, &presentation.0)) {
+            presentations.remove(path);
+        }
+    }
+}
+
+impl Presentation {
+    /// A track begins or has another initialization.
+    pub fn init(&self, init: TrackInit) {
+        self.change(|window| window.init(init));
+    }
+
+    /// The next chunk of a track.
+    pub fn chunk(&self, chunk: Chunk) {
+        self.change(|window| window.chunk(chunk));
+    }
+
+    /// Nothing more will come: playlists get their end.
+    pub fn end(&self) {
+        self.change(Window::end);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Window)) {
+        let snapshot = {
+            let mut window = self.0.window.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            change(&mut window);
+            window.snapshot()
+        };
+        let playlists = snapshot.tracks.iter().map(|_| Default::default()).collect();
+        self.0.now.send_replace(Arc::new(Rendered { snapshot, playlists }));
+    }
+
+    /// Waits until `met` of the newest snapshot, at most the configured time.
+    async fn wait(&self, met: impl Fn(&Snapshot) -> bool) -> Result<Arc<Rendered>, Missing> {
+        let mut now = self.0.now.subscribe();
+        let waiting = now.wait_for(|rendered| rendered.snapshot.ended || met(&rendered.snapshot));
+        match tokio::time::timeout(self.0.max_wait, waiting).await {
+            Ok(Ok(rendered)) => Ok(rendered.clone()),
+            Ok(Err(_)) => Err(Missing::NotFound),
+            Err(_) => Err(Missing::TimedOut),
+        }
+    }
+
+    /// Players that know no parts need a complete segment; a start is held back for it.
+    async fn started(&self) -> Result<Arc<Rendered>, Missing> {
+        let ready = |snapshot: &Snapshot| !snapshot.tracks.is_empty() && snapshot.tracks.iter().all(|track| track.complete() > 0);
+        match self.wait(ready).await {
+            Err(Missing::TimedOut) => {
+                // Key frames far apart: better parts only than nothing.
+                let rendered = self.0.now.borrow().clone();
+                let has_media = rendered.snapshot.tracks.iter().any(|track| !track.segments.is_empty());
+                if has_media { Ok(rendered) } else { Err(Missing::TimedOut) }
+            }
+            other => other,
+        }
+    }
+
+    /// The newest snapshot.
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.now.borrow().snapshot.clone()
+    }
+
+    /// `index.m3u8`.
+    pub async fn multivariant(&self, query: &str) -> Result<String, Missing> {
+        Ok(hls::multivariant(&self.started().await?.snapshot, query))
+    }
+
+    /// `manifest.mpd`.
+    pub async fn manifest(&self, now: UnixNanos, utc_url: &str, query: &str) -> Result<String, Missing> {
+        Ok(dash::manifest(&self.started().await?.snapshot, now, utc_url, query))
+    }
+
+    /// A track's media playlist, once it has what the request asked for.
+    pub async fn playlist(&self, track: u32, reload: hls::BlockingReload, skip: bool, query: &str) -> Result<Playlist, Missing> {
+        let rendered = if reload.msn.is_some() {
+            let newest = self.0.now.borrow().clone();
+            let known = newest.snapshot.track(track).ok_or(Missing::NotFound)?;
+            if reload.is_too_far(known) && !newest.snapshot.ended {
+                return Err(Missing::TooFarAhead);
+            }
+            self.wait(|snapshot| snapshot.track(track).is_some_and(|known| reload.is_met(known))).await?
+        } else {
+            self.started().await?
+        };
+        let at = rendered.snapshot.tracks.iter().position(|known| known.track == track).ok_or(Missing::NotFound)?;
+        let make = || Bytes::from(hls::media(&rendered.snapshot, &rendered.snapshot.tracks[at], skip, query));
+        let text = match rendered.playlists.get(at) {
+            Some(kept) if query.is_empty() => kept[usize::from(skip)].get_or_init(make).clone(),
+            _ => make(),
+        };
+        Ok(Playlist { text, blocking: reload.msn.is_some() })
+    }
+
+    /// An initialization, by its number in the name.
+    pub async fn init_segment(&self, track: u32, number: u64) -> Result<Bytes, Missing> {
+        let rendered = self.0.now.borrow().clone();
+        let epoch =
+            number.checked_sub(rendered.snapshot.first_number).and_then(|epoch| u32::try_from(epoch).ok()).ok_or(Missing::NotFound)?;
+        let track = rendered.snapshot.track(track).ok_or(Missing::NotFound)?;
+        track.init(epoch).map(|init| init.data.clone()).ok_or(Missing::NotFound)
+    }
+
+    /// A part; the next one to come (the preload hint) is waited for.
+    pub async fn part(&self, track: u32, number: u64, part: usize) -> Result<Bytes, Missing> {
+        let near = |known: &super::TrackSnapshot| {
+            let (next, next_part) = known.next();
+            (number == next && part <= next_part + 1) || (number == next + 1 && part == 0)
+        };
+        let found = |snapshot: &Snapshot| snapshot.track(track)?.segment(number)?.parts.get(part).map(|part| part.data.clone());
+        let newest = self.0.now.borrow().clone();
+        if let Some(data) = found(&newest.snapshot) {
+            return Ok(data);
+        }
+        if newest.snapshot.ended || !newest.snapshot.track(track).is_some_and(near) {
+            return Err(Missing::NotFound);
+        }
+        // Given up as soon as the segment is over without that part.
+        let over = |snapshot: &Snapshot| snapshot.track(track).is_none_or(|known| known.next() > (number, part));
+        let rendered = self.wait(|snapshot| found(snapshot).is_some() || over(snapshot)).await?;
+        found(&rendered.snapshot).ok_or(Missing::NotFound)
+    }
+
+    /// A segment; the one in the making is given as it grows, the next one is waited for.
+    pub async fn segment(&self, track: u32, number: u64) -> Result<SegmentBody, Missing> {
+        let newest = self.0.now.borrow().clone();
+        let next = newest.snapshot.track(track).ok_or(Missing::NotFound)?.next().0;
+        let found = |snapshot: &Snapshot| snapshot.track(track).and_then(|known| known.segment(number)).cloned();
+        let segment: Arc<Segment> = match found(&newest.snapshot) {
+            Some(segment) => segment,
+            None if newest.snapshot.ended || number < next || number > next + 1 => return Err(Missing::NotFound),
+            None => {
+                let rendered = self.wait(|snapshot| found(snapshot).is_some()).await?;
+                found(&rendered.snapshot).ok_or(Missing::NotFound)?
+            }
+        };
+        if segment.complete {
+            return Ok(SegmentBody::Complete(segment.parts.iter().map(|part| part.data.clone()).collect()));
+        }
+        Ok(SegmentBody::Growing(SegmentReader { now: self.0.now.subscribe(), track, number, read: 0, max_wait: self.0.max_wait }))
+    }
+}
+
+impl SegmentReader {
+    /// The next part; `None` after the last one. An error means that the rest will not come: the response must break off.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Missing> {
+        let (track, number, read) = (self.track, self.number, self.read);
+        let ready = |rendered: &Arc<Rendered>| {
+            rendered
+                .snapshot
+                .track(track)
+                .and_then(|known| known.segment(number))
+                .is_none_or(|segment| segment.parts.len() > read || segment.complete)
+        };
+        let rendered = match tokio::time::timeout(self.max_wait, self.now.wait_for(ready)).await {
+            Ok(Ok(rendered)) => rendered.clone(),
+            Ok(Err(_)) => return Err(Missing::NotFound),
+            Err(_) => return Err(Missing::TimedOut),
+        };
+        let segment = rendered.snapshot.track(track).and_then(|known| known.segment(number)).ok_or(Missing::NotFound)?;
+        let part = segment.parts.get(read).map(|part| part.data.clone());
+        self.read += usize::from(part.is_some());
+        Ok(part)
+    }
+}

@@ -1,0 +1,230 @@
+//! HLS playlists of a snapshot: multivariant and low-latency media playlists (RFC 8216bis).
+//!
+//! In: a snapshot, what the request asked for. Out: text. Pure.
+
+use std::fmt::Write as _;
+
+use m3u8_rs::{AlternativeMedia, AlternativeMediaType, MasterPlaylist, Resolution, VariantStream};
+
+use super::name::MediaName;
+use super::snapshot::{NANOS, Segment, Snapshot, TrackSnapshot, ticks_to_nanos};
+use crate::base::{MediaKind, UnixNanos};
+
+/// Version 9: needed for EXT-X-SKIP (RFC 8216bis section 8).
+const VERSION: u32 = 9;
+/// Part hold-back in part targets; three is the least the specification recommends.
+const PART_HOLD_BACK: f64 = 3.0;
+/// Hold-back of players that don't use parts, in target durations (RFC 8216bis section 4.4.3.8: at least three).
+const HOLD_BACK: u64 = 3;
+/// Skip boundary in target durations (at least six).
+const SKIP_UNTIL: u64 = 6;
+/// Parts are listed for this many target durations from the end (RFC 8216bis section 4.4.4.9 asks for three).
+const PARTS_WITHIN: u64 = 3;
+/// What is told as bit rate of a stream that has no complete segment yet, bit/s.
+const UNKNOWN_BITRATE: u64 = 2_000_000;
+
+/// What a request for a media playlist asked to wait for (`_HLS_msn`, `_HLS_part`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BlockingReload {
+    /// `_HLS_msn`.
+    pub msn: Option<u64>,
+    /// `_HLS_part`.
+    pub part: Option<usize>,
+}
+
+impl BlockingReload {
+    /// Whether the track has what was asked for (RFC 8216bis section 6.2.5.2).
+    pub fn is_met(&self, track: &TrackSnapshot) -> bool {
+        let Some(msn) = self.msn else { return true };
+        let (next_msn, next_part) = track.next();
+        match self.part {
+            // A part index beyond the segment's last one means the first part of the next segment.
+            Some(part) => msn < next_msn || (msn == next_msn && part < next_part),
+            None => msn < next_msn,
+        }
+    }
+
+    /// Whether it asks for more than could come soon: over two segments ahead is an error.
+    pub fn is_too_far(&self, track: &TrackSnapshot) -> bool {
+        self.msn.is_some_and(|msn| msn > track.next().0 + 2)
+    }
+}
+
+/// The multivariant playlist. `query` (such as `?token=x`, or empty) is put behind every URI.
+pub fn multivariant(snapshot: &Snapshot, query: &str) -> String {
+    let video = snapshot.tracks.iter().find(|track| track.kind() == MediaKind::Video);
+    let audio = snapshot.tracks.iter().find(|track| track.kind() == MediaKind::Audio);
+    let Some(main) = video.or(audio) else { return String::new() };
+    let mut codecs: Vec<&str> = Vec::new();
+    let (mut peak, mut average) = (0, 0);
+    for track in [video, audio].into_iter().flatten() {
+        codecs.extend(track.inits.last().map(|init| init.codec_string.as_str()));
+        peak += track.peak_bitrate;
+        average += track.average_bitrate;
+    }
+    let resolution = video.and_then(|track| track.inits.last()?.resolution);
+    let variant = VariantStream {
+        uri: format!("{}{query}", MediaName::Playlist { track: main.track }),
+        bandwidth: if peak > 0 { peak } else { UNKNOWN_BITRATE },
+        average_bandwidth: (average > 0).then_some(average),
+        codecs: Some(codecs.join(",")),
+        resolution: resolution.map(|(width, height)| Resolution { width: u64::from(width), height: u64::from(height) }),
+        audio: video.and(audio).map(|_| "audio".to_owned()),
+        ..Default::default()
+    };
+    let alternatives = match (video, audio) {
+        (Some(_), Some(audio)) => vec![AlternativeMedia {
+            media_type: AlternativeMediaType::Audio,
+            uri: Some(format!("{}{query}", MediaName::Playlist { track: audio.track })),
+            group_id: "audio".to_owned(),
+            name: "Audio".to_owned(),
+            default: true,
+            autoselect: true,
+            channels: audio.inits.last().and_then(|init| init.audio).map(|(_, channels)| channels.to_string()),
+            ..Default::default()
+        }],
+        _ => Vec::new(),
+    };
+    let playlist = MasterPlaylist {
+        version: Some(VERSION as usize),
+        variants: vec![variant],
+        alternatives,
+        independent_segments: true,
+        ..Default::default()
+    };
+    let mut out = Vec::new();
+    match playlist.write_to(&mut out) {
+        Ok(()) => String::from_utf8_lossy(&out).into_owned(),
+        Err(_) => String::new(), // writing to a Vec can't fail
+    }
+}
+
+/// A track's media playlist. `skip`: the request allowed a delta update (`_HLS_skip=YES`).
+pub fn media(snapshot: &Snapshot, track: &TrackSnapshot, skip: bool, query: &str) -> String {
+    let target = snapshot.target_duration();
+    let part_target = seconds_up(track.longest_part.max(1));
+    let listed = track.listed();
+    let mut out = String::with_capacity(4096);
+    let _ = writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-TARGETDURATION:{target}");
+    if !snapshot.ended {
+        let _ = writeln!(
+            out,
+            "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL={}.0,PART-HOLD-BACK={:.3},HOLD-BACK={}.0",
+            SKIP_UNTIL * target,
+            part_target * PART_HOLD_BACK,
+            HOLD_BACK * target
+        );
+        let _ = writeln!(out, "#EXT-X-PART-INF:PART-TARGET={part_target:.3}");
+    }
+    let first = listed.first();
+    let _ = writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", first.map_or(snapshot.first_number, |segment| segment.number));
+    let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", discontinuity_sequence(snapshot, first.map_or(0, |segment| segment.epoch)));
+
+    let skipped = if skip { skippable(listed, target) } else { 0 };
+    if skipped > 0 {
+        let _ = writeln!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
+    }
+    let remaining: i64 = listed.iter().map(|segment| segment.duration_nanos()).sum();
+    let mut until_end = remaining;
+    let mut epoch = skipped.checked_sub(1).and_then(|last| listed.get(last)).map(|segment| segment.epoch);
+    for (index, segment) in listed.iter().enumerate() {
+        let from_end = until_end;
+        until_end -= segment.duration_nanos();
+        if index < skipped {
+            continue;
+        }
+        if epoch != Some(segment.epoch) {
+            if epoch.is_some() {
+                out.push_str("#EXT-X-DISCONTINUITY\n");
+            }
+            let init = MediaName::Init { track: track.track, number: snapshot.first_number + u64::from(segment.epoch) };
+            let _ = writeln!(out, "#EXT-X-MAP:URI=\"{init}{query}\"");
+            epoch = Some(segment.epoch);
+        }
+        let with_parts = !snapshot.ended && (!segment.complete || from_end <= (PARTS_WITHIN * target) as i64 * i64::from(NANOS));
+        write_segment(&mut out, track, segment, with_parts, query);
+    }
+    if snapshot.ended {
+        out.push_str("#EXT-X-ENDLIST\n");
+        return out;
+    }
+    let (number, part) = track.next();
+    if number > 0 {
+        let _ = writeln!(out, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{}{query}\"", MediaName::Part { track: track.track, number, part });
+    }
+    for other in snapshot.tracks.iter().filter(|other| other.track != track.track) {
+        if let Some((msn, part)) = last_part(other) {
+            let uri = MediaName::Playlist { track: other.track };
+            let _ = writeln!(out, "#EXT-X-RENDITION-REPORT:URI=\"{uri}{query}\",LAST-MSN={msn},LAST-PART={part}");
+        }
+    }
+    out
+}
+
+/// Discontinuities before an epoch, counted on from a number that no earlier presentation of the path has reached.
+fn discontinuity_sequence(snapshot: &Snapshot, epoch: u32) -> u64 {
+    snapshot.first_number + u64::from(epoch)
+}
+
+/// The last part there is, as EXT-X-RENDITION-REPORT names it.
+fn last_part(track: &TrackSnapshot) -> Option<(u64, usize)> {
+    let last = track.segments.last()?;
+    Some((last.number, last.parts.len().checked_sub(1)?))
+}
+
+/// How many of the oldest segments a delta update leaves out: those further than the skip boundary from the end.
+fn skippable(listed: &[std::sync::Arc<Segment>], target: u64) -> usize {
+    let boundary = (SKIP_UNTIL * target) as i64 * i64::from(NANOS);
+    let mut from_end: i64 = listed.iter().map(|segment| segment.duration_nanos()).sum();
+    let mut skipped = 0;
+    for segment in listed {
+        if from_end - segment.duration_nanos() < boundary {
+            break;
+        }
+        from_end -= segment.duration_nanos();
+        skipped += 1;
+    }
+    skipped
+}
+
+fn write_segment(out: &mut String, track: &TrackSnapshot, segment: &Segment, with_parts: bool, query: &str) {
+    let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(segment.wallclock));
+    if with_parts {
+        for (index, part) in segment.parts.iter().enumerate() {
+            let name = MediaName::Part { track: track.track, number: segment.number, part: index };
+            let duration = seconds(ticks_to_nanos(part.duration, segment.timescale));
+            let independent = if part.independent { ",INDEPENDENT=YES" } else { "" };
+            let _ = writeln!(out, "#EXT-X-PART:DURATION={duration:.5},URI=\"{name}{query}\"{independent}");
+        }
+    }
+    if segment.complete {
+        let name = MediaName::Segment { track: track.track, number: segment.number };
+        let _ = writeln!(out, "#EXTINF:{:.5},\n{name}{query}", seconds(segment.duration_nanos()));
+    }
+}
+
+fn seconds(nanos: i64) -> f64 {
+    nanos as f64 / f64::from(NANOS)
+}
+
+/// Seconds, rounded up to a millisecond: no part may be longer than the part target.
+fn seconds_up(nanos: i64) -> f64 {
+    ((nanos as u64).div_ceil(1_000_000)) as f64 / 1000.0
+}
+
+/// ISO 8601 with milliseconds, UTC (RFC 8216 section 4.3.2.6). Proleptic Gregorian; days to date after Howard Hinnant's algorithm.
+pub(super) fn date_time(t: UnixNanos) -> String {
+    let millis = t.div_euclid(1_000_000);
+    let (days, in_day) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hours, minutes, secs) = (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{secs:02}.{:03}Z", in_day % 1000)
+}

@@ -1,0 +1,163 @@
+//! The window of a presentation at one moment: immutable, shared by every request that is answered from it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::base::{MediaKind, UnixNanos, rescale};
+use crate::cmaf::TrackInit;
+
+/// Nanoseconds per second.
+pub(super) const NANOS: u32 = 1_000_000_000;
+
+/// A presentation at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Media sequence number of the presentation's first segment: the Unix time in seconds when it began, so that a
+    /// later presentation of the same path always has higher numbers.
+    pub first_number: u64,
+    /// Nothing more will come.
+    pub ended: bool,
+    /// Video first.
+    pub tracks: Vec<TrackSnapshot>,
+    /// Each epoch in the window, oldest first.
+    pub epochs: Vec<Epoch>,
+}
+
+/// A stretch between two discontinuities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Epoch {
+    /// As in `Chunk::epoch`.
+    pub epoch: u32,
+    /// The wall clock at decode time 0 of its tracks.
+    pub zero: UnixNanos,
+}
+
+/// One track at one moment.
+#[derive(Debug, Clone)]
+pub struct TrackSnapshot {
+    /// As in `Chunk::track`.
+    pub track: u32,
+    /// The initializations of the epochs in the window, oldest first.
+    pub inits: Vec<Arc<TrackInit>>,
+    /// The segments in the window, oldest first; the last one may be incomplete.
+    pub segments: Vec<Arc<Segment>>,
+    /// How many of the oldest segments are no longer listed, but still served to whoever is late.
+    pub unlisted: usize,
+    /// Longest part so far, in ns.
+    pub longest_part: i64,
+    /// Longest complete segment so far, in ns.
+    pub longest_segment: i64,
+    /// Highest bit rate of a complete segment so far, bit/s.
+    pub peak_bitrate: u64,
+    /// Bit rate over the complete segments so far, bit/s.
+    pub average_bitrate: u64,
+}
+
+/// A segment, complete or in the making.
+#[derive(Debug, Clone)]
+pub struct Segment {
+    /// Media sequence number.
+    pub number: u64,
+    /// As in `Chunk::epoch`.
+    pub epoch: u32,
+    /// When its first sample was captured.
+    pub wallclock: UnixNanos,
+    /// Decode time of its first sample, in the track's timescale.
+    pub decode_time: u64,
+    /// Sum of the durations of its parts, in the track's timescale.
+    pub duration: u64,
+    /// Ticks per second.
+    pub timescale: u32,
+    /// Its parts.
+    pub parts: Vec<Part>,
+    /// Whether no part will follow.
+    pub complete: bool,
+}
+
+/// A part (a CMAF chunk).
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// In the track's timescale.
+    pub duration: u64,
+    /// Begins with a sync sample.
+    pub independent: bool,
+    /// Its bytes.
+    pub data: Bytes,
+}
+
+impl Segment {
+    /// Duration in ns.
+    pub fn duration_nanos(&self) -> i64 {
+        ticks_to_nanos(self.duration, self.timescale)
+    }
+
+    /// Bytes of all its parts.
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.data.len()).sum()
+    }
+}
+
+impl TrackSnapshot {
+    /// Audio or video.
+    pub fn kind(&self) -> MediaKind {
+        self.inits.last().map_or(MediaKind::Video, |init| init.codec.kind())
+    }
+
+    /// The segments that playlists list.
+    pub fn listed(&self) -> &[Arc<Segment>] {
+        self.segments.get(self.unlisted..).unwrap_or_default()
+    }
+
+    /// The segment of that number.
+    pub fn segment(&self, number: u64) -> Option<&Arc<Segment>> {
+        let first = self.segments.first()?.number;
+        let at = usize::try_from(number.checked_sub(first)?).ok()?;
+        // Numbers are dense but for what a crash swallowed.
+        self.segments
+            .get(at)
+            .filter(|segment| segment.number == number)
+            .or_else(|| self.segments.iter().find(|segment| segment.number == number))
+    }
+
+    /// The initialization of an epoch.
+    pub fn init(&self, epoch: u32) -> Option<&Arc<TrackInit>> {
+        self.inits.iter().find(|init| init.epoch == epoch)
+    }
+
+    /// Number and part index of what will come next.
+    pub fn next(&self) -> (u64, usize) {
+        match self.segments.last() {
+            Some(segment) if segment.complete => (segment.number + 1, 0),
+            Some(segment) => (segment.number, segment.parts.len()),
+            None => (0, 0),
+        }
+    }
+
+    /// How many complete segments are listed.
+    pub fn complete(&self) -> usize {
+        self.listed().iter().filter(|segment| segment.complete).count()
+    }
+}
+
+impl Snapshot {
+    /// The track of that number.
+    pub fn track(&self, track: u32) -> Option<&TrackSnapshot> {
+        self.tracks.iter().find(|known| known.track == track)
+    }
+
+    /// `EXT-X-TARGETDURATION` in seconds: no segment of any track, rounded, is longer (RFC 8216 section 4.3.3.1).
+    pub fn target_duration(&self) -> u64 {
+        let longest = self
+            .tracks
+            .iter()
+            .flat_map(|track| [track.longest_segment, track.segments.last().map_or(0, |open| open.duration_nanos())])
+            .max()
+            .unwrap_or(0);
+        (longest as u64).div_ceil(u64::from(NANOS)).max(1)
+    }
+}
+
+pub(super) fn ticks_to_nanos(ticks: u64, timescale: u32) -> i64 {
+    rescale(i64::try_from(ticks).unwrap_or(i64::MAX), timescale, NANOS)
+}

@@ -1,0 +1,287 @@
+//! Tests of the window, the playlists and the manifest, on made-up chunks: 30 pictures a second, 200 ms parts, 2 s segments.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::base::StreamPath;
+use crate::cmaf::{Chunk, TrackInit};
+use crate::codec::Codec;
+
+const S: i64 = 1_000_000_000;
+const NOW: i64 = 1_700_000_000 * S;
+
+fn init(track: u32, epoch: u32) -> TrackInit {
+    let video = track == 0;
+    TrackInit {
+        track,
+        epoch,
+        codec: if video { Codec::H264 } else { Codec::Aac },
+        codec_string: if video { "avc1.64001f" } else { "mp4a.40.2" }.to_owned(),
+        timescale: if video { 90_000 } else { 48_000 },
+        resolution: video.then_some((1280, 720)),
+        audio: (!video).then_some((48_000, 2)),
+        data: Bytes::from(format!("init {track} {epoch}")),
+    }
+}
+
+/// Part `part` (0 to 9) of segment `segment`.
+fn chunk(track: u32, epoch: u32, segment: u64, part: u64) -> Chunk {
+    let timescale = if track == 0 { 90_000 } else { 48_000 };
+    let position = segment * 10 + part;
+    Chunk {
+        track,
+        epoch,
+        segment,
+        first: part == 0,
+        last: part == 9,
+        independent: part == 0 || track == 1,
+        decode_time: position * timescale / 5,
+        duration: timescale / 5,
+        wallclock: NOW + position as i64 * S / 5,
+        data: Bytes::from(vec![0; if track == 0 { 50_000 } else { 4_000 }]),
+    }
+}
+
+/// `segments` complete segments and `parts` parts of the next, on both tracks.
+fn window(segments: u64, parts: u64) -> Window {
+    let mut window = Window::new(&PackageConfig::default(), NOW);
+    window.init(init(0, 0));
+    window.init(init(1, 0));
+    for position in 0..segments * 10 + parts {
+        for track in [0, 1] {
+            window.chunk(chunk(track, 0, position / 10, position % 10));
+        }
+    }
+    window
+}
+
+fn media(snapshot: &Snapshot, track: u32) -> String {
+    hls::media(snapshot, snapshot.track(track).unwrap(), false, "")
+}
+
+#[test]
+fn the_multivariant_playlist_names_both_tracks() {
+    let text = hls::multivariant(&window(3, 0).snapshot(), "?token=x");
+    let (_, playlist) = m3u8_rs::parse_master_playlist(text.as_bytes()).unwrap();
+    assert!(playlist.independent_segments);
+    let variant = &playlist.variants[0];
+    assert_eq!(variant.uri, "v.m3u8?token=x");
+    assert_eq!(variant.codecs.as_deref(), Some("avc1.64001f,mp4a.40.2"));
+    assert_eq!(variant.bandwidth, (500_000 + 40_000) * 4, "peak of video and audio together");
+    assert_eq!(variant.resolution.map(|r| (r.width, r.height)), Some((1280, 720)));
+    assert_eq!(variant.audio.as_deref(), Some("audio"));
+    assert_eq!(playlist.alternatives[0].uri.as_deref(), Some("a.m3u8?token=x"));
+    assert_eq!(playlist.alternatives[0].channels.as_deref(), Some("2"));
+}
+
+#[test]
+fn audio_alone_is_a_variant_of_its_own() {
+    let mut window = Window::new(&PackageConfig::default(), NOW);
+    window.init(init(1, 0));
+    (0..10).for_each(|part| window.chunk(chunk(1, 0, 0, part)));
+    let text = hls::multivariant(&window.snapshot(), "");
+    let (_, playlist) = m3u8_rs::parse_master_playlist(text.as_bytes()).unwrap();
+    assert_eq!((playlist.variants[0].uri.as_str(), playlist.alternatives.len()), ("a.m3u8", 0));
+    assert_eq!(playlist.variants[0].codecs.as_deref(), Some("mp4a.40.2"));
+}
+
+#[test]
+fn a_media_playlist_in_the_middle_of_a_segment() {
+    let snapshot = window(5, 3).snapshot();
+    let text = media(&snapshot, 0);
+    let (_, playlist) = m3u8_rs::parse_media_playlist(text.as_bytes()).unwrap();
+    assert_eq!(playlist.media_sequence, 1_700_000_000);
+    assert_eq!(playlist.target_duration, 2);
+    assert_eq!(playlist.segments.len(), 5);
+    assert_eq!(playlist.segments[0].uri, "v-1700000000.m4s");
+    assert!((playlist.segments[0].duration - 2.0).abs() < 1e-4);
+    assert!(playlist.segments[0].map.as_ref().is_some_and(|map| map.uri == "v-init-1700000000.mp4"));
+    for line in [
+        "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL=12.0,PART-HOLD-BACK=0.600,HOLD-BACK=6.0",
+        "#EXT-X-PART-INF:PART-TARGET=0.200",
+        "#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:20.000Z",
+        "#EXT-X-PART:DURATION=0.20000,URI=\"v-1700000005.0.m4s\",INDEPENDENT=YES",
+        "#EXT-X-PART:DURATION=0.20000,URI=\"v-1700000005.2.m4s\"",
+        "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"v-1700000005.3.m4s\"",
+        "#EXT-X-RENDITION-REPORT:URI=\"a.m3u8\",LAST-MSN=1700000005,LAST-PART=2",
+    ] {
+        assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("v-1700000005.m4s"), "the segment in the making has no EXTINF");
+    assert!(!text.contains("v-1700000000.0.m4s"), "parts only near the end");
+    assert!(text.contains("v-1700000003.0.m4s"));
+}
+
+#[test]
+fn between_two_segments_the_hint_is_the_next_ones_first_part() {
+    let text = media(&window(3, 0).snapshot(), 0);
+    assert!(text.contains("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"v-1700000003.0.m4s\""), "{text}");
+}
+
+#[test]
+fn a_delta_update_skips_what_is_old() {
+    let snapshot = window(12, 0).snapshot();
+    let track = snapshot.track(0).unwrap();
+    let text = hls::media(&snapshot, track, true, "");
+    assert!(text.contains("#EXT-X-SKIP:SKIPPED-SEGMENTS=6"), "{text}");
+    assert!(!text.contains("EXT-X-MAP"), "the map is known");
+    assert!(text.contains("v-1700000006.m4s") && !text.contains("v-1700000005.m4s"));
+}
+
+#[test]
+fn a_discontinuity_has_a_new_map() {
+    let mut window = window(2, 4);
+    window.init(init(0, 1));
+    (0..10).for_each(|part| window.chunk(chunk(0, 1, 3, part)));
+    let text = media(&window.snapshot(), 0);
+    let (_, playlist) = m3u8_rs::parse_media_playlist(text.as_bytes()).unwrap();
+    assert_eq!(playlist.segments.len(), 4, "the segment that broke off is complete now");
+    assert!(playlist.segments[3].discontinuity);
+    assert_eq!(playlist.segments[3].map.as_ref().map(|map| map.uri.as_str()), Some("v-init-1700000001.mp4"));
+    assert!((playlist.segments[2].duration - 0.8).abs() < 1e-4);
+}
+
+#[test]
+fn the_end_is_told() {
+    let mut window = window(2, 4);
+    window.end();
+    let text = media(&window.snapshot(), 0);
+    assert!(text.ends_with("#EXT-X-ENDLIST\n") && !text.contains("PRELOAD") && !text.contains("EXT-X-PART"), "{text}");
+    assert!(dash::manifest(&window.snapshot(), NOW, "time", "").contains("type=\"static\""));
+}
+
+#[test]
+fn the_window_slides_and_keeps_late_segments() {
+    let snapshot = window(40, 0).snapshot();
+    let track = snapshot.track(0).unwrap();
+    assert_eq!(track.listed().len(), 15, "30 s");
+    assert_eq!(track.unlisted, 2);
+    assert_eq!(track.listed()[0].number, 1_700_000_025);
+    assert!(track.segment(1_700_000_024).is_some() && track.segment(1_700_000_022).is_none());
+}
+
+#[test]
+fn the_window_keeps_to_its_memory() {
+    let config = PackageConfig { max_bytes: 4_000_000, window: Duration::from_secs(600), ..Default::default() };
+    let mut window = Window::new(&config, NOW);
+    window.init(init(0, 0));
+    for position in 0..1000 {
+        window.chunk(chunk(0, 0, position / 10, position % 10));
+        let held: usize = window.snapshot().tracks[0].segments.iter().map(|segment| segment.bytes()).sum();
+        assert!(held <= 4_000_000 + 2 * 500_000, "{held}");
+    }
+    assert!(window.snapshot().tracks[0].complete() >= 4);
+}
+
+#[test]
+fn what_does_not_fit_is_left_out_and_counted() {
+    let mut window = window(2, 0);
+    window.chunk(chunk(3, 0, 2, 0));
+    window.chunk(chunk(0, 7, 2, 0));
+    window.chunk(chunk(0, 0, 1, 0));
+    assert_eq!(window.dropped(), 3);
+}
+
+#[test]
+fn blocking_reload_is_met_when_the_part_is_there() {
+    let snapshot = window(3, 2).snapshot();
+    let track = snapshot.track(0).unwrap();
+    let first = snapshot.first_number;
+    for (msn, part, met) in [
+        (None, None, true),
+        (Some(first + 2), None, true),
+        (Some(first + 3), None, false),
+        (Some(first + 3), Some(1), true),
+        (Some(first + 3), Some(2), false),
+        (Some(first + 2), Some(99), true),
+        (Some(first + 4), Some(0), false),
+    ] {
+        assert_eq!(BlockingReload { msn, part }.is_met(track), met, "{msn:?} {part:?}");
+    }
+    assert!(BlockingReload { msn: Some(first + 6), part: None }.is_too_far(track));
+    assert!(!BlockingReload { msn: Some(first + 5), part: None }.is_too_far(track));
+}
+
+#[test]
+fn the_manifest_has_a_period_an_epoch_on_one_timeline() {
+    let mut window = window(2, 4);
+    for track in [0, 1] {
+        window.init(init(track, 1));
+        // The new epoch's decode times begin again.
+        for part in 0..10 {
+            let mut chunk = chunk(track, 1, 3, part);
+            chunk.decode_time = part * if track == 0 { 18_000 } else { 9_600 };
+            window.chunk(chunk);
+        }
+    }
+    let text = dash::manifest(&window.snapshot(), NOW + 8 * S, "/api/v1/time?a&b", "?token=x");
+    assert_eq!(text.matches("<Period ").count(), 2);
+    assert!(text.contains("<Period id=\"1700000000\" start=\"PT60.000S\">"), "{text}");
+    assert!(text.contains("<Period id=\"1700000001\" start=\"PT66.000S\">"), "{text}");
+    assert!(text.contains("media=\"v-$Number$.m4s?token=x\" initialization=\"v-init-1700000000.mp4?token=x\""));
+    assert!(text.contains("<S t=\"0\" d=\"180000\" r=\"1\"/>") && text.contains("<S t=\"360000\" d=\"72000\"/>"), "{text}");
+    assert!(text.contains("value=\"/api/v1/time?a&amp;b\""));
+    assert!(text.contains("codecs=\"avc1.64001f\" width=\"1280\" height=\"720\""));
+}
+
+#[test]
+fn the_manifest_lists_the_segment_in_the_making_with_its_probable_length() {
+    let text = dash::manifest(&window(3, 1).snapshot(), NOW, "t", "");
+    assert!(text.contains("<S t=\"0\" d=\"180000\" r=\"3\"/>"), "{text}");
+    assert!(text.contains("availabilityTimeOffset=\"1.800\" availabilityTimeComplete=\"false\""), "{text}");
+}
+
+fn live() -> Presentation {
+    let live = Live::new(PackageConfig { max_wait: Duration::from_secs(5), ..Default::default() });
+    let presentation = live.begin(&StreamPath::parse("live/a").unwrap(), NOW);
+    presentation.init(init(0, 0));
+    (0..13).for_each(|position| presentation.chunk(chunk(0, 0, position / 10, position % 10)));
+    presentation
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocked_request_is_answered_when_the_part_comes() {
+    let presentation = live();
+    let first = presentation.snapshot().first_number;
+    let waiting = {
+        let presentation = presentation.clone();
+        tokio::spawn(async move { presentation.playlist(0, BlockingReload { msn: Some(first + 1), part: Some(3) }, false, "").await })
+    };
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    presentation.chunk(chunk(0, 0, 1, 3));
+    let playlist = waiting.await.unwrap().unwrap();
+    assert!(playlist.blocking && String::from_utf8_lossy(&playlist.text).contains(&format!("v-{}.3.m4s", first + 1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_ends() {
+    let presentation = live();
+    let first = presentation.snapshot().first_number;
+    let reload = BlockingReload { msn: Some(first + 1), part: Some(3) };
+    assert_eq!(presentation.playlist(0, reload, false, "").await.unwrap_err(), Missing::TimedOut);
+    let far = BlockingReload { msn: Some(first + 9), part: None };
+    assert_eq!(presentation.playlist(0, far, false, "").await.unwrap_err(), Missing::TooFarAhead);
+    assert_eq!(presentation.part(0, first, 10).await.unwrap_err(), Missing::NotFound, "a part its segment never had");
+    assert_eq!(presentation.part(0, first + 1, 3).await.unwrap_err(), Missing::TimedOut);
+    assert_eq!(presentation.playlist(7, BlockingReload::default(), false, "").await.unwrap_err(), Missing::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_segment_is_read_while_it_grows() {
+    let presentation = live();
+    let first = presentation.snapshot().first_number;
+    assert!(matches!(presentation.segment(0, first).await.unwrap(), SegmentBody::Complete(parts) if parts.len() == 10));
+    let SegmentBody::Growing(mut reader) = presentation.segment(0, first + 1).await.unwrap() else { panic!("complete") };
+    for _ in 0..3 {
+        assert!(reader.next().await.unwrap().is_some());
+    }
+    (3..10).for_each(|part| presentation.chunk(chunk(0, 0, 1, part)));
+    for _ in 3..10 {
+        assert!(reader.next().await.unwrap().is_some());
+    }
+    assert!(reader.next().await.unwrap().is_none());
+    assert_eq!(presentation.segment(0, first + 5).await.err(), Some(Missing::NotFound));
+}

@@ -1,0 +1,200 @@
+//! The sliding window of one presentation: takes chunks, gives snapshots, keeps to its bounds.
+//!
+//! In: track initializations and chunks in order. Out: a [`Snapshot`] whenever asked. Pure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::PackageConfig;
+use super::snapshot::{Epoch, Part, Segment, Snapshot, TrackSnapshot, ticks_to_nanos};
+use crate::base::UnixNanos;
+use crate::cmaf::{Chunk, TrackInit};
+
+/// Fewest complete segments listed, whatever the window's length: players start three segments from the end.
+const MIN_SEGMENTS: usize = 4;
+/// Segments kept after they were taken off the playlists, for players that are about to fetch them (RFC 8216 section 6.2.2).
+const UNLISTED_SEGMENTS: usize = 2;
+/// Most parts in one segment: ten minutes without a key frame at 200 ms. Beyond it the segment takes no more parts.
+const MAX_PARTS: usize = 3000;
+/// Most tracks of a presentation.
+const MAX_TRACKS: usize = 4;
+/// How far `first_number` is set back in the life of a presentation for the rare segments shorter than a second.
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+/// The window of one presentation.
+#[derive(Debug)]
+pub struct Window {
+    snapshot: Snapshot,
+    window: i64,
+    max_bytes: usize,
+    /// By track: bytes and ns of all complete segments so far.
+    totals: Vec<(u64, i64)>,
+    /// Chunks left out because they didn't fit (unknown track or epoch, too many parts).
+    dropped: u64,
+}
+
+impl Window {
+    /// An empty window of a presentation that begins at `now`.
+    pub fn new(config: &PackageConfig, now: UnixNanos) -> Self {
+        Self {
+            snapshot: Snapshot { first_number: (now / NANOS_PER_SECOND).max(0) as u64, ..Default::default() },
+            window: nanos(config.window),
+            max_bytes: config.max_bytes,
+            totals: Vec::new(),
+            dropped: 0,
+        }
+    }
+
+    /// The window now. Cheap: segments are shared.
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot.clone()
+    }
+
+    /// Chunks left out so far.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// A track begins, or goes on with another initialization.
+    pub fn init(&mut self, init: TrackInit) {
+        let track = match self.snapshot.tracks.iter_mut().position(|known| known.track == init.track) {
+            Some(at) => at,
+            None if self.snapshot.tracks.len() < MAX_TRACKS => {
+                let at = self.snapshot.tracks.partition_point(|known| known.track < init.track);
+                self.snapshot.tracks.insert(
+                    at,
+                    TrackSnapshot {
+                        track: init.track,
+                        inits: Vec::new(),
+                        segments: Vec::new(),
+                        unlisted: 0,
+                        longest_part: 0,
+                        longest_segment: 0,
+                        peak_bitrate: 0,
+                        average_bitrate: 0,
+                    },
+                );
+                self.totals.insert(at, (0, 0));
+                at
+            }
+            None => {
+                self.dropped += 1;
+                return;
+            }
+        };
+        self.complete_last(track);
+        let inits = &mut self.snapshot.tracks[track].inits;
+        inits.retain(|known| known.epoch != init.epoch);
+        inits.push(Arc::new(init));
+    }
+
+    /// The next chunk of a track.
+    pub fn chunk(&mut self, chunk: Chunk) {
+        let number = self.snapshot.first_number + chunk.segment;
+        let Some(at) = self.snapshot.tracks.iter().position(|known| known.track == chunk.track) else {
+            self.dropped += 1;
+            return;
+        };
+        let Some(timescale) = self.snapshot.tracks[at].init(chunk.epoch).map(|init| init.timescale.max(1)) else {
+            self.dropped += 1;
+            return;
+        };
+        if self.snapshot.epochs.last().is_none_or(|last| last.epoch < chunk.epoch) {
+            let zero = chunk.wallclock - ticks_to_nanos(chunk.decode_time, timescale);
+            self.snapshot.epochs.push(Epoch { epoch: chunk.epoch, zero });
+        }
+        let continues = self.snapshot.tracks[at]
+            .segments
+            .last()
+            .is_some_and(|last| last.number == number && last.epoch == chunk.epoch && !last.complete);
+        if !continues {
+            if self.snapshot.tracks[at].segments.last().is_some_and(|last| last.number >= number) {
+                self.dropped += 1; // a number never comes twice
+                return;
+            }
+            self.complete_last(at);
+            self.snapshot.tracks[at].segments.push(Arc::new(Segment {
+                number,
+                epoch: chunk.epoch,
+                wallclock: chunk.wallclock,
+                decode_time: chunk.decode_time,
+                duration: 0,
+                timescale,
+                parts: Vec::new(),
+                complete: false,
+            }));
+        }
+        let track = &mut self.snapshot.tracks[at];
+        let Some(segment) = track.segments.last_mut().map(Arc::make_mut) else { return };
+        if segment.parts.len() >= MAX_PARTS {
+            self.dropped += 1;
+            return;
+        }
+        segment.duration += chunk.duration;
+        segment.parts.push(Part { duration: chunk.duration, independent: chunk.independent, data: chunk.data });
+        track.longest_part = track.longest_part.max(ticks_to_nanos(chunk.duration, timescale));
+        if chunk.last {
+            self.complete_last(at);
+        }
+        self.slide(at);
+    }
+
+    /// Nothing more will come.
+    pub fn end(&mut self) {
+        for at in 0..self.snapshot.tracks.len() {
+            self.complete_last(at);
+        }
+        self.snapshot.ended = true;
+    }
+
+    fn complete_last(&mut self, at: usize) {
+        let track = &mut self.snapshot.tracks[at];
+        let Some(last) = track.segments.last_mut().filter(|last| !last.complete) else { return };
+        let last = Arc::make_mut(last);
+        last.complete = true;
+        let (bytes, duration) = (last.bytes() as u64, last.duration_nanos());
+        let totals = &mut self.totals[at];
+        totals.0 += bytes;
+        totals.1 += duration;
+        track.longest_segment = track.longest_segment.max(duration);
+        // A stub of a segment (the stream began or broke off) says nothing about the bit rate a player must be able to take.
+        if duration >= NANOS_PER_SECOND / 2 {
+            track.peak_bitrate = track.peak_bitrate.max(bitrate(bytes, duration));
+        }
+        track.average_bitrate = bitrate(totals.0, totals.1);
+    }
+
+    /// Takes off what is beyond the window's length or memory.
+    fn slide(&mut self, at: usize) {
+        let held: usize = self.snapshot.tracks.iter().flat_map(|track| &track.segments).map(|segment| segment.bytes()).sum();
+        let track = &mut self.snapshot.tracks[at];
+        let mut listed: i64 = track.listed().iter().map(|segment| segment.duration_nanos()).sum();
+        while track.complete() > MIN_SEGMENTS {
+            let Some(oldest) = track.listed().first().map(|segment| segment.duration_nanos()) else { break };
+            if listed - oldest < self.window && held <= self.max_bytes {
+                break;
+            }
+            listed -= oldest;
+            track.unlisted += 1;
+            if held > self.max_bytes {
+                break; // one at a time: the next chunk takes the next
+            }
+        }
+        let surplus = track.unlisted.saturating_sub(if held > self.max_bytes { 0 } else { UNLISTED_SEGMENTS });
+        track.segments.drain(..surplus);
+        track.unlisted -= surplus;
+        let oldest_epoch = track.segments.first().map_or(0, |segment| segment.epoch);
+        track.inits.retain(|init| init.epoch >= oldest_epoch);
+        let oldest_epoch =
+            self.snapshot.tracks.iter().filter_map(|track| track.segments.first()).map(|segment| segment.epoch).min().unwrap_or(0);
+        self.snapshot.epochs.retain(|epoch| epoch.epoch >= oldest_epoch);
+    }
+}
+
+fn bitrate(bytes: u64, duration: i64) -> u64 {
+    if duration <= 0 { 0 } else { (u128::from(bytes) * 8 * NANOS_PER_SECOND as u128 / duration as u128) as u64 }
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
