@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Installs what headend needs to be built, run and tested on Debian 12 (or Ubuntu 22.04 and later): GStreamer, and with
+# `--test` the real clients that the tests use. Does nothing where everything is there. Says what it does.
+#
+#   scripts/setup.sh          what building and running needs
+#   scripts/setup.sh --demo   also what the demonstration needs (ffmpeg)
+#   scripts/setup.sh --test   also what the tests need (Chromium, mpv, VLC, nginx …)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf 'setup: %s\n' "$*"; }
+
+packages=(
+  build-essential pkg-config curl ca-certificates
+  libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
+  gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
+  gstreamer1.0-plugins-ugly gstreamer1.0-libav
+)
+case "${1:-}" in
+  "") ;;
+  --demo) packages+=(ffmpeg) ;;
+  --test) packages+=(ffmpeg chromium mpv vlc-bin vlc-plugin-base jq) ;;
+  *) say "unknown option $1"; exit 2 ;;
+esac
+
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  command -v apt-get >/dev/null || { say "this system has no apt-get; install by hand: ${missing[*]}"; exit 1; }
+  sudo=""
+  if [ "$(id -u)" != 0 ]; then sudo=sudo; fi
+  say "installing ${missing[*]}"
+  $sudo apt-get update -qq
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+command -v cargo >/dev/null || { say "Rust is missing: install it from https://rustup.rs, then run this again"; exit 1; }
+command -v npm >/dev/null || { say "Node.js (20 or later) with npm is missing: install it, then run this again"; exit 1; }
+if [ "${1:-}" = --test ] && ! cargo nextest --version >/dev/null 2>&1; then
+  say "installing cargo-nextest"
+  cargo install --locked cargo-nextest >/dev/null
+fi
+
+# The pages: hls.js and the bundler, from the lock file.
+npm_install() { # DIR
+  if [ ! -e "$1/node_modules/.package-lock.json" ] || [ "$1/package-lock.json" -nt "$1/node_modules/.package-lock.json" ]; then
+    say "installing the npm packages of $1"
+    (cd "$1" && npm ci --no-audit --no-fund --silent && touch node_modules/.package-lock.json)
+  fi
+}
+npm_install static
+if [ "${1:-}" = --test ]; then npm_install tests/e2e; fi
+say "everything is there"
