@@ -1,10 +1,8 @@
 //! What of a viewer's offer is served, and when a change of the stream ends the session.
 
-use bytes::Bytes;
-
 use super::WebRtcError;
 use crate::base::MediaKind;
-use crate::codec::{Codec, Format};
+use crate::codec::Codec;
 use crate::sdp::{Offer, OfferedMedia};
 use crate::sfu::ortc::{ParameterValue, RtpCapabilities, RtpCodecCapability};
 use crate::stream::Track;
@@ -29,35 +27,17 @@ pub(super) fn plan(offer: &Offer) -> Result<Vec<usize>, WebRtcError> {
     Ok(plan)
 }
 
-/// What the viewer can receive of a track in `format`: only its codec, with its RTX. H.264 capabilities of the profile in the
-/// parameter sets come first.
-pub(super) fn capabilities_for(media: &OfferedMedia, format: &Format) -> RtpCapabilities {
-    let usable: Vec<u8> = media.payload_types_of(format.codec()).collect();
-    let profile = match format {
-        Format::H264 { sps, .. } => sps.first().and_then(profile_idc),
-        _ => None,
-    };
+/// What the viewer can receive of a track in `codec`: only that codec, with its RTX. Among H.264 profiles the SFU chooses.
+pub(super) fn capabilities_for(media: &OfferedMedia, codec: Codec) -> RtpCapabilities {
+    let usable: Vec<u8> = media.payload_types_of(codec).collect();
     let belongs = |c: &RtpCodecCapability| match (c.preferred_payload_type, c.parameters.get("apt")) {
         (_, Some(ParameterValue::Number(apt))) => u8::try_from(*apt).is_ok_and(|apt| usable.contains(&apt)),
         (Some(pt), None) => usable.contains(&pt),
         _ => false,
     };
-    let mut codecs: Vec<RtpCodecCapability> = media.capabilities.codecs.iter().filter(|c| belongs(c)).cloned().collect();
-    // Stable: among equals the viewer's order stays.
-    codecs.sort_by_key(|c| profile.is_some() && offered_profile_idc(c) != profile);
-    RtpCapabilities { codecs, header_extensions: media.capabilities.header_extensions.clone() }
-}
-
-/// `profile_idc`, the byte after the NAL unit header (ITU-T H.264 section 7.3.2.1.1).
-fn profile_idc(sps: &Bytes) -> Option<u8> {
-    sps.get(1).copied()
-}
-
-/// The first two of the six hex digits of `profile-level-id` (RFC 6184 section 8.1).
-fn offered_profile_idc(codec: &RtpCodecCapability) -> Option<u8> {
-    match codec.parameters.get("profile-level-id") {
-        Some(ParameterValue::Text(id)) => id.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()),
-        _ => None,
+    RtpCapabilities {
+        codecs: media.capabilities.codecs.iter().filter(|c| belongs(c)).cloned().collect(),
+        header_extensions: media.capabilities.header_extensions.clone(),
     }
 }
 
@@ -100,14 +80,11 @@ mod tests {
     fn capabilities_of_one_codec() {
         let offer = offer("chromium156_recvonly");
         let media = offer.sections[0].media.as_ref().unwrap();
-        let high = Format::H264 { sps: vec![Bytes::from_static(&[0x67, 0x64, 0, 0x1F])], pps: Vec::new() };
-        let capabilities = capabilities_for(media, &high);
-        assert!(capabilities.codecs.iter().all(|c| matches!(c.mime_type.as_str(), "video/H264" | "video/rtx")));
-        let first = &capabilities.codecs[0].parameters["profile-level-id"];
-        assert!(matches!(first, ParameterValue::Text(id) if id.starts_with("64")), "{first:?}");
-        let unknown = Format::H264 { sps: Vec::new(), pps: Vec::new() };
-        assert_eq!(capabilities_for(media, &unknown).codecs[0].preferred_payload_type, media.payload_types_of(Codec::H264).next());
-        let vp8 = capabilities_for(media, &Format::Vp8);
+        let h264 = capabilities_for(media, Codec::H264);
+        assert!(h264.codecs.iter().all(|c| matches!(c.mime_type.as_str(), "video/H264" | "video/rtx")));
+        let offered: Vec<u8> = media.payload_types_of(Codec::H264).collect();
+        assert_eq!(h264.codecs.iter().filter(|c| c.mime_type == "video/rtx").count(), offered.len());
+        let vp8 = capabilities_for(media, Codec::Vp8);
         assert_eq!(vp8.codecs.iter().map(|c| c.mime_type.as_str()).collect::<Vec<_>>(), ["video/VP8", "video/rtx"]);
         assert!(!vp8.header_extensions.is_empty());
     }

@@ -99,7 +99,7 @@ pub(super) async fn viewer(hub: &Hub, request: &SessionRequest<'_>) -> Result<Pr
         };
         let options = ConsumerOptions {
             producer: lease.producer_on(router).await?,
-            rtp_capabilities: whep::capabilities_for(media, &lease.format()),
+            rtp_capabilities: whep::capabilities_for(media, lease.format().codec()),
             mid: section.mid.clone(),
             cname: cname.clone(),
             drop_disposable: lease.drop_disposable(),
