@@ -1,0 +1,108 @@
+//! The configuration section `[webrtc]`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// WHIP and WHEP sessions. (How WebRTC reaches the network is the SFU's section, what becomes of B-frames the stream's.)
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebRtcConfig {
+    /// Most WHIP and WHEP sessions at a time, 1 to 1000000; more are answered by 503.
+    pub max_sessions: usize,
+    /// A session that has not connected (ICE and DTLS) within this time is removed; 1 s to 5 min.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// STUN and TURN servers told to clients in `Link` headers (RFC 9725 section 4.6). None are needed where clients can reach
+    /// this server's UDP or TCP port.
+    pub ice_servers: Vec<IceServer>,
+}
+
+/// A STUN or TURN server for clients to use.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct IceServer {
+    /// Such as `stun:stun.example.net` or `turn:turn.example.net?transport=udp`.
+    pub url: String,
+    /// For TURN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// For TURN: the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+}
+
+impl Default for WebRtcConfig {
+    fn default() -> Self {
+        Self { max_sessions: 10_000, connect_timeout: Duration::from_secs(20), ice_servers: Vec::new() }
+    }
+}
+
+impl WebRtcConfig {
+    /// What is wrong with the values, as key and sentence.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        if !(1..=1_000_000).contains(&self.max_sessions) {
+            return Err(("webrtc.max_sessions", format!("{} is not within 1 to 1000000", self.max_sessions)));
+        }
+        if !(Duration::from_secs(1)..=Duration::from_secs(300)).contains(&self.connect_timeout) {
+            return Err(("webrtc.connect_timeout", format!("{:?} is not within 1s to 5min", self.connect_timeout)));
+        }
+        for server in &self.ice_servers {
+            let scheme = server.url.split(':').next().unwrap_or("");
+            let plain = |text: &str| text.bytes().all(|c| (0x20..0x7F).contains(&c));
+            let texts = [Some(&server.url), server.username.as_ref(), server.credential.as_ref()];
+            if !matches!(scheme, "stun" | "stuns" | "turn" | "turns")
+                || server.url.contains(['<', '>', ' '])
+                || !texts.into_iter().flatten().all(|t| plain(t))
+            {
+                return Err(("webrtc.ice_servers", format!("{:?} is not a stun:, stuns:, turn: or turns: URL in plain ASCII", server.url)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The values of the `Link` headers, one for each server.
+    pub fn link_headers(&self) -> Vec<String> {
+        let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+        let mut links = Vec::with_capacity(self.ice_servers.len());
+        for server in &self.ice_servers {
+            let mut link = format!("<{}>; rel=\"ice-server\"", server.url);
+            if let (Some(username), Some(credential)) = (&server.username, &server.credential) {
+                link +=
+                    &format!("; username=\"{}\"; credential=\"{}\"; credential-type=\"password\"", quoted(username), quoted(credential));
+            }
+            links.push(link);
+        }
+        links
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links() {
+        let server = |url: &str, user: Option<&str>| IceServer {
+            url: url.into(),
+            username: user.map(Into::into),
+            credential: user.map(|_| "se\"cret".into()),
+        };
+        let config = WebRtcConfig {
+            ice_servers: vec![server("stun:stun.example.net", None), server("turn:turn.example.net?transport=udp", Some("u"))],
+            ..WebRtcConfig::default()
+        };
+        assert_eq!(config.check(), Ok(()));
+        assert_eq!(
+            config.link_headers(),
+            [
+                "<stun:stun.example.net>; rel=\"ice-server\"",
+                "<turn:turn.example.net?transport=udp>; rel=\"ice-server\"; username=\"u\"; credential=\"se\\\"cret\"; credential-type=\"password\""
+            ]
+        );
+        for bad in ["http://x", "stun:a>b", "stun:a\r\nb", ""] {
+            assert!(WebRtcConfig { ice_servers: vec![server(bad, None)], ..WebRtcConfig::default() }.check().is_err(), "{bad}");
+        }
+        assert!(WebRtcConfig { max_sessions: 0, ..WebRtcConfig::default() }.check().is_err());
+    }
+}

@@ -1,0 +1,267 @@
+//! The service that `http` calls: the bounded table of sessions.
+//!
+//! In: requests. Out: sessions, each a task of its own that ends with its transport, its stream, DELETE, or shutdown.
+
+mod session;
+mod setup;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Role, WebRtcConfig, WebRtcError, WebRtcMetrics};
+use crate::base::{Id, StreamPath, random_id};
+use crate::sdp::Fragment;
+use crate::stream::Hub;
+use session::{Command, Session};
+
+/// Making a session may have to start a transcoder (a cold start takes about 0.6 s); beyond this something is broken.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Commands that may wait for a session's task. Each comes from an HTTP request of the session's owner, who waits for the
+/// answer; more than a handful means a client gone mad, which then waits in line.
+const COMMAND_QUEUE: usize = 8;
+/// A session's task answers at once unless its SFU worker hangs.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest part of a client's name for itself that is kept, in characters.
+const MAX_AGENT_CHARS: usize = 200;
+
+/// WHIP and WHEP. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct WebRtcService {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: WebRtcConfig,
+    links: Vec<String>,
+    hub: Hub,
+    metrics: WebRtcMetrics,
+    /// One permit per session; a permit is taken before anything is made, so the table can't outgrow it.
+    slots: Arc<Semaphore>,
+    sessions: Mutex<HashMap<Id, Handle>>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+/// How to reach a session's task.
+#[derive(Debug)]
+struct Handle {
+    role: Role,
+    path: StreamPath,
+    commands: mpsc::Sender<Command>,
+}
+
+/// Somebody wants to publish or to watch.
+#[derive(Debug, Clone)]
+pub struct SessionRequest<'a> {
+    /// Which stream.
+    pub path: &'a StreamPath,
+    /// The body: an SDP offer.
+    pub offer: &'a [u8],
+    /// The publish key or viewer token that was shown.
+    pub key: Option<&'a str>,
+    /// `User-Agent`.
+    pub agent: Option<&'a str>,
+    /// From where.
+    pub remote: Option<IpAddr>,
+}
+
+/// What a 201 says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionCreated {
+    /// The last segment of the session's URL.
+    pub id: Id,
+    /// The SDP answer.
+    pub answer: String,
+    /// The entity tag of the first ICE generation, without quotes.
+    pub etag: String,
+}
+
+/// What a PATCH led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PatchOutcome {
+    /// Candidates noted: 204.
+    Trickled,
+    /// ICE restarted: 200 with a fragment and a new entity tag.
+    Restarted {
+        /// The body, an `application/trickle-ice-sdpfrag`.
+        fragment: String,
+        /// The new entity tag, without quotes.
+        etag: String,
+    },
+}
+
+impl WebRtcService {
+    /// A service for the streams of `hub`.
+    pub fn new(config: WebRtcConfig, hub: Hub) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                links: config.link_headers(),
+                slots: Arc::new(Semaphore::new(config.max_sessions.min(Semaphore::MAX_PERMITS))),
+                config,
+                hub,
+                metrics: WebRtcMetrics::default(),
+                sessions: Mutex::new(HashMap::new()),
+                tasks: TaskTracker::new(),
+                shutdown: CancellationToken::new(),
+            }),
+        }
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &WebRtcMetrics {
+        &self.inner.metrics
+    }
+
+    /// The values of the `Link` headers that answers to POST and OPTIONS carry (RFC 9725 section 4.6).
+    pub fn links(&self) -> &[String] {
+        &self.inner.links
+    }
+
+    /// How many sessions there are.
+    pub fn session_count(&self) -> usize {
+        self.inner.table().len()
+    }
+
+    /// Begins to publish (RFC 9725 section 4.2). Dropping the future before it is done leaves nothing behind.
+    pub async fn whip(&self, request: SessionRequest<'_>) -> Result<SessionCreated, WebRtcError> {
+        self.create(Role::Publisher, request).await
+    }
+
+    /// Begins to watch (draft-ietf-wish-whep section 4.2). Dropping the future before it is done leaves nothing behind.
+    pub async fn whep(&self, request: SessionRequest<'_>) -> Result<SessionCreated, WebRtcError> {
+        self.create(Role::Viewer, request).await
+    }
+
+    /// A PATCH on a session: trickled candidates or an ICE restart. `if_match` is the header's value.
+    pub async fn patch(
+        &self,
+        role: Role,
+        path: &StreamPath,
+        id: &str,
+        if_match: Option<&str>,
+        body: &[u8],
+    ) -> Result<PatchOutcome, WebRtcError> {
+        let commands = self.commands(role, path, id)?;
+        let fragment = Fragment::parse(body)?;
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Patch { if_match: if_match.map(str::to_owned), fragment, reply };
+        self.ask(&commands, command, answer).await?
+    }
+
+    /// Ends a session.
+    pub async fn delete(&self, role: Role, path: &StreamPath, id: &str) -> Result<(), WebRtcError> {
+        let commands = self.commands(role, path, id)?;
+        let (reply, answer) = oneshot::channel();
+        self.ask(&commands, Command::Delete { reply }, answer).await
+    }
+
+    /// Whether there is such a session.
+    pub fn has_session(&self, role: Role, path: &StreamPath, id: &str) -> bool {
+        self.commands(role, path, id).is_ok()
+    }
+
+    /// Ends all sessions, refuses new ones, and returns when all tasks have ended.
+    pub async fn shutdown(&self) {
+        self.inner.shutdown.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    async fn create(&self, role: Role, request: SessionRequest<'_>) -> Result<SessionCreated, WebRtcError> {
+        let path = request.path.clone();
+        let result = match tokio::time::timeout(SETUP_TIMEOUT, self.try_create(role, request)).await {
+            Ok(result) => result,
+            Err(_) => Err(WebRtcError::SetupTimeout(SETUP_TIMEOUT.as_secs())),
+        };
+        if let Err(error) = &result {
+            self.inner.metrics.refused(role.protocol(), error.code());
+            tracing::debug!(protocol = role.protocol(), %path, %error, "session refused");
+        }
+        result
+    }
+
+    async fn try_create(&self, role: Role, request: SessionRequest<'_>) -> Result<SessionCreated, WebRtcError> {
+        if self.inner.shutdown.is_cancelled() {
+            return Err(WebRtcError::ShuttingDown);
+        }
+        let max = self.inner.config.max_sessions;
+        let permit = Arc::clone(&self.inner.slots)
+            .try_acquire_owned()
+            .map_err(|_| WebRtcError::Full(format!("it has {max} WebRTC sessions (webrtc.max_sessions)")))?;
+        let prepared = match role {
+            Role::Publisher => setup::publisher(&self.inner.hub, &request).await?,
+            Role::Viewer => setup::viewer(&self.inner.hub, &request).await?,
+        };
+        let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
+        let (id, etag) = (random_id(), random_id());
+        let slot = Slot::take(Arc::clone(&self.inner), permit, id.clone(), Handle { role, path: request.path.clone(), commands });
+        let agent: String = request.agent.unwrap_or("-").chars().take(MAX_AGENT_CHARS).collect();
+        tracing::info!(protocol = role.protocol(), path = %request.path, session = %id, remote = ?request.remote, %agent, "session created");
+        let answer = prepared.answer.clone();
+        let session = Session::new(prepared, etag.clone(), queue, slot);
+        self.inner.tasks.spawn(session.run(self.inner.config.connect_timeout, self.inner.shutdown.clone()));
+        Ok(SessionCreated { id, answer, etag })
+    }
+
+    fn commands(&self, role: Role, path: &StreamPath, id: &str) -> Result<mpsc::Sender<Command>, WebRtcError> {
+        let table = self.inner.table();
+        let handle = table.get(id).filter(|h| h.role == role && h.path == *path);
+        handle.map(|h| h.commands.clone()).ok_or(WebRtcError::NoSuchSession)
+    }
+
+    /// A session that ends meanwhile drops its queue, and the answer with it.
+    async fn ask<T>(&self, commands: &mpsc::Sender<Command>, command: Command, answer: oneshot::Receiver<T>) -> Result<T, WebRtcError> {
+        let exchange = async {
+            commands.send(command).await.map_err(|_| WebRtcError::NoSuchSession)?;
+            answer.await.map_err(|_| WebRtcError::NoSuchSession)
+        };
+        match tokio::time::timeout(COMMAND_TIMEOUT, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(WebRtcError::SetupTimeout(COMMAND_TIMEOUT.as_secs())),
+        }
+    }
+}
+
+impl Inner {
+    /// A panic while the lock was held can't have left the map half changed.
+    fn table(&self) -> MutexGuard<'_, HashMap<Id, Handle>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session's place in the table; dropping it takes the session out.
+#[derive(Debug)]
+struct Slot {
+    inner: Arc<Inner>,
+    id: Id,
+    role: Role,
+    path: StreamPath,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Slot {
+    fn take(inner: Arc<Inner>, permit: OwnedSemaphorePermit, id: Id, handle: Handle) -> Self {
+        let (role, path) = (handle.role, handle.path.clone());
+        inner.table().insert(id.clone(), handle);
+        inner.metrics.began(role.protocol());
+        Self { inner, id, role, path, _permit: permit }
+    }
+
+    fn connected(&self) {
+        self.inner.metrics.connected(self.role.protocol());
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.inner.table().remove(&self.id);
+        self.inner.metrics.ended(self.role.protocol());
+    }
+}

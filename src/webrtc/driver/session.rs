@@ -1,0 +1,170 @@
+//! The task of one session: owns the transport and what it is joined to, and ends them together.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::setup::Prepared;
+use super::{PatchOutcome, Slot};
+use crate::base::{MediaKind, random_id};
+use crate::codec::Format;
+use crate::sdp::{Fragment, Offer, RemoteIce, write_fragment};
+use crate::sfu::{ProducerId, TransportEvent, WebRtcTransport};
+use crate::stream::{Lease, Publication, Stream, Viewer};
+use crate::webrtc::patch::{PatchAction, decide};
+use crate::webrtc::{WebRtcError, whep};
+
+/// What an HTTP request asks of a session.
+#[derive(Debug)]
+pub(super) enum Command {
+    Patch { if_match: Option<String>, fragment: Fragment, reply: oneshot::Sender<Result<PatchOutcome, WebRtcError>> },
+    Delete { reply: oneshot::Sender<()> },
+}
+
+/// What the transport is joined to.
+#[derive(Debug)]
+pub(super) enum Media {
+    Publishing(Publishing),
+    Viewing(Viewing),
+}
+
+/// A publisher's side. The producers join the stream once media can flow: a client that never connects makes nothing live.
+#[derive(Debug)]
+pub(super) struct Publishing {
+    pub publication: Publication,
+    pub producers: Vec<(ProducerId, Format)>,
+}
+
+/// A viewer's side.
+#[derive(Debug)]
+pub(super) struct Viewing {
+    stream: Stream,
+    /// Holds the viewer's place and keeps derived tracks going.
+    _held: (Viewer, Vec<Lease>),
+    facts: Vec<whep::Facts>,
+    wanted: Vec<MediaKind>,
+    seen: u64,
+}
+
+impl Viewing {
+    pub(super) fn new(stream: Stream, viewer: Viewer, leases: Vec<Lease>, facts: Vec<whep::Facts>, wanted: Vec<MediaKind>) -> Self {
+        Self { stream, _held: (viewer, leases), facts, wanted, seen: 0 }
+    }
+
+    /// Waits until the session can't go on as it was negotiated. Cancel safe.
+    async fn ended(&mut self) -> &'static str {
+        while let Some(count) = self.stream.changed(self.seen).await {
+            self.seen = count;
+            if whep::must_renegotiate(&self.facts, &whep::facts(&self.stream.tracks()), &self.wanted) {
+                return "the stream's tracks changed";
+            }
+        }
+        "the stream ended"
+    }
+}
+
+impl Publishing {
+    async fn connected(&mut self) -> Result<(), WebRtcError> {
+        // Video first: what takes the first track as the stream's beginning should see pictures.
+        self.producers.sort_by_key(|(_, format)| format.kind() != MediaKind::Video);
+        for (producer, format) in self.producers.drain(..) {
+            self.publication.add_producer(producer, format).await?;
+        }
+        Ok(())
+    }
+}
+
+/// One session.
+#[derive(Debug)]
+pub(super) struct Session {
+    // Dropped in this order: the transport first, so that nothing is sent for a stream that has gone.
+    transport: WebRtcTransport,
+    media: Media,
+    offer: Offer,
+    remote_ice: RemoteIce,
+    etag: String,
+    commands: mpsc::Receiver<Command>,
+    slot: Slot,
+}
+
+impl Session {
+    pub(super) fn new(prepared: Prepared, etag: String, commands: mpsc::Receiver<Command>, slot: Slot) -> Self {
+        let Prepared { offer, remote_ice, answer: _, transport, media } = prepared;
+        Self { transport, media, offer, remote_ice, etag, commands, slot }
+    }
+
+    /// Runs until the session is over.
+    pub(super) async fn run(mut self, connect_timeout: Duration, shutdown: CancellationToken) {
+        let (role, path, id) = (self.slot.role, self.slot.path.clone(), self.slot.id.clone());
+        let (why, deleted) = self.serve(connect_timeout, &shutdown).await;
+        tracing::info!(protocol = role.protocol(), %path, session = %id, why, "session ended");
+        // Gone from the table before DELETE is answered, so that the client's next request meets a 404, and a publisher's
+        // next POST a free path.
+        drop(self);
+        if let Some(reply) = deleted {
+            let _ = reply.send(());
+        }
+    }
+
+    async fn serve(&mut self, connect_timeout: Duration, shutdown: &CancellationToken) -> (&'static str, Option<oneshot::Sender<()>>) {
+        let deadline = tokio::time::sleep(connect_timeout);
+        tokio::pin!(deadline);
+        let mut connected = false;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return ("the server is shutting down", None),
+                command = self.commands.recv() => match command {
+                    None => return ("its handle is gone", None),
+                    Some(Command::Delete { reply }) => return ("the client ended it", Some(reply)),
+                    Some(Command::Patch { if_match, fragment, reply }) => {
+                        let _ = reply.send(self.patch(if_match.as_deref(), &fragment).await);
+                    }
+                },
+                event = self.transport.events.recv() => match event {
+                    Some(TransportEvent::Closed) | None => return ("the connection was lost or closed", None),
+                    Some(TransportEvent::Connected) if !connected => {
+                        connected = true;
+                        self.slot.connected();
+                        tracing::info!(protocol = self.slot.role.protocol(), path = %self.slot.path, session = %self.slot.id, "session connected");
+                        if let Media::Publishing(publishing) = &mut self.media
+                            && let Err(error) = publishing.connected().await
+                        {
+                            tracing::warn!(path = %self.slot.path, session = %self.slot.id, %error, "can't add the publisher's tracks");
+                            return ("its tracks could not be added", None);
+                        }
+                    }
+                    Some(event) => tracing::debug!(session = %self.slot.id, ?event, "transport"),
+                },
+                () = &mut deadline, if !connected => return ("it did not connect in time (webrtc.connect_timeout)", None),
+                why = ended(&mut self.media) => return (why, None),
+            }
+        }
+    }
+
+    async fn patch(&mut self, if_match: Option<&str>, fragment: &Fragment) -> Result<PatchOutcome, WebRtcError> {
+        match decide(&self.etag, &self.remote_ice, if_match, fragment)? {
+            PatchAction::Trickle => {
+                // ICE-lite: the client's checks tell us its addresses (RFC 8445 section 2.5).
+                tracing::debug!(session = %self.slot.id, candidates = fragment.candidates.len(), end = fragment.end_of_candidates, "trickle");
+                Ok(PatchOutcome::Trickled)
+            }
+            PatchAction::Restart(ice) => {
+                let ours = self.transport.restart_ice().await?;
+                self.remote_ice = ice;
+                self.etag = random_id();
+                tracing::info!(protocol = self.slot.role.protocol(), path = %self.slot.path, session = %self.slot.id, "ICE restart");
+                let fragment = write_fragment(&self.offer, &ours, &self.transport.ice_candidates);
+                Ok(PatchOutcome::Restarted { fragment, etag: self.etag.clone() })
+            }
+        }
+    }
+}
+
+/// Waits until what the transport is joined to is over. Cancel safe.
+async fn ended(media: &mut Media) -> &'static str {
+    match media {
+        Media::Publishing(publishing) => publishing.publication.evicted().await,
+        Media::Viewing(viewing) => viewing.ended().await,
+    }
+}

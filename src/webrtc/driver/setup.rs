@@ -1,0 +1,150 @@
+//! Making a session: from an offer to a transport with its producers or consumers, and the answer.
+
+use super::SessionRequest;
+use super::session::{Media, Publishing, Viewing};
+use crate::base::random_id;
+use crate::sdp::{Answer, Offer, RemoteIce, SectionAnswer};
+use crate::sfu::{ConsumerOptions, ProducerOptions, Router, WebRtcTransport, WebRtcTransportOptions};
+use crate::stream::{Hub, PublishRequest, SelectError, Wanted};
+use crate::webrtc::{WebRtcError, whep, whip};
+
+/// The stream id in `a=msid`. It names the group of tracks within one session only.
+const MSID_STREAM: &str = "headend";
+
+/// A session that only needs its task.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub offer: Offer,
+    pub remote_ice: RemoteIce,
+    pub answer: String,
+    pub transport: WebRtcTransport,
+    pub media: Media,
+}
+
+/// WHIP: takes the path, then makes a producer for each section that is taken.
+pub(super) async fn publisher(hub: &Hub, request: &SessionRequest<'_>) -> Result<Prepared, WebRtcError> {
+    // The offer is read first: a broken one must not throw anybody off the path.
+    let offer = Offer::parse(request.offer)?;
+    let plan = whip::plan(&offer)?;
+    let publication = hub
+        .publish(PublishRequest {
+            path: request.path.clone(),
+            protocol: "whip",
+            remote: request.remote,
+            agent: request.agent.map(str::to_owned),
+            key: request.key.map(str::to_owned),
+        })
+        .await
+        .map_err(|e| WebRtcError::from_publish(e, request.key.is_some()))?;
+    let router = publication.router();
+    let transport = connected_transport(router, &offer).await?;
+    let mut producers = Vec::new();
+    let mut sections = Vec::with_capacity(plan.len());
+    for (section, taken) in offer.sections.iter().zip(&plan) {
+        let (Some(media), Some(taken)) = (&section.media, taken) else {
+            sections.push(SectionAnswer::Rejected);
+            continue;
+        };
+        let parameters = whip::receive_parameters(media, section.mid.as_deref(), taken, router.rtp_capabilities());
+        let (Some(rtp_parameters), Some(format)) = (parameters, whip::format_of(taken.codec)) else {
+            sections.push(SectionAnswer::Rejected);
+            continue;
+        };
+        let producer = transport.produce(ProducerOptions { kind: media.kind, rtp_parameters: rtp_parameters.clone() }).await?;
+        producers.push((producer, format));
+        sections.push(SectionAnswer::Receive(rtp_parameters));
+    }
+    Ok(prepared(offer, transport, &sections, Media::Publishing(Publishing { publication, producers })))
+}
+
+/// WHEP: finds the stream, then makes a consumer for each section that the stream has a track for.
+pub(super) async fn viewer(hub: &Hub, request: &SessionRequest<'_>) -> Result<Prepared, WebRtcError> {
+    let offer = Offer::parse(request.offer)?;
+    let plan = whep::plan(&offer)?;
+    if !hub.may_view(request.path, request.key) {
+        return Err(WebRtcError::Forbidden { path: request.path.clone(), shown: request.key.is_some() });
+    }
+    let not_live = || WebRtcError::NotLive(request.path.clone());
+    let stream = hub.stream(request.path).ok_or_else(not_live)?;
+    // Read before the tracks are chosen, so that a change meanwhile shows as one.
+    let facts = whep::facts(&stream.tracks());
+    let viewer = match stream.attach_viewer("webrtc").await {
+        Err(SelectError::Ended) => return Err(not_live()),
+        other => other?,
+    };
+    let router = viewer.router();
+    let transport = connected_transport(router, &offer).await?;
+    let cname = random_id();
+    let (mut leases, mut wanted, mut refused) = (Vec::new(), Vec::new(), None);
+    let mut sections = Vec::with_capacity(offer.sections.len());
+    for (index, section) in offer.sections.iter().enumerate() {
+        let Some(media) = section.media.as_ref() else {
+            sections.push(SectionAnswer::Rejected);
+            continue;
+        };
+        if !plan.contains(&index) {
+            sections.push(SectionAnswer::Inactive);
+            continue;
+        }
+        wanted.push(media.kind);
+        let lease = match stream.select(Wanted { kind: media.kind, codecs: &media.codecs(), in_order: true }).await {
+            Ok(lease) => lease,
+            Err(SelectError::Ended) => return Err(not_live()),
+            Err(error) => {
+                tracing::debug!(path = %request.path, kind = %media.kind, %error, "section answered inactive");
+                refused = Some(better_reason(refused, error));
+                sections.push(SectionAnswer::Inactive);
+                continue;
+            }
+        };
+        let options = ConsumerOptions {
+            producer: lease.producer_on(router).await?,
+            rtp_capabilities: whep::capabilities_for(media, lease.format().codec()),
+            mid: section.mid.clone(),
+            cname: cname.clone(),
+            drop_disposable: lease.drop_disposable(),
+            paused: false,
+        };
+        let consumer = transport.consume(options).await?;
+        sections.push(SectionAnswer::Send {
+            parameters: consumer.rtp_parameters,
+            stream_id: MSID_STREAM.to_owned(),
+            track_id: media.kind.to_string(),
+        });
+        leases.push(lease);
+    }
+    if let (true, Some(error)) = (leases.is_empty(), refused) {
+        return Err(error.into());
+    }
+    Ok(prepared(offer, transport, &sections, Media::Viewing(Viewing::new(stream, viewer, leases, facts, wanted))))
+}
+
+/// Of two reasons the one that the client or operator can do something about: "no audio track" says less than "can't be turned into".
+fn better_reason(old: Option<SelectError>, new: SelectError) -> SelectError {
+    match old {
+        Some(old) if !matches!(old, SelectError::NoTrack(_)) => old,
+        _ => new,
+    }
+}
+
+async fn connected_transport(router: &Router, offer: &Offer) -> Result<WebRtcTransport, WebRtcError> {
+    let transport = router.create_webrtc_transport(WebRtcTransportOptions::default()).await?;
+    transport.connect(offer.dtls.clone()).await?;
+    Ok(transport)
+}
+
+fn prepared(offer: Offer, transport: WebRtcTransport, sections: &[SectionAnswer], media: Media) -> Prepared {
+    // Unique among the sessions of this process, which is all that the `o=` line is for here.
+    let session_id = u64::from(rand::random::<u32>());
+    let answer = Answer {
+        offer: &offer,
+        session_id,
+        ice: &transport.ice_parameters,
+        candidates: &transport.ice_candidates,
+        dtls: &transport.dtls_parameters,
+        sections,
+    }
+    .write();
+    let remote_ice = RemoteIce { ufrag: offer.ice.username_fragment.clone(), pwd: offer.ice.password.clone() };
+    Prepared { offer, remote_ice, answer, transport, media }
+}

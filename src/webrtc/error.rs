@@ -1,0 +1,106 @@
+//! Why a WHIP or WHEP request was refused.
+
+use crate::base::StreamPath;
+use crate::sdp::SdpError;
+use crate::sfu::SfuError;
+use crate::stream::{PublishError, SelectError};
+
+/// Why there is no session, or it can't do what was asked. The texts are shown to the client.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WebRtcError {
+    /// The offer or fragment is broken or lacks something.
+    #[error(transparent)]
+    Sdp(#[from] SdpError),
+    /// The offer is fine, but has nothing that this server or stream can send or receive.
+    #[error("{0}")]
+    NothingInCommon(String),
+    /// Nobody publishes there now.
+    #[error("{0} is not live; try again when it is being published")]
+    NotLive(StreamPath),
+    /// No such session, or no longer.
+    #[error("there is no such session (any more)")]
+    NoSuchSession,
+    /// A key or token is needed.
+    #[error("{path} needs {}", if *.shown { "another key: the one shown is wrong" } else { "a key (Authorization: Bearer …, or ?token=…)" })]
+    Forbidden {
+        /// Where.
+        path: StreamPath,
+        /// Whether some key was shown.
+        shown: bool,
+    },
+    /// Somebody else publishes there and is alive.
+    #[error("{0} is being published already")]
+    Busy(StreamPath),
+    /// A bound is reached.
+    #[error("the server is full: {0}")]
+    Full(String),
+    /// The server is going away.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// A PATCH without `If-Match` (RFC 9725 section 4.3.1).
+    #[error("a PATCH needs an If-Match header with the session's ETag, or * for an ICE restart")]
+    PreconditionRequired,
+    /// A PATCH for another generation of ICE (RFC 9725 section 4.3.1).
+    #[error("If-Match does not name the session's current ETag: ICE was restarted since")]
+    PreconditionFailed,
+    /// Making the session took too long.
+    #[error("setting up the session took longer than {0} s")]
+    SetupTimeout(u64),
+    /// The SFU could not.
+    #[error(transparent)]
+    Sfu(SfuError),
+}
+
+impl From<SfuError> for WebRtcError {
+    fn from(error: SfuError) -> Self {
+        match error {
+            SfuError::TooMany(what) => Self::Full(format!("too many {what}")),
+            SfuError::UnsupportedCodec(codec) => Self::NothingInCommon(format!("the viewer can't receive {codec}")),
+            SfuError::BadParameters(why) => Self::NothingInCommon(why),
+            SfuError::WorkerGone => Self::ShuttingDown,
+            other => Self::Sfu(other),
+        }
+    }
+}
+
+impl From<SelectError> for WebRtcError {
+    fn from(error: SelectError) -> Self {
+        match error {
+            SelectError::Sfu(sfu) => sfu.into(),
+            SelectError::Transcode(why) => Self::Full(why.to_string()),
+            other => Self::NothingInCommon(other.to_string()),
+        }
+    }
+}
+
+impl WebRtcError {
+    /// What refused a publication; `shown` is whether the client showed a key.
+    pub(super) fn from_publish(error: PublishError, shown: bool) -> Self {
+        match error {
+            PublishError::Busy(path) => Self::Busy(path),
+            PublishError::Forbidden(path) => Self::Forbidden { path, shown },
+            PublishError::ShuttingDown => Self::ShuttingDown,
+            PublishError::Sfu(sfu) => sfu.into(),
+            full @ PublishError::TooManyStreams(_) => Self::Full(full.to_string()),
+        }
+    }
+
+    /// A short name for metrics and for machines that read the answer.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Sdp(_) => "bad_sdp",
+            Self::NothingInCommon(_) => "nothing_in_common",
+            Self::NotLive(_) => "not_live",
+            Self::NoSuchSession => "no_such_session",
+            Self::Forbidden { .. } => "forbidden",
+            Self::Busy(_) => "busy",
+            Self::Full(_) => "full",
+            Self::ShuttingDown => "shutting_down",
+            Self::PreconditionRequired => "precondition_required",
+            Self::PreconditionFailed => "precondition_failed",
+            Self::SetupTimeout(_) => "setup_timeout",
+            Self::Sfu(_) => "internal",
+        }
+    }
+}
