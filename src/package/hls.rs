@@ -213,7 +213,7 @@ fn seconds_up(nanos: i64) -> f64 {
 }
 
 /// ISO 8601 with milliseconds, UTC (RFC 8216 section 4.3.2.6). Proleptic Gregorian; days to date after Howard Hinnant's algorithm.
-pub(super) fn date_time(t: UnixNanos) -> String {
+pub fn date_time(t: UnixNanos) -> String {
     let millis = t.div_euclid(1_000_000);
     let (days, in_day) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
     let z = days + 719_468;

@@ -15,7 +15,7 @@ mod window;
 
 pub use config::PackageConfig;
 pub use driver::{Live, Missing, Playlist, Presentation, SegmentBody};
-pub use hls::BlockingReload;
+pub use hls::{BlockingReload, date_time};
 pub use name::MediaName;
 pub use snapshot::{Part, Segment, Snapshot, TrackSnapshot};
 pub use window::Window;

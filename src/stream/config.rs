@@ -96,8 +96,8 @@ fn any_opens(rules: &[AccessRule], path: &StreamPath, secret: Option<&str>) -> b
     rules.iter().fold(false, |open, rule| open | (pattern_matches(&rule.paths, path.as_str()) & same_secret(&rule.secret, secret)))
 }
 
-/// Compares in a time that depends on the lengths only. An empty configured secret opens nothing.
-fn same_secret(configured: &str, shown: &str) -> bool {
+/// Whether a secret fits, compared in a time that depends on the lengths only. An empty configured secret opens nothing.
+pub fn same_secret(configured: &str, shown: &str) -> bool {
     let difference = configured.bytes().zip(shown.bytes()).fold(0, |acc, (a, b)| acc | (a ^ b));
     !configured.is_empty() && configured.len() == shown.len() && difference == 0
 }

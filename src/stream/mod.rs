@@ -9,7 +9,7 @@ mod framer;
 mod http_viewers;
 mod timeline;
 
-pub use config::{AccessRule, BFrames, OnConflict, StreamConfig, pattern_matches};
+pub use config::{AccessRule, BFrames, OnConflict, StreamConfig, pattern_matches, same_secret};
 pub use driver::{
     DerivedInfo, Hub, HubOptions, Lease, Publication, PublishError, PublishRequest, PublisherInfo, SelectError, SharedTranscoder, Stream,
     StreamEvent, StreamInfo, Track, TrackInfo, TrackWriter, TranscodeError, TranscodeGuard, TranscodeJob, TranscodeTarget, Transcoder,

@@ -1,0 +1,49 @@
+// node publish.mjs URL SECONDS [CODEC]: publishes Chromium's fake camera by WHIP from another origin, without headend's page.
+import { foreignPage, main } from "./browser.mjs";
+
+const [url, seconds = "10", codec = "H264"] = process.argv.slice(2);
+
+await main(async (browser) => {
+  // getUserMedia wants a secure origin: localhost counts as one.
+  const page = await browser.newPage();
+  const errors = [];
+  page.on("pageerror", (error) => errors.push(String(error)));
+  await page.goto(new URL("/healthz", url).href);
+  const session = await page.evaluate(
+    async ([url, codec]) => {
+      const media = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 360, frameRate: 30 }, audio: true });
+      const pc = new RTCPeerConnection();
+      window.__pc = pc;
+      for (const track of media.getTracks()) {
+        const transceiver = pc.addTransceiver(track, { direction: "sendonly", streams: [media] });
+        if (track.kind === "video") {
+          const all = RTCRtpSender.getCapabilities("video").codecs;
+          transceiver.setCodecPreferences(all.filter((c) => c.mimeType.toLowerCase() === `video/${codec.toLowerCase()}` || c.mimeType === "video/rtx"));
+        }
+      }
+      await pc.setLocalDescription(await pc.createOffer());
+      const response = await fetch(url, { method: "POST", headers: { "content-type": "application/sdp" }, body: pc.localDescription.sdp });
+      const body = await response.text();
+      if (response.status !== 201) return { status: response.status, body };
+      await pc.setRemoteDescription({ type: "answer", sdp: body });
+      window.__location = new URL(response.headers.get("location"), url).href;
+      return { status: 201 };
+    },
+    [url, codec],
+  );
+  if (session.status !== 201) return { ...session, errors };
+  process.stderr.write("publishing\n");
+  await page.waitForTimeout(Number(seconds) * 1000);
+  const stats = await page.evaluate(async () => {
+    const out = {};
+    for (const entry of (await window.__pc.getStats()).values()) {
+      if (entry.type === "outbound-rtp") {
+        out[entry.kind] = { packets: entry.packetsSent, frames: entry.framesEncoded, keyFrames: entry.keyFramesEncoded, plis: entry.pliCount, nacks: entry.nackCount };
+      }
+      if (entry.type === "remote-inbound-rtp") out[`${entry.kind}Remote`] = { lost: entry.packetsLost, rtt: entry.roundTripTime };
+    }
+    const response = await fetch(window.__location, { method: "DELETE" });
+    return { ...out, ended: response.status };
+  });
+  return { ...session, stats, errors };
+});

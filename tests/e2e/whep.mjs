@@ -1,0 +1,41 @@
+// node whep.mjs URL SECONDS: watches a WHEP endpoint from another origin with nothing but the browser's own WebRTC.
+import { foreignPage, main, observe } from "./browser.mjs";
+
+const [url, seconds = "4"] = process.argv.slice(2);
+
+await main(async (browser) => {
+  const { page, errors } = await foreignPage(browser, []);
+  const session = await page.evaluate(async (url) => {
+    const video = document.querySelector("video");
+    const pc = new RTCPeerConnection();
+    window.__pc = pc;
+    const media = new MediaStream();
+    pc.ontrack = (event) => { media.addTrack(event.track); video.srcObject = media; video.play().catch(() => {}); };
+    pc.addTransceiver("video", { direction: "recvonly" });
+    pc.addTransceiver("audio", { direction: "recvonly" });
+    await pc.setLocalDescription(await pc.createOffer());
+    window.__began = performance.now();
+    const response = await fetch(url, { method: "POST", headers: { "content-type": "application/sdp" }, body: pc.localDescription.sdp });
+    const body = await response.text();
+    if (response.status !== 201) return { status: response.status, body };
+    await pc.setRemoteDescription({ type: "answer", sdp: body });
+    return { status: 201, location: response.headers.get("location"), etag: response.headers.get("etag") };
+  }, url);
+  if (session.status !== 201) return { ...session, errors };
+  const seen = await observe(page, Number(seconds));
+  const stats = await page.evaluate(async () => {
+    const out = {};
+    for (const entry of (await window.__pc.getStats()).values()) {
+      if (entry.type === "inbound-rtp") {
+        out[entry.kind] = {
+          packets: entry.packetsReceived, lost: entry.packetsLost, nacks: entry.nackCount, plis: entry.pliCount, frames: entry.framesDecoded,
+          freezes: entry.freezeCount, jitterBufferMs: (1000 * entry.jitterBufferDelay) / entry.jitterBufferEmittedCount,
+          energy: entry.totalAudioEnergy, concealed: entry.concealedSamples, samples: entry.totalSamplesReceived,
+        };
+      }
+    }
+    return out;
+  });
+  const ended = await page.evaluate(async (location) => (await fetch(location, { method: "DELETE" })).status, new URL(session.location, url).href);
+  return { ...session, ...seen, stats, ended, errors };
+});
