@@ -224,9 +224,9 @@ fn long_gop() -> String {
 
 /// An AudioSpecificConfig's format, and a clock for it.
 fn aac_format(config: &bytes::Bytes) -> Result<(Format, AudioClock), FormatError> {
-    let parsed = aac::AudioSpecificConfig::parse(config)?;
-    let clock = AudioClock::new(parsed.sample_rate, parsed.frame_samples);
-    Ok((parsed.into_format(), clock))
+    let parsed = aac::AacConfig::parse(config)?;
+    let clock = AudioClock::new(parsed.sample_rate, parsed.frame_duration());
+    Ok((aac::AacConfig::format(config.clone())?, clock))
 }
 
 /// The format that a key picture's own parameter sets make, if they are complete and not those of `format`: some encoders change

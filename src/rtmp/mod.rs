@@ -4,13 +4,20 @@
 //! protocol (`session`) touches no socket and reads no clock; `driver` does.
 
 pub mod amf0;
+mod audio_clock;
 pub mod chunk;
 mod command;
+mod driver;
+mod egress;
 mod error;
 pub mod flv;
 mod handshake;
+mod ingest;
+mod metrics;
 pub mod session;
 mod target;
 
+pub use driver::{RtmpConfig, RtmpServer, RtmpServerError};
 pub use error::{Position, Problem, RtmpError};
+pub use metrics::RtmpMetrics;
 pub use target::Target;
