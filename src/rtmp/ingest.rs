@@ -41,6 +41,8 @@ pub struct IngestCounters {
     pub damaged: u64,
     /// Frames in a codec that isn't carried.
     pub unsupported: u64,
+    /// How often AAC's stamps were believed against the count of its samples: lost frames, jumps.
+    pub audio_jumps: u64,
 }
 
 /// Turns tags into actions.
@@ -76,7 +78,8 @@ impl Ingest {
 
     /// What was left out so far.
     pub fn counters(&self) -> IngestCounters {
-        self.counters
+        let audio_jumps = self.counters.audio_jumps + self.audio.as_ref().map_or(0, |audio| audio.clock.jumps());
+        IngestCounters { audio_jumps, ..self.counters }
     }
 
     /// Takes a message; appends at most a few actions to `out`.
@@ -164,6 +167,7 @@ impl Ingest {
         };
         // Encoders repeat it now and then; the clock goes on.
         if self.audio.as_ref().is_none_or(|audio| audio.format != format) {
+            self.counters.audio_jumps = self.counters().audio_jumps;
             self.audio = Some(Audio { format: format.clone(), clock });
             out.push(Action::Format(format));
         }

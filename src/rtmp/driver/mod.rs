@@ -207,7 +207,7 @@ impl RtmpServer {
 /// A listening socket, for IPv4 too where the address is `[::]`; on machines without IPv6 for IPv4 only.
 fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
-    let open = |address: SocketAddr| {
+    let open = |address: SocketAddr| -> std::io::Result<std::net::TcpListener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() && address.ip().is_unspecified() {
             socket.set_only_v6(false)?;

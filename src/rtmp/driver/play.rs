@@ -31,7 +31,7 @@ pub(super) async fn play(connection: &mut Connection, target: Target) -> Result<
     } else {
         Err(("NetStream.Play.Failed", format!("watching {path} needs the right token (rtmp://…/{path}?token=…)")))
     };
-    let (stream, viewer, video, audio) = match opened {
+    let (stream, _viewer, video, audio) = match opened {
         Ok(opened) => opened,
         Err((code, why)) => {
             connection.context.metrics.refused.inc();
@@ -44,7 +44,6 @@ pub(super) async fn play(connection: &mut Connection, target: Target) -> Result<
     connection.context.metrics.players.inc();
     let mut egress = Egress::new(connection.context.config.player_buffer);
     let result = Player { connection, stream, video: None, audio: None, egress: &mut egress }.run(video, audio).await;
-    drop(viewer);
     let metrics = &connection.context.metrics;
     metrics.players.dec();
     metrics.player_dropped.inc_by(egress.dropped());
