@@ -107,7 +107,10 @@ impl Egress {
 
     /// What the player wants now (`receiveAudio`, `receiveVideo`, `pause`).
     pub fn set_wanted(&mut self, audio: bool, video: bool) {
-        if video && !self.wants_video && let Some(track) = &mut self.video {
+        if video
+            && !self.wants_video
+            && let Some(track) = &mut self.video
+        {
             track.waits_for_key = true;
         }
         (self.wants_audio, self.wants_video) = (audio, video);

@@ -251,3 +251,7 @@ fn in_band_format(data: &[u8], format: &Format) -> Option<Format> {
     let usable = news && !sps.is_empty() && !pps.is_empty() && sps.iter().all(|nal| h264::parse_sps(nal).is_ok());
     usable.then_some(Format::H264 { sps, pps })
 }
+
+#[cfg(test)]
+#[path = "ingest_tests.rs"]
+mod tests;

@@ -6,6 +6,8 @@
 pub mod amf0;
 mod audio_clock;
 pub mod chunk;
+#[cfg(test)]
+mod client_tests;
 mod command;
 mod driver;
 mod egress;
@@ -16,6 +18,8 @@ mod ingest;
 mod metrics;
 pub mod session;
 mod target;
+#[cfg(test)]
+mod testing;
 
 pub use driver::{RtmpConfig, RtmpServer, RtmpServerError};
 pub use error::{Position, Problem, RtmpError};

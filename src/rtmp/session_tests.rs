@@ -140,16 +140,14 @@ fn a_publisher_from_handshake_to_end() {
     client.message(kind::AUDIO, 1, 46, b"").unwrap();
     let events = client.events();
     assert_eq!(events[0], Event::Metadata(metadata));
-    let media: Vec<_> = events[1..].iter().map(|e| if let Event::Media(m) = e { (m.kind, m.timestamp, &m.body[..]) } else { panic!() }).collect();
+    let media: Vec<_> =
+        events[1..].iter().map(|e| if let Event::Media(m) = e { (m.kind, m.timestamp, &m.body[..]) } else { panic!() }).collect();
     assert_eq!(media, [(9, 40, &b"video"[..]), (8, 46, b"audio")]);
 
     client.command("FCUnpublish", 6.0, vec![Value::Null, Value::text("cam1")]).unwrap();
     client.command("deleteStream", 7.0, vec![Value::Null, Value::Number(1.0)]).unwrap();
     assert_eq!(client.events(), [Event::Ended]);
-    assert_eq!(
-        client.heard(),
-        ["_result", "onFCUnpublish NetStream.Unpublish.Success", "onStatus NetStream.Unpublish.Success"]
-    );
+    assert_eq!(client.heard(), ["_result", "onFCUnpublish NetStream.Unpublish.Success", "onStatus NetStream.Unpublish.Success"]);
     assert!(!client.server.is_closing());
 }
 
