@@ -1,1 +1,27 @@
-//! Floor: see docs/architecture.md.
+//! Floor 5: RTMP in (OBS, ffmpeg, hardware encoders) and out (ffmpeg, VLC).
+//!
+//! In: TCP connections. Out: publications in `stream` fed with access units; for players, a stream's tracks as FLV tags. The
+//! protocol (`session`) touches no socket and reads no clock; `driver` does.
+
+pub mod amf0;
+mod audio_clock;
+pub mod chunk;
+#[cfg(test)]
+mod client_tests;
+mod command;
+mod driver;
+mod egress;
+mod error;
+pub mod flv;
+mod handshake;
+mod ingest;
+mod metrics;
+pub mod session;
+mod target;
+#[cfg(test)]
+mod testing;
+
+pub use driver::{RtmpConfig, RtmpServer, RtmpServerError};
+pub use error::{Position, Problem, RtmpError};
+pub use metrics::RtmpMetrics;
+pub use target::Target;

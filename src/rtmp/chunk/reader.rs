@@ -1,0 +1,352 @@
+//! Chunks in, messages out.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{DEFAULT_CHUNK_SIZE, Message, kind};
+use crate::rtmp::error::{Position, Problem, RtmpError};
+
+/// Most chunk streams a peer may use. Encoders use 3 to 6.
+const MAX_CHUNK_STREAMS: usize = 64;
+/// A chunk can't be longer than the longest message.
+const MAX_CHUNK_SIZE: u32 = 0x00FF_FFFF;
+/// Basic header 3, message header 11, extended timestamp 4.
+const MAX_HEADER_LEN: usize = 18;
+/// In the timestamp field: look at the extended timestamp.
+const EXTENDED: u32 = 0x00FF_FFFF;
+/// Longest of all messages that are not audio or video: a command or its like, see `amf0::MAX_BYTES`.
+const MAX_COMMAND_LEN: usize = 64 * 1024;
+
+/// How much may be in assembly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest audio, video or aggregate message, in bytes.
+    pub media: usize,
+    /// All incomplete messages together, in bytes.
+    pub total: usize,
+}
+
+impl Limits {
+    /// Before the peer was let in: nothing but commands is due.
+    pub const STRANGER: Self = Self { media: MAX_COMMAND_LEN, total: 4 * MAX_COMMAND_LEN };
+    /// A publisher: a key frame of 8 MiB is a 4K all-intra picture at 2 Gbit/s; twice that for audio and others interleaved in it.
+    pub const PUBLISHER: Self = Self { media: 8 << 20, total: 16 << 20 };
+}
+
+/// Reassembles messages from chunks, each chunk stream on its own.
+#[derive(Debug)]
+pub struct ChunkReader {
+    limits: Limits,
+    chunk_size: usize,
+    streams: Vec<ChunkStream>,
+    /// Bytes of incomplete messages, over all chunk streams.
+    in_assembly: usize,
+    state: State,
+    header: [u8; MAX_HEADER_LEN],
+    header_len: usize,
+    /// Bytes taken for an extended timestamp that turned out to be payload.
+    replay: [u8; 4],
+    replay_len: usize,
+    /// Bytes consumed.
+    position: u64,
+    /// Incomplete messages thrown away because the peer began another one on the same chunk stream.
+    abandoned: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Header,
+    Payload { stream: usize, left: usize },
+}
+
+#[derive(Debug)]
+struct ChunkStream {
+    csid: u32,
+    timestamp: u32,
+    /// The last timestamp field, or extended timestamp: absolute after fmt 0, a difference after fmt 1 and 2.
+    field: u32,
+    extended: bool,
+    length: usize,
+    kind: u8,
+    message_stream: u32,
+    assembling: bool,
+    body: BytesMut,
+}
+
+impl ChunkReader {
+    /// At the first byte behind the handshake, of which `position` bytes came before.
+    pub fn new(position: u64) -> Self {
+        Self {
+            limits: Limits::STRANGER,
+            chunk_size: DEFAULT_CHUNK_SIZE,
+            streams: Vec::new(),
+            in_assembly: 0,
+            state: State::Header,
+            header: [0; MAX_HEADER_LEN],
+            header_len: 0,
+            replay: [0; 4],
+            replay_len: 0,
+            position,
+            abandoned: 0,
+        }
+    }
+
+    /// Changes what may be in assembly, for messages that begin from now on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Bytes consumed so far.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Bytes held for incomplete messages.
+    pub fn in_assembly(&self) -> usize {
+        self.in_assembly
+    }
+
+    /// Incomplete messages thrown away so far.
+    pub fn abandoned(&self) -> u64 {
+        self.abandoned
+    }
+
+    /// Takes bytes off the front of `input` until a message is complete; `None` when `input` is used up. Set Chunk Size and Abort
+    /// are obeyed here and not given out. After an error the connection can't be read any further.
+    pub fn next_message(&mut self, input: &mut &[u8]) -> Result<Option<Message>, RtmpError> {
+        loop {
+            let message = if self.replay_len > 0 {
+                let replay = self.replay;
+                let mut rest = &replay[..self.replay_len];
+                self.replay_len = 0;
+                let message = self.advance(&mut rest)?;
+                // A replay of four bytes can't lead to another one: that takes a header of at least five.
+                self.replay[..rest.len()].copy_from_slice(rest);
+                self.replay_len = rest.len();
+                message
+            } else {
+                self.advance(input)?
+            };
+            match message {
+                Some(message) => {
+                    if let Some(message) = self.obey(message)? {
+                        return Ok(Some(message));
+                    }
+                }
+                None if input.is_empty() && self.replay_len == 0 => return Ok(None),
+                None => {}
+            }
+        }
+    }
+
+    /// One step: until a message is complete, or `input` or a header ended.
+    fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Message>, RtmpError> {
+        if let State::Header = self.state
+            && !self.read_header(input)?
+        {
+            return Ok(None);
+        }
+        if self.replay_len > 0 {
+            // The payload begins in what has to be replayed.
+            return Ok(None);
+        }
+        match self.state {
+            State::Payload { stream, left } => self.read_payload(stream, left, input),
+            State::Header => Ok(None),
+        }
+    }
+
+    fn error(&self, problem: Problem, message_type: Option<u8>) -> RtmpError {
+        problem.at(Position { byte: self.position, message_type })
+    }
+
+    /// How long the header at hand is, as far as its bytes tell.
+    fn header_need(&self) -> usize {
+        if self.header_len == 0 {
+            return 1;
+        }
+        let format = self.header[0] >> 6;
+        let basic = match self.header[0] & 0x3F {
+            0 => 2,
+            1 => 3,
+            _ => 1,
+        };
+        let need = basic + [11, 7, 3, 0][usize::from(format)];
+        if self.header_len < need {
+            return need;
+        }
+        let extended = match format {
+            3 => self.find(self.csid(basic)).is_some_and(|i| self.streams[i].extended),
+            _ => be24(&self.header[basic..]) == EXTENDED,
+        };
+        need + if extended { 4 } else { 0 }
+    }
+
+    fn csid(&self, basic: usize) -> u32 {
+        match basic {
+            1 => u32::from(self.header[0] & 0x3F),
+            2 => 64 + u32::from(self.header[1]),
+            // RTMP 1.0 section 5.3.1.1: the third byte counts 256.
+            _ => 64 + u32::from(self.header[1]) + 256 * u32::from(self.header[2]),
+        }
+    }
+
+    fn find(&self, csid: u32) -> Option<usize> {
+        self.streams.iter().position(|s| s.csid == csid)
+    }
+
+    /// Collects a chunk header and makes its chunk stream ready. True when complete.
+    fn read_header(&mut self, input: &mut &[u8]) -> Result<bool, RtmpError> {
+        loop {
+            let need = self.header_need();
+            if self.header_len == need && need > 0 {
+                break;
+            }
+            let n = (need - self.header_len).min(input.len());
+            if n == 0 {
+                return Ok(false);
+            }
+            self.header[self.header_len..self.header_len + n].copy_from_slice(&input[..n]);
+            self.header_len += n;
+            self.position += n as u64;
+            *input = &input[n..];
+        }
+        let format = self.header[0] >> 6;
+        let basic = match self.header[0] & 0x3F {
+            0 => 2,
+            1 => 3,
+            _ => 1,
+        };
+        let csid = self.csid(basic);
+        let index = match self.find(csid) {
+            Some(index) => index,
+            // librtmp begins its control stream with fmt 1, so that is let pass with message stream 0.
+            None if format >= 2 => return Err(self.error(Problem::NoPreviousChunk { csid, format }, None)),
+            None if self.streams.len() == MAX_CHUNK_STREAMS => {
+                return Err(self.error(Problem::TooManyChunkStreams { limit: MAX_CHUNK_STREAMS }, None));
+            }
+            None => {
+                self.streams.push(ChunkStream {
+                    csid,
+                    timestamp: 0,
+                    field: 0,
+                    extended: false,
+                    length: 0,
+                    kind: 0,
+                    message_stream: 0,
+                    assembling: false,
+                    body: BytesMut::new(),
+                });
+                self.streams.len() - 1
+            }
+        };
+        let header = self.header;
+        let header_len = std::mem::take(&mut self.header_len);
+        let fields = &header[basic..header_len];
+        let stream = &mut self.streams[index];
+        if format < 3 {
+            if stream.assembling {
+                // A new message before the last one was complete: the peer gave it up.
+                self.in_assembly -= stream.body.len();
+                stream.body = BytesMut::new();
+                stream.assembling = false;
+                self.abandoned += 1;
+            }
+            stream.field = be24(fields);
+            stream.extended = stream.field == EXTENDED;
+            if format < 2 {
+                stream.length = be24(&fields[3..]) as usize;
+                stream.kind = fields[6];
+            }
+            if format == 0 {
+                stream.message_stream = u32::from_le_bytes([fields[7], fields[8], fields[9], fields[10]]);
+            }
+        }
+        if stream.extended {
+            let at = header_len - 4;
+            let value = u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+            if format < 3 {
+                stream.field = value;
+            } else if stream.assembling && value != stream.field && value != stream.timestamp {
+                // On a continuation the extended timestamp is repeated (RTMP 1.0 section 5.3.1.3), but some encoders leave it
+                // out. Then these four bytes are payload.
+                self.replay.copy_from_slice(&header[at..header_len]);
+                self.replay_len = 4;
+                self.position -= 4;
+            }
+        }
+        if !stream.assembling {
+            // fmt 3 begins a new message with the same difference as before (section 5.3.1.2.4).
+            stream.timestamp = if format == 0 { stream.field } else { stream.timestamp.wrapping_add(stream.field) };
+            let (declared, kind) = (stream.length, stream.kind);
+            let limit = match kind {
+                kind::AUDIO | kind::VIDEO | kind::AGGREGATE => self.limits.media,
+                _ => MAX_COMMAND_LEN,
+            };
+            if declared > limit {
+                let before_publishing = self.limits == Limits::STRANGER;
+                return Err(self.error(Problem::MessageTooLong { declared, limit, before_publishing }, Some(kind)));
+            }
+            stream.assembling = true;
+        }
+        let left = (stream.length - stream.body.len()).min(self.chunk_size);
+        self.state = State::Payload { stream: index, left };
+        Ok(true)
+    }
+
+    fn read_payload(&mut self, index: usize, left: usize, input: &mut &[u8]) -> Result<Option<Message>, RtmpError> {
+        let n = left.min(input.len());
+        let (data, rest) = input.split_at(n);
+        *input = rest;
+        self.position += n as u64;
+        let stream = &mut self.streams[index];
+        let body = if stream.body.is_empty() && n == stream.length {
+            // Most audio frames: whole in one chunk and one read.
+            Bytes::copy_from_slice(data)
+        } else {
+            if self.in_assembly + n > self.limits.total {
+                let kind = stream.kind;
+                return Err(self.error(Problem::TooMuchInAssembly { limit: self.limits.total }, Some(kind)));
+            }
+            stream.body.extend_from_slice(data);
+            self.in_assembly += n;
+            if stream.body.len() < stream.length {
+                self.state = if n < left { State::Payload { stream: index, left: left - n } } else { State::Header };
+                return Ok(None);
+            }
+            self.in_assembly -= stream.length;
+            std::mem::take(&mut stream.body).freeze()
+        };
+        stream.assembling = false;
+        self.state = State::Header;
+        Ok(Some(Message { kind: stream.kind, stream: stream.message_stream, timestamp: stream.timestamp, body }))
+    }
+
+    /// Obeys the messages that are about chunks; gives back the others.
+    fn obey(&mut self, message: Message) -> Result<Option<Message>, RtmpError> {
+        if !matches!(message.kind, kind::SET_CHUNK_SIZE | kind::ABORT) {
+            return Ok(Some(message));
+        }
+        let Some(value) = message.body.first_chunk::<4>().map(|b| u32::from_be_bytes(*b)) else {
+            return Err(self.error(Problem::ShortMessage { len: message.body.len() }, Some(message.kind)));
+        };
+        if message.kind == kind::SET_CHUNK_SIZE {
+            if value == 0 || value > i32::MAX as u32 {
+                return Err(self.error(Problem::BadChunkSize(value), Some(message.kind)));
+            }
+            self.chunk_size = value.min(MAX_CHUNK_SIZE) as usize;
+        } else if let Some(index) = self.find(value) {
+            let stream = &mut self.streams[index];
+            if stream.assembling {
+                self.in_assembly -= stream.body.len();
+                stream.body = BytesMut::new();
+                stream.assembling = false;
+                self.abandoned += 1;
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn be24(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]])
+}

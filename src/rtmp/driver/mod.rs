@@ -1,0 +1,270 @@
+//! RTMP's side that touches sockets, tasks and the clock: the listener and a task per connection.
+//!
+//! In: TCP connections, the configuration, the hub. Out: publications and viewers of `stream`; answers on the sockets.
+
+mod connection;
+mod play;
+mod publish;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::metrics::RtmpMetrics;
+use super::session::SessionTimeouts;
+use crate::base::UnixNanos;
+use crate::stream::Hub;
+
+/// Connections the kernel holds for us. Encoders of a whole site come back at once after a network failure.
+const BACKLOG: i32 = 1024;
+/// Pause after a failed `accept`, usually for lack of file descriptors: some time for others to give theirs back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long connections may take to say goodbye when the server stops; within the 5 s that the whole shutdown has.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
+
+/// The section `[rtmp]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RtmpConfig {
+    /// Whether RTMP is on.
+    pub enabled: bool,
+    /// Address and TCP port to listen on. `[::]` stands for all addresses, IPv4 included.
+    pub listen: SocketAddr,
+    /// Most connections at a time, publishers and players together; 1 to 100000. More are closed at once.
+    pub max_connections: usize,
+    /// Time for the handshake, from 100 ms to 60 s.
+    #[serde(with = "humantime_serde")]
+    pub handshake_timeout: Duration,
+    /// Time after which a publisher that sends nothing, or a connection that neither publishes nor plays, is closed; from 1 s to 1 h.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    /// Bytes that may wait for a player; what is beyond is left out up to the next key frame. 64 KiB to 256 MiB.
+    pub player_buffer: usize,
+    /// Time after which a player that takes nothing is closed; from 1 s to 1 h.
+    #[serde(with = "humantime_serde")]
+    pub player_timeout: Duration,
+}
+
+impl Default for RtmpConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 1935)),
+            max_connections: 1000,
+            handshake_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(10),
+            // 8 s, the longest usual GOP, at 4 Mbit/s.
+            player_buffer: 4 << 20,
+            player_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl RtmpConfig {
+    /// Checks the ranges stated at the fields.
+    pub fn validate(&self) -> Result<(), RtmpServerError> {
+        let bad = |key: &'static str, range: &'static str| Err(RtmpServerError::Config { key, range });
+        let within = |value: Duration, least: u64, most: u64| (least..=most).contains(&(value.as_millis() as u64));
+        if !(1..=100_000).contains(&self.max_connections) {
+            return bad("max_connections", "1 to 100000");
+        }
+        if !within(self.handshake_timeout, 100, 60_000) {
+            return bad("handshake_timeout", "100ms to 60s");
+        }
+        if !within(self.idle_timeout, 1_000, 3_600_000) {
+            return bad("idle_timeout", "1s to 1h");
+        }
+        if !(64 << 10..=256 << 20).contains(&self.player_buffer) {
+            return bad("player_buffer", "65536 to 268435456");
+        }
+        if !within(self.player_timeout, 1_000, 3_600_000) {
+            return bad("player_timeout", "1s to 1h");
+        }
+        Ok(())
+    }
+}
+
+/// Why the server doesn't start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RtmpServerError {
+    /// A value out of its range.
+    #[error("rtmp.{key} must be {range}")]
+    Config {
+        /// Which key.
+        key: &'static str,
+        /// What is allowed.
+        range: &'static str,
+    },
+    /// The port could not be opened.
+    #[error("can't listen for RTMP on {address}: {source} (is another server running there? rtmp.listen changes the address)")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// What all connections share.
+#[derive(Debug)]
+struct Context {
+    config: RtmpConfig,
+    hub: Hub,
+    cancel: CancellationToken,
+    metrics: RtmpMetrics,
+}
+
+impl Context {
+    fn session_timeouts(&self) -> SessionTimeouts {
+        SessionTimeouts { handshake: self.config.handshake_timeout, idle: self.config.idle_timeout }
+    }
+}
+
+/// A bound RTMP server.
+#[derive(Debug)]
+pub struct RtmpServer {
+    listener: std::net::TcpListener,
+    address: SocketAddr,
+    context: Arc<Context>,
+}
+
+impl RtmpServer {
+    /// Opens the port. Cancelling `cancel` ends [`run`](Self::run) and all connections, which are told.
+    ///
+    /// # Errors
+    /// A configuration value is out of its range, or the port can't be opened.
+    pub fn bind(config: RtmpConfig, hub: Hub, cancel: CancellationToken) -> Result<Self, RtmpServerError> {
+        config.validate()?;
+        let failed = |source| RtmpServerError::Listen { address: config.listen, source };
+        let listener = listen(config.listen).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let metrics = RtmpMetrics::default();
+        Ok(Self { listener, address, context: Arc::new(Context { config, hub, cancel, metrics }) })
+    }
+
+    /// Where it listens: the real port where 0 was configured.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its counters, to be registered.
+    pub fn metrics(&self) -> &RtmpMetrics {
+        &self.context.metrics
+    }
+
+    /// Serves until the token is cancelled and the connections have said goodbye (at most 3 s).
+    ///
+    /// # Errors
+    /// The runtime doesn't take the socket.
+    pub async fn run(self) -> Result<(), RtmpServerError> {
+        let address = self.address;
+        let listener = TcpListener::from_std(self.listener).map_err(|source| RtmpServerError::Listen { address, source })?;
+        let context = self.context;
+        let places = Arc::new(Semaphore::new(context.config.max_connections));
+        let tasks = TaskTracker::new();
+        tracing::info!(%address, "RTMP server listens");
+        loop {
+            let accepted = tokio::select! {
+                () = context.cancel.cancelled() => break,
+                accepted = listener.accept() => accepted,
+            };
+            let (socket, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "accepting an RTMP connection failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(place) = places.clone().try_acquire_owned() else {
+                context.metrics.over_limit.inc();
+                tracing::debug!(%peer, "RTMP connection closed: rtmp.max_connections is reached");
+                continue;
+            };
+            context.metrics.accepted.inc();
+            let context = context.clone();
+            tasks.spawn(async move {
+                connection::serve(context, socket, peer).await;
+                drop(place);
+            });
+        }
+        drop(listener);
+        tasks.close();
+        if tokio::time::timeout(SHUTDOWN_GRACE, tasks.wait()).await.is_err() {
+            tracing::warn!(left = tasks.len(), "RTMP connections did not end in time");
+        }
+        Ok(())
+    }
+}
+
+/// A listening socket, for IPv4 too where the address is `[::]`; on machines without IPv6 for IPv4 only.
+fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let open = |address: SocketAddr| -> std::io::Result<std::net::TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() && address.ip().is_unspecified() {
+            socket.set_only_v6(false)?;
+        }
+        // So that a restart needn't wait for the old connections' TIME_WAIT.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok(std::net::TcpListener::from(socket))
+    };
+    match open(address) {
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) && address.ip().is_unspecified() => {
+            open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+        }
+        other => other,
+    }
+}
+
+/// The monotonic clock.
+#[allow(clippy::disallowed_methods)] // a driver: this is where time is read
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// The wall clock.
+#[allow(clippy::disallowed_methods)] // a driver: this is where time is read
+fn unix_now() -> UnixNanos {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    since.as_nanos() as UnixNanos
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_unknown_keys_are_not() {
+        assert!(RtmpConfig::default().validate().is_ok());
+        let config: RtmpConfig = serde_json::from_str(r#"{"listen":"127.0.0.1:0","idle_timeout":"3s"}"#).unwrap();
+        assert_eq!((config.listen.port(), config.idle_timeout), (0, Duration::from_secs(3)));
+        assert!(serde_json::from_str::<RtmpConfig>(r#"{"lisen":"127.0.0.1:0"}"#).is_err());
+        let error = RtmpConfig { max_connections: 0, ..RtmpConfig::default() }.validate().unwrap_err();
+        assert_eq!(error.to_string(), "rtmp.max_connections must be 1 to 100000");
+    }
+
+    #[test]
+    fn a_taken_port_is_a_sentence() {
+        let first = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = first.local_addr().unwrap();
+        assert!(listen(address).is_err());
+    }
+
+    #[test]
+    fn all_addresses_means_ipv4_too() {
+        let listener = listen("[::]:0".parse().unwrap()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    }
+}

@@ -1,0 +1,133 @@
+//! A publisher's connection: tags into a publication.
+
+use tokio::select;
+
+use super::connection::{Connection, End};
+use super::{now, unix_now};
+use crate::base::MediaKind;
+use crate::rtmp::Target;
+use crate::rtmp::ingest::{Action, Ingest};
+use crate::rtmp::session::Event;
+use crate::stream::{Publication, PublishError, PublishRequest, TrackWriter};
+
+/// Asks the hub, and if it agrees publishes until the publisher ends it. `Ok` means that the connection can be used again, or is
+/// closing by itself.
+pub(super) async fn publish(connection: &mut Connection, target: Target) -> Result<(), End> {
+    let path = target.path.clone();
+    let request = PublishRequest {
+        path: target.path,
+        protocol: "rtmp",
+        remote: Some(connection.peer.ip().to_canonical()),
+        agent: connection.session.agent().map(str::to_owned),
+        key: target.key,
+    };
+    let publication = match connection.context.hub.publish(request).await {
+        Ok(publication) => publication,
+        Err(error) => {
+            connection.context.metrics.refused.inc();
+            tracing::info!(%path, peer = %connection.peer, %error, "RTMP publisher refused");
+            connection.session.reject_publish(refusal_code(&error), &error.to_string());
+            return Ok(());
+        }
+    };
+    tracing::info!(%path, peer = %connection.peer, agent = connection.session.agent(), "RTMP publisher began");
+    connection.context.metrics.publishers.inc();
+    let mut publisher = Publisher { connection, publication, ingest: Ingest::new(), audio: None, video: None };
+    let result = publisher.run().await;
+    let counters = publisher.ingest.counters();
+    let metrics = &connection.context.metrics;
+    metrics.publishers.dec();
+    metrics.ingest_dropped.inc_by(counters.before_header + counters.damaged + counters.unsupported);
+    let why = match &result {
+        Ok(()) => "it ended the publication".to_owned(),
+        Err(end) => end.to_string(),
+    };
+    tracing::info!(%path, peer = %connection.peer, received = connection.session.received(), ?counters, why, "RTMP publisher ended");
+    result
+}
+
+/// The code that goes with a refusal; encoders show the sentence, or at least react to the code.
+fn refusal_code(error: &PublishError) -> &'static str {
+    match error {
+        PublishError::Busy(_) => "NetStream.Publish.BadName",
+        PublishError::Forbidden(_) => "NetStream.Publish.Denied",
+        _ => "NetStream.Publish.Failed",
+    }
+}
+
+struct Publisher<'a> {
+    connection: &'a mut Connection,
+    publication: Publication,
+    ingest: Ingest,
+    audio: Option<TrackWriter>,
+    video: Option<TrackWriter>,
+}
+
+impl Publisher<'_> {
+    async fn run(&mut self) -> Result<(), End> {
+        self.connection.session.accept_publish(now())?;
+        let cancel = self.connection.context.cancel.clone();
+        loop {
+            if !self.handle_events().await? {
+                return Ok(());
+            }
+            self.connection.flush().await?;
+            select! {
+                result = self.connection.read() => result?,
+                reason = self.publication.evicted() => return Err(self.connection.finish(reason)),
+                () = cancel.cancelled() => return Err(self.connection.finish("the server is shutting down")),
+            }
+        }
+    }
+
+    /// False once the publication is over.
+    async fn handle_events(&mut self) -> Result<bool, End> {
+        let mut actions = Vec::new();
+        while let Some(event) = self.connection.session.poll_event() {
+            match event {
+                Event::Media(media) => self.ingest.handle(&media, &mut actions),
+                Event::Metadata(metadata) => tracing::debug!(path = %self.publication.stream().path(), ?metadata, "onMetaData"),
+                Event::Ended => return Ok(false),
+                Event::Publish(_) | Event::Play(_) | Event::Receive { .. } => {}
+            }
+            for action in actions.drain(..) {
+                match action {
+                    Action::Unit(kind, unit) => {
+                        let writer = match kind {
+                            MediaKind::Audio => &mut self.audio,
+                            MediaKind::Video => &mut self.video,
+                        };
+                        if let Some(writer) = writer
+                            && !writer.write(unit, unix_now())
+                        {
+                            self.connection.context.metrics.queue_dropped.inc();
+                        }
+                    }
+                    Action::Format(format) => {
+                        let writer = match format.kind() {
+                            MediaKind::Audio => &mut self.audio,
+                            MediaKind::Video => &mut self.video,
+                        };
+                        match writer {
+                            Some(writer) => writer.set_format(format),
+                            None => match self.publication.add_track(format).await {
+                                Ok(track) => *writer = Some(track),
+                                Err(error) => return Err(self.connection.finish(&error.to_string())),
+                            },
+                        }
+                    }
+                    Action::Warn(warning) => {
+                        tracing::info!(path = %self.publication.stream().path(), code = warning.code, message = warning.message, "warning");
+                        self.publication.warn(warning);
+                    }
+                    Action::Refuse(why) => {
+                        self.connection.context.metrics.refused.inc();
+                        self.connection.session.reject_publish("NetStream.Publish.Rejected", &why);
+                        return Err(End::Finished(why));
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+}

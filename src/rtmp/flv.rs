@@ -1,0 +1,319 @@
+//! FLV tags (Adobe FLV 10.1 annex E, and Enhanced RTMP's four-character codes), both ways: what RTMP's audio and video messages
+//! carry.
+//!
+//! In: a message's body. Out: a sequence header, a picture or an audio frame, or a sentence about what can't be carried; and bodies
+//! for players. What is inside a sequence header or a picture is `codec`'s matter.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::chunk::kind;
+
+/// A video tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VideoTag {
+    /// An AVCDecoderConfigurationRecord.
+    SequenceHeader(Bytes),
+    /// A picture.
+    Picture {
+        /// What the tag says; whether it is an IDR picture is for `codec` to see.
+        key: bool,
+        /// Presentation minus decoding time in milliseconds.
+        composition_ms: i32,
+        /// NAL units behind lengths.
+        data: Bytes,
+    },
+    /// The encoder ends or changes its sequence.
+    EndOfSequence,
+    /// Nothing to decode: a command frame, or metadata of Enhanced RTMP.
+    Other,
+}
+
+/// An audio tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AudioTag {
+    /// An AudioSpecificConfig.
+    SequenceHeader(Bytes),
+    /// A raw AAC frame.
+    Frame(Bytes),
+    /// Nothing to decode.
+    Other,
+}
+
+/// Why a tag can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FlvError {
+    /// Shorter than its header.
+    #[error("an {what} tag of {len} bytes ends within its header")]
+    Truncated {
+        /// "audio" or "video", and more.
+        what: &'static str,
+        /// How long it was.
+        len: usize,
+    },
+    /// Well formed, but in a codec that isn't carried over RTMP.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+/// Reads the body of a video message.
+pub fn read_video(body: &Bytes) -> Result<VideoTag, FlvError> {
+    let truncated = || FlvError::Truncated { what: "video", len: body.len() };
+    let &first = body.first().ok_or_else(truncated)?;
+    let frame_type = (first >> 4) & 7;
+    if first & 0x80 != 0 {
+        return read_enhanced_video(body, frame_type, first & 0x0F);
+    }
+    if first & 0x0F != 7 {
+        return Err(unsupported_video(match first & 0x0F {
+            2 => "Sorenson H.263",
+            4 | 5 => "VP6",
+            12 => "H.265 (old numbering)",
+            _ => "an unknown codec",
+        }));
+    }
+    if frame_type == 5 {
+        return Ok(VideoTag::Other);
+    }
+    let header = body.first_chunk::<5>().ok_or_else(truncated)?;
+    let data = body.slice(5..);
+    Ok(match header[1] {
+        0 => VideoTag::SequenceHeader(data),
+        1 => VideoTag::Picture { key: frame_type == 1, composition_ms: si24([header[2], header[3], header[4]]), data },
+        2 => VideoTag::EndOfSequence,
+        _ => VideoTag::Other,
+    })
+}
+
+fn read_enhanced_video(body: &Bytes, frame_type: u8, packet_type: u8) -> Result<VideoTag, FlvError> {
+    let truncated = || FlvError::Truncated { what: "enhanced video", len: body.len() };
+    if frame_type == 5 || packet_type == 4 {
+        return Ok(VideoTag::Other);
+    }
+    if packet_type >= 6 {
+        return Err(unsupported_video("Enhanced RTMP with several tracks or modifiers"));
+    }
+    let header = body.first_chunk::<5>().ok_or_else(truncated)?;
+    match &header[1..5] {
+        b"avc1" => {}
+        b"hvc1" => return Err(unsupported_video("H.265 (Enhanced RTMP hvc1)")),
+        b"av01" => return Err(unsupported_video("AV1 (Enhanced RTMP av01)")),
+        b"vp09" => return Err(unsupported_video("VP9 (Enhanced RTMP vp09)")),
+        b"vp08" => return Err(unsupported_video("VP8 (Enhanced RTMP vp08)")),
+        other => return Err(unsupported_video(&format!("Enhanced RTMP {:?}", String::from_utf8_lossy(other)))),
+    }
+    let key = frame_type == 1;
+    Ok(match packet_type {
+        0 => VideoTag::SequenceHeader(body.slice(5..)),
+        1 => {
+            let time = body.get(5..8).ok_or_else(truncated)?;
+            VideoTag::Picture { key, composition_ms: si24([time[0], time[1], time[2]]), data: body.slice(8..) }
+        }
+        2 => VideoTag::EndOfSequence,
+        3 => VideoTag::Picture { key, composition_ms: 0, data: body.slice(5..) },
+        _ => VideoTag::Other,
+    })
+}
+
+fn unsupported_video(what: &str) -> FlvError {
+    FlvError::Unsupported(format!(
+        "video over RTMP is carried as H.264 only, for now; this is {what}. Choose an H.264 encoder (in OBS: Settings → Output → Video Encoder)."
+    ))
+}
+
+/// Reads the body of an audio message.
+pub fn read_audio(body: &Bytes) -> Result<AudioTag, FlvError> {
+    let truncated = || FlvError::Truncated { what: "audio", len: body.len() };
+    let &first = body.first().ok_or_else(truncated)?;
+    let (packet_type, data) = match first >> 4 {
+        10 => (*body.get(1).ok_or_else(truncated)?, body.slice(2..)),
+        9 => {
+            let fourcc = body.get(1..5).ok_or_else(truncated)?;
+            if fourcc != b"mp4a" {
+                return Err(unsupported_audio(&format!("Enhanced RTMP {:?}", String::from_utf8_lossy(fourcc))));
+            }
+            (first & 0x0F, body.slice(5..))
+        }
+        other => {
+            return Err(unsupported_audio(match other {
+                0 | 3 => "PCM",
+                1 => "ADPCM",
+                2 | 14 => "MP3",
+                4..=6 => "Nellymoser",
+                7 | 8 => "G.711",
+                11 => "Speex",
+                _ => "an unknown codec",
+            }));
+        }
+    };
+    Ok(match packet_type {
+        0 => AudioTag::SequenceHeader(data),
+        1 => AudioTag::Frame(data),
+        _ => AudioTag::Other,
+    })
+}
+
+fn unsupported_audio(what: &str) -> FlvError {
+    FlvError::Unsupported(format!(
+        "audio over RTMP is carried as AAC only, for now; this is {what}, so the stream goes on without sound. Choose AAC (in ffmpeg: -c:a aac)."
+    ))
+}
+
+/// One tag of an aggregate message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AggregateTag {
+    /// Message type id.
+    pub kind: u8,
+    /// Milliseconds, modulo 2^32, on the stream's timeline.
+    pub timestamp: u32,
+    /// The tag's body.
+    pub body: Bytes,
+}
+
+/// Takes an aggregate message apart (RTMP 1.0 section 7.1.6): the first tag's time is the message's, the others follow by their
+/// differences. Ends at the first tag that doesn't fit.
+pub fn aggregate(body: &Bytes, timestamp: u32) -> impl Iterator<Item = AggregateTag> {
+    let (body, mut at, mut shift) = (body.clone(), 0, None);
+    std::iter::from_fn(move || {
+        let header = body.get(at..)?.first_chunk::<11>()?;
+        let len = u32::from_be_bytes([0, header[1], header[2], header[3]]) as usize;
+        let time = u32::from_be_bytes([header[7], header[4], header[5], header[6]]);
+        let start = at + 11;
+        let end = start + len;
+        (end <= body.len()).then_some(())?;
+        // Behind each tag stands its length, four bytes.
+        at = end + 4;
+        let shift = *shift.get_or_insert(timestamp.wrapping_sub(time));
+        Some(AggregateTag { kind: header[0] & 0x1F, timestamp: time.wrapping_add(shift), body: body.slice(start..end) })
+    })
+    .filter(|tag| matches!(tag.kind, kind::AUDIO | kind::VIDEO))
+}
+
+/// Writes the body of a video message with an AVCDecoderConfigurationRecord.
+pub fn write_video_header(record: &[u8]) -> Bytes {
+    [&[0x17, 0, 0, 0, 0][..], record].concat().into()
+}
+
+/// Writes the body of a video message with a picture in 4-byte lengths.
+pub fn write_picture(key: bool, composition_ms: i32, data: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(5 + data.len());
+    out.put_u8(if key { 0x17 } else { 0x27 });
+    out.put_u8(1);
+    out.put_int(i64::from(composition_ms.clamp(-0x80_0000, 0x7F_FFFF)), 3);
+    out.put_slice(data);
+    out.freeze()
+}
+
+/// Writes the body of an audio message with an AudioSpecificConfig.
+pub fn write_audio_header(config: &[u8]) -> Bytes {
+    // For AAC the rate, size and channels in the first byte are fixed (FLV 10.1 section E.4.2.1).
+    [&[0xAF, 0][..], config].concat().into()
+}
+
+/// Writes the body of an audio message with a raw AAC frame.
+pub fn write_frame(frame: &[u8]) -> Bytes {
+    [&[0xAF, 1][..], frame].concat().into()
+}
+
+fn si24(bytes: [u8; 3]) -> i32 {
+    i32::from_be_bytes([bytes[0], bytes[1], bytes[2], 0]) >> 8
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn video(body: &[u8]) -> Result<VideoTag, FlvError> {
+        read_video(&Bytes::copy_from_slice(body))
+    }
+
+    fn audio(body: &[u8]) -> Result<AudioTag, FlvError> {
+        read_audio(&Bytes::copy_from_slice(body))
+    }
+
+    #[test]
+    fn video_tags() {
+        let data = || Bytes::from_static(b"xy");
+        let picture = |key, composition_ms| VideoTag::Picture { key, composition_ms, data: data() };
+        let table: &[(&[u8], VideoTag)] = &[
+            (b"\x17\x00\x00\x00\x00xy", VideoTag::SequenceHeader(data())),
+            (b"\x17\x01\x00\x00\x00xy", picture(true, 0)),
+            (b"\x27\x01\x00\x00\x43xy", picture(false, 67)),
+            (b"\x27\x01\xff\xff\xfexy", picture(false, -2)),
+            (b"\x27\x01\x80\x00\x00xy", picture(false, -0x80_0000)),
+            (b"\x17\x02\x00\x00\x00", VideoTag::EndOfSequence),
+            (b"\x57\x00", VideoTag::Other),
+            (b"\x90avc1xy", VideoTag::SequenceHeader(data())),
+            (b"\x91avc1\x00\x00\x21xy", picture(true, 33)),
+            (b"\xa3avc1xy", picture(false, 0)),
+            (b"\x92avc1", VideoTag::EndOfSequence),
+            (b"\x94avc1", VideoTag::Other),
+        ];
+        for (body, tag) in table {
+            assert_eq!(video(body), Ok(tag.clone()), "{body:02x?}");
+        }
+    }
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        for (body, word) in
+            [(&b"\x90hvc1xy"[..], "H.265"), (b"\x90av01", "AV1"), (b"\x96avc1", "several"), (b"\x12", "H.263"), (b"\x1c", "H.265")]
+        {
+            let text = video(body).unwrap_err().to_string();
+            assert!(text.contains(word) && text.contains("H.264 encoder"), "{text}");
+        }
+        for (body, word) in [(&b"\x2fxy"[..], "MP3"), (b"\xb2", "Speex"), (b"\x90Opus", "Opus"), (b"\x72", "G.711")] {
+            let text = audio(body).unwrap_err().to_string();
+            assert!(text.contains(word) && text.contains("AAC"), "{text}");
+        }
+        for body in [&b""[..], b"\x17", b"\x17\x01\x00\x00", b"\x91avc", b"\x91avc1\x00"] {
+            assert!(matches!(video(body), Err(FlvError::Truncated { .. })), "{body:02x?}");
+        }
+    }
+
+    #[test]
+    fn audio_tags() {
+        assert_eq!(audio(b"\xaf\x00\x12\x10"), Ok(AudioTag::SequenceHeader(Bytes::from_static(b"\x12\x10"))));
+        assert_eq!(audio(b"\xaf\x01z"), Ok(AudioTag::Frame(Bytes::from_static(b"z"))));
+        assert_eq!(audio(b"\x90mp4a\x12\x10"), Ok(AudioTag::SequenceHeader(Bytes::from_static(b"\x12\x10"))));
+        assert_eq!(audio(b"\x91mp4az"), Ok(AudioTag::Frame(Bytes::from_static(b"z"))));
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        assert_eq!(read_video(&write_video_header(b"r")), Ok(VideoTag::SequenceHeader(Bytes::from_static(b"r"))));
+        for (key, composition_ms) in [(true, 0), (false, -40), (false, 0x7F_FFFF)] {
+            let want = VideoTag::Picture { key, composition_ms, data: Bytes::from_static(b"p") };
+            assert_eq!(read_video(&write_picture(key, composition_ms, b"p")), Ok(want));
+        }
+        assert_eq!(read_audio(&write_audio_header(b"c")), Ok(AudioTag::SequenceHeader(Bytes::from_static(b"c"))));
+        assert_eq!(read_audio(&write_frame(b"f")), Ok(AudioTag::Frame(Bytes::from_static(b"f"))));
+    }
+
+    #[test]
+    fn aggregates() {
+        let mut body = Vec::new();
+        for (kind, time, data) in [(8u8, 100u32, &b"a"[..]), (9, 105, b"vv"), (18, 106, b"m"), (8, 121, b"b")] {
+            body.push(kind);
+            body.extend(&(data.len() as u32).to_be_bytes()[1..]);
+            body.extend(&time.to_be_bytes()[1..]);
+            body.extend([0, 0, 0, 0]);
+            body.extend(data);
+            body.extend((11 + data.len() as u32).to_be_bytes());
+        }
+        let tags: Vec<_> = aggregate(&body.clone().into(), 1000).map(|t| (t.kind, t.timestamp, t.body)).collect();
+        let want = [(8, 1000, &b"a"[..]), (9, 1005, b"vv"), (8, 1021, b"b")];
+        assert_eq!(tags, want.map(|(k, t, b)| (k, t, Bytes::from_static(b))));
+        assert_eq!(aggregate(&body[..28].to_vec().into(), 0).count(), 1, "what is cut off ends it");
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..64), time in any::<u32>()) {
+            let bytes = Bytes::from(bytes);
+            let _ = (read_video(&bytes), read_audio(&bytes), aggregate(&bytes, time).count());
+        }
+    }
+}

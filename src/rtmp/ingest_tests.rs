@@ -1,0 +1,185 @@
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::rtmp::error::Position;
+
+/// Constrained baseline 640x360, and high 1920x1080 with B-frames.
+const BASELINE: &str = "0142c01effe100196742c01ed900a02ff97011000003000100000300320f162e4801000568cb83cb20";
+const HIGH: &str = "01640028ffe1001b67640028acd940780227e5c044000003000400000300f03c60c65801000668eae3cb22c0fdf8f800";
+const AAC_48K_STEREO: &[u8] = &[0x11, 0x90];
+
+fn hex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
+}
+
+fn media(kind: u8, timestamp: i64, body: Bytes) -> Media {
+    Media { kind, timestamp, body, at: Position::default() }
+}
+
+fn video_header(record: &str) -> Media {
+    media(kind::VIDEO, 0, flv::write_video_header(&hex(record)))
+}
+
+/// A picture of one slice: IDR or not.
+fn picture(timestamp: i64, composition_ms: i32, idr: bool) -> Media {
+    let data = [0, 0, 0, 3, if idr { 0x65 } else { 0x41 }, 0x88, 0x80];
+    media(kind::VIDEO, timestamp, flv::write_picture(idr, composition_ms, &data))
+}
+
+fn run(ingest: &mut Ingest, medias: &[Media]) -> Vec<Action> {
+    let mut out = Vec::new();
+    medias.iter().for_each(|media| ingest.handle(media, &mut out));
+    out
+}
+
+fn warnings(actions: &[Action]) -> Vec<&'static str> {
+    actions.iter().filter_map(|a| if let Action::Warn(warning) = a { Some(warning.code) } else { None }).collect()
+}
+
+fn units(actions: &[Action]) -> Vec<(i64, i64, bool)> {
+    actions.iter().filter_map(|a| if let Action::Unit(_, unit) = a { Some((unit.pts, unit.dts, unit.key)) } else { None }).collect()
+}
+
+#[test]
+fn video_begins_with_its_header_and_changes_with_it() {
+    let mut ingest = Ingest::new();
+    let actions = run(
+        &mut ingest,
+        &[picture(0, 0, true), video_header(BASELINE), picture(40, 0, true), video_header(BASELINE), picture(80, 0, false)],
+    );
+    assert!(matches!(&actions[0], Action::Format(Format::H264 { sps, pps }) if sps.len() == 1 && pps.len() == 1));
+    assert_eq!(actions.len(), 3, "{actions:?}");
+    assert_eq!(units(&actions), [(3600, 3600, true), (7200, 7200, false)]);
+    assert_eq!(ingest.counters().before_header, 1);
+
+    let actions = run(&mut ingest, &[video_header(HIGH), picture(120, 0, true)]);
+    assert!(matches!(actions[..], [Action::Format(_), Action::Unit(..)]), "{actions:?}");
+}
+
+#[test]
+fn parameter_sets_in_band_change_the_format() {
+    let mut ingest = Ingest::new();
+    run(&mut ingest, &[video_header(BASELINE)]);
+    let Ok(h264::AvcConfig { sps, pps, .. }) = h264::AvcConfig::parse(&hex(HIGH)) else { panic!() };
+    let mut data = Vec::new();
+    for nal in [&sps[0][..], &pps[0], &[0x65, 0x88, 0x80]] {
+        data.extend((nal.len() as u32).to_be_bytes());
+        data.extend(nal);
+    }
+    let tag = media(kind::VIDEO, 0, flv::write_picture(true, 0, &data));
+    let actions = run(&mut ingest, &[tag.clone()]);
+    assert_eq!(actions[0], Action::Format(Format::H264 { sps, pps }));
+    let again = run(&mut ingest, &[tag]);
+    assert!(matches!(again[..], [Action::Unit(..)]), "only once: {again:?}");
+}
+
+#[test]
+fn b_frames_are_told_once_and_not_mistaken() {
+    let mut ingest = Ingest::new();
+    // I P B B: decoding order, with two pictures' delay.
+    let tags = [
+        video_header(HIGH),
+        picture(0, 80, true),
+        picture(40, 160, false),
+        picture(80, 40, false),
+        picture(120, 40, false),
+        picture(160, 0, false),
+    ];
+    let actions = run(&mut ingest, &tags);
+    assert_eq!(warnings(&actions), ["b_frames"]);
+    assert_eq!(units(&actions)[1..3], [(200 * 90, 40 * 90, false), (120 * 90, 80 * 90, false)]);
+    let Some(Action::Warn(warning)) = actions.iter().find(|a| matches!(a, Action::Warn(_))) else { panic!() };
+    assert!(warning.message.contains("OBS") && warning.message.contains("bframes=0"));
+
+    // A constant offset, jitter without reordering, and time that goes back are none.
+    let mut ingest = Ingest::new();
+    let tags = [
+        video_header(HIGH),
+        picture(1000, 80, true),
+        picture(1040, 80, false),
+        picture(1080, 41, false),
+        picture(0, 80, true),
+        picture(40, 80, false),
+    ];
+    assert_eq!(warnings(&run(&mut ingest, &tags)), [""; 0]);
+}
+
+#[test]
+fn long_gops_are_told() {
+    let gop = |interval: i64| {
+        let mut ingest = Ingest::new();
+        let pictures: Vec<_> = (0..600).map(|i| picture(i * 40, 0, i * 40 % interval == 0)).collect();
+        let mut actions = run(&mut ingest, &[video_header(BASELINE)]);
+        actions.extend(run(&mut ingest, &pictures));
+        warnings(&actions)
+    };
+    assert_eq!(gop(2_000), [""; 0]);
+    assert_eq!(gop(4_000), [""; 0]);
+    assert_eq!(gop(8_000), ["key_frame_interval"]);
+    assert_eq!(gop(1_000_000), ["key_frame_interval"]);
+}
+
+#[test]
+fn audio_gets_an_exact_clock() {
+    let mut ingest = Ingest::new();
+    let frame = |ms| media(kind::AUDIO, ms, flv::write_frame(b"x"));
+    let header = media(kind::AUDIO, 0, flv::write_audio_header(AAC_48K_STEREO));
+    let actions = run(&mut ingest, &[frame(0), header.clone(), frame(21), frame(43), header, frame(64), frame(85), frame(1000)]);
+    assert!(matches!(actions[0], Action::Format(Format::Aac { sample_rate: 48_000, channels: 2, .. })));
+    let first = 21 * 48;
+    let want = [first, first + 1024, first + 2048, first + 3072, 48_000].map(|t| (t, t, true));
+    assert_eq!(units(&actions), want);
+    assert_eq!((ingest.counters().before_header, ingest.counters().audio_jumps), (1, 1));
+}
+
+#[test]
+fn what_cannot_be_carried() {
+    let mut ingest = Ingest::new();
+    let mp3 = || media(kind::AUDIO, 0, Bytes::from_static(&[0x2F, 1, 2]));
+    let actions = run(&mut ingest, &[mp3(), mp3(), video_header(BASELINE), picture(0, 0, true)]);
+    assert!(matches!(actions[..], [Action::Warn(_), Action::Format(_), Action::Unit(..)]), "video goes on: {actions:?}");
+    let hevc = media(kind::VIDEO, 0, Bytes::from_static(b"\x90hvc1abc"));
+    assert!(matches!(&run(&mut ingest, &[hevc])[..], [Action::Refuse(why)] if why.contains("H.265")));
+    assert_eq!(ingest.counters().unsupported, 3);
+}
+
+#[test]
+fn damage_is_counted_and_left_out() {
+    let overrun = media(kind::VIDEO, 0, flv::write_picture(true, 0, &[0, 0, 1, 0, 0x65, 0x88]));
+    let absurd_sps = {
+        let mut record = hex(BASELINE);
+        record[12..30].fill(0x00);
+        media(kind::VIDEO, 0, flv::write_video_header(&record))
+    };
+    let table = [
+        ("NAL length overruns", vec![video_header(BASELINE), overrun], 1),
+        ("empty record", vec![media(kind::VIDEO, 0, flv::write_video_header(&[]))], 1),
+        ("absurd SPS", vec![absurd_sps], 1),
+        ("cut tag", vec![media(kind::VIDEO, 0, Bytes::from_static(&[0x17, 1]))], 1),
+        ("bad AudioSpecificConfig", vec![media(kind::AUDIO, 0, flv::write_audio_header(&[0xFF]))], 1),
+    ];
+    for (name, tags, damaged) in table {
+        let mut ingest = Ingest::new();
+        let actions = run(&mut ingest, &tags);
+        assert_eq!((ingest.counters().damaged, units(&actions).len()), (damaged, 0), "{name}: {actions:?}");
+    }
+    // Nonsense composition times are taken as none.
+    let mut ingest = Ingest::new();
+    let actions = run(&mut ingest, &[video_header(BASELINE), picture(40, 8_000_000, true)]);
+    assert_eq!(units(&actions), [(3600, 3600, true)]);
+}
+
+proptest! {
+    #[test]
+    fn garbage_never_panics(tags in prop::collection::vec((prop::sample::select(vec![8u8, 9]), any::<i32>(), prop::collection::vec(any::<u8>(), 0..40),
+                                                           prop::sample::select(vec![&b""[..], b"\x17\0\0\0\0", b"\x17\x01\0\0\0", b"\xaf\0", b"\xaf\x01", b"\x90avc1"])), 0..20)) {
+        let mut ingest = Ingest::new();
+        let mut out = Vec::new();
+        ingest.handle(&video_header(BASELINE), &mut out);
+        for (kind, time, body, prefix) in tags {
+            let tag = media(kind, i64::from(time), [prefix, &body].concat().into());
+            ingest.handle(&tag, &mut out);
+        }
+    }
+}

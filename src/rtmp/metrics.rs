@@ -1,0 +1,55 @@
+//! What RTMP counts.
+//!
+//! In: increments from the driver. Out: Prometheus metrics under `headend_rtmp_`.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+/// The counters of one server. Cheap to clone; clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct RtmpMetrics {
+    /// Open connections.
+    pub connections: Gauge,
+    /// Connections that publish.
+    pub publishers: Gauge,
+    /// Connections that play.
+    pub players: Gauge,
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Connections closed at once because `max_connections` was reached.
+    pub over_limit: Counter,
+    /// `publish` and `play` refused.
+    pub refused: Counter,
+    /// Connections ended by what the peer sent, or by a timeout.
+    pub errors: Counter,
+    /// Bytes received.
+    pub received: Counter,
+    /// Bytes sent.
+    pub sent: Counter,
+    /// Publishers' pictures and frames left out: before a sequence header, damaged, or in a codec that isn't carried.
+    pub ingest_dropped: Counter,
+    /// Publishers' pictures and frames that the SFU's queue had no room for.
+    pub queue_dropped: Counter,
+    /// Pictures and frames left out for players that were too slow.
+    pub player_dropped: Counter,
+}
+
+impl RtmpMetrics {
+    /// Registers them; call it once per registry.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("headend_rtmp");
+        registry.register("connections", "Open RTMP connections", self.connections.clone());
+        registry.register("publishers", "RTMP connections that publish", self.publishers.clone());
+        registry.register("players", "RTMP connections that play", self.players.clone());
+        registry.register("accepted", "RTMP connections accepted", self.accepted.clone());
+        registry.register("over_limit", "RTMP connections closed because rtmp.max_connections was reached", self.over_limit.clone());
+        registry.register("refused", "RTMP publish and play requests refused", self.refused.clone());
+        registry.register("errors", "RTMP connections ended by an error of the peer or a timeout", self.errors.clone());
+        registry.register_with_unit("received", "Bytes received over RTMP", Unit::Bytes, self.received.clone());
+        registry.register_with_unit("sent", "Bytes sent over RTMP", Unit::Bytes, self.sent.clone());
+        registry.register("ingest_dropped", "Unusable pictures and frames of RTMP publishers", self.ingest_dropped.clone());
+        registry.register("queue_dropped", "Pictures and frames of RTMP publishers that found the queue full", self.queue_dropped.clone());
+        registry.register("player_dropped", "Pictures and frames left out for slow RTMP players", self.player_dropped.clone());
+    }
+}
