@@ -1,0 +1,1 @@
+//! Two peers, a virtual clock and a link.
