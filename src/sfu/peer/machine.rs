@@ -233,6 +233,11 @@ impl Peer {
         self.ice.rejected()
     }
 
+    /// DTLS records and fragments that were dropped before any processing: malformed, beyond a bound, or of no use.
+    pub fn dropped_records(&self) -> u64 {
+        self.dtls.as_ref().map_or(0, DtlsSession::dropped)
+    }
+
     /// Tells that a TCP connection is gone, so that another path can be used before its consent expires. No effect on UDP
     /// tuples. Losing the last path is left to ICE's timeout of 30 s: the peer may be connecting anew.
     pub fn handle_disconnected(&mut self, now: Instant, tuple: &Tuple) {

@@ -196,7 +196,6 @@ impl Guard {
         self.assembling = BTreeMap::new();
     }
 
-    #[cfg(test)]
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }

@@ -279,9 +279,8 @@ impl DtlsSession {
         }
     }
 
-    /// DTLS records that the guard did not let through.
-    #[cfg(test)]
-    pub(super) fn guarded(&self) -> u64 {
+    /// Records and fragments that were dropped before the engine saw them: malformed, beyond a bound, or of no use.
+    pub fn dropped(&self) -> u64 {
         self.guard.as_ref().map_or(0, |guard| guard.dropped())
     }
 }
