@@ -479,3 +479,53 @@ fn broken_handshakes_fail_alone() {
         }
     }
 }
+
+/// Not a check but a measurement: `cargo test --release --lib -- --ignored --nocapture cost_of_a_peer`.
+#[test]
+#[ignore = "prints numbers"]
+#[allow(clippy::disallowed_methods)] // Measuring is about real time.
+fn cost_of_a_peer() {
+    const PEERS: usize = 500;
+    let resident = || {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    };
+    let mut warm = Pair::new(DtlsRole::Client, 0, 1);
+    warm.run(Duration::from_secs(1));
+    let (mut peers, mut busy) = (vec![], Duration::ZERO);
+    let mut sizes = vec![resident()];
+    for _ in 0..PEERS {
+        let mut pair = Pair::new(DtlsRole::Client, 0, 1);
+        // The client's work must not count, so each side is run by hand.
+        pair.client.handle_timeout(pair.now);
+        loop {
+            let mut quiet = true;
+            while let Some((tuple, datagram)) = pair.client.poll_transmit() {
+                let begin = Instant::now();
+                pair.server.handle_datagram(pair.now, flip(tuple), &datagram);
+                busy += begin.elapsed();
+                quiet = false;
+            }
+            while let Some((tuple, datagram)) = pair.server.poll_transmit() {
+                pair.client.handle_datagram(pair.now, flip(tuple), &datagram);
+                quiet = false;
+            }
+            if quiet {
+                break;
+            }
+        }
+        assert!(std::iter::from_fn(|| pair.server.poll_event()).any(|event| matches!(event, PeerEvent::Connected(_))));
+        peers.push((pair.now, pair.server));
+    }
+    sizes.push(resident());
+    for (now, peer) in &mut peers {
+        peer.handle_timeout(*now + Duration::from_secs(11));
+    }
+    sizes.push(resident());
+    println!("server side of a handshake: {:?}; Peer is {} bytes on the stack", busy / PEERS as u32, size_of::<Peer>());
+    println!(
+        "resident per peer, fresh: {}; resident after the linger: {}",
+        (sizes[1] - sizes[0]) / PEERS,
+        (sizes[2].saturating_sub(sizes[0])) / PEERS
+    );
+}
