@@ -462,7 +462,7 @@ fn broken_handshakes_fail_alone() {
             while pair.now < end && pair.step(end) {
                 let victim = pair.random();
                 let bit = pair.random() as usize;
-                if victim % 4 == 0
+                if victim.is_multiple_of(4)
                     && let Some((_, (true, _, datagram))) = pair.wire.iter_mut().next()
                     && datagram[0] >= 20
                 {
@@ -492,40 +492,36 @@ fn cost_of_a_peer() {
     };
     let mut warm = Pair::new(DtlsRole::Client, 0, 1);
     warm.run(Duration::from_secs(1));
-    let (mut peers, mut busy) = (vec![], Duration::ZERO);
-    let mut sizes = vec![resident()];
-    for _ in 0..PEERS {
-        let mut pair = Pair::new(DtlsRole::Client, 0, 1);
-        // The client's work must not count, so each side is run by hand.
-        pair.client.handle_timeout(pair.now);
-        loop {
-            let mut quiet = true;
-            while let Some((tuple, datagram)) = pair.client.poll_transmit() {
-                let begin = Instant::now();
-                pair.server.handle_datagram(pair.now, flip(tuple), &datagram);
-                busy += begin.elapsed();
-                quiet = false;
+    let mut kept = vec![];
+    for linger in [true, false] {
+        let (mut busy, before) = (Duration::ZERO, resident());
+        for _ in 0..PEERS {
+            let mut pair = Pair::new(DtlsRole::Client, 0, 1);
+            // The client's work must not count, so each side is run by hand.
+            pair.client.handle_timeout(pair.now);
+            loop {
+                let mut quiet = true;
+                while let Some((tuple, datagram)) = pair.client.poll_transmit() {
+                    let begin = Instant::now();
+                    pair.server.handle_datagram(pair.now, flip(tuple), &datagram);
+                    busy += begin.elapsed();
+                    quiet = false;
+                }
+                while let Some((tuple, datagram)) = pair.server.poll_transmit() {
+                    pair.client.handle_datagram(pair.now, flip(tuple), &datagram);
+                    quiet = false;
+                }
+                if quiet {
+                    break;
+                }
             }
-            while let Some((tuple, datagram)) = pair.server.poll_transmit() {
-                pair.client.handle_datagram(pair.now, flip(tuple), &datagram);
-                quiet = false;
+            assert!(std::iter::from_fn(|| pair.server.poll_event()).any(|event| matches!(event, PeerEvent::Connected(_))));
+            if !linger {
+                pair.server.handle_timeout(pair.now + Duration::from_secs(11));
             }
-            if quiet {
-                break;
-            }
+            kept.push(pair.server);
         }
-        assert!(std::iter::from_fn(|| pair.server.poll_event()).any(|event| matches!(event, PeerEvent::Connected(_))));
-        peers.push((pair.now, pair.server));
+        let each = (resident() - before) / PEERS;
+        println!("lingering {linger}: {each} bytes resident per peer, server side of a handshake {:?}", busy / PEERS as u32);
     }
-    sizes.push(resident());
-    for (now, peer) in &mut peers {
-        peer.handle_timeout(*now + Duration::from_secs(11));
-    }
-    sizes.push(resident());
-    println!("server side of a handshake: {:?}; Peer is {} bytes on the stack", busy / PEERS as u32, size_of::<Peer>());
-    println!(
-        "resident per peer, fresh: {}; resident after the linger: {}",
-        (sizes[1] - sizes[0]) / PEERS,
-        (sizes[2].saturating_sub(sizes[0])) / PEERS
-    );
 }

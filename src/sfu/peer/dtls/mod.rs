@@ -4,6 +4,8 @@
 //! the peer's certificate is known to be the announced one, or the end.
 
 mod guard;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -119,11 +121,12 @@ impl DtlsSession {
         let established = self.is_established();
         let Some(guard) = &mut self.guard else { return };
         let passed = guard.filter(datagram, established);
-        if passed.repeated_first_message && self.cookie_repeats < MAX_COOKIE_REPEATS {
-            if let Some(flight) = &self.cookie_flight {
-                self.cookie_repeats += 1;
-                self.transmits.push_back(flight.clone());
-            }
+        if let Some(flight) = &self.cookie_flight
+            && passed.repeated_first_message
+            && self.cookie_repeats < MAX_COOKIE_REPEATS
+        {
+            self.cookie_repeats += 1;
+            self.transmits.push_back(flight.clone());
         }
         if passed.records.is_empty() {
             return;
