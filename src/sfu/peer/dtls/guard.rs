@@ -136,10 +136,10 @@ impl Guard {
             let number = |at: usize| usize::from(header[at]) << 16 | usize::from(header[at + 1]) << 8 | usize::from(header[at + 2]);
             let sequence = u16::from_be_bytes([header[4], header[5]]);
             let Some((fragment, after)) = after.split_at_checked(number(9)) else { break };
-            body = after;
             if self.fragments == MAX_FRAGMENTS {
                 break;
             }
+            body = after;
             self.fragments += 1;
             if sequence < self.next {
                 // A repetition; the engine repeats its own flight by timer.
