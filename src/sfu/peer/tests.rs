@@ -318,6 +318,43 @@ fn the_nominated_pair_is_followed_not_the_last_source() {
 }
 
 #[test]
+fn a_broken_tcp_connection_is_replaced_by_what_is_left_or_what_comes() {
+    let tcp = |port| Tuple { protocol: Protocol::Tcp, ..client_tuple(port) };
+    let mut pair = Pair::new(DtlsRole::Client, 0, 1);
+    pair.run(Duration::from_secs(1));
+    pair.client.add_tuple(pair.now, tcp(2000));
+    pair.client.nominate(pair.now, tcp(2000));
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.server.selected_tuple(), Some(flip(tcp(2000))));
+    // UDP is still there.
+    pair.server.handle_disconnected(pair.now, &flip(tcp(2000)));
+    assert_eq!(pair.server.selected_tuple(), Some(flip(client_tuple(1000))));
+    // UDP tuples don't break.
+    pair.server.handle_disconnected(pair.now, &flip(client_tuple(1000)));
+    assert_eq!(pair.server.selected_tuple(), Some(flip(client_tuple(1000))));
+
+    // A peer that has nothing but TCP.
+    for comes_back in [true, false] {
+        let mut pair = Pair::new(DtlsRole::Client, 0, 1);
+        let (ice, dtls) = (pair.server.ice_parameters().clone(), pair.server.dtls_parameters());
+        pair.client = ClientPeer::new(pair.now, &certificates().1, DtlsRole::Client, &ice, &dtls, tcp(1));
+        pair.run(Duration::from_secs(1));
+        pair.assert_connected();
+        pair.server.handle_disconnected(pair.now, &flip(tcp(1)));
+        assert_eq!((pair.server.selected_tuple(), pair.closed()), (None, None));
+        if comes_back {
+            pair.client.add_tuple(pair.now, tcp(2));
+            pair.client.nominate(pair.now, tcp(2));
+            pair.run(Duration::from_secs(40));
+            assert_eq!((pair.server.selected_tuple(), pair.closed()), (Some(flip(tcp(2))), None));
+        } else {
+            pair.run_server_alone(Duration::from_secs(31));
+            assert_eq!(pair.closed(), Some(&CloseReason::ConsentLost));
+        }
+    }
+}
+
+#[test]
 fn ice_restart_keeps_the_old_pair_until_the_new_one_is_there() {
     let mut pair = Pair::new(DtlsRole::Client, 0, 1);
     pair.run(Duration::from_secs(1));
