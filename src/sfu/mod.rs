@@ -6,6 +6,7 @@
 mod driver;
 mod id;
 pub mod ortc;
+pub mod peer;
 
 pub use driver::{
     ClockMapping, ConsumerInfo, ConsumerOptions, DirectConsumer, DirectProducer, ProducerOptions, ProducerStats, Router, RtpBatch,
