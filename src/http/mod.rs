@@ -1,1 +1,26 @@
-//! Floor: see docs/architecture.md.
+//! Floor 7: HTTP — the server, what all answers have in common (CORS, errors, bounds), and the routes.
+//!
+//! In: connections on one TCP port, HTTP/1.1 and HTTP/2 without TLS. Out: answers. One file per group of routes; each has a
+//! `register(&mut Routes, …)` which adds fixed paths by [`Routes::merge`] and paths below a stream's by [`Routes::stream`].
+
+mod client;
+mod common;
+mod config;
+mod error;
+mod health;
+mod idle;
+mod metrics;
+mod routes;
+mod server;
+mod streams;
+mod whip;
+
+pub use client::{ClientIp, read_body, shown_key};
+pub use config::HttpConfig;
+pub use error::ApiError;
+pub use health::{Readiness, register as register_health};
+pub use metrics::HttpMetrics;
+pub use routes::Routes;
+pub use server::{HttpServer, ServeError};
+pub use streams::StreamTarget;
+pub use whip::{SessionService, register as register_whip};

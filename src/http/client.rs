@@ -1,0 +1,105 @@
+//! What a request tells about its client, and its body, read within bounds.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use super::ApiError;
+
+/// A small body must have come within this time; it bounds how long a handler can be held by a client that sends it byte by byte.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The peer's socket address, put into each request by the server.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PeerAddr(pub SocketAddr);
+
+/// The client's address, if known: an IPv4 client on an IPv6 socket is shown as IPv4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientIp(pub Option<IpAddr>);
+
+impl<S: Sync> FromRequestParts<S> for ClientIp {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip().to_canonical())))
+    }
+}
+
+/// The key or token a client shows: `Authorization: Bearer …` (RFC 6750), or `token` or `key` in the query.
+pub fn shown_key(headers: &HeaderMap, uri: &Uri) -> Option<String> {
+    let header = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().to_owned())
+    });
+    let query = || {
+        let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?.0;
+        pairs.into_iter().find(|(name, _)| name == "token" || name == "key").map(|(_, value)| value)
+    };
+    header.or_else(query).filter(|key| !key.is_empty())
+}
+
+/// Reads a whole body of at most `max` bytes: 413 beyond, 408 where it does not come, 400 where it breaks off.
+pub async fn read_body(body: Body, max: usize) -> Result<Bytes, ApiError> {
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, max).collect()).await {
+        Err(_) => Err(ApiError::of_status(StatusCode::REQUEST_TIMEOUT)),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if is_length_limit(&*error) => {
+            Err(ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE).with_message(format!("the body has more than {max} bytes")))
+        }
+        Ok(Err(_)) => Err(ApiError::bad_request("the body broke off")),
+    }
+}
+
+/// A limit may be that of a layer further out, wrapped in others' errors.
+fn is_length_limit(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys() {
+        let key = |auth: Option<&'static str>, uri: &'static str| {
+            let mut headers = HeaderMap::new();
+            if let Some(auth) = auth {
+                headers.insert(AUTHORIZATION, axum::http::HeaderValue::from_static(auth));
+            }
+            shown_key(&headers, &Uri::from_static(uri))
+        };
+        assert_eq!(key(Some("Bearer s3cret"), "/x?token=other").as_deref(), Some("s3cret"));
+        assert_eq!(key(Some("bearer  s3cret"), "/x").as_deref(), Some("s3cret"));
+        assert_eq!(key(Some("Basic Zm9v"), "/x?token=a%20b").as_deref(), Some("a b"));
+        assert_eq!(key(None, "/x?a=1&key=k").as_deref(), Some("k"));
+        assert_eq!(key(Some("Bearer "), "/x?token="), None);
+        assert_eq!(key(None, "/x"), None);
+    }
+
+    #[tokio::test]
+    async fn bodies_are_bounded() {
+        assert_eq!(read_body(Body::from("12345"), 5).await.unwrap(), "12345");
+        assert_eq!(read_body(Body::from("123456"), 5).await.unwrap_err().status(), StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_given_up() {
+        let never = Body::from_stream(futures_util::stream::pending::<Result<Bytes, Infallible>>());
+        assert_eq!(read_body(never, 5).await.unwrap_err().status(), StatusCode::REQUEST_TIMEOUT);
+    }
+}

@@ -1,0 +1,106 @@
+//! Errors as every route answers them: `{"error":{"code","message"}}` with the right status.
+
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+/// An answer that says what went wrong.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl ApiError {
+    /// `code` is for machines (`snake_case`, never changed), `message` for people: what is wrong and what to do.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), headers: Vec::new() }
+    }
+
+    /// 404.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// 400.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    }
+
+    /// 500; `message` is shown, so it says nothing that an attacker could use.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+
+    /// 401 where no key was shown, 403 where the one shown is wrong (RFC 6750 section 3.1).
+    pub fn unauthorized(shown: bool, message: impl Into<String>) -> Self {
+        let (status, challenge) = if shown {
+            (StatusCode::FORBIDDEN, "Bearer realm=\"headend\", error=\"insufficient_scope\"")
+        } else {
+            (StatusCode::UNAUTHORIZED, "Bearer realm=\"headend\"")
+        };
+        Self::new(status, if shown { "forbidden" } else { "unauthorized" }, message)
+            .with_header(axum::http::header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+    }
+
+    /// The usual code and message of a status, for errors that came without.
+    pub(super) fn of_status(status: StatusCode) -> Self {
+        let (code, message) = match status {
+            StatusCode::BAD_REQUEST => ("bad_request", "the request can't be understood"),
+            StatusCode::UNAUTHORIZED => ("unauthorized", "a key is needed"),
+            StatusCode::FORBIDDEN => ("forbidden", "this is not allowed"),
+            StatusCode::NOT_FOUND => ("not_found", "there is nothing here"),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                ("method_not_allowed", "this method is not possible here; the Allow header names those that are")
+            }
+            StatusCode::NOT_ACCEPTABLE => ("not_acceptable", "nothing that the Accept header allows can be given"),
+            StatusCode::REQUEST_TIMEOUT => ("timeout", "the request took too long to come"),
+            StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "the body is too large"),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => ("unsupported_media_type", "this Content-Type is not understood here"),
+            StatusCode::RANGE_NOT_SATISFIABLE => ("range_not_satisfiable", "the range lies outside"),
+            StatusCode::SERVICE_UNAVAILABLE => ("unavailable", "the server can't do this now"),
+            status if status.is_client_error() => ("bad_request", "the request can't be answered"),
+            _ => ("internal", "something went wrong in the server"),
+        };
+        Self::new(status, code, message)
+    }
+
+    /// Adds a header.
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Adds `Retry-After`, in seconds.
+    pub fn retry_after(self, seconds: u16) -> Self {
+        self.with_header(axum::http::header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The code for machines.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// With another message.
+    pub(super) fn with_message(self, message: String) -> Self {
+        Self { message, ..self }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = serde_json::json!({ "error": { "code": self.code, "message": self.message } });
+        let mut response = (self.status, Json(body)).into_response();
+        for (name, value) in self.headers {
+            response.headers_mut().append(name, value);
+        }
+        response
+    }
+}

@@ -1,0 +1,45 @@
+//! `/healthz` (the process works) and `/readyz` (it takes work).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+
+use super::{ApiError, Routes};
+
+/// Whether the server is ready: not before every part runs, not once it is shutting down. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Not ready yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says whether it is.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Relaxed);
+    }
+
+    /// Whether it is.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Adds the two.
+pub fn register(routes: &mut Routes, readiness: Readiness) {
+    routes.merge(Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(readiness));
+}
+
+async fn ready(State(readiness): State<Readiness>) -> Result<&'static str, ApiError> {
+    if readiness.get() {
+        Ok("ready\n")
+    } else {
+        Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "the server is starting or shutting down").retry_after(1))
+    }
+}

@@ -1,0 +1,115 @@
+//! A connection that ends itself when nothing moves.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+/// Wraps a stream: once no byte has moved either way for one to two times `timeout` while somebody waits for one, reading and
+/// writing fail. Until the first byte was read, `first` counts instead, once.
+pub(super) struct IdleIo<T> {
+    io: T,
+    timeout: Duration,
+    timer: Pin<Box<Sleep>>,
+    /// Whether something moved since the timer was set: cheaper than setting it for each read and write.
+    moved: bool,
+}
+
+impl<T> IdleIo<T> {
+    pub(super) fn new(io: T, first: Duration, timeout: Duration) -> Self {
+        Self { io, timeout, timer: Box::pin(sleep(first)), moved: false }
+    }
+
+    /// Called when the stream has nothing for us: fails when that has lasted too long.
+    fn poll_idle<R>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            if !self.moved {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "nothing moved on the connection for too long")));
+            }
+            self.moved = false;
+            self.timer.set(sleep(self.timeout));
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for IdleIo<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.io).poll_read(cx, buf) {
+            Poll::Ready(result) => {
+                self.moved = true;
+                Poll::Ready(result)
+            }
+            Poll::Pending => self.poll_idle(cx),
+        }
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for IdleIo<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.io).poll_write(cx, buf) {
+            Poll::Ready(result) => {
+                self.moved = true;
+                Poll::Ready(result)
+            }
+            Poll::Pending => self.poll_idle(cx),
+        }
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.io).poll_write_vectored(cx, bufs) {
+            Poll::Ready(result) => {
+                self.moved = true;
+                Poll::Ready(result)
+            }
+            Poll::Pending => self.poll_idle(cx),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn ends_when_nothing_moves() {
+        let (mut near, far) = tokio::io::duplex(16);
+        let mut io = IdleIo::new(far, Duration::from_secs(1), Duration::from_secs(10));
+        assert_eq!(io.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let mut io = IdleIo::new(io.io, Duration::from_secs(1), Duration::from_secs(10));
+        near.write_u8(7).await.unwrap();
+        assert_eq!(io.read_u8().await.unwrap(), 7);
+        // Something moved: now the longer time counts, and moving again prolongs it.
+        let quiet = tokio::time::timeout(Duration::from_secs(9), io.read_u8()).await;
+        assert!(quiet.is_err());
+        near.write_u8(8).await.unwrap();
+        assert_eq!(io.read_u8().await.unwrap(), 8);
+        let end = tokio::time::timeout(Duration::from_secs(30), io.read_u8()).await.unwrap();
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_stopped_reading_is_given_up() {
+        let (_near, far) = tokio::io::duplex(16);
+        let mut io = IdleIo::new(far, Duration::from_secs(1), Duration::from_secs(10));
+        let end = tokio::time::timeout(Duration::from_secs(30), io.write_all(&[0; 100])).await.unwrap();
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}

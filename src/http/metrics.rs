@@ -1,0 +1,28 @@
+//! Counters of the HTTP server.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// What the server counts. Cheap to clone; nothing is looked up per request.
+#[derive(Debug, Clone, Default)]
+pub struct HttpMetrics {
+    /// Connections now.
+    pub(super) connections: Gauge,
+    /// Connections answered by 503 because there were too many.
+    pub(super) refused: Counter,
+    pub(super) requests: Counter,
+    pub(super) client_errors: Counter,
+    pub(super) server_errors: Counter,
+}
+
+impl HttpMetrics {
+    /// Registers everything under `http_…`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("http_connections", "HTTP connections now", self.connections.clone());
+        registry.register("http_connections_refused", "HTTP connections beyond http.max_connections", self.refused.clone());
+        registry.register("http_requests", "HTTP requests answered", self.requests.clone());
+        registry.register("http_client_errors", "HTTP answers 400 to 499", self.client_errors.clone());
+        registry.register("http_server_errors", "HTTP answers 500 to 599", self.server_errors.clone());
+    }
+}

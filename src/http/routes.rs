@@ -1,0 +1,54 @@
+//! All routes put together, with what every answer has.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::MethodRouter;
+
+use super::common::{self, Common};
+use super::streams::{StreamRoutes, dispatch};
+use super::{HttpConfig, HttpMetrics};
+
+/// Collects routes. Each group of routes is a file with `pub fn register(routes: &mut Routes, …)` that calls
+/// [`merge`](Self::merge) for fixed paths and [`stream`](Self::stream) for those below a stream's path.
+#[derive(Debug, Default)]
+pub struct Routes {
+    fixed: Router,
+    streams: StreamRoutes,
+}
+
+impl Routes {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds fixed paths, such as `/api/v1/streams`, with their state already given (`with_state`).
+    pub fn merge(&mut self, router: Router) {
+        self.fixed = std::mem::take(&mut self.fixed).merge(router);
+    }
+
+    /// Adds what stands below any stream's path: `pattern` is the last segment or segments, each a literal or `{name}`
+    /// (one segment, not empty); `""` is the path with a slash behind it. Handlers take a [`StreamTarget`](super::StreamTarget).
+    /// OPTIONS and unknown methods are answered by all routes alike; handlers only need `.options(…)` for headers of their own.
+    ///
+    /// ```ignore
+    /// routes.stream("index.m3u8", get(multivariant).with_state(packages.clone()));
+    /// routes.stream("hls/{rendition}/{file}", get(segment).with_state(packages));
+    /// ```
+    pub fn stream(&mut self, pattern: &'static str, handler: MethodRouter) {
+        self.streams.add(pattern, handler);
+    }
+
+    /// The router to serve: with CORS, errors as JSON, the bound on bodies and counters.
+    pub fn into_router(self, config: &HttpConfig, metrics: &HttpMetrics) -> Router {
+        let streams = Router::new().fallback(dispatch).with_state(Arc::new(self.streams));
+        let common = Common::new(&config.cors_origins, metrics.clone());
+        self.fixed
+            .merge(streams)
+            .layer(DefaultBodyLimit::max(config.max_body))
+            .layer(middleware::from_fn_with_state(Arc::new(common), common::finish))
+    }
+}

@@ -1,0 +1,221 @@
+//! The server: accepts connections, serves a router on them, and ends them in time.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use super::client::PeerAddr;
+use super::idle::IdleIo;
+use super::{HttpConfig, HttpMetrics};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// Pause after a failed accept: it is mostly a lack of file descriptors, which passes as connections end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Requests at a time on one HTTP/2 connection. A page with several players has fewer than ten.
+const MAX_STREAMS: u32 = 128;
+/// Buffer for an HTTP/1.1 head, and bound on one: 16 KiB is what common servers take.
+const MAX_HEAD: usize = 16 * 1024;
+/// Bytes buffered per HTTP/2 stream for sending.
+const MAX_SEND_BUFFER: usize = 256 * 1024;
+
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\nConnection: close\r\n\
+Access-Control-Allow-Origin: *\r\nContent-Length: 97\r\n\r\n\
+{\"error\":{\"code\":\"full\",\"message\":\"the server has as many connections as http.max_connections\"}}\n";
+
+/// Why the server can't start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address can't be listened on.
+    #[error("can't listen for HTTP on {address} (http.listen): {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A bound server that is not accepting yet.
+#[derive(Debug)]
+pub struct HttpServer {
+    listener: TcpListener,
+    address: SocketAddr,
+    router: Router,
+    config: HttpConfig,
+    metrics: HttpMetrics,
+    shutdown: CancellationToken,
+}
+
+impl HttpServer {
+    /// Listens. Must be called within a runtime.
+    pub fn bind(config: &HttpConfig, router: Router, metrics: HttpMetrics, shutdown: CancellationToken) -> Result<Self, ServeError> {
+        let fail = |address| move |source| ServeError::Listen { address, source };
+        let wanted = config.listen;
+        let socket = match listen(wanted) {
+            // No IPv6 on this machine.
+            Err(_) if wanted.ip().is_unspecified() && wanted.is_ipv6() && !ipv6_exists() => {
+                listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, wanted.port())))
+            }
+            other => other,
+        };
+        let listener = socket.and_then(TcpListener::from_std).map_err(fail(wanted))?;
+        let address = listener.local_addr().map_err(fail(wanted))?;
+        Ok(Self { listener, address, router, config: config.clone(), metrics, shutdown })
+    }
+
+    /// Where it listens: tells the port where the configured one is 0.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the token is cancelled; then lets running requests end for `shutdown_timeout`.
+    pub async fn run(self) {
+        let slots = Arc::new(Semaphore::new(self.config.max_connections.min(Semaphore::MAX_PERMITS)));
+        let connections = TaskTracker::new();
+        // Cancelled when running requests have had their time.
+        let abort = CancellationToken::new();
+        let builder = Arc::new(builder(&self.config));
+        loop {
+            let accepted = tokio::select! {
+                () = self.shutdown.cancelled() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::debug!(%error, "can't accept an HTTP connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = Arc::clone(&slots).try_acquire_owned() else {
+                self.metrics.refused.inc();
+                // The send buffer of a new connection has room for it; if not, closing says enough.
+                let _ = stream.try_write(FULL);
+                continue;
+            };
+            let connection = Connection {
+                router: self.router.clone(),
+                builder: Arc::clone(&builder),
+                shutdown: self.shutdown.clone(),
+                first: self.config.header_timeout,
+                idle: self.config.idle_timeout,
+                counted: Counted::new(self.metrics.clone(), permit),
+            };
+            let abort = abort.clone();
+            connections.spawn(async move {
+                tokio::select! {
+                    () = abort.cancelled() => {}
+                    () = connection.serve(stream, peer) => {}
+                }
+            });
+        }
+        drop(self.listener);
+        connections.close();
+        if tokio::time::timeout(self.config.shutdown_timeout, connections.wait()).await.is_err() {
+            tracing::debug!(connections = connections.len(), "HTTP connections cut off at shutdown");
+            abort.cancel();
+            connections.wait().await;
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // A restarted server must not wait for old connections in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn ipv6_exists() -> bool {
+    Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)).is_ok()
+}
+
+fn builder(config: &HttpConfig) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(config.header_timeout).max_buf_size(MAX_HEAD.max(8192));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD as u32)
+        .max_send_buf_size(MAX_SEND_BUFFER);
+    builder
+}
+
+/// A connection as the metrics and the bound see it.
+struct Counted {
+    metrics: HttpMetrics,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Counted {
+    fn new(metrics: HttpMetrics, permit: OwnedSemaphorePermit) -> Self {
+        metrics.connections.inc();
+        Self { metrics, _permit: permit }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.connections.dec();
+    }
+}
+
+struct Connection {
+    router: Router,
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    shutdown: CancellationToken,
+    first: Duration,
+    idle: Duration,
+    counted: Counted,
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream, peer: SocketAddr) {
+        // Answers are written whole: waiting for more to send would only delay them.
+        let _ = stream.set_nodelay(true);
+        let io = TokioIo::new(IdleIo::new(stream, self.first, self.idle));
+        let router = self.router;
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(PeerAddr(peer));
+            let mut router = router.clone();
+            async move { router.call(request).await }
+        });
+        let connection = self.builder.serve_connection_with_upgrades(io, service);
+        tokio::pin!(connection);
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = self.shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.as_mut().await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%peer, %error, "HTTP connection ended");
+        }
+        drop(self.counted);
+    }
+}
