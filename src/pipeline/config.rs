@@ -54,10 +54,7 @@ impl PipelineConfig {
         check((1..=256).contains(&self.jobs_per_child), "pipeline.jobs_per_child must be 1 to 256");
         check(self.transcode_max <= 1024, "pipeline.transcode_max must be at most 1024");
         let segment = self.segment_duration;
-        check(
-            (Duration::from_millis(500)..=Duration::from_secs(30)).contains(&segment),
-            "pipeline.segment_duration must be 500ms to 30s",
-        );
+        check((Duration::from_millis(500)..=Duration::from_secs(30)).contains(&segment), "pipeline.segment_duration must be 500ms to 30s");
         let part = self.part_duration;
         check((Duration::from_millis(50)..=Duration::from_secs(2)).contains(&part), "pipeline.part_duration must be 50ms to 2s");
         check(part <= segment, "pipeline.part_duration must not be longer than pipeline.segment_duration");

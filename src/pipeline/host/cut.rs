@@ -73,8 +73,11 @@ pub struct Cutter {
     /// Number and time of the newest segment; older ones are only needed by tracks that are behind.
     cuts: VecDeque<(u64, i64)>,
     first: u64,
+    not_before: i64,
     /// Tracks that need a key frame to go on.
     wants_key: Vec<usize>,
+    /// A key frame would end a segment that is long enough.
+    asks: Vec<usize>,
 }
 
 /// A track that is behind by more segments goes on in the oldest of these.
@@ -93,7 +96,9 @@ impl Cutter {
             tracks,
             cuts: VecDeque::new(),
             first: cutting.first_segment,
+            not_before: cutting.not_before,
             wants_key: Vec::new(),
+            asks: Vec::new(),
         }
     }
 
@@ -107,8 +112,16 @@ impl Cutter {
         std::mem::take(&mut self.wants_key)
     }
 
+    /// Tracks on which a key frame would be welcome now, to end a segment, since the last call.
+    pub fn take_asks(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.asks)
+    }
+
     /// Takes a unit; appends what may go on now.
     pub fn push(&mut self, track: usize, unit: Unit, out: &mut Vec<Placed>) {
+        if unit.pts < self.not_before {
+            return;
+        }
         if self.tracks[track].video {
             self.push_video(track, unit, out);
         } else {
@@ -133,11 +146,13 @@ impl Cutter {
     }
 
     fn push_video(&mut self, track: usize, unit: Unit, out: &mut Vec<Placed>) {
-        if unit.key && self.master() == Some(track) {
+        if self.master() == Some(track) {
             // Key frames that are 2 s apart are never exactly so.
             let due = self.cuts.back().is_none_or(|(_, last)| unit.pts - last >= self.segment - self.segment / 20);
-            if due {
+            if due && unit.key {
                 self.cut(unit.pts);
+            } else if due {
+                self.asks.push(track);
             }
         }
         let state = &mut self.tracks[track];
@@ -233,7 +248,7 @@ mod tests {
     const AUDIO: i64 = 21_333_333;
 
     fn cutter(video: &[bool]) -> Cutter {
-        let cutting = Cutting { segment: 2_000_000_000, part: 200_000_000, first_segment: 5, epoch: 0 };
+        let cutting = Cutting { segment: 2_000_000_000, part: 200_000_000, first_segment: 5, epoch: 0, not_before: i64::MIN };
         Cutter::new(cutting, video)
     }
 
@@ -357,6 +372,6 @@ mod tests {
         for n in 0..150 {
             cutter.push(1, unit(n * AUDIO, AUDIO, true), &mut out);
         }
-        assert_eq!(segments(&out, 1), [(5, 0)]);
+        assert_eq!(segments(&out, 1)[0], (5, 0));
     }
 }

@@ -52,6 +52,8 @@ pub struct Input {
     needs_key: bool,
     key_asked: Option<i64>,
     key_request: bool,
+    /// A unit has gone out: the format is fixed.
+    begun: bool,
 }
 
 fn depth(format: &Format) -> Option<u8> {
@@ -81,6 +83,7 @@ impl Input {
             needs_key: format.codec() == Codec::H264 || format.codec() == Codec::Vp8,
             key_asked: None,
             key_request: false,
+            begun: false,
             format,
         }
     }
@@ -101,7 +104,8 @@ impl Input {
         self.ask_for_key();
     }
 
-    fn ask_for_key(&mut self) {
+    /// A key frame would be welcome; not more often than makes sense.
+    pub fn ask_for_key(&mut self) {
         let now = self.last_pts.unwrap_or(0);
         if self.key_asked.is_none_or(|asked| (now - asked).abs() >= KEY_REQUEST_INTERVAL) {
             self.key_asked = Some(now);
@@ -164,7 +168,7 @@ impl Input {
         if format == self.format {
             return Ok(());
         }
-        if self.ready {
+        if self.begun {
             return Err(Ended::Format);
         }
         caps::caps(&format).map_err(|error| Ended::BadFormat(error.to_string()))?;
@@ -182,6 +186,7 @@ impl Input {
             }
             self.needs_key = false;
         }
+        self.begun = true;
         self.order
             .push(pts, (key, data), |pts, dts, (key, data)| out.push(Unit { pts, dts, duration: 0, key, data }))
             .map_err(|TooShallow(depth)| Ended::Reorder(depth))

@@ -50,6 +50,7 @@ pub struct Job {
     output: Output,
     reorder: u8,
     over: bool,
+    stopped: bool,
     placed: Vec<Placed>,
     units: Vec<Unit>,
 }
@@ -117,6 +118,7 @@ impl Job {
             output,
             reorder: start.reorder,
             over: false,
+            stopped: false,
             placed: Vec::new(),
             units: Vec::new(),
         };
@@ -152,11 +154,13 @@ impl Job {
 
     /// Lets out what is inside, then tells `Eos`.
     pub fn stop(&mut self) {
-        if std::mem::replace(&mut self.over, true) {
+        if std::mem::replace(&mut self.stopped, true) {
             return;
         }
+        // After a discontinuity the inputs hold nothing that belongs here.
+        let finished = std::mem::replace(&mut self.over, true);
         let mut units = Vec::new();
-        for index in 0..self.tracks.len() {
+        for index in 0..if finished { 0 } else { self.tracks.len() } {
             let _ = self.tracks[index].input.finish(&mut units);
             self.units_in(index, &mut units);
         }
@@ -174,8 +178,7 @@ impl Job {
         if let Ended::Reorder(depth) = ended {
             self.reorder = self.reorder.max(*depth);
         }
-        let message =
-            Message::Failed { job: self.id, failure: Failure::Discontinuity, reorder: self.reorder, text: ended.to_string() };
+        let message = Message::Failed { job: self.id, failure: Failure::Discontinuity, reorder: self.reorder, text: ended.to_string() };
         self.over = true;
         let _ = self.output.send(message);
     }
@@ -190,6 +193,9 @@ impl Job {
         if let Some(cutter) = &mut self.cutter {
             for track in cutter.take_wants_key() {
                 self.tracks[track].input.need_key();
+            }
+            for track in cutter.take_asks() {
+                self.tracks[track].input.ask_for_key();
             }
         }
         self.feed_placed();

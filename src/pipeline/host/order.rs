@@ -3,8 +3,8 @@
 //! In: presentation times. Out: for each a decoding time that rises and is not later than the presentation time. Nothing is held
 //! back beyond the first few pictures of a stream that doesn't say how much it reorders.
 
-use std::collections::BinaryHeap;
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// H.264 allows 16 (section A.3.1); encoders use up to 4.
 const MAX_DEPTH: u8 = 16;

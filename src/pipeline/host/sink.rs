@@ -157,8 +157,10 @@ impl Sink {
         let origin = self.origin.load(Ordering::Relaxed);
         // Encoders put pictures before running time 0 where they need room for decoding times, and sound for their priming.
         let time = |time: Option<gst::ClockTime>| {
-            let time = segment.to_running_time_full(time?)?;
-            Some(origin + time.nseconds())
+            Some(match segment.to_running_time_full(time?)? {
+                gst::Signed::Positive(time) => origin + time.nseconds() as i64,
+                gst::Signed::Negative(time) => origin - time.nseconds() as i64,
+            })
         };
         let pts = time(buffer.pts())?;
         let message = Message::Unit {

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 
-use super::{Cutting, Failure, HEADER, MAX_FRAME, MAX_INPUTS, MAX_MESSAGE, Message, Start, WireError, header};
+use super::{Cutting, Failure, HEADER, JobId, MAX_FRAME, MAX_INPUTS, MAX_MESSAGE, Message, Start, WireError, header};
 use crate::cmaf::{Chunk, TrackInit};
 use crate::codec::{Codec, Format};
 use crate::sfu::ClockMapping;
@@ -80,19 +80,13 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
                 w.u64(cutting.part);
                 w.u64(cutting.first_segment);
                 w.u32(cutting.epoch);
+                w.i64(cutting.not_before);
             }
             w.u8(start.inputs.len() as u8);
             start.inputs.iter().for_each(|format| w.format(format));
         }
         Message::Rtp { job, input, clock, packets } => {
-            w.u8(2);
-            w.u32(*job);
-            w.u8(*input);
-            w.u8(clock.is_some().into());
-            if let Some(clock) = clock {
-                w.u32(clock.rtp);
-                w.i64(clock.wallclock);
-            }
+            rtp_head(&mut w, *job, *input, *clock);
             w.u32(packets.len() as u32);
             packets.iter().for_each(|packet| w.bytes(packet));
         }
@@ -186,6 +180,58 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
     }
 }
 
+fn rtp_head(w: &mut Writer<'_>, job: JobId, input: u8, clock: Option<ClockMapping>) {
+    w.u8(2);
+    w.u32(job);
+    w.u8(input);
+    w.u8(clock.is_some().into());
+    if let Some(clock) = clock {
+        w.u32(clock.rtp);
+        w.i64(clock.wallclock);
+    }
+}
+
+/// Gives `packets` as frames of [`Message::Rtp`] to `out`, as many in each as fit; `buffer` is for reuse. Packets that fit no frame are
+/// left out. False as soon as `out` gives false.
+pub fn encode_rtp(
+    job: JobId,
+    input: u8,
+    mut clock: Option<ClockMapping>,
+    packets: &[Bytes],
+    buffer: &mut Vec<u8>,
+    mut out: impl FnMut(&[u8]) -> bool,
+) -> bool {
+    let mut rest = packets;
+    loop {
+        buffer.clear();
+        buffer.resize(HEADER, 0);
+        let mut w = Writer(buffer);
+        rtp_head(&mut w, job, input, clock.take());
+        let count_at = w.0.len();
+        w.u32(0);
+        let mut count = 0_u32;
+        while let Some((packet, after)) = rest.split_first() {
+            if w.0.len() + 4 + packet.len() > MAX_FRAME && count > 0 {
+                break;
+            }
+            rest = after;
+            if packet.len() <= MAX_FRAME - 64 {
+                w.bytes(packet);
+                count += 1;
+            }
+        }
+        buffer[count_at..count_at + 4].copy_from_slice(&count.to_be_bytes());
+        let head = header(true, true, buffer.len() - HEADER);
+        buffer[..HEADER].copy_from_slice(&head);
+        if !out(buffer) {
+            return false;
+        }
+        if rest.is_empty() {
+            return true;
+        }
+    }
+}
+
 /// A message that must fit one frame, with its frame header.
 pub fn encode_frame(message: &Message) -> Result<Vec<u8>, WireError> {
     let mut out = vec![0; HEADER];
@@ -273,7 +319,7 @@ pub fn decode(mut bytes: Bytes) -> Result<Message, WireError> {
         1 => {
             let (job, name, description, reorder) = (r.u32()?, r.text()?, r.text()?, r.u8()?);
             let cutting = if r.flag()? {
-                Some(Cutting { segment: r.u64()?, part: r.u64()?, first_segment: r.u64()?, epoch: r.u32()? })
+                Some(Cutting { segment: r.u64()?, part: r.u64()?, first_segment: r.u64()?, epoch: r.u32()?, not_before: r.i64()? })
             } else {
                 None
             };

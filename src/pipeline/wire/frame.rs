@@ -28,10 +28,7 @@ pub fn header(first: bool, last: bool, total: usize) -> [u8; HEADER] {
 pub fn split(message: &[u8]) -> impl Iterator<Item = ([u8; HEADER], &[u8])> {
     const ROOM: usize = MAX_FRAME - HEADER;
     let count = message.len().div_ceil(ROOM);
-    message
-        .chunks(ROOM)
-        .enumerate()
-        .map(move |(index, part)| (header(index == 0, index + 1 == count, message.len()), part))
+    message.chunks(ROOM).enumerate().map(move |(index, part)| (header(index == 0, index + 1 == count, message.len()), part))
 }
 
 /// Puts frames together. The frames of a message follow each other without others in between.

@@ -8,7 +8,7 @@ mod frame;
 
 use bytes::Bytes;
 
-pub use codec::{decode, encode, encode_frame};
+pub use codec::{decode, encode, encode_frame, encode_rtp};
 pub use frame::{Assembler, HEADER, MAX_FRAME, MAX_MESSAGE, VERSION, header, split};
 
 use crate::base::UnixNanos;
@@ -65,6 +65,8 @@ pub struct Cutting {
     pub first_segment: u64,
     /// Goes into every [`TrackInit`] and [`Chunk`].
     pub epoch: u32,
+    /// Nothing that was shown before this goes in: it has been cut already by the job before this one.
+    pub not_before: UnixNanos,
 }
 
 /// A job to start.

@@ -51,7 +51,7 @@ fn every_message_survives() {
         name: "live/ü".into(),
         description: "appsrc name=in_0 ! fakesink".into(),
         inputs: vec![h264.clone(), aac.clone(), Format::Vp8, Format::Opus { channels: 2 }],
-        cutting: Some(Cutting { segment: 2_000_000_000, part: 200_000_000, first_segment: 9, epoch: 4 }),
+        cutting: Some(Cutting { segment: 2_000_000_000, part: 200_000_000, first_segment: 9, epoch: 4, not_before: -1 }),
         reorder: 2,
     };
     let messages = [
@@ -103,6 +103,24 @@ fn frames_out_of_step_are_refused() {
 fn too_long_for_one_frame() {
     let message = Message::Rtp { job: 1, input: 0, clock: None, packets: vec![Bytes::from(vec![0; MAX_FRAME])] };
     assert!(matches!(encode_frame(&message), Err(WireError::TooLong(_))));
+}
+
+#[test]
+fn rtp_in_as_many_frames_as_needed() {
+    let packets: Vec<Bytes> = (0..200_u32).map(|n| Bytes::from(vec![n as u8; 1200])).collect();
+    let clock = Some(ClockMapping { rtp: 1, wallclock: 2 });
+    let mut got = Vec::new();
+    let mut assembler = Assembler::default();
+    let done = encode_rtp(7, 1, clock, &packets, &mut Vec::new(), |frame| {
+        let message = decode(assembler.push(frame).unwrap().unwrap()).unwrap();
+        let Message::Rtp { job: 7, input: 1, clock, packets } = message else { panic!() };
+        assert_eq!(clock.is_some(), got.is_empty());
+        got.extend(packets);
+        true
+    });
+    assert!(done);
+    assert_eq!(got, packets);
+    assert!(!encode_rtp(7, 1, clock, &packets, &mut Vec::new(), |_| false));
 }
 
 proptest! {
