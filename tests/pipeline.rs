@@ -130,7 +130,7 @@ async fn a_killed_child_begins_the_next_epoch_where_the_last_ended() {
         while killer.counters().values().chunks < 20 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        for pid in children() {
+        for pid in killer.child_pids().await {
             assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
         }
         std::future::pending::<EpochEnd>().await

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::mpsc;
 
-use headend::codec::{AccessUnit, Codec, Format, Packetizer, h264};
+use headend::codec::{AccessUnit, Format, Packetizer, h264};
 use headend::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent, Tracks, run_epoch};
 use headend::pipeline::{PipelineConfig, RtpSource, Supervisor};
 use headend::sfu::{ClockMapping, RtpBatch};
@@ -180,24 +180,4 @@ pub async fn segment(
     let end = tokio::time::timeout(Duration::from_secs(60), epoch).await.unwrap().unwrap();
     let events = std::mem::take(&mut *events.lock().unwrap());
     (end, events)
-}
-
-/// The children of this test process.
-pub fn children() -> Vec<u32> {
-    let me = std::process::id();
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| {
-            std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-                let after = stat.rsplit(')').next().unwrap_or_default().to_owned();
-                after.split_whitespace().nth(1) == Some(&me.to_string()) && stat.contains("(headend)")
-            })
-        })
-        .collect()
-}
-
-#[allow(dead_code)]
-pub fn codec_of(track: &TestTrack) -> Codec {
-    track.format.codec()
 }

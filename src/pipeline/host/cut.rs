@@ -215,11 +215,8 @@ impl Cutter {
         let anchor = unit.pts > state.max_pts;
         let split = match state.segment {
             Some(current) if number <= current => {
-                if (state.video && unit.key) || (anchor && unit.dts - state.chunk_start >= self.part * 85 / 100) {
-                    Split::Chunk
-                } else {
-                    Split::None
-                }
+                // Not at every key frame: LL-HLS wants all parts but the last of a segment to have 85 % of the target (RFC 8216bis, 4.4.4.9).
+                if anchor && unit.dts - state.chunk_start >= self.part * 85 / 100 { Split::Chunk } else { Split::None }
             }
             _ if state.video && !unit.key => {
                 // The cut was made without the pictures: they go on at a key frame.

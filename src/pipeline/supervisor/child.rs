@@ -42,6 +42,8 @@ pub enum End {
 /// The parent's side of a child.
 #[derive(Debug)]
 pub struct Child {
+    /// Its process id.
+    pub pid: Option<u32>,
     socket: UnixDatagram,
     jobs: Mutex<HashMap<JobId, mpsc::Sender<JobEvent>>>,
     /// Jobs promised but not started yet.
@@ -202,6 +204,7 @@ pub fn spawn(
     PipelineCounters::add(&counters.children_started, 1);
     PipelineCounters::add(&counters.children_running, 1);
     let child = Arc::new(Child {
+        pid: process.id(),
         socket,
         jobs: Mutex::default(),
         reserved: AtomicUsize::new(0),

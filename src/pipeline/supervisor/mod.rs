@@ -104,6 +104,12 @@ impl Supervisor {
         &self.inner.counters
     }
 
+    /// Process ids of the living children, for whoever watches the machine.
+    pub async fn child_pids(&self) -> Vec<u32> {
+        let children = self.inner.children.lock().await;
+        children.iter().filter(|child| child.is_alive()).filter_map(|child| child.pid).collect()
+    }
+
     /// Starts a child ahead of the first job, so that the first viewer doesn't wait for GStreamer's plugin registry.
     pub async fn warm_up(&self) -> Result<(), PipelineError> {
         let mut children = self.inner.children.lock().await;
