@@ -1,0 +1,99 @@
+//! Audio frames on their own clock: each begins where the one before it ended.
+//!
+//! In: frames with times that jitter (RTMP's are whole milliseconds). Out: the same frames, end to end; silence where frames are
+//! missing; the verdict that the timeline is another one where too many are.
+
+use bytes::Bytes;
+
+/// Frames that come later than expected by more are preceded by silence, earlier ones are dropped. Below it a viewer notices nothing.
+const TOLERANCE: i64 = 40_000_000;
+/// A longer gap is not filled: the pipeline is built anew.
+const MAX_FILL: i64 = 3_000_000_000;
+
+/// What to do with a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Put `silence` frames before it, the first at `.at`; the frame follows.
+    At {
+        /// Time of the first frame to put.
+        at: i64,
+        /// How many silent frames to put before it.
+        silence: u32,
+    },
+    /// Leave it out: its time is taken already.
+    Drop,
+    /// Another timeline begins.
+    Jump,
+}
+
+/// The clock of one audio track.
+#[derive(Debug, Default)]
+pub struct Grid {
+    next: Option<i64>,
+}
+
+impl Grid {
+    /// Places a frame that came with time `pts` and lasts `duration` (ns, above 0). `fill`: whether silence can be made.
+    pub fn place(&mut self, pts: i64, duration: i64, fill: bool) -> Place {
+        let Some(next) = self.next else {
+            self.next = Some(pts + duration);
+            return Place::At { at: pts, silence: 0 };
+        };
+        let late = pts - next;
+        if late.abs() > MAX_FILL {
+            return Place::Jump;
+        }
+        if late < -TOLERANCE.max(duration) {
+            return Place::Drop;
+        }
+        if late > TOLERANCE.max(duration) {
+            if !fill {
+                self.next = Some(pts + duration);
+                return Place::At { at: pts, silence: 0 };
+            }
+            let silence = ((late + duration / 2) / duration) as u32;
+            self.next = Some(next + (i64::from(silence) + 1) * duration);
+            return Place::At { at: next, silence };
+        }
+        self.next = Some(next + duration);
+        Place::At { at: next, silence: 0 }
+    }
+}
+
+/// A silent AAC-LC frame of 1024 samples.
+pub fn silent_aac(channels: u8) -> Option<Bytes> {
+    // raw_data_block (ISO/IEC 14496-3 section 4.4.2.1): one SCE or CPE with max_sfb 0, nothing coded, then ID_END.
+    match channels {
+        1 => Some(Bytes::from_static(&[0x00, 0xC8, 0x00, 0x80, 0x23, 0x80])),
+        2 => Some(Bytes::from_static(&[0x21, 0x00, 0x49, 0x90, 0x02, 0x19, 0x00, 0x23, 0x80])),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: i64 = 21_333_333;
+
+    #[test]
+    fn jitter_vanishes() {
+        let mut grid = Grid::default();
+        for n in 0..1000 {
+            let jittered = (n * FRAME) / 1_000_000 * 1_000_000;
+            assert_eq!(grid.place(jittered, FRAME, true), Place::At { at: n * FRAME, silence: 0 });
+        }
+    }
+
+    #[test]
+    fn gaps_are_filled_overlaps_dropped_jumps_told() {
+        let mut grid = Grid::default();
+        grid.place(0, FRAME, true);
+        assert_eq!(grid.place(11 * FRAME + 5, FRAME, true), Place::At { at: FRAME, silence: 10 });
+        assert_eq!(grid.place(9 * FRAME, FRAME, true), Place::Drop);
+        assert_eq!(grid.place(12 * FRAME, FRAME, true), Place::At { at: 12 * FRAME, silence: 0 });
+        assert_eq!(grid.place(20 * FRAME, FRAME, false), Place::At { at: 20 * FRAME, silence: 0 });
+        assert_eq!(grid.place(400 * FRAME, FRAME, true), Place::Jump);
+        assert_eq!(grid.place(-400 * FRAME, FRAME, true), Place::Jump);
+    }
+}

@@ -1,0 +1,301 @@
+//! One job: a pipeline, its inputs, and the cuts.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+use gstreamer_video as gst_video;
+
+use super::caps;
+use super::cut::{Cutter, Placed, Split, Unit};
+use super::input::{Ended, Input};
+use super::output::Output;
+use super::packet;
+use super::sink::{Begun, Origin, Shared, Sink, UNSET, connect};
+use crate::base::{MediaKind, UnixNanos};
+use crate::pipeline::wire::{Cutting, Failure, JobId, Message, Start};
+use crate::sfu::ClockMapping;
+
+/// Running time of the first unit. Decoding times lie before presentation times, sound may begin half a frame before the pictures,
+/// and encoders reach back for their priming: none may become negative.
+const PREROLL: i64 = 1_000_000_000;
+/// More in front of a pipeline's first element means that it doesn't work any more: several seconds of the fattest stream.
+const MAX_QUEUED: u64 = 32 << 20;
+
+/// Tells the parent that a job has ended by itself.
+pub fn report(output: &Output, job: JobId, text: &str) {
+    // Without room the parent isn't reading, and will find the job gone.
+    let _ = output.send(Message::Failed { job, failure: Failure::Broken, reorder: 0, text: text.to_owned() });
+}
+
+struct Track {
+    input: Input,
+    source: gst_app::AppSrc,
+    sink: gst_app::AppSink,
+    shared: Arc<Mutex<Shared>>,
+    caps_set: bool,
+}
+
+/// A running job. Dropping it takes the pipeline down.
+pub struct Job {
+    id: JobId,
+    pipeline: gst::Pipeline,
+    tracks: Vec<Track>,
+    cutter: Option<Cutter>,
+    cutting: Option<Cutting>,
+    origin: Origin,
+    output: Output,
+    reorder: u8,
+    over: bool,
+    stopped: bool,
+    placed: Vec<Placed>,
+    units: Vec<Unit>,
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if let Some(bus) = self.pipeline.bus() {
+            bus.unset_sync_handler();
+        }
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+type Failed = Box<dyn std::error::Error>;
+
+impl Job {
+    /// Builds the pipeline and starts it.
+    pub fn start(id: JobId, start: Start, output: Output) -> Result<Self, Failed> {
+        let element = gst::parse::launch(&start.description)?;
+        let pipeline = element.downcast::<gst::Pipeline>().map_err(|_| "the template has only one element")?;
+        let origin: Origin = Arc::new(AtomicI64::new(UNSET));
+        let mut tracks = Vec::with_capacity(start.inputs.len());
+        let video: Vec<bool> = start.inputs.iter().map(|format| format.kind() == MediaKind::Video).collect();
+        for (index, format) in start.inputs.into_iter().enumerate() {
+            let source = pipeline
+                .by_name(&format!("in_{index}"))
+                .and_then(|element| element.downcast::<gst_app::AppSrc>().ok())
+                .ok_or_else(|| format!("the template has no appsrc named in_{index}"))?;
+            source.set_format(gst::Format::Time);
+            source.set_block(false);
+            // 0 is without bound here: the bound is kept in `feed`, which knows what to do about it.
+            source.set_max_bytes(0);
+            watch_key_frame_requests(&source, id, index as u8, output.clone());
+            let named = |name: &str| pipeline.by_name(&format!("{name}_{index}"));
+            let (chunks, sink) = match (named("chunks"), named("units")) {
+                (Some(element), _) => (true, element),
+                (None, Some(element)) => (false, element),
+                _ => return Err(format!("the template has no appsink named chunks_{index} or units_{index}").into()),
+            };
+            let sink = sink.downcast::<gst_app::AppSink>().map_err(|_| format!("chunks_{index} or units_{index} is no appsink"))?;
+            sink.set_buffer_list(chunks);
+            sink.set_sync(false);
+            let shared = Arc::new(Mutex::new(Shared::default()));
+            let taker = Sink {
+                job: id,
+                index: index as u8,
+                output: output.clone(),
+                origin: Arc::clone(&origin),
+                shared: Arc::clone(&shared),
+                default_duration: 0,
+                format: None,
+                broken: false,
+            };
+            connect(&sink, chunks, taker);
+            tracks.push(Track { input: Input::new(format, start.reorder), source, sink, shared, caps_set: false });
+        }
+        watch_bus(&pipeline, id, output.clone())?;
+        let job = Self {
+            id,
+            pipeline,
+            tracks,
+            cutter: start.cutting.map(|cutting| Cutter::new(cutting, &video)),
+            cutting: start.cutting,
+            origin,
+            output,
+            reorder: start.reorder,
+            over: false,
+            stopped: false,
+            placed: Vec::new(),
+            units: Vec::new(),
+        };
+        job.pipeline.set_state(gst::State::Playing)?;
+        tracing::debug!(job = id, name = start.name, "pipeline started");
+        Ok(job)
+    }
+
+    /// Takes RTP packets of one input.
+    pub fn rtp(&mut self, index: usize, clock: Option<ClockMapping>, packets: &[Bytes]) {
+        if self.over || index >= self.tracks.len() {
+            return;
+        }
+        let mut units = std::mem::take(&mut self.units);
+        let mut packets = packets.iter().filter_map(packet::parse);
+        let ended = self.tracks[index].input.push(clock, &mut packets, wall_clock(), &mut units).err();
+        self.units_in(index, &mut units);
+        self.units = units;
+        if self.tracks[index].input.take_key_request() {
+            let _ = self.output.send(Message::KeyFrameRequest(self.id, index as u8));
+        }
+        if let Some(ended) = ended {
+            self.end(&ended);
+        }
+    }
+
+    /// A viewer needs a key frame from an encoder.
+    pub fn force_key_frame(&self, output: usize) {
+        if let Some(track) = self.tracks.get(output) {
+            track.sink.send_event(gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
+        }
+    }
+
+    /// Lets out what is inside, then tells `Eos`.
+    pub fn stop(&mut self) {
+        if std::mem::replace(&mut self.stopped, true) {
+            return;
+        }
+        // After a discontinuity the inputs hold nothing that belongs here.
+        let finished = std::mem::replace(&mut self.over, true);
+        let mut units = Vec::new();
+        for index in 0..if finished { 0 } else { self.tracks.len() } {
+            let _ = self.tracks[index].input.finish(&mut units);
+            self.units_in(index, &mut units);
+        }
+        if let Some(cutter) = &mut self.cutter {
+            cutter.finish(&mut self.placed);
+        }
+        self.feed_placed();
+        for track in &self.tracks {
+            let _ = track.source.end_of_stream();
+        }
+    }
+
+    /// The timeline or the format changed: what is inside still comes out, nothing more goes in.
+    fn end(&mut self, ended: &Ended) {
+        if let Ended::Reorder(depth) = ended {
+            self.reorder = self.reorder.max(*depth);
+        }
+        let message = Message::Failed { job: self.id, failure: Failure::Discontinuity, reorder: self.reorder, text: ended.to_string() };
+        self.over = true;
+        let _ = self.output.send(message);
+    }
+
+    fn units_in(&mut self, index: usize, units: &mut Vec<Unit>) {
+        for unit in units.drain(..) {
+            match &mut self.cutter {
+                Some(cutter) => cutter.push(index, unit, &mut self.placed),
+                None => self.placed.push(Placed { track: index, split: Split::None, unit }),
+            }
+        }
+        if let Some(cutter) = &mut self.cutter {
+            for track in cutter.take_wants_key() {
+                self.tracks[track].input.need_key();
+            }
+            for track in cutter.take_asks() {
+                self.tracks[track].input.ask_for_key();
+            }
+        }
+        self.feed_placed();
+    }
+
+    fn feed_placed(&mut self) {
+        let mut placed = std::mem::take(&mut self.placed);
+        for unit in placed.drain(..) {
+            if let Err(error) = self.feed(unit) {
+                self.over = true;
+                report(&self.output, self.id, &error.to_string());
+            }
+        }
+        self.placed = placed;
+    }
+
+    fn feed(&mut self, placed: Placed) -> Result<(), Failed> {
+        let Placed { track: index, split, unit } = placed;
+        if self.origin.load(Ordering::Relaxed) == UNSET {
+            let begin = self.cutter.as_ref().and_then(Cutter::begin).unwrap_or(unit.pts);
+            self.origin.store(begin - PREROLL, Ordering::Relaxed);
+        }
+        let origin = self.origin.load(Ordering::Relaxed);
+        let track = &mut self.tracks[index];
+        if track.source.current_level_bytes() > MAX_QUEUED {
+            return Err("the pipeline does not take its input".into());
+        }
+        let begins = !track.caps_set;
+        if begins {
+            track.source.set_caps(Some(&caps::caps(track.input.format())?));
+            track.caps_set = true;
+            let epoch = self.cutting.map_or(0, |cutting| cutting.epoch);
+            let init = caps::track_init(track.input.format(), index as u32, epoch);
+            track.shared.lock().unwrap_or_else(PoisonError::into_inner).init = Some(init);
+        }
+        if split != Split::None {
+            let mut shared = track.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let segment = match split {
+                Split::Segment(number) => number,
+                _ => shared.begun.back().map_or(0, |begun| begun.segment),
+            };
+            let first = matches!(split, Split::Segment(_));
+            shared.begun.push_back(Begun { segment, first, independent: unit.key });
+        }
+        if split != Split::None && !begins {
+            let split = gst::Structure::builder("FMP4MuxSplitNow").field("chunk", split == Split::Chunk).build();
+            track.source.send_event(gst::event::CustomDownstream::new(split));
+        }
+        let mut buffer = gst::Buffer::from_slice(unit.data);
+        if let Some(buffer) = buffer.get_mut() {
+            let time = |time: i64| u64::try_from(time - origin).ok().map(gst::ClockTime::from_nseconds);
+            buffer.set_pts(time(unit.pts));
+            buffer.set_dts(time(unit.dts));
+            if unit.duration > 0 {
+                buffer.set_duration(gst::ClockTime::from_nseconds(unit.duration as u64));
+            }
+            if !unit.key {
+                buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
+            }
+        }
+        track.source.push_buffer(buffer)?;
+        Ok(())
+    }
+}
+
+/// Errors and the end are told from whatever thread they happen on; the parent then has the job removed.
+fn watch_bus(pipeline: &gst::Pipeline, job: JobId, output: Output) -> Result<(), Failed> {
+    let bus = pipeline.bus().ok_or("the pipeline has no bus")?;
+    bus.set_sync_handler(move |_, message| {
+        match message.view() {
+            gst::MessageView::Error(error) => {
+                let place = error.src().map(|element| element.name().to_string()).unwrap_or_default();
+                report(&output, job, &format!("{place}: {}", error.error()));
+            }
+            gst::MessageView::Eos(_) => {
+                let _ = output.send(Message::Eos(job));
+            }
+            _ => {}
+        }
+        gst::BusSyncReply::Drop
+    });
+    Ok(())
+}
+
+/// A decoder that lost its reference pictures asks upstream for a key frame; upstream is the publisher.
+fn watch_key_frame_requests(source: &gst_app::AppSrc, job: JobId, input: u8, output: Output) {
+    let Some(pad) = source.static_pad("src") else { return };
+    pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
+        if let Some(gst::PadProbeData::Event(event)) = &info.data
+            && gst_video::ForceKeyUnitEvent::is(event)
+        {
+            let _ = output.send(Message::KeyFrameRequest(job, input));
+            return gst::PadProbeReturn::Drop;
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// The wall clock, only for streams whose SFU side gives no clock mapping.
+#[allow(clippy::disallowed_methods)] // a driver: packets that say nothing about their time get that of their arrival
+fn wall_clock() -> UnixNanos {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_nanos() as i64)
+}

@@ -1,0 +1,114 @@
+//! The child process: runs GStreamer pipelines for its parent.
+//!
+//! In: jobs, RTP packets and requests on the Unix socket that is this process's standard input. Out: CMAF chunks, derived access
+//! units and reports on the same socket. It ends when the socket closes. An error in one pipeline ends that job; a panic ends the process.
+
+mod boxes;
+mod caps;
+mod clock;
+mod cut;
+mod grid;
+mod input;
+mod job;
+mod order;
+mod packet;
+mod sink;
+
+mod output;
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+use self::job::Job;
+use self::output::Output;
+use super::wire::{Assembler, JobId, MAX_FRAME, Message, decode};
+
+/// Most jobs at once, whatever the parent says.
+const MAX_JOBS: usize = 1024;
+
+/// Runs a child until its parent closes the socket. `headend pipeline-host` calls nothing else. The socket is standard input, so that
+/// it is inherited without unsafe code and nothing else is.
+pub fn host_main() -> ExitCode {
+    // A panic on any thread of ours must not leave a half dead child behind.
+    std::panic::set_hook(Box::new(|info| {
+        tracing::error!("{info}");
+    }));
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("GStreamer child: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let socket = socket2::Socket::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let output = Output::start(socket.try_clone()?)?;
+    gstreamer::init()?;
+    gstfmp4::plugin_register_static()?;
+    let mut host = Host { jobs: HashMap::new(), output };
+    let receiver = std::os::unix::net::UnixDatagram::from(std::os::fd::OwnedFd::from(socket));
+    let mut assembler = Assembler::default();
+    let mut buffer = vec![0; MAX_FRAME];
+    loop {
+        let length = match receiver.recv(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => length,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(message) = assembler.push(&buffer[..length])? {
+            host.handle(decode(message)?);
+        }
+    }
+}
+
+struct Host {
+    jobs: HashMap<JobId, Job>,
+    output: Output,
+}
+
+impl Host {
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Start(id, start) => {
+                if self.jobs.len() >= MAX_JOBS || self.jobs.contains_key(&id) {
+                    return job::report(&self.output, id, "the child can't take this job");
+                }
+                match Job::start(id, start, self.output.clone()) {
+                    Ok(job) => {
+                        self.jobs.insert(id, job);
+                        let _ = self.output.send(Message::Started(id));
+                    }
+                    Err(error) => job::report(&self.output, id, &error.to_string()),
+                }
+            }
+            Message::Rtp { job, input, clock, packets } => {
+                if let Some(job) = self.jobs.get_mut(&job) {
+                    job.rtp(usize::from(input), clock, &packets);
+                }
+            }
+            Message::ForceKeyFrame(job, output) => {
+                if let Some(job) = self.jobs.get_mut(&job) {
+                    job.force_key_frame(usize::from(output));
+                }
+            }
+            Message::Stop(job) => {
+                if let Some(job) = self.jobs.get_mut(&job) {
+                    job.stop();
+                }
+            }
+            Message::Remove(job) => {
+                self.jobs.remove(&job);
+            }
+            Message::Ping(number) => {
+                let _ = self.output.send(Message::Pong(number));
+            }
+            // The rest is what this side says.
+            _ => {}
+        }
+    }
+}

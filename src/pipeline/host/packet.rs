@@ -1,0 +1,133 @@
+//! RTP packets in order.
+//!
+//! In: whole RTP packets (RFC 3550), maybe late by a retransmission. Out: their payloads in the order of their sequence numbers;
+//! a gap is left where a packet stays away too long.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+/// Packets held while one is missing: a second of 2 Mbit/s. Beyond it, the missing one is given up.
+const MAX_HELD: usize = 256;
+/// A missing packet is given up after so much media time: a retransmission over a slow link takes two round trips of 100 ms.
+const MAX_WAIT_NS: i64 = 200_000_000;
+
+/// One packet's facts and payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packet {
+    /// Sequence number.
+    pub seq: u16,
+    /// RTP timestamp.
+    pub timestamp: u32,
+    /// Marker bit.
+    pub marker: bool,
+    /// Without header and padding; not empty.
+    pub payload: Bytes,
+}
+
+/// Reads a packet. `None` where it is none, or has no payload.
+pub fn parse(packet: &Bytes) -> Option<Packet> {
+    let fixed: &[u8; 12] = packet.first_chunk()?;
+    if fixed[0] >> 6 != 2 {
+        return None;
+    }
+    let mut start = 12 + 4 * usize::from(fixed[0] & 0x0F);
+    if fixed[0] & 0x10 != 0 {
+        let words = packet.get(start + 2..start + 4)?;
+        start += 4 + 4 * usize::from(u16::from_be_bytes([words[0], words[1]]));
+    }
+    let mut end = packet.len();
+    if fixed[0] & 0x20 != 0 {
+        end = end.checked_sub(usize::from(*packet.last()?))?;
+    }
+    if start >= end {
+        return None;
+    }
+    Some(Packet {
+        seq: u16::from_be_bytes([fixed[2], fixed[3]]),
+        timestamp: u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]),
+        marker: fixed[1] & 0x80 != 0,
+        payload: packet.slice(start..end),
+    })
+}
+
+/// Puts packets in order.
+#[derive(Debug)]
+pub struct Resequencer {
+    wait: u32,
+    next: Option<i64>,
+    held: BTreeMap<i64, Packet>,
+}
+
+impl Resequencer {
+    /// For a clock rate in Hz.
+    pub fn new(rate: u32) -> Self {
+        Self { wait: (i64::from(rate) * MAX_WAIT_NS / 1_000_000_000) as u32, next: None, held: BTreeMap::new() }
+    }
+
+    /// Takes a packet; [`Self::pop`] until `None` afterwards.
+    pub fn push(&mut self, packet: Packet) {
+        let next = *self.next.get_or_insert(i64::from(packet.seq));
+        let seq = next + i64::from(packet.seq.wrapping_sub(next as u16) as i16);
+        if seq >= next {
+            self.held.insert(seq, packet);
+        } else if next - seq > 1000 {
+            // Not late: the numbering began anew.
+            self.held.clear();
+            self.next = Some(seq);
+            self.held.insert(seq, packet);
+        }
+    }
+
+    /// The next packet.
+    pub fn pop(&mut self) -> Option<Packet> {
+        let (&seq, first) = self.held.first_key_value()?;
+        let next = self.next?;
+        let (_, last) = self.held.last_key_value()?;
+        let waited = last.timestamp.wrapping_sub(first.timestamp);
+        if seq != next && self.held.len() < MAX_HELD && waited < self.wait {
+            return None;
+        }
+        self.next = Some(seq + 1);
+        self.held.pop_first().map(|(_, packet)| packet)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn packet(seq: u16, timestamp: u32) -> Packet {
+        Packet { seq, timestamp, marker: true, payload: Bytes::from_static(b"x") }
+    }
+
+    fn run(packets: &[(u16, u32)]) -> Vec<u16> {
+        let mut order = Resequencer::new(1000);
+        let mut out = Vec::new();
+        for (seq, timestamp) in packets {
+            order.push(packet(*seq, *timestamp));
+            out.extend(std::iter::from_fn(|| order.pop()).map(|packet| packet.seq));
+        }
+        out
+    }
+
+    #[test]
+    fn order_is_restored_across_the_wrap() {
+        assert_eq!(run(&[(65534, 0), (0, 2), (65535, 1), (1, 3), (1, 3), (65534, 0)]), [65534, 65535, 0, 1]);
+    }
+
+    #[test]
+    fn a_missing_packet_is_given_up() {
+        assert_eq!(run(&[(1, 0), (3, 100), (4, 200)]), [1]);
+        assert_eq!(run(&[(1, 0), (3, 100), (4, 200), (5, 300)]), [1, 3, 4, 5]);
+        assert_eq!(run(&[(30_000, 0), (5, 100)]), [30_000, 5]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = parse(&Bytes::from(bytes));
+        }
+    }
+}

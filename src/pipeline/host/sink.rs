@@ -1,0 +1,190 @@
+//! What comes out of a job's pipelines: buffer lists of cmafmux become chunks, buffers of encoders become units.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+
+use super::boxes::{chunk_times, default_duration};
+use super::caps::format_of;
+use super::output::Output;
+use crate::base::rescale;
+use crate::cmaf::{Chunk, TrackInit};
+use crate::codec::Format;
+use crate::pipeline::wire::{Failure, JobId, Message};
+
+/// The wall clock time at running time 0 of a job; [`UNSET`] before the first unit.
+pub type Origin = Arc<AtomicI64>;
+/// No unit has come yet.
+pub const UNSET: i64 = i64::MIN;
+
+/// What is known of a chunk when its first unit goes into the muxer.
+#[derive(Debug, Clone, Copy)]
+pub struct Begun {
+    /// Its segment.
+    pub segment: u64,
+    /// First of its segment.
+    pub first: bool,
+    /// Begins with a sync sample.
+    pub independent: bool,
+}
+
+/// Shared between the thread that feeds a track and the one that takes its chunks.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// Chunks whose first unit has gone in and that have not come out, oldest first. Bounded by what the muxer holds: it gives out
+    /// each when the next one begins.
+    pub begun: VecDeque<Begun>,
+    /// What the track's initialization says.
+    pub init: Option<TrackInit>,
+}
+
+/// Takes what comes out of one output.
+#[derive(Debug)]
+pub struct Sink {
+    /// Of which job.
+    pub job: JobId,
+    /// Which output.
+    pub index: u8,
+    /// Where to.
+    pub output: Output,
+    /// See [`Origin`].
+    pub origin: Origin,
+    /// See [`Shared`].
+    pub shared: Arc<Mutex<Shared>>,
+    /// `default_sample_duration` of the current initialization.
+    pub default_duration: u32,
+    /// What the encoder said last.
+    pub format: Option<Format>,
+    /// Something was dropped: nothing after it makes sense.
+    pub broken: bool,
+}
+
+impl Sink {
+    /// Takes a sample. An error ends the pipeline.
+    pub fn take(&mut self, sample: &gst::Sample, chunks: bool) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let done = if chunks { self.take_list(sample) } else { self.take_unit(sample) };
+        if done.is_none() {
+            self.broken = true;
+            // Where even this finds no room, the parent is not there to be told.
+            let _ = self.output.send(Message::Failed {
+                job: self.job,
+                failure: Failure::Broken,
+                reorder: 0,
+                text: "the output was not understood, or the parent did not read it in time".into(),
+            });
+            return Err(gst::FlowError::Error);
+        }
+        Ok(gst::FlowSuccess::Ok)
+    }
+
+    fn send(&self, message: Message) -> Option<()> {
+        self.output.send(message).then_some(())
+    }
+
+    fn take_list(&mut self, sample: &gst::Sample) -> Option<()> {
+        if self.broken {
+            return None;
+        }
+        if let Some(list) = sample.buffer_list() {
+            let mut buffers = list.iter();
+            let first = buffers.next()?;
+            let mut rest = Vec::with_capacity(list.calculate_size());
+            if first.flags().contains(gst::BufferFlags::DISCONT | gst::BufferFlags::HEADER) {
+                self.take_init(&first.map_readable().ok()?)?;
+            } else {
+                rest.extend_from_slice(&first.map_readable().ok()?);
+            }
+            for buffer in buffers {
+                rest.extend_from_slice(&buffer.map_readable().ok()?);
+            }
+            if !rest.is_empty() {
+                self.take_chunk(rest.into())?;
+            }
+        }
+        Some(())
+    }
+
+    fn take_init(&mut self, data: &[u8]) -> Option<()> {
+        self.default_duration = default_duration(data);
+        let mut init = self.shared.lock().unwrap_or_else(PoisonError::into_inner).init.clone()?;
+        init.data = Bytes::copy_from_slice(data);
+        self.send(Message::Init(self.job, init))
+    }
+
+    fn take_chunk(&mut self, data: Bytes) -> Option<()> {
+        let times = chunk_times(&data, self.default_duration)?;
+        let (begun, last, init) = {
+            let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let begun = shared.begun.pop_front()?;
+            // A chunk comes out because the next one has begun, or at the end.
+            let last = shared.begun.front().is_none_or(|next| next.first);
+            let init = shared.init.as_ref()?;
+            (begun, last, (init.track, init.epoch, init.timescale))
+        };
+        let (track, epoch, timescale) = init;
+        self.send(Message::Chunk(
+            self.job,
+            Chunk {
+                track,
+                epoch,
+                segment: begun.segment,
+                first: begun.first,
+                last,
+                independent: begun.independent,
+                decode_time: times.decode_time,
+                duration: times.duration,
+                wallclock: self.origin.load(Ordering::Relaxed) + rescale(times.decode_time as i64, timescale, 1_000_000_000),
+                data,
+            },
+        ))
+    }
+
+    fn take_unit(&mut self, sample: &gst::Sample) -> Option<()> {
+        let format = sample.caps().and_then(format_of)?;
+        if self.format.as_ref() != Some(&format) {
+            self.send(Message::FormatOut(self.job, self.index, format.clone()))?;
+            self.format = Some(format);
+        }
+        let buffer = sample.buffer()?;
+        if buffer.flags().contains(gst::BufferFlags::HEADER) && buffer.pts().is_none() {
+            return Some(());
+        }
+        let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
+        let origin = self.origin.load(Ordering::Relaxed);
+        // Encoders put pictures before running time 0 where they need room for decoding times, and sound for their priming.
+        let time = |time: Option<gst::ClockTime>| {
+            Some(match segment.to_running_time_full(time?)? {
+                gst::Signed::Positive(time) => origin + time.nseconds() as i64,
+                gst::Signed::Negative(time) => origin - time.nseconds() as i64,
+            })
+        };
+        let pts = time(buffer.pts())?;
+        let message = Message::Unit {
+            job: self.job,
+            output: self.index,
+            pts,
+            dts: time(buffer.dts()).unwrap_or(pts),
+            key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
+            data: Bytes::copy_from_slice(&buffer.map_readable().ok()?),
+        };
+        // A lost unit is a gap, nothing worse.
+        let _ = self.output.send(message);
+        Some(())
+    }
+}
+
+/// Connects a sink element.
+pub fn connect(element: &gst_app::AppSink, chunks: bool, mut sink: Sink) {
+    element.set_callbacks(
+        gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |element| {
+                let sample = element.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                sink.take(&sample, chunks)
+            })
+            .build(),
+    );
+}

@@ -1,0 +1,222 @@
+//! One epoch: one job, from its start to whatever ends it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::{ChunkSink, SegmenterEvent};
+use crate::base::{UnixNanos, rescale};
+use crate::cmaf::Chunk;
+use crate::codec::{Codec, Format};
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::source::RtpSource;
+use crate::pipeline::supervisor::{Job, JobEvent, JobSender, Supervisor};
+use crate::pipeline::wire::{Cutting, Failure, Message, Start};
+
+/// How long a job that is told to stop gets to let out what is inside.
+const STOP_TIME: Duration = Duration::from_secs(2);
+
+/// What goes on from epoch to epoch.
+#[derive(Debug)]
+pub struct Presentation {
+    /// Of the next epoch.
+    pub epoch: u32,
+    /// The first segment of the next epoch.
+    pub next_segment: u64,
+    /// When the last chunk ends.
+    pub end: UnixNanos,
+    /// How far pictures were seen to be reordered.
+    pub reorder: u8,
+    timescales: Vec<u32>,
+}
+
+impl Default for Presentation {
+    fn default() -> Self {
+        Self { epoch: 0, next_segment: 0, end: i64::MIN, reorder: 0, timescales: Vec::new() }
+    }
+}
+
+impl Presentation {
+    fn chunk(&mut self, chunk: &Chunk) {
+        self.next_segment = self.next_segment.max(chunk.segment + 1);
+        if let Some(timescale) = self.timescales.get(chunk.track as usize).filter(|scale| **scale > 0) {
+            let end = chunk.wallclock + rescale(chunk.duration as i64, *timescale, 1_000_000_000);
+            self.end = self.end.max(end);
+        }
+    }
+}
+
+/// How an epoch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EpochEnd {
+    /// The stream is over.
+    Ended,
+    /// Something changed: the next epoch can begin at once.
+    Rebuild,
+    /// The child died.
+    Lost,
+    /// The pipeline failed.
+    Broken,
+}
+
+/// The tracks of an epoch.
+#[derive(Debug)]
+pub struct Tracks<S> {
+    /// Their formats, video first.
+    pub formats: Vec<Format>,
+    /// Their packets, in the same order.
+    pub sources: Vec<S>,
+}
+
+fn description(supervisor: &Supervisor, formats: &[Format]) -> Result<String, PipelineError> {
+    let config = supervisor.config();
+    let mut text = String::new();
+    for (n, format) in formats.iter().enumerate() {
+        let template = match format.codec() {
+            Codec::Aac => "segment-aac",
+            Codec::Opus => "segment-opus",
+            Codec::H264 | Codec::Vp8 => "segment-h264",
+        };
+        let values = [
+            ("n", n.to_string()),
+            ("segment_duration_ns", config.segment_duration.as_nanos().to_string()),
+            ("part_duration_ns", config.part_duration.as_nanos().to_string()),
+            ("timescale", format.clock_rate().to_string()),
+        ];
+        text.push_str(&supervisor.templates().render(template, &values)?);
+    }
+    Ok(text)
+}
+
+/// Runs one epoch until `changed` says how it ends, or its tracks or its pipeline end by themselves. What is inside comes out.
+pub async fn run_epoch<S: RtpSource>(
+    supervisor: &Supervisor,
+    name: &str,
+    tracks: Tracks<S>,
+    presentation: &mut Presentation,
+    changed: impl Future<Output = EpochEnd>,
+    sink: &mut impl ChunkSink,
+) -> Result<EpochEnd, PipelineError> {
+    let config = supervisor.config();
+    let start = Start {
+        name: name.to_owned(),
+        description: description(supervisor, &tracks.formats)?,
+        cutting: Some(Cutting {
+            segment: config.segment_duration.as_nanos() as u64,
+            part: config.part_duration.as_nanos() as u64,
+            first_segment: presentation.next_segment,
+            epoch: presentation.epoch,
+            not_before: presentation.end,
+        }),
+        reorder: presentation.reorder,
+        inputs: tracks.formats,
+    };
+    presentation.timescales = start.inputs.iter().map(Format::clock_rate).collect();
+    let mut job = supervisor.start(start).await?;
+    let mut feeds = Feeds::start(job.sender(), tracks.sources);
+    tokio::pin!(changed);
+    let mut begun = false;
+    let end = loop {
+        let event = tokio::select! {
+            end = &mut changed => break end,
+            () = feeds.ended() => break EpochEnd::Rebuild,
+            event = job.recv() => event,
+        };
+        match event {
+            JobEvent::Lost => break EpochEnd::Lost,
+            JobEvent::Message(Message::KeyFrameRequest(_, input)) => feeds.request_key_frame(input),
+            JobEvent::Message(Message::Failed { failure, reorder, text, .. }) => {
+                tracing::info!(stream = name, epoch = presentation.epoch, "pipeline ended: {text}");
+                presentation.reorder = presentation.reorder.max(reorder);
+                break match failure {
+                    Failure::Discontinuity => EpochEnd::Rebuild,
+                    Failure::Broken => EpochEnd::Broken,
+                };
+            }
+            JobEvent::Message(message) => begun |= give(message, presentation, sink),
+        }
+    };
+    drop(feeds);
+    if matches!(end, EpochEnd::Ended | EpochEnd::Rebuild) {
+        let rest = tokio::time::timeout(STOP_TIME, drain(&mut job, presentation, sink)).await;
+        begun |= rest.unwrap_or_default();
+    }
+    if begun {
+        presentation.epoch += 1;
+    }
+    Ok(end)
+}
+
+/// Stops the job and takes what comes out. Whether anything did.
+async fn drain(job: &mut Job, presentation: &mut Presentation, sink: &mut impl ChunkSink) -> bool {
+    let mut any = false;
+    if job.stop().await.is_err() {
+        return any;
+    }
+    loop {
+        match job.recv().await {
+            JobEvent::Lost | JobEvent::Message(Message::Eos(_)) => return any,
+            JobEvent::Message(message) => any |= give(message, presentation, sink),
+        }
+    }
+}
+
+fn give(message: Message, presentation: &mut Presentation, sink: &mut impl ChunkSink) -> bool {
+    match message {
+        Message::Init(_, init) => sink.take(SegmenterEvent::Init(init)),
+        Message::Chunk(_, chunk) => {
+            presentation.chunk(&chunk);
+            sink.take(SegmenterEvent::Chunk(chunk));
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// The tasks that carry packets from the sources to the job.
+struct Feeds {
+    tasks: JoinSet<()>,
+    requests: Vec<mpsc::Sender<()>>,
+}
+
+impl Feeds {
+    fn start<S: RtpSource>(job: &JobSender, sources: Vec<S>) -> Self {
+        let mut tasks = JoinSet::new();
+        let mut requests = Vec::new();
+        for (index, mut source) in sources.into_iter().enumerate() {
+            // One request waiting is as good as many.
+            let (request, mut requested) = mpsc::channel(1);
+            requests.push(request);
+            let job = job.clone();
+            tasks.spawn(async move {
+                loop {
+                    tokio::select! {
+                        batch = source.recv() => match batch {
+                            Some(batch) => {
+                                job.rtp(index as u8, &batch);
+                            }
+                            None => return,
+                        },
+                        Some(()) = requested.recv() => source.request_key_frame(),
+                    }
+                }
+            });
+        }
+        Self { tasks, requests }
+    }
+
+    fn request_key_frame(&self, input: u8) {
+        if let Some(request) = self.requests.get(usize::from(input)) {
+            let _ = request.try_send(());
+        }
+    }
+
+    /// Waits until the first source has ended.
+    async fn ended(&mut self) {
+        if self.tasks.join_next().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

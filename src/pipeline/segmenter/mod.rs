@@ -1,0 +1,178 @@
+//! The segmenter: a live stream becomes CMAF chunks.
+//!
+//! In: a stream's tracks as H.264 and AAC (derived where the publisher sends something else). Out: [`SegmenterEvent`]s in order.
+//! One job per stream in a child; whatever breaks its timeline begins the next epoch, with the segment numbers going on.
+
+mod epoch;
+
+use std::time::Duration;
+
+use crate::base::MediaKind;
+use crate::cmaf::{Chunk, TrackInit};
+use crate::codec::{Codec, Format};
+use crate::sfu::ProducerId;
+use crate::stream::{Lease, SelectError, Stream, Wanted};
+
+use super::error::PipelineError;
+use super::supervisor::{PipelineCounters, Supervisor};
+
+pub use self::epoch::{EpochEnd, Presentation, Tracks, run_epoch};
+
+/// What players take as pictures.
+const VIDEO: [Codec; 1] = [Codec::H264];
+/// What players take as sound.
+const AUDIO: [Codec; 1] = [Codec::Aac];
+/// First pause after an epoch that failed; doubled each time.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause between epochs that fail.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// What the segmenter gives, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SegmenterEvent {
+    /// A track begins, or goes on in a new epoch. A track of an older epoch gives nothing any more, even if its last chunk was not
+    /// marked as the last of its segment.
+    Init(TrackInit),
+    /// A chunk of a track that has begun.
+    Chunk(Chunk),
+    /// The stream is over. The last event.
+    End,
+}
+
+/// Where the segmenter's events go.
+pub trait ChunkSink: Send + 'static {
+    /// Takes an event. Must not block; what it can't keep up with it has to drop by itself.
+    fn take(&mut self, event: SegmenterEvent);
+}
+
+impl<F: FnMut(SegmenterEvent) + Send + 'static> ChunkSink for F {
+    fn take(&mut self, event: SegmenterEvent) {
+        self(event);
+    }
+}
+
+/// Makes CMAF chunks of one stream.
+#[derive(Debug)]
+pub struct Segmenter;
+
+/// What an epoch depends on.
+#[derive(Debug, PartialEq, Eq)]
+struct Signature(Vec<(MediaKind, ProducerId, Format)>);
+
+impl Segmenter {
+    /// Runs until the stream is over; `sink` gets [`SegmenterEvent::End`] last, also when this future is not polled to its end by then:
+    /// drop it to stop at once.
+    pub async fn run(stream: Stream, supervisor: Supervisor, mut sink: impl ChunkSink) {
+        let mut presentation = Presentation::default();
+        let mut pause = RETRY_FIRST;
+        let mut seen = 0;
+        loop {
+            if !wait_for_publisher(&stream, &mut seen).await {
+                break;
+            }
+            let before = presentation.next_segment;
+            let end = match Self::epoch(&stream, &supervisor, &mut presentation, &mut seen, &mut sink).await {
+                Ok(end) => end,
+                Err(Trouble::Select(SelectError::Ended)) => break,
+                Err(error) => {
+                    tracing::warn!(stream = %stream.path(), %error, "segmenter can't go on yet");
+                    EpochEnd::Broken
+                }
+            };
+            match end {
+                EpochEnd::Ended => break,
+                EpochEnd::Rebuild => pause = RETRY_FIRST,
+                EpochEnd::Lost | EpochEnd::Broken => {
+                    if presentation.next_segment > before {
+                        pause = RETRY_FIRST;
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = RETRY_MAX.min(pause * 2);
+                }
+            }
+            if presentation.epoch > 0 {
+                PipelineCounters::add(&supervisor.counters().rebuilds, 1);
+            }
+        }
+        sink.take(SegmenterEvent::End);
+    }
+
+    async fn epoch(
+        stream: &Stream,
+        supervisor: &Supervisor,
+        presentation: &mut Presentation,
+        seen: &mut u64,
+        sink: &mut impl ChunkSink,
+    ) -> Result<EpochEnd, Trouble> {
+        let signature = signature(stream);
+        let mut leases = Vec::new();
+        let mut tracks = Tracks { formats: Vec::new(), sources: Vec::new() };
+        for (kind, _, _) in &signature.0 {
+            let codecs: &[Codec] = match kind {
+                MediaKind::Video => &VIDEO,
+                MediaKind::Audio => &AUDIO,
+            };
+            let lease = match stream.select(Wanted { kind: *kind, codecs, in_order: false }).await {
+                Ok(lease) => lease,
+                // The other track is worth having alone.
+                Err(error @ (SelectError::CantDerive { .. } | SelectError::Transcode(_))) if signature.0.len() > 1 => {
+                    tracing::warn!(stream = %stream.path(), %error, "{kind} is left out of HLS, DASH and recordings");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            tracks.sources.push(lease.consume_direct().await?);
+            tracks.formats.push(lease.format());
+            leases.push(lease);
+        }
+        if tracks.formats.is_empty() {
+            return Ok(EpochEnd::Broken);
+        }
+        let derived: Vec<_> = leases.iter().filter_map(Lease::derivation).collect();
+        tracing::info!(stream = %stream.path(), epoch = presentation.epoch, ?derived, "segmenter started");
+        let changed = async {
+            loop {
+                match stream.changed(*seen).await {
+                    None => return EpochEnd::Ended,
+                    Some(count) => *seen = count,
+                }
+                // A publisher that went away leaves what it sent last in the pipeline: it is let out, and the next one begins anew.
+                if !stream.is_publishing() || self::signature(stream) != signature {
+                    return EpochEnd::Rebuild;
+                }
+            }
+        };
+        let end = run_epoch(supervisor, stream.path().as_str(), tracks, presentation, changed, sink).await?;
+        tracing::info!(stream = %stream.path(), epoch = presentation.epoch, ?end, "segmenter's epoch ended");
+        Ok(end)
+    }
+}
+
+/// Why an epoch could not begin.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    #[error(transparent)]
+    Sfu(#[from] crate::sfu::SfuError),
+}
+
+fn signature(stream: &Stream) -> Signature {
+    let mut tracks: Vec<_> = stream.tracks().into_iter().map(|track| (track.kind, track.producer, track.format)).collect();
+    // One video and one audio track: what every player understands.
+    tracks.dedup_by_key(|track| track.0);
+    Signature(tracks)
+}
+
+/// False once the stream is over.
+async fn wait_for_publisher(stream: &Stream, seen: &mut u64) -> bool {
+    while !stream.is_publishing() || stream.tracks().is_empty() {
+        match stream.changed(*seen).await {
+            Some(count) => *seen = count,
+            None => return false,
+        }
+    }
+    true
+}

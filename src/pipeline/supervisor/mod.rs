@@ -1,0 +1,213 @@
+//! The children: started on demand, watched, replaced when they die.
+//!
+//! In: jobs. Out: their events; [`JobEvent::Lost`] where the child died, after which the owner starts the job anew.
+
+mod child;
+mod counters;
+mod job;
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub use self::counters::{CounterValues, PipelineCounters};
+pub use self::job::{Job, JobEvent, JobSender};
+
+use self::child::Child;
+use super::config::PipelineConfig;
+use super::error::PipelineError;
+use super::template::Templates;
+use super::wire::Start;
+
+/// A child that lived longer was no failure to start.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+/// First pause after a child died young; doubled each time.
+const BACKOFF_FIRST: Duration = Duration::from_millis(250);
+/// Longest pause: a missing plugin doesn't come back by itself, but the operator may install it.
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// How long children get to end by themselves.
+const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
+
+/// Starts and watches the children. Cheap to clone; the children end when the last clone and all jobs are gone, or by [`Self::shutdown`].
+#[derive(Debug, Clone)]
+pub struct Supervisor {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: PipelineConfig,
+    program: PathBuf,
+    templates: Templates,
+    counters: Arc<PipelineCounters>,
+    /// Held while a child is being started, so that a burst of jobs starts one and not many.
+    children: tokio::sync::Mutex<Vec<Arc<Child>>>,
+    health: Arc<std::sync::Mutex<Health>>,
+}
+
+/// How starting goes.
+#[derive(Debug, Default)]
+struct Health {
+    /// Children in a row that died young.
+    failures: u32,
+    not_before: Option<Instant>,
+    closed: bool,
+}
+
+impl Health {
+    fn died(&mut self, now: Instant, lived: Duration) {
+        self.failures = if lived >= HEALTHY_AFTER { 1 } else { self.failures.saturating_add(1) };
+        // The first death is taken for bad luck: its jobs go on at once.
+        if self.failures > 1 {
+            self.not_before = Some(now + BACKOFF_MAX.min(BACKOFF_FIRST * 2_u32.saturating_pow(self.failures.min(16) - 2)));
+        }
+    }
+}
+
+impl Supervisor {
+    /// With this program's own executable for the children.
+    pub fn new(config: PipelineConfig) -> Result<Self, PipelineError> {
+        let program = std::env::current_exe().map_err(PipelineError::NoExecutable)?;
+        Ok(Self::with_program(config, program))
+    }
+
+    /// With another executable, run as `program pipeline-host` (tests).
+    pub fn with_program(config: PipelineConfig, program: PathBuf) -> Self {
+        let templates = Templates::new(config.templates_dir.clone());
+        Self {
+            inner: Arc::new(Inner {
+                config,
+                program,
+                templates,
+                counters: Arc::default(),
+                children: tokio::sync::Mutex::default(),
+                health: Arc::default(),
+            }),
+        }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &PipelineConfig {
+        &self.inner.config
+    }
+
+    /// The templates.
+    pub fn templates(&self) -> &Templates {
+        &self.inner.templates
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> &Arc<PipelineCounters> {
+        &self.inner.counters
+    }
+
+    /// Process ids of the living children, for whoever watches the machine.
+    pub async fn child_pids(&self) -> Vec<u32> {
+        let children = self.inner.children.lock().await;
+        children.iter().filter(|child| child.is_alive()).filter_map(|child| child.pid).collect()
+    }
+
+    /// Starts a child ahead of the first job, so that the first viewer doesn't wait for GStreamer's plugin registry.
+    pub async fn warm_up(&self) -> Result<(), PipelineError> {
+        let mut children = self.inner.children.lock().await;
+        if children.iter().all(|child| !child.is_alive()) {
+            children.push(self.spawn()?);
+        }
+        Ok(())
+    }
+
+    /// Starts a job on the fullest child that has room, so that few are needed.
+    pub async fn start(&self, start: Start) -> Result<Job, PipelineError> {
+        let child = {
+            let mut children = self.inner.children.lock().await;
+            children.retain(|child| child.is_alive());
+            let per_child = self.inner.config.jobs_per_child.max(1);
+            let roomy = children.iter().filter(|child| child.job_count() < per_child).max_by_key(|child| child.job_count());
+            let child = match roomy {
+                Some(child) => Arc::clone(child),
+                None if children.len() >= self.inner.config.children_max.max(1) => {
+                    return Err(PipelineError::Full(children.len()));
+                }
+                None => {
+                    let child = self.spawn()?;
+                    children.push(Arc::clone(&child));
+                    child
+                }
+            };
+            child.reserve()
+        };
+        job::start(child, start).await
+    }
+
+    /// Ends all children; jobs still running are lost. No job starts afterwards.
+    pub async fn shutdown(&self) {
+        self.inner.health.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        let children = std::mem::take(&mut *self.inner.children.lock().await);
+        for child in &children {
+            child.close();
+        }
+        let all = async {
+            for child in &children {
+                child.ended().await;
+            }
+        };
+        if tokio::time::timeout(SHUTDOWN_TIME, all).await.is_err() {
+            children.iter().for_each(|child| child.kill());
+        }
+    }
+
+    fn spawn(&self) -> Result<Arc<Child>, PipelineError> {
+        let now = now();
+        {
+            let health = self.inner.health.lock().unwrap_or_else(PoisonError::into_inner);
+            if health.closed {
+                return Err(PipelineError::ShuttingDown);
+            }
+            if let Some(wait) = health.not_before.and_then(|at| at.checked_duration_since(now)).filter(|wait| !wait.is_zero()) {
+                return Err(PipelineError::BackingOff(wait));
+            }
+        }
+        let first = self.inner.counters.children_started.load(Ordering::Relaxed) == 0;
+        let registry = self.inner.config.registry.as_deref();
+        let (child, ended) = child::spawn(&self.inner.program, registry, first, &self.inner.counters)?;
+        let health = Arc::clone(&self.inner.health);
+        tokio::spawn(async move {
+            if ended.await == Ok(child::End::Died) {
+                let died = self::now();
+                health.lock().unwrap_or_else(PoisonError::into_inner).died(died, died - now);
+            }
+        });
+        Ok(child)
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // a driver: how long a child lived
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_death_is_bad_luck_then_pauses_grow() {
+        let start = now();
+        let mut health = Health::default();
+        health.died(start, Duration::from_secs(1));
+        assert_eq!(health.not_before, None);
+        let mut pauses = Vec::new();
+        for _ in 0..10 {
+            health.died(start, Duration::from_secs(1));
+            pauses.push(health.not_before.unwrap() - start);
+        }
+        assert_eq!(pauses[..3], [BACKOFF_FIRST, BACKOFF_FIRST * 2, BACKOFF_FIRST * 4]);
+        assert_eq!(*pauses.last().unwrap(), BACKOFF_MAX);
+        let mut health = Health { failures: 5, ..Health::default() };
+        health.died(start, HEALTHY_AFTER);
+        assert_eq!(health.not_before, None);
+    }
+}

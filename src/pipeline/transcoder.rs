@@ -1,0 +1,200 @@
+//! The transcoder: derived tracks on demand.
+//!
+//! In: [`TranscodeJob`]s from [`crate::stream`]. Out: access units with wall clock times, in sync with what they were made from. A job
+//! survives its child: it goes on in another one.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use super::error::PipelineError;
+use super::source::{RtpSource, UnitSink};
+use super::supervisor::{JobEvent, PipelineCounters, Supervisor};
+use super::wire::{Message, Start};
+use crate::codec::{AccessUnit, Codec, Format, h264};
+use crate::stream::{TranscodeError, TranscodeGuard, TranscodeJob, TranscodeTarget, Transcoder};
+
+/// First pause after a job that failed; doubled each time.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause between jobs that fail.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Longest distance of key frames in pictures: 2 s at 30 a second; requests make it shorter.
+const KEY_INT_MAX: u32 = 60;
+
+/// Makes derived tracks in GStreamer children.
+#[derive(Debug, Clone)]
+pub struct PipelineTranscoder {
+    supervisor: Supervisor,
+    runtime: Handle,
+}
+
+/// A running transcode's place in the budget; its end.
+struct Running {
+    task: AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A place in the budget.
+#[derive(Debug)]
+struct Slot(Arc<PipelineCounters>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        PipelineCounters::sub(&self.0.transcodes_running, 1);
+    }
+}
+
+impl PipelineTranscoder {
+    /// Jobs run on `runtime`.
+    pub fn new(supervisor: Supervisor, runtime: Handle) -> Self {
+        Self { supervisor, runtime }
+    }
+
+    fn slot(&self) -> Result<Slot, TranscodeError> {
+        let counters = self.supervisor.counters();
+        let most = self.supervisor.config().transcode_max as u64;
+        let taken = counters.transcodes_running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1));
+        match taken {
+            Ok(_) => Ok(Slot(Arc::clone(counters))),
+            Err(running) => {
+                PipelineCounters::add(&counters.transcodes_refused, 1);
+                Err(TranscodeError::Budget(running as usize))
+            }
+        }
+    }
+
+    /// As [`Transcoder::start`], for any source and sink.
+    pub fn start_with<S: RtpSource, U: UnitSink>(
+        &self,
+        name: String,
+        input: S,
+        format: Format,
+        target: TranscodeTarget,
+        output: U,
+    ) -> Result<TranscodeGuard, TranscodeError> {
+        // What can never work is said now, not in a loop.
+        let start = self.describe(&name, &format, target).map_err(|error| TranscodeError::Start(error.to_string()))?;
+        let slot = self.slot()?;
+        let supervisor = self.supervisor.clone();
+        let task = self.runtime.spawn(async move {
+            let _slot = slot;
+            run(supervisor, start, input, output).await;
+        });
+        Ok(TranscodeGuard(Box::new(Running { task: task.abort_handle() })))
+    }
+
+    fn describe(&self, name: &str, format: &Format, target: TranscodeTarget) -> Result<Start, PipelineError> {
+        let template = match (format.codec(), target) {
+            (Codec::Aac, TranscodeTarget::Opus) => "transcode-aac-opus",
+            (Codec::Opus, TranscodeTarget::Aac) => "transcode-opus-aac",
+            (Codec::Vp8, TranscodeTarget::H264) => "transcode-vp8-h264",
+            (Codec::H264, TranscodeTarget::H264) => "transcode-h264-noreorder",
+            (from, to) => return Err(super::template::TemplateError::Missing(format!("{} to {to:?}", from.display_name())).into()),
+        };
+        let channels = match format {
+            Format::Aac { channels, .. } | Format::Opus { channels } => (*channels).clamp(1, 2),
+            _ => 2,
+        };
+        let pixels = match format {
+            Format::H264 { sps, .. } => {
+                sps.first().and_then(|sps| h264::parse_sps(sps).ok()).map_or(1280 * 720, |info| info.width.saturating_mul(info.height))
+            }
+            _ => 1280 * 720,
+        };
+        let values = [
+            ("channels", channels.to_string()),
+            ("key_int_max", KEY_INT_MAX.to_string()),
+            ("bitrate_kbps", bitrate_kbps(pixels).to_string()),
+        ];
+        let description = self.supervisor.templates().render(template, &values)?;
+        Ok(Start { name: name.to_owned(), description, inputs: vec![format.clone()], cutting: None, reorder: 0 })
+    }
+}
+
+/// What a picture of so many pixels needs at 30 a second: about 0.1 bit per pixel.
+fn bitrate_kbps(pixels: u32) -> u32 {
+    (pixels / 350).clamp(400, 8000)
+}
+
+impl Transcoder for PipelineTranscoder {
+    fn start(&self, job: TranscodeJob) -> Result<TranscodeGuard, TranscodeError> {
+        self.start_with(job.name, job.input, job.input_format, job.target, job.output)
+    }
+}
+
+async fn run<S: RtpSource, U: UnitSink>(supervisor: Supervisor, mut start: Start, mut input: S, mut output: U) {
+    tracing::info!(job = start.name, "transcode started");
+    let mut pause = RETRY_FIRST;
+    loop {
+        let mut worked = false;
+        match once(&supervisor, &mut start, &mut input, &mut output, &mut worked).await {
+            Ok(After::Over) => break,
+            Ok(After::Again) => {}
+            Err(error) => tracing::warn!(job = start.name, %error, "transcode can't go on yet"),
+        }
+        if worked {
+            pause = RETRY_FIRST;
+        }
+        // Packets wait in the source meanwhile, or are dropped there.
+        tokio::time::sleep(pause).await;
+        pause = RETRY_MAX.min(pause * 2);
+        input.request_key_frame();
+    }
+    tracing::info!(job = start.name, "transcode ended");
+}
+
+enum After {
+    /// The source or the sink is gone.
+    Over,
+    /// The child or the pipeline failed.
+    Again,
+}
+
+async fn once<S: RtpSource, U: UnitSink>(
+    supervisor: &Supervisor,
+    start: &mut Start,
+    input: &mut S,
+    output: &mut U,
+    worked: &mut bool,
+) -> Result<After, PipelineError> {
+    let mut job = supervisor.start(start.clone()).await?;
+    let sender = job.sender().clone();
+    loop {
+        tokio::select! {
+            batch = input.recv() => match batch {
+                Some(batch) => {
+                    sender.rtp(0, &batch);
+                }
+                None => return Ok(After::Over),
+            },
+            wanted = output.key_frame_requested() => match wanted {
+                Some(()) => sender.force_key_frame(0),
+                None => return Ok(After::Over),
+            },
+            event = job.recv() => match event {
+                JobEvent::Lost => return Ok(After::Again),
+                JobEvent::Message(Message::Unit { pts, dts, key, data, .. }) => {
+                    *worked = true;
+                    output.write_at(AccessUnit { pts, dts, key, data });
+                }
+                JobEvent::Message(Message::FormatOut(_, _, format)) => output.set_format(format),
+                JobEvent::Message(Message::KeyFrameRequest(..)) => input.request_key_frame(),
+                JobEvent::Message(Message::Failed { reorder, text, .. }) => {
+                    tracing::info!(job = start.name, "pipeline ended: {text}");
+                    start.reorder = start.reorder.max(reorder);
+                    return Ok(After::Again);
+                }
+                JobEvent::Message(Message::Eos(_)) => return Ok(After::Again),
+                JobEvent::Message(_) => {}
+            },
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Real GStreamer children, fed with real H.264, AAC, Opus and VP8; what comes out is judged by ffprobe and ffmpeg.
+
+mod pipeline_support;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use headend::cmaf::Chunk;
+use headend::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent};
+
+use pipeline_support::*;
+
+/// Files of one track: initialization and chunks.
+fn write_track(dir: &Path, name: &str, events: &[SegmenterEvent], track: u32, epoch: u32) -> std::path::PathBuf {
+    let mut data = Vec::new();
+    for event in events {
+        match event {
+            SegmenterEvent::Init(init) if init.track == track && init.epoch == epoch => data.extend_from_slice(&init.data),
+            SegmenterEvent::Chunk(chunk) if chunk.track == track && chunk.epoch == epoch => data.extend_from_slice(&chunk.data),
+            _ => {}
+        }
+    }
+    let path = dir.join(name);
+    std::fs::write(&path, data).unwrap();
+    path
+}
+
+fn chunks(events: &[SegmenterEvent], track: u32, epoch: u32) -> Vec<Chunk> {
+    let of = |event: &SegmenterEvent| match event {
+        SegmenterEvent::Chunk(chunk) if chunk.track == track && chunk.epoch == epoch => Some(chunk.clone()),
+        _ => None,
+    };
+    events.iter().filter_map(of).collect()
+}
+
+/// Decodes a file; gives the hash and time of each frame.
+fn decoded(path: &Path, stream: &str) -> Vec<(i64, String)> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-copyts", "-i"])
+        .arg(path)
+        .args(["-map", stream, "-fps_mode", "passthrough", "-enc_time_base", "1:90000", "-f", "framemd5", "-"])
+        .output()
+        .unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+            (fields[2].parse().unwrap(), fields[5].to_owned())
+        })
+        .collect()
+}
+
+/// What must hold for the chunks of any track: numbers and flags, times without holes.
+fn check_chunks(chunks: &[Chunk], slack: u64) {
+    assert!(chunks[0].first && chunks[0].independent);
+    for pair in chunks.windows(2) {
+        let (a, b) = (&pair[0], &pair[1]);
+        assert_eq!(b.first, a.last, "{a:?} {b:?}");
+        assert_eq!(b.segment, a.segment + u64::from(b.first));
+        let end = a.decode_time + a.duration;
+        assert!(end.abs_diff(b.decode_time) <= slack, "{} {} {}", a.decode_time, a.duration, b.decode_time);
+        assert!(a.wallclock < b.wallclock);
+        assert!(!b.first || b.independent);
+    }
+}
+
+/// Segments of two tracks begin at the same times, to half an audio frame.
+fn check_alignment(video: &[Chunk], audio: &[Chunk]) {
+    let starts = |chunks: &[Chunk]| chunks.iter().filter(|chunk| chunk.first).map(|c| (c.segment, c.wallclock)).collect::<Vec<_>>();
+    let (video, audio) = (starts(video), starts(audio));
+    assert_eq!(video.len(), audio.len(), "{video:?} {audio:?}");
+    for (v, a) in video.iter().zip(&audio) {
+        assert_eq!(v.0, a.0);
+        assert!((v.1 - a.1).abs() <= 12_000_000, "{v:?} {a:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h264_and_aac_become_aligned_chunks_with_the_same_pictures() {
+    // B-frames, GOP in pictures, pictures a second
+    for (b_frames, gop, fps) in [(0, 60, 30), (2, 30, 30), (2, 50, 25)] {
+        let dir = tempfile::tempdir().unwrap();
+        let source = flv(dir.path(), 9, fps, gop, b_frames);
+        let media = read_flv(&source);
+        let supervisor = supervisor();
+        let mut presentation = Presentation::default();
+        let (end, events) = segment(&supervisor, &media, &mut presentation, 8.0, std::future::pending()).await;
+        assert_eq!(end, EpochEnd::Rebuild);
+        assert_eq!(presentation.epoch, 1);
+        let (video, audio) = (chunks(&events, 0, 0), chunks(&events, 1, 0));
+        check_chunks(&video, 100);
+        check_chunks(&audio, 1);
+        check_alignment(&video, &audio);
+        assert_eq!(video.last().unwrap().segment, 4);
+        for chunk in video.iter().filter(|chunk| !chunk.last) {
+            let seconds = chunk.duration as f64 / 90_000.0;
+            assert!((0.165..0.31).contains(&seconds), "{seconds}");
+        }
+        let inits: Vec<_> = events.iter().filter(|event| matches!(event, SegmenterEvent::Init(_))).collect();
+        assert_eq!(inits.len(), 2);
+
+        let video = write_track(dir.path(), "video.mp4", &events, 0, 0);
+        let audio = write_track(dir.path(), "audio.mp4", &events, 1, 0);
+        let (got, wanted) = (decoded(&video, "0:v"), decoded(&source, "0:v"));
+        assert_eq!(got.len(), wanted.len(), "b_frames {b_frames}");
+        for (got, wanted) in got.iter().zip(&wanted) {
+            assert_eq!(got.1, wanted.1, "another picture at {}", got.0);
+            // Both begin where they want; FLV's times are whole milliseconds.
+            assert!((got.0 - wanted.0 - 90_000).abs() < 7000, "{} {}", got.0, wanted.0);
+        }
+        let offset = got[0].0 - wanted[0].0;
+        assert!(got.iter().zip(&wanted).all(|(got, wanted)| (got.0 - wanted.0 - offset).abs() <= 90));
+        let (got, wanted) = (decoded(&audio, "0:a"), decoded(&source, "0:a"));
+        assert!(got.len() + 3 >= wanted.len() && got.len() <= wanted.len(), "{} {}", got.len(), wanted.len());
+        supervisor.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_child_begins_the_next_epoch_where_the_last_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let media = read_flv(&flv(dir.path(), 8, 30, 30, 0));
+    let supervisor = supervisor();
+    let mut presentation = Presentation::default();
+    let killer = supervisor.clone();
+    let kill = async move {
+        while killer.counters().values().chunks < 20 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        for pid in killer.child_pids().await {
+            assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+        }
+        std::future::pending::<EpochEnd>().await
+    };
+    let (end, mut events) = segment(&supervisor, &media, &mut presentation, 4.0, kill).await;
+    assert_eq!(end, EpochEnd::Lost);
+    let (end, more) = segment(&supervisor, &media, &mut presentation, 8.0, std::future::pending()).await;
+    assert_eq!(end, EpochEnd::Rebuild);
+    events.extend(more);
+    let (before, after) = (chunks(&events, 0, 0), chunks(&events, 0, 1));
+    check_chunks(&before, 100);
+    check_chunks(&after, 100);
+    check_alignment(&after, &chunks(&events, 1, 1));
+    assert_eq!(after[0].segment, before.last().unwrap().segment + 1);
+    let gap = after[0].wallclock - before.last().unwrap().wallclock;
+    assert!((0..1_300_000_000).contains(&gap), "{gap}");
+    assert_eq!(supervisor.counters().values().children_died, 1);
+    supervisor.shutdown().await;
+    assert_eq!(supervisor.counters().values().children_running, 0);
+}

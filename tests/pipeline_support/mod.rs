@@ -1,0 +1,183 @@
+//! Media from ffmpeg as RTP, as the SFU would hand it over.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio::sync::mpsc;
+
+use headend::codec::{AccessUnit, Format, Packetizer, h264};
+use headend::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent, Tracks, run_epoch};
+use headend::pipeline::{PipelineConfig, RtpSource, Supervisor};
+use headend::sfu::{ClockMapping, RtpBatch};
+
+/// When all test media begin.
+pub const BEGIN: i64 = 1_800_000_000_000_000_000;
+
+pub fn supervisor() -> Supervisor {
+    Supervisor::with_program(PipelineConfig::default(), env!("CARGO_BIN_EXE_headend").into())
+}
+
+pub fn ffmpeg(args: &[&str], out: &Path) {
+    let status = Command::new("ffmpeg").args(["-v", "error", "-y"]).args(args).arg(out).status().unwrap();
+    assert!(status.success());
+}
+
+/// H.264 and AAC as OBS sends them.
+pub fn flv(dir: &Path, seconds: u32, fps: u32, gop: u32, b_frames: u32) -> PathBuf {
+    let path = dir.join("source.flv");
+    let video = format!("testsrc2=size=320x180:rate={fps}:duration={seconds}");
+    let audio = format!("sine=frequency=440:sample_rate=48000:duration={seconds}");
+    let (gop, b_frames) = (gop.to_string(), b_frames.to_string());
+    let args = ["-f", "lavfi", "-i", &video, "-f", "lavfi", "-i", &audio, "-c:v", "libx264", "-preset", "veryfast", "-pix_fmt"];
+    let more = ["yuv420p", "-g", &gop, "-keyint_min", &gop, "-sc_threshold", "0", "-bf", &b_frames, "-c:a", "aac", "-ac", "2"];
+    ffmpeg(&[&args[..], &more[..]].concat(), &path);
+    path
+}
+
+/// One track: its format, and its units with times in ns (`pts`, `dts`).
+#[derive(Debug, Clone)]
+pub struct TestTrack {
+    pub format: Format,
+    pub units: Vec<AccessUnit>,
+}
+
+pub fn read_flv(path: &Path) -> Vec<TestTrack> {
+    let data = std::fs::read(path).unwrap();
+    let (mut video, mut audio) = (None::<TestTrack>, None::<TestTrack>);
+    let mut at = 13;
+    while at + 11 < data.len() {
+        let head = &data[at..at + 11];
+        let size = u32::from_be_bytes([0, head[1], head[2], head[3]]) as usize;
+        let ms = i64::from(u32::from_be_bytes([head[7], head[4], head[5], head[6]]));
+        let body = &data[at + 11..at + 11 + size];
+        at += 11 + size + 4;
+        let ns = |ms: i64| ms * 1_000_000;
+        match head[0] {
+            8 if body[1] == 0 => {
+                let config = Bytes::copy_from_slice(&body[2..]);
+                let format = Format::Aac { config, sample_rate: 48_000, channels: 2 };
+                audio = Some(TestTrack { format, units: Vec::new() });
+            }
+            8 => audio.as_mut().unwrap().units.push(AccessUnit {
+                pts: ns(ms),
+                dts: ns(ms),
+                key: true,
+                data: Bytes::copy_from_slice(&body[2..]),
+            }),
+            9 if body[1] == 0 => {
+                let format = h264::AvcConfig::parse(&body[5..]).unwrap().into_format();
+                video = Some(TestTrack { format, units: Vec::new() });
+            }
+            9 if body[1] == 1 => {
+                let offset = (i32::from_be_bytes([body[2], body[3], body[4], 0]) >> 8) as i64;
+                let data = Bytes::copy_from_slice(&body[5..]);
+                video.as_mut().unwrap().units.push(AccessUnit { pts: ns(ms + offset), dts: ns(ms), key: body[0] >> 4 == 1, data });
+            }
+            _ => {}
+        }
+    }
+    video.into_iter().chain(audio).collect()
+}
+
+/// A source fed by the test.
+pub struct TestSource {
+    pub batches: mpsc::Receiver<RtpBatch>,
+    pub key_requests: Arc<Mutex<u32>>,
+}
+
+impl RtpSource for TestSource {
+    async fn recv(&mut self) -> Option<RtpBatch> {
+        self.batches.recv().await
+    }
+
+    fn request_key_frame(&self) {
+        *self.key_requests.lock().unwrap() += 1;
+    }
+}
+
+/// Turns units into RTP, one batch each.
+pub struct Sender {
+    packetizer: Packetizer,
+    format: Format,
+    seq: u16,
+    said: bool,
+}
+
+impl Sender {
+    pub fn new(format: &Format) -> Self {
+        // Close to the wrap of both numbers, so that all tests cross it.
+        Self { packetizer: Packetizer::new(format.codec(), 1200), format: format.clone(), seq: 65_500, said: false }
+    }
+
+    fn rtp_time(&self, ns: i64) -> u32 {
+        let ticks = ns as i128 * i128::from(self.format.clock_rate()) / 1_000_000_000;
+        (u32::MAX - 100_000).wrapping_add(ticks as u32)
+    }
+
+    pub fn batch(&mut self, unit: &AccessUnit) -> RtpBatch {
+        let time = self.rtp_time(unit.pts);
+        let mut packets = Vec::new();
+        self.packetizer.packetize(unit, &self.format, &mut |payload| {
+            let mut packet = BytesMut::new();
+            packet.put_u8(0x80);
+            packet.put_u8(96 | u8::from(payload.marker) << 7);
+            packet.put_u16(self.seq);
+            self.seq = self.seq.wrapping_add(1);
+            packet.put_u32(time);
+            packet.put_u32(1);
+            payload.write_to(&mut packet);
+            packets.push(packet.freeze());
+        });
+        let clock = (!std::mem::replace(&mut self.said, true)).then_some(ClockMapping { rtp: self.rtp_time(0), wallclock: BEGIN });
+        RtpBatch { packets, clock }
+    }
+}
+
+/// Sends all tracks in decoding order, `speed` times faster than live.
+pub fn play(media: &[TestTrack], speed: f64) -> Vec<TestSource> {
+    let mut order: Vec<(i64, usize, AccessUnit)> = Vec::new();
+    let (mut senders, mut sources, mut ways) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, track) in media.iter().enumerate() {
+        order.extend(track.units.iter().map(|unit| (unit.dts, index, unit.clone())));
+        senders.push(Sender::new(&track.format));
+        let (way, batches) = mpsc::channel(64);
+        ways.push(way);
+        sources.push(TestSource { batches, key_requests: Arc::default() });
+    }
+    order.sort_by_key(|(dts, index, _)| (*dts, *index));
+    tokio::spawn(async move {
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        let mut now = 0.0;
+        for (dts, index, unit) in order {
+            while now < dts as f64 {
+                tick.tick().await;
+                now += 5e6 * speed;
+            }
+            if ways[index].send(senders[index].batch(&unit)).await.is_err() {
+                return;
+            }
+        }
+    });
+    sources
+}
+
+/// Runs one epoch over all of `media`.
+pub async fn segment(
+    supervisor: &Supervisor,
+    media: &[TestTrack],
+    presentation: &mut Presentation,
+    speed: f64,
+    changed: impl Future<Output = EpochEnd>,
+) -> (EpochEnd, Vec<SegmenterEvent>) {
+    let tracks = Tracks { formats: media.iter().map(|track| track.format.clone()).collect(), sources: play(media, speed) };
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let taken = Arc::clone(&events);
+    let mut sink = move |event| taken.lock().unwrap().push(event);
+    let epoch = run_epoch(supervisor, "live/test", tracks, presentation, changed, &mut sink);
+    let end = tokio::time::timeout(Duration::from_secs(60), epoch).await.unwrap().unwrap();
+    let events = std::mem::take(&mut *events.lock().unwrap());
+    (end, events)
+}
