@@ -2,6 +2,31 @@
 //!
 //! In: CMAF bytes. Out: facts about them (times, samples, sizes) and other MP4 bytes. No I/O, no clock.
 
+mod boxes;
 mod chunk;
+mod codec_string;
+mod error;
+mod fragment;
+mod init;
+mod layout;
+mod moov;
+mod patch;
+mod progressive;
+mod samples;
 
+pub use boxes::{BoxRef, BoxWriter, Boxes, FourCc};
 pub use chunk::{Chunk, TrackInit};
+pub use error::CmafError;
+pub use fragment::{Fragment, MAX_SAMPLES_PER_FRAGMENT, Sample, SampleDefaults, read_fragment};
+pub use init::{Init, MAX_INIT_BYTES, read_init};
+pub use layout::{Extent, Piece, ProgressiveLayout};
+pub use patch::{set_sequence_number, set_track_id, shift_decode_time};
+pub use progressive::{FragmentRef, ProgressiveTrack, progressive};
+pub use samples::{decode_samples, encode_samples};
+
+#[cfg(test)]
+mod progressive_tests;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

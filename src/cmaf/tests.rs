@@ -1,0 +1,198 @@
+//! The readers against files made by ffmpeg and against damage.
+
+use proptest::prelude::*;
+
+use super::boxes::BoxWriter;
+use super::testing::{audio, cut, video};
+use super::*;
+
+#[test]
+fn reads_what_ffmpeg_writes() {
+    let file = video("320x180", 3, 0, "");
+    let init = read_init(&file.init).unwrap();
+    assert_eq!((init.timescale, init.resolution, &*init.handler.to_string()), (90_000, Some((320, 180)), "vide"));
+    assert!(init.codec_string.starts_with("avc1.42"), "{}", init.codec_string);
+    assert!(file.chunks.len() >= 5);
+    let mut at = 0;
+    let mut frames = 0;
+    for (index, chunk) in file.chunks.iter().enumerate() {
+        let fragment = read_fragment(chunk, init.defaults).unwrap();
+        assert_eq!(fragment.decode_time, at, "chunk {index}");
+        assert_eq!((fragment.data.end, fragment.end), (chunk.len(), chunk.len()));
+        at += fragment.duration();
+        frames += fragment.samples.len();
+    }
+    assert_eq!((at, frames), (3 * 90_000, 90));
+    let keys: usize = file.chunks.iter().flat_map(|c| read_fragment(c, init.defaults).unwrap().samples).filter(|s| s.sync).count();
+    assert_eq!(keys, 2);
+}
+
+#[test]
+fn reads_audio_of_both_codecs() {
+    for (codec, rate, name) in [("aac", 44_100, "mp4a.40.2"), ("libopus", 48_000, "opus")] {
+        let file = audio(codec, rate, 1.0);
+        let init = read_init(&file.init).unwrap();
+        assert_eq!((init.timescale, init.audio.map(|a| a.0), &*init.codec_string), (rate, Some(rate), name));
+        let samples: u64 = file.chunks.iter().map(|c| read_fragment(c, init.defaults).unwrap().duration()).sum();
+        assert!(samples >= u64::from(rate), "{codec}: {samples}");
+        assert!(file.chunks.iter().all(|c| read_fragment(c, init.defaults).unwrap().samples.iter().all(|s| s.sync)));
+    }
+}
+
+#[test]
+fn b_frames_have_composition_offsets() {
+    let file = video("320x180", 2, 2, "-tune animation");
+    let init = read_init(&file.init).unwrap();
+    let samples: Vec<_> = file.chunks.iter().flat_map(|c| read_fragment(c, init.defaults).unwrap().samples).collect();
+    assert!(samples.iter().any(|s| s.cts != samples[0].cts));
+}
+
+/// A fragment of three samples whose `trun` has the fields in `flags`.
+fn fragment(tfdt_version: u8, tfhd_flags: u32, trun_flags: u32) -> Vec<u8> {
+    let build = |offset: u32| {
+        let mut w = BoxWriter::new();
+        w.boxed(b"moof", |w| {
+            w.full(b"mfhd", 0, 0, |w| w.u32(7));
+            w.boxed(b"traf", |w| {
+                w.full(b"tfhd", 0, 0x02_0000 | tfhd_flags, |w| {
+                    w.u32(1);
+                    for (bit, value) in [(0x2, 1), (0x8, 10), (0x10, 4), (0x20, 0x0101_0000)] {
+                        if tfhd_flags & bit != 0 {
+                            w.u32(value);
+                        }
+                    }
+                });
+                w.full(b"tfdt", tfdt_version, 0, |w| w.wide(tfdt_version, 1000));
+                w.full(b"trun", 1, trun_flags, |w| {
+                    w.u32(3);
+                    if trun_flags & 1 != 0 {
+                        w.u32(offset);
+                    }
+                    if trun_flags & 4 != 0 {
+                        w.u32(0x0200_0000);
+                    }
+                    for sample in 0..3u32 {
+                        for (bit, value) in [(0x100, 20 + sample), (0x200, 1 + sample), (0x400, 0x0101_0000), (0x800, (-5i32) as u32)] {
+                            if trun_flags & bit != 0 {
+                                w.u32(value);
+                            }
+                        }
+                    }
+                });
+            });
+        });
+        w
+    };
+    let moof = build(0).len() as u32;
+    let mut w = build(moof + 8);
+    w.boxed(b"mdat", |w| w.bytes(&[9; 12]));
+    w.finish()
+}
+
+#[test]
+fn every_combination_of_flags() {
+    let trex = SampleDefaults { duration: 30, size: 2, flags: 0 };
+    for tfdt in [0, 1] {
+        for tfhd in (0..16u32).map(|bits| (bits & 1) << 1 | (bits & 0b1110) << 2) {
+            for trun in (0..64u32).map(|bits| (bits & 1) | (bits & 2) << 1 | (bits >> 2) << 8) {
+                let bytes = fragment(tfdt, tfhd, trun);
+                let fragment = read_fragment(&bytes, trex).unwrap_or_else(|e| panic!("tfhd {tfhd:x} trun {trun:x}: {e}"));
+                assert_eq!((fragment.decode_time, fragment.sequence_number, fragment.samples.len()), (1000, 7, 3));
+                for (index, sample) in fragment.samples.iter().enumerate() {
+                    let number = index as u32;
+                    let duration = if trun & 0x100 != 0 {
+                        20 + number
+                    } else if tfhd & 8 != 0 {
+                        10
+                    } else {
+                        30
+                    };
+                    let size = if trun & 0x200 != 0 {
+                        1 + number
+                    } else if tfhd & 0x10 != 0 {
+                        4
+                    } else {
+                        2
+                    };
+                    let sync = if trun & 4 != 0 && index == 0 { true } else { trun & 0x400 == 0 && tfhd & 0x20 == 0 };
+                    assert_eq!(*sample, Sample { duration, size, cts: if trun & 0x800 != 0 { -5 } else { 0 }, sync });
+                }
+                let sum: u32 = fragment.samples.iter().map(|s| s.size).sum();
+                assert_eq!(fragment.data, bytes.len() - 12..bytes.len() - 12 + sum as usize);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_count_that_lies_is_refused() {
+    let mut w = BoxWriter::new();
+    w.boxed(b"moof", |w| {
+        w.full(b"mfhd", 0, 0, |w| w.u32(7));
+        w.boxed(b"traf", |w| {
+            w.full(b"tfhd", 0, 0x02_0000, |w| w.u32(1));
+            w.full(b"tfdt", 0, 0, |w| w.u32(0));
+            w.full(b"trun", 0, 0, |w| w.u32(u32::MAX));
+        });
+    });
+    w.boxed(b"mdat", |_| {});
+    assert!(matches!(read_fragment(&w.finish(), SampleDefaults::default()), Err(CmafError::Damaged { .. })));
+}
+
+#[test]
+fn patches_change_what_they_say_and_nothing_else() {
+    for version in [0, 1] {
+        let original = fragment(version, 0x38, 0x301);
+        let before = read_fragment(&original, SampleDefaults::default()).unwrap();
+        let mut bytes = original.clone();
+        shift_decode_time(&mut bytes, 500).unwrap();
+        set_sequence_number(&mut bytes, 99).unwrap();
+        set_track_id(&mut bytes, 3).unwrap();
+        let after = read_fragment(&bytes, SampleDefaults::default()).unwrap();
+        assert_eq!(after, Fragment { decode_time: 1500, sequence_number: 99, track_id: 3, ..before });
+        shift_decode_time(&mut bytes, -500).unwrap();
+        set_sequence_number(&mut bytes, 7).unwrap();
+        set_track_id(&mut bytes, 1).unwrap();
+        assert_eq!(bytes, original);
+        assert!(shift_decode_time(&mut bytes, -1001).is_err());
+        assert_eq!(shift_decode_time(&mut bytes, 1 << 33).is_err(), version == 0);
+    }
+}
+
+#[test]
+fn cut_off_everywhere() {
+    let file = video("320x180", 1, 0, "");
+    let chunk = &file.chunks[0];
+    for len in 0..chunk.len().min(2000) {
+        assert!(read_fragment(&chunk[..len], SampleDefaults::default()).is_err());
+    }
+    for len in 0..file.init.len() {
+        assert!(read_init(&file.init[..len]).is_err());
+    }
+    assert_eq!(cut(chunk).chunks.len(), 1);
+}
+
+proptest! {
+    #[test]
+    fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = read_init(&bytes);
+        let _ = read_fragment(&bytes, SampleDefaults::default());
+        let mut bytes = bytes;
+        let _ = shift_decode_time(&mut bytes, 1);
+        let _ = set_sequence_number(&mut bytes, 1);
+        let _ = set_track_id(&mut bytes, 1);
+    }
+
+    #[test]
+    fn damage_never_panics(at in 0usize..200, value: u8, trun in 0u32..64) {
+        let mut bytes = fragment(1, 0x38, (trun & 1) | (trun & 2) << 1 | (trun >> 2) << 8);
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte = value;
+        }
+        if let Ok(fragment) = read_fragment(&bytes, SampleDefaults::default()) {
+            prop_assert!(fragment.data.end <= bytes.len() && fragment.samples.len() <= MAX_SAMPLES_PER_FRAGMENT);
+        }
+        let _ = shift_decode_time(&mut bytes, -3);
+        let _ = set_track_id(&mut bytes, 1);
+    }
+}

@@ -1,0 +1,205 @@
+//! The `[record]` section of the configuration.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Recordings: what is recorded and how long it is kept.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RecordConfig {
+    /// Whether publications are recorded. Default true.
+    pub enabled: bool,
+    /// Which paths: patterns in which `*` stands for anything but a slash and `**` for anything at all. Default all (`["**"]`).
+    pub paths: Vec<String>,
+    /// Finished recordings older than this are deleted. Default 7 days; `"0s"` keeps them forever.
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
+    /// All recordings together stay below this: the oldest finished ones are deleted first. Default `"20GiB"`; 0 is no limit.
+    pub max_bytes: ByteSize,
+    /// So much of the disk stays free: below it the oldest finished recordings are deleted, then recording stops. Default `"1GiB"`.
+    pub min_free_bytes: ByteSize,
+    /// A recording longer than this goes on in a new one, cut between two segments. 1 minute to 24 hours, default 12 hours.
+    #[serde(with = "humantime_serde")]
+    pub max_duration: Duration,
+}
+
+impl Default for RecordConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            paths: vec!["**".to_owned()],
+            max_age: Duration::from_secs(7 * 86_400),
+            max_bytes: ByteSize(20 << 30),
+            min_free_bytes: ByteSize(1 << 30),
+            max_duration: Duration::from_secs(12 * 3600),
+        }
+    }
+}
+
+impl RecordConfig {
+    /// Whether a stream at `path` is recorded.
+    pub fn records(&self, path: &str) -> bool {
+        self.enabled && self.paths.iter().any(|pattern| matches(pattern.as_bytes(), path.as_bytes()))
+    }
+
+    /// [`RecordConfig::max_duration`] within its range.
+    pub fn bounded_duration(&self) -> Duration {
+        self.max_duration.clamp(Duration::from_secs(60), Duration::from_secs(24 * 3600))
+    }
+}
+
+/// Glob matching in O(pattern × path): the set of pattern positions reachable after each byte of the path.
+fn matches(pattern: &[u8], path: &[u8]) -> bool {
+    let mut tokens = Vec::new();
+    let mut rest = pattern;
+    while let Some((&first, tail)) = rest.split_first() {
+        rest = tail;
+        if first != b'*' {
+            tokens.push(Token::Byte(first));
+        } else if let Some(tail) = tail.strip_prefix(b"*") {
+            rest = tail;
+            tokens.push(Token::Anything);
+        } else {
+            tokens.push(Token::Segment);
+        }
+    }
+    let mut reach = vec![false; tokens.len() + 1];
+    reach[0] = true;
+    let skip = |reach: &mut Vec<bool>| {
+        for (index, token) in tokens.iter().enumerate() {
+            reach[index + 1] |= reach[index] && !matches!(token, Token::Byte(_));
+        }
+    };
+    skip(&mut reach);
+    for byte in path {
+        let mut next = vec![false; tokens.len() + 1];
+        for (index, token) in tokens.iter().enumerate().filter(|(index, _)| reach[*index]) {
+            match token {
+                Token::Byte(want) => next[index + 1] |= want == byte,
+                Token::Segment => next[index] |= *byte != b'/',
+                Token::Anything => next[index] = true,
+            }
+        }
+        skip(&mut next);
+        reach = next;
+    }
+    reach[tokens.len()]
+}
+
+enum Token {
+    Byte(u8),
+    Segment,
+    Anything,
+}
+
+/// A number of bytes; in the configuration a number or a text such as `"20GiB"`, `"500 MB"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+const UNITS: [(&str, u64); 9] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("TB", 1_000_000_000_000),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("kB", 1000),
+    ("B", 1),
+];
+
+impl std::str::FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(split);
+        let unit = unit.trim();
+        let factor = if unit.is_empty() { Some(1) } else { UNITS.iter().find(|(n, _)| n.eq_ignore_ascii_case(unit)).map(|(_, f)| *f) };
+        let bytes = match (number.parse::<u64>(), number.parse::<f64>(), factor) {
+            (Ok(whole), _, Some(factor)) => whole.checked_mul(factor),
+            (_, Ok(fraction), Some(factor)) => Some(fraction * factor as f64).filter(|b| *b < 1e19).map(|b| b as u64),
+            _ => None,
+        };
+        bytes.map(Self).ok_or_else(|| {
+            format!("{text:?} is not a size; write a number with B, kB, MB, GB, TB, KiB, MiB, GiB or TiB, such as \"20GiB\"")
+        })
+    }
+}
+
+impl std::fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match UNITS.iter().find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor)) {
+            Some((name, factor)) => write!(f, "{}{name}", self.0 / factor),
+            None => f.write_str("0"),
+        }
+    }
+}
+
+impl Serialize for ByteSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Raw {
+            Number(u64),
+            Text(String),
+        }
+        match Raw::deserialize(deserializer)? {
+            Raw::Number(bytes) => Ok(Self(bytes)),
+            Raw::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [("20GiB", 20 << 30), ("1 gb", 1_000_000_000), ("0", 0), ("1.5KiB", 1536), ("7", 7), ("10 B", 10)] {
+            assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
+        }
+        for text in ["", "GiB", "-1", "1XB", "1e3", "99999999999TiB", "1.2.3"] {
+            assert!(text.parse::<ByteSize>().is_err(), "{text}");
+        }
+        assert_eq!(ByteSize(20 << 30).to_string(), "20GiB");
+        assert_eq!(ByteSize(1500).to_string(), "1500B");
+    }
+
+    #[test]
+    fn patterns() {
+        for (pattern, path, yes) in [
+            ("**", "live/cam1", true),
+            ("live/*", "live/cam1", true),
+            ("live/*", "live/a/b", false),
+            ("live/**", "live/a/b", true),
+            ("*/cam?", "live/cam1", false),
+            ("live/cam*", "live/cam", true),
+            ("", "live", false),
+            ("*", "live", true),
+            ("*a*a*a*a*a*a*a*ab", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false),
+        ] {
+            let config = RecordConfig { paths: vec![pattern.to_owned()], ..RecordConfig::default() };
+            assert_eq!(config.records(path), yes, "{pattern} {path}");
+        }
+        assert!(!RecordConfig { enabled: false, ..RecordConfig::default() }.records("live"));
+    }
+
+    #[test]
+    fn round_trip() {
+        let json = serde_json::to_string(&RecordConfig::default()).unwrap();
+        assert!(json.contains("\"20GiB\"") && json.contains("\"7days\""), "{json}");
+        let back: RecordConfig = serde_json::from_str(&json).unwrap();
+        assert_eq!(back.max_bytes, ByteSize(20 << 30));
+        assert!(serde_json::from_str::<RecordConfig>("{\"max_size\": 1}").is_err());
+    }
+}

@@ -1,0 +1,136 @@
+//! DASH of a recording (ISO/IEC 23009-1). Pure: [`View`] in, MPD out. A period per run; segments by `$Time$`.
+
+use std::time::Duration;
+
+use chrono::DateTime;
+use dash_mpd_core::{
+    AdaptationSet, AudioChannelConfiguration, MPD, Period, Representation, S, SegmentTemplate, SegmentTimeline, UTCTiming,
+};
+
+use crate::base::{MediaKind, UnixNanos, rescale};
+
+use super::catalogue::rfc3339;
+use super::hls::bandwidth;
+use super::meta::Meta;
+use super::view::{Segment, TrackView, View, init_name, segment_name};
+
+/// How often a player looks for new segments while recording: the usual length of one.
+const UPDATE_PERIOD: Duration = Duration::from_secs(2);
+
+/// How far behind the live end players stay: dash.js stalls with less than three segments.
+const PRESENTATION_DELAY: Duration = Duration::from_secs(6);
+
+const NANOS: u32 = 1_000_000_000;
+
+/// The MPD. `now` tells players the time while recording, so that they don't ask a public server.
+pub(super) fn manifest(view: &View, meta: &Meta, now: UnixNanos) -> Option<String> {
+    let runs = view.runs();
+    let mut periods = Vec::new();
+    let mut at = Duration::ZERO;
+    for (number, tracks) in runs.values().enumerate() {
+        let parts: Vec<(&TrackView, &[Segment])> =
+            view.tracks.iter().zip(tracks).filter(|(_, segments)| !segments.is_empty()).map(|(t, s)| (t, *s)).collect();
+        let base = parts.iter().map(|(t, s)| View::start_nanos(t, &s[0]).max(0)).min()?;
+        let end = parts.iter().map(|(t, s)| end_nanos(t, &s[s.len() - 1])).max()?;
+        let length = Duration::from_nanos(u64::try_from(end - base).unwrap_or(0));
+        let open = view.live && number + 1 == runs.len();
+        periods.push(Period {
+            id: Some(number.to_string()),
+            start: Some(at),
+            duration: (!open).then_some(length),
+            adaptations: parts.iter().map(|(track, segments)| adaptation(view, track, segments, base)).collect(),
+            ..Period::default()
+        });
+        at += length;
+    }
+    if periods.is_empty() {
+        return None;
+    }
+    let longest = view.tracks.iter().flat_map(|t| view.playable(t).iter().map(|s| seconds(t, s.duration))).fold(1.0, f64::max);
+    let date = |ms: i64| DateTime::from_timestamp_millis(ms);
+    let mut mpd = MPD {
+        xmlns: Some("urn:mpeg:dash:schema:mpd:2011".to_owned()),
+        profiles: Some("urn:mpeg:dash:profile:isoff-live:2011".to_owned()),
+        mpdtype: Some(if view.live { "dynamic" } else { "static" }.to_owned()),
+        minBufferTime: Some(Duration::from_secs(2)),
+        maxSegmentDuration: Some(Duration::from_secs(longest.ceil() as u64)),
+        periods,
+        ..MPD::default()
+    };
+    if view.live {
+        // The media timeline of a recording has no pauses, the clock has: count back from the newest segment.
+        let start = now / 1_000_000 - at.as_millis() as i64;
+        mpd.availabilityStartTime = date(start.min(meta.started_at_ms.max(start)));
+        mpd.publishTime = date(now / 1_000_000);
+        mpd.minimumUpdatePeriod = Some(UPDATE_PERIOD);
+        mpd.suggestedPresentationDelay = Some(PRESENTATION_DELAY);
+        mpd.UTCTiming = vec![UTCTiming {
+            schemeIdUri: "urn:mpeg:dash:utc:direct:2014".to_owned(),
+            value: Some(rfc3339(now / 1_000_000)),
+            ..UTCTiming::default()
+        }];
+    } else {
+        mpd.mediaPresentationDuration = Some(at);
+    }
+    Some(format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{mpd}\n"))
+}
+
+fn seconds(track: &TrackView, ticks: u64) -> f64 {
+    ticks as f64 / f64::from(track.epochs.first().map_or(1, |e| e.timescale))
+}
+
+fn end_nanos(track: &TrackView, segment: &Segment) -> i64 {
+    let epoch = &track.epochs[segment.epoch as usize];
+    let duration = i64::try_from(segment.duration).unwrap_or(i64::MAX / 2);
+    View::start_nanos(track, segment).saturating_add(rescale(duration, epoch.timescale, NANOS))
+}
+
+fn adaptation(view: &View, track: &TrackView, segments: &[Segment], base: i64) -> AdaptationSet {
+    let epoch = &track.epochs[segments[0].epoch as usize];
+    let mut timeline: Vec<S> = Vec::new();
+    let mut next = None;
+    for segment in segments {
+        match timeline.last_mut() {
+            Some(last) if next == Some(segment.decode_time) && last.d == segment.duration => last.r = Some(last.r.unwrap_or(0) + 1),
+            _ => {
+                let t = (next != Some(segment.decode_time)).then_some(segment.decode_time);
+                timeline.push(S { t, d: segment.duration, ..S::default() });
+            }
+        }
+        next = Some(segment.decode_time + segment.duration);
+    }
+    let template = SegmentTemplate {
+        timescale: Some(u64::from(epoch.timescale)),
+        presentationTimeOffset: u64::try_from(rescale(base, NANOS, epoch.timescale)).ok(),
+        initialization: Some(init_name(track.track, epoch.epoch)),
+        media: Some(segment_name(track.track, epoch.epoch, "$Time$")),
+        SegmentTimeline: Some(SegmentTimeline { segments: timeline }),
+        ..SegmentTemplate::default()
+    };
+    let channels = epoch.audio.map(|(_, channels)| AudioChannelConfiguration {
+        schemeIdUri: "urn:mpeg:dash:23003:3:audio_channel_configuration:2011".to_owned(),
+        value: Some(channels.to_string()),
+        ..AudioChannelConfiguration::default()
+    });
+    let video = epoch.kind == MediaKind::Video;
+    let representation = Representation {
+        id: Some(format!("track-{}", track.track)),
+        bandwidth: Some(bandwidth(view, track).0),
+        codecs: Some(epoch.codec_string.clone()),
+        width: epoch.resolution.map(|r| u64::from(r.0)),
+        height: epoch.resolution.map(|r| u64::from(r.1)),
+        audioSamplingRate: epoch.audio.map(|(rate, _)| rate.to_string()),
+        AudioChannelConfiguration: channels.into_iter().collect(),
+        SegmentTemplate: Some(template),
+        ..Representation::default()
+    };
+    AdaptationSet {
+        id: Some(track.track.to_string()),
+        contentType: Some(epoch.kind.as_str().to_owned()),
+        mimeType: Some(if video { "video/mp4" } else { "audio/mp4" }.to_owned()),
+        segmentAlignment: Some(true),
+        startWithSAP: Some(1),
+        representations: vec![representation],
+        ..AdaptationSet::default()
+    }
+}

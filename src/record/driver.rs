@@ -1,0 +1,350 @@
+//! Recordings, for async callers: the tasks, the janitor, the clock.
+//!
+//! In: segmenter events by [`RecorderInput`], requests by [`Recordings`]. Out: files, pages, responses. Everything that touches
+//! the disk runs on the blocking pool, in order per recording, and never holds up a caller that feeds a live stream.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::base::{StreamPath, UnixNanos};
+use crate::cmaf::TrackInit;
+
+use super::catalogue::{Catalogue, Page, Recording};
+use super::config::RecordConfig;
+use super::error::RecordError;
+use super::meta::State;
+use super::recover;
+use super::request::{VodBody, VodRequest, VodResponse};
+use super::retention::{StopReason, plan};
+use super::session::{RecordEvent, Room, Session};
+use super::store::Store;
+use super::vod::Vod;
+
+/// Events that wait for the disk per recording: half a minute of two tracks at 5 chunks a second.
+const QUEUE: usize = 300;
+/// Bytes of chunks that wait for the disk per recording: 13 s of 20 Mbit/s. Beyond it the recording has a gap.
+const QUEUE_BYTES: u64 = 32 << 20;
+/// Events written in one go.
+const BATCH: usize = 64;
+/// How often the janitor looks.
+const JANITOR_INTERVAL: Duration = Duration::from_secs(10);
+
+/// All recordings of this server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Recordings {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: RecordConfig,
+    store: Store,
+    catalogue: Arc<Catalogue>,
+    vod: Vod,
+    room: Arc<Room>,
+    counters: Arc<Counters>,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+}
+
+/// Counters for `/metrics`; all of them only grow.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Chunks that were left out because the disk was too slow.
+    pub chunks_dropped: AtomicU64,
+    /// Bytes of chunks handed to the disk.
+    pub bytes: AtomicU64,
+    /// Recordings deleted by retention.
+    pub deleted: AtomicU64,
+}
+
+impl Recordings {
+    /// Opens `data_dir/recordings` (made if need be), closes what a crash left open and starts the janitor.
+    ///
+    /// # Errors
+    /// When the folder can't be made or listed.
+    pub async fn open(data_dir: &Path, config: RecordConfig, cancel: CancellationToken) -> Result<Self, RecordError> {
+        let store = Store::new(data_dir.join("recordings"));
+        let catalogue = Arc::new(Catalogue::default());
+        let (loading, into) = (store.clone(), catalogue.clone());
+        blocking(move || {
+            let root = loading.root();
+            std::fs::create_dir_all(root).map_err(RecordError::io(format!("making {}", root.display())))?;
+            recover::load(&loading, &into, unix_now())
+        })
+        .await?;
+        let inner = Arc::new(Inner {
+            config,
+            vod: Vod::new(store.clone(), catalogue.clone()),
+            store,
+            catalogue,
+            room: Arc::default(),
+            counters: Arc::default(),
+            tasks: TaskTracker::new(),
+            cancel,
+        });
+        let this = Self { inner };
+        this.clean().await?;
+        this.inner.tasks.spawn(this.clone().janitor());
+        Ok(this)
+    }
+
+    /// Begins to record a stream, if the configuration wants that. The recording ends with [`RecordEvent::End`] or when the
+    /// input is dropped.
+    pub fn record(&self, path: &StreamPath) -> Option<RecorderInput> {
+        if !self.inner.config.records(path.as_str()) || self.inner.cancel.is_cancelled() {
+            return None;
+        }
+        let (tx, rx) = mpsc::channel(QUEUE);
+        let queued = Arc::new(AtomicU64::new(0));
+        let max = self.inner.config.bounded_duration().as_millis() as u64;
+        let inner = &self.inner;
+        let session = Session::new(inner.store.clone(), inner.catalogue.clone(), inner.room.clone(), path.clone(), max);
+        inner.tasks.spawn(run(session, rx, queued.clone(), inner.counters.clone(), inner.cancel.clone()));
+        Some(RecorderInput { path: path.clone(), tx, queued, counters: inner.counters.clone(), inits: Vec::new(), gap: None })
+    }
+
+    /// The list. Never blocks on the disk.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.inner.catalogue
+    }
+
+    /// Counters for `/metrics`.
+    pub fn counters(&self) -> &Counters {
+        &self.inner.counters
+    }
+
+    /// Why nothing is recorded at the moment, if so.
+    pub fn stopped(&self) -> Option<StopReason> {
+        self.inner.room.get()
+    }
+
+    /// One recording.
+    ///
+    /// # Errors
+    /// [`RecordError::NotFound`].
+    pub fn get(&self, id: &str) -> Result<Recording, RecordError> {
+        self.inner.catalogue.get(id)
+    }
+
+    /// A page of the list: see [`Catalogue::list`].
+    ///
+    /// # Errors
+    /// [`RecordError::BadCursor`].
+    pub fn list(&self, path: Option<&str>, cursor: Option<&str>, limit: usize) -> Result<Page, RecordError> {
+        self.inner.catalogue.list(path, cursor, limit)
+    }
+
+    /// Deletes a recording with its files.
+    ///
+    /// # Errors
+    /// [`RecordError::NotFound`], [`RecordError::Live`], [`RecordError::Io`].
+    pub async fn delete(&self, id: &str) -> Result<(), RecordError> {
+        let meta = self.inner.catalogue.meta(id)?;
+        if meta.state == State::Live {
+            return Err(RecordError::Live);
+        }
+        let inner = self.inner.clone();
+        blocking(move || inner.remove(&meta.id)).await?;
+        tracing::info!(recording = id, "recording deleted");
+        Ok(())
+    }
+
+    /// Answers a request below `/vod/`.
+    ///
+    /// # Errors
+    /// [`RecordError`]; its `status()` is the one to send.
+    pub async fn vod(&self, request: VodRequest) -> Result<VodResponse, RecordError> {
+        let inner = self.inner.clone();
+        blocking(move || inner.vod.answer(&request, unix_now())).await
+    }
+
+    /// After the cancellation: waits until all recordings are closed.
+    pub async fn closed(&self) {
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    async fn janitor(self) {
+        let mut interval = tokio::time::interval(JANITOR_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        interval.tick().await;
+        while self.inner.cancel.run_until_cancelled(interval.tick()).await.is_some() {
+            if let Err(error) = self.clean().await {
+                tracing::warn!(%error, "old recordings could not be deleted");
+            }
+        }
+    }
+
+    /// Applies retention once.
+    async fn clean(&self) -> Result<(), RecordError> {
+        let inner = self.inner.clone();
+        blocking(move || {
+            let plan = plan(&inner.catalogue.candidates(), &inner.config, inner.store.free(), unix_now());
+            for id in &plan.delete {
+                inner.remove(id)?;
+                inner.counters.deleted.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(recording = %id, "recording deleted by retention");
+            }
+            if let (Some(reason), None) = (plan.stop, inner.room.get()) {
+                tracing::warn!(%reason, "no recording until there is room; live streams go on");
+            }
+            inner.room.set(plan.stop);
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Inner {
+    fn remove(&self, id: &super::id::RecordingId) -> Result<(), RecordError> {
+        self.catalogue.remove(id);
+        self.vod.forget(id);
+        match self.store.delete(id) {
+            Err(RecordError::NotFound) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// Feeds one recording. Never waits: what the disk can't take is left out, up to the next segment.
+#[derive(Debug)]
+pub struct RecorderInput {
+    path: StreamPath,
+    tx: mpsc::Sender<RecordEvent>,
+    queued: Arc<AtomicU64>,
+    counters: Arc<Counters>,
+    /// Initializations that found the queue full: the newest per track.
+    inits: Vec<TrackInit>,
+    /// The last segment of which something was left out.
+    gap: Option<u64>,
+}
+
+impl RecorderInput {
+    /// Takes an event. Chunks are left out (and counted) while the disk is behind; the recording goes on with a whole segment.
+    pub fn push(&mut self, event: RecordEvent) {
+        match event {
+            RecordEvent::Init(init) => {
+                self.inits.retain(|other| other.track != init.track);
+                self.inits.push(init);
+                self.push_inits();
+            }
+            RecordEvent::Chunk(chunk) => {
+                let len = chunk.data.len() as u64;
+                let resumes = self.gap.is_none_or(|gap| chunk.segment > gap);
+                let fits = self.push_inits() && self.queued.load(Ordering::Relaxed) + len <= QUEUE_BYTES;
+                let segment = chunk.segment;
+                if resumes && fits {
+                    self.queued.fetch_add(len, Ordering::Relaxed);
+                    if self.tx.try_send(RecordEvent::Chunk(chunk)).is_ok() {
+                        self.counters.bytes.fetch_add(len, Ordering::Relaxed);
+                        return;
+                    }
+                    self.queued.fetch_sub(len, Ordering::Relaxed);
+                }
+                self.counters.chunks_dropped.fetch_add(1, Ordering::Relaxed);
+                if self.gap.is_none_or(|gap| segment > gap) {
+                    tracing::warn!(path = %self.path, segment, "the disk is too slow: this segment is not recorded");
+                    self.gap = Some(segment);
+                }
+            }
+            // Where the queue is full, dropping the input says the same.
+            RecordEvent::End => drop(self.tx.try_send(RecordEvent::End)),
+        }
+    }
+
+    /// Whether all initializations are through.
+    fn push_inits(&mut self) -> bool {
+        while let Some(init) = self.inits.first() {
+            if self.tx.try_send(RecordEvent::Init(init.clone())).is_err() {
+                return false;
+            }
+            self.inits.remove(0);
+        }
+        true
+    }
+}
+
+async fn run(
+    session: Session,
+    mut rx: mpsc::Receiver<RecordEvent>,
+    queued: Arc<AtomicU64>,
+    counters: Arc<Counters>,
+    cancel: CancellationToken,
+) {
+    let mut session = Some(session);
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        let open = matches!(cancel.run_until_cancelled(rx.recv_many(&mut batch, BATCH)).await, Some(count) if count > 0);
+        if !open {
+            // What is in the queue already belongs to the recording.
+            while let Ok(event) = rx.try_recv() {
+                batch.push(event);
+            }
+        }
+        let Some(mut current) = session.take() else { return };
+        let events: Vec<_> = batch.drain(..).collect();
+        let queued = queued.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            for event in events {
+                let len = if let RecordEvent::Chunk(chunk) = &event { chunk.data.len() as u64 } else { 0 };
+                current.handle(event, unix_now());
+                queued.fetch_sub(len, Ordering::Relaxed);
+            }
+            if open {
+                current.report();
+            } else {
+                current.end(unix_now());
+            }
+            current
+        });
+        match written.await {
+            Ok(current) if open => session = Some(current),
+            Ok(_) => return,
+            Err(error) => {
+                counters.chunks_dropped.fetch_add(rx.len() as u64, Ordering::Relaxed);
+                tracing::error!(%error, "a recording was given up");
+                return;
+            }
+        }
+    }
+}
+
+/// The bytes of a response, block by block; each is read on the blocking pool when it is asked for.
+pub fn body_stream(body: VodBody) -> impl Stream<Item = Result<Bytes, RecordError>> + Send {
+    futures_util::stream::unfold(Some(body), |body| async move {
+        match body? {
+            VodBody::Bytes(bytes) => (!bytes.is_empty()).then_some((Ok(bytes), None)),
+            VodBody::File(mut reader) => {
+                let read = blocking(move || {
+                    let block = reader.next_block()?;
+                    Ok((block, reader))
+                });
+                match read.await {
+                    Ok((Some(block), reader)) => Some((Ok(block), Some(VodBody::File(reader)))),
+                    Ok((None, _)) => None,
+                    Err(error) => Some((Err(error), None)),
+                }
+            }
+        }
+    })
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, RecordError> + Send + 'static) -> Result<T, RecordError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| RecordError::ShuttingDown)?
+}
+
+/// The wall clock: ids, starting times and retention go by it.
+#[allow(clippy::disallowed_methods)] // the one place of this module that reads the clock
+fn unix_now() -> UnixNanos {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
+}

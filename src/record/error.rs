@@ -1,0 +1,82 @@
+//! What can go wrong with recordings.
+
+use crate::cmaf::CmafError;
+
+use super::retention::StopReason;
+
+/// What can go wrong with recordings.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// No such recording, or nothing of that name in it.
+    #[error("there is no such recording, or it has no such file")]
+    NotFound,
+    /// It is being recorded: end the stream first.
+    #[error("this recording is still live; stop the publisher before deleting it")]
+    Live,
+    /// Nothing playable has been written yet.
+    #[error("nothing of this recording can be played yet; try again in a few seconds")]
+    Empty,
+    /// The state that the request insists on (`If-Match`) is not known here.
+    #[error("the recording is not in the state that If-Match names")]
+    PreconditionFailed,
+    /// `cursor` was not made by this server.
+    #[error("the cursor is not one that this server gave; start again without it")]
+    BadCursor,
+    /// Recording stopped because there is no room.
+    #[error("recording stopped: {0}")]
+    Stopped(StopReason),
+    /// The disk said no.
+    #[error("{what} failed: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The segmenter's bytes or the stored ones are not what they should be.
+    #[error("the media of this recording can't be used: {0}")]
+    Media(#[from] CmafError),
+    /// The stored index or meta data is damaged.
+    #[error("the recording is damaged: {0}")]
+    Damaged(&'static str),
+    /// Reading is not possible because the server is shutting down.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+}
+
+impl RecordError {
+    /// Names what was tried with the disk.
+    pub(super) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| if source.kind() == std::io::ErrorKind::NotFound { Self::NotFound } else { Self::Io { what, source } }
+    }
+
+    /// The status code an HTTP server answers with (RFC 9110 section 15).
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::NotFound => 404,
+            Self::Live => 409,
+            Self::PreconditionFailed => 412,
+            Self::BadCursor => 400,
+            Self::Empty | Self::ShuttingDown => 503,
+            Self::Stopped(_) => 507,
+            Self::Io { .. } | Self::Media(_) | Self::Damaged(_) => 500,
+        }
+    }
+
+    /// For machines.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Live => "recording_live",
+            Self::Empty => "recording_empty",
+            Self::PreconditionFailed => "precondition_failed",
+            Self::BadCursor => "bad_cursor",
+            Self::Stopped(_) => "no_room",
+            Self::Io { .. } => "io",
+            Self::Media(_) | Self::Damaged(_) => "recording_damaged",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Decides what of a stream goes into which recording.
+//!
+//! In: the events of a segmenter, and the time. Out: calls of [`Writer`]; the catalogue is kept up to date. A recording begins
+//! with a segment on all tracks, and one that gets too long is followed by the next without a gap.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::base::{StreamPath, UnixNanos};
+use crate::cmaf::{Chunk, TrackInit};
+
+use super::catalogue::Catalogue;
+use super::error::RecordError;
+use super::retention::StopReason;
+use super::store::Store;
+use super::writer::Writer;
+
+/// Most epochs in one recording: a publisher that comes and goes every 10 s for 12 hours has as many, and readers count
+/// files in 16 bits. The next recording follows.
+const MAX_EPOCHS: usize = 4096;
+
+/// How many segments pass before a recording that failed is tried again: about half a minute, so that a full disk is neither
+/// hammered nor the log filled.
+const RETRY_SEGMENTS: u64 = 15;
+
+/// What the segmenter of a stream says.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum RecordEvent {
+    /// A new epoch of a track.
+    Init(TrackInit),
+    /// A chunk of the epoch announced before.
+    Chunk(Chunk),
+    /// The stream is over.
+    End,
+}
+
+/// Whether there is room to record: set by the janitor, looked at by all sessions.
+#[derive(Debug, Default)]
+pub(super) struct Room(AtomicU8);
+
+impl Room {
+    pub(super) fn set(&self, stop: Option<StopReason>) {
+        let code = match stop {
+            None => 0,
+            Some(StopReason::MaxBytes) => 1,
+            Some(StopReason::DiskFull) => 2,
+        };
+        self.0.store(code, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> Option<StopReason> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(StopReason::MaxBytes),
+            _ => Some(StopReason::DiskFull),
+        }
+    }
+}
+
+/// The recording side of one stream.
+#[derive(Debug)]
+pub(super) struct Session {
+    store: Store,
+    catalogue: Arc<Catalogue>,
+    room: Arc<Room>,
+    path: StreamPath,
+    max_duration_ms: u64,
+    inits: BTreeMap<u32, Arc<TrackInit>>,
+    current: Option<Current>,
+    closing: Option<Closing>,
+    /// After a failure of the disk: the segment with which a new try may begin.
+    retry_from: Option<u64>,
+    bad_chunks: u64,
+}
+
+#[derive(Debug)]
+struct Current {
+    writer: Writer,
+    /// The first segment in it.
+    from: u64,
+    /// Tracks whose beginning has come.
+    tracks: BTreeSet<u32>,
+}
+
+/// A recording whose last segment may not be complete on all tracks, because the next one has begun on another.
+#[derive(Debug)]
+struct Closing {
+    writer: Writer,
+    /// The first segment that isn't in it any more.
+    until: u64,
+    tracks: BTreeSet<u32>,
+}
+
+impl Session {
+    pub(super) fn new(store: Store, catalogue: Arc<Catalogue>, room: Arc<Room>, path: StreamPath, max_duration_ms: u64) -> Self {
+        let (inits, current, closing, retry_from) = (BTreeMap::new(), None, None, None);
+        Self { store, catalogue, room, path, max_duration_ms, inits, current, closing, retry_from, bad_chunks: 0 }
+    }
+
+    /// Takes one event. Errors end the recording, not the session: it tries again about half a minute later.
+    pub(super) fn handle(&mut self, event: RecordEvent, now: UnixNanos) {
+        match event {
+            RecordEvent::Init(init) => {
+                self.inits.insert(init.track, Arc::new(init));
+            }
+            RecordEvent::Chunk(chunk) => {
+                if let Err(error) = self.chunk(&chunk, now) {
+                    self.fail(&error, chunk.segment, now);
+                }
+            }
+            RecordEvent::End => self.end(now),
+        }
+    }
+
+    /// Tells the catalogue how far the recording is.
+    pub(super) fn report(&self) {
+        if let Some(current) = &self.current {
+            self.catalogue.put(current.writer.meta());
+        }
+    }
+
+    /// The stream is over, or the server is.
+    pub(super) fn end(&mut self, now: UnixNanos) {
+        self.finish_closing(now);
+        if let Some(current) = self.current.take() {
+            self.finish(current.writer, None, now);
+        }
+    }
+
+    fn chunk(&mut self, chunk: &Chunk, now: UnixNanos) -> Result<(), RecordError> {
+        let Some(init) = self.inits.get(&chunk.track).filter(|init| init.epoch == chunk.epoch).cloned() else { return Ok(()) };
+        if let Some(reason) = self.room.get() {
+            return if self.current.is_some() { Err(RecordError::Stopped(reason)) } else { Ok(()) };
+        }
+        if let Some(closing) = &mut self.closing {
+            if chunk.segment < closing.until {
+                return put(&mut closing.writer, &init, chunk, now, &mut self.bad_chunks);
+            }
+            closing.tracks.remove(&chunk.track);
+            // A track that has ended must not hold the file open: one segment later it is closed anyway.
+            if closing.tracks.is_empty() || chunk.segment > closing.until {
+                self.finish_closing(now);
+            }
+        }
+        let begins = chunk.first && chunk.independent;
+        if let Some(current) = &self.current {
+            let full = current.writer.duration_ms() >= self.max_duration_ms || current.writer.epochs() >= MAX_EPOCHS;
+            if full && begins && chunk.segment > current.from && self.closing.is_none() {
+                self.roll_over(chunk);
+            }
+        }
+        let current = match &mut self.current {
+            Some(current) => current,
+            None if begins && self.retry_from.is_none_or(|from| chunk.segment >= from) => {
+                let started_at = if chunk.wallclock > 0 { chunk.wallclock } else { now };
+                let writer = Writer::create(&self.store, &self.path, now, started_at)?;
+                tracing::info!(path = %self.path, recording = %writer.meta().id, "recording starts");
+                self.catalogue.put(writer.meta());
+                self.retry_from = None;
+                self.current.insert(Current { writer, from: chunk.segment, tracks: BTreeSet::new() })
+            }
+            None => return Ok(()),
+        };
+        if !current.tracks.contains(&chunk.track) {
+            if !begins || chunk.segment < current.from {
+                return Ok(());
+            }
+            current.tracks.insert(chunk.track);
+        }
+        put(&mut current.writer, &init, chunk, now, &mut self.bad_chunks)
+    }
+
+    fn roll_over(&mut self, chunk: &Chunk) {
+        if let Some(full) = self.current.take() {
+            let mut tracks = full.tracks;
+            tracks.remove(&chunk.track);
+            self.closing = Some(Closing { writer: full.writer, until: chunk.segment, tracks });
+        }
+    }
+
+    fn finish_closing(&mut self, now: UnixNanos) {
+        if let Some(closing) = self.closing.take() {
+            self.finish(closing.writer, None, now);
+        }
+    }
+
+    fn fail(&mut self, error: &RecordError, segment: u64, now: UnixNanos) {
+        tracing::warn!(path = %self.path, %error, "recording ends by an error; the stream itself goes on");
+        self.retry_from = Some(segment + RETRY_SEGMENTS);
+        self.finish_closing(now);
+        if let Some(current) = self.current.take() {
+            self.finish(current.writer, Some(error), now);
+        }
+    }
+
+    fn finish(&self, writer: Writer, error: Option<&RecordError>, now: UnixNanos) {
+        let meta = writer.finish(error, now);
+        tracing::info!(path = %self.path, recording = %meta.id, duration_ms = meta.duration_ms, bytes = meta.bytes, "recording ends");
+        if meta.tracks.is_empty() || meta.duration_ms == 0 {
+            self.catalogue.remove(&meta.id);
+            self.store
+                .delete(&meta.id)
+                .unwrap_or_else(|error| tracing::warn!(recording = %meta.id, %error, "an empty recording can't be removed"));
+        } else {
+            self.catalogue.put(meta);
+        }
+    }
+}
+
+/// A chunk that isn't CMAF is left out; the recording goes on.
+fn put(writer: &mut Writer, init: &TrackInit, chunk: &Chunk, now: UnixNanos, bad: &mut u64) -> Result<(), RecordError> {
+    match writer.chunk(init, chunk, now) {
+        Err(RecordError::Media(error)) => {
+            *bad += 1;
+            // One line per power of two: a segmenter gone wrong must not fill the log.
+            if bad.is_power_of_two() {
+                tracing::warn!(track = chunk.track, segment = chunk.segment, count = *bad, %error, "a chunk can't be recorded and is left out");
+            }
+            Ok(())
+        }
+        other => other,
+    }
+}

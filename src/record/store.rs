@@ -1,0 +1,126 @@
+//! The folder of all recordings.
+//!
+//! In: ids and names of files. Out: their bytes. The one place that reads, lists and deletes finished recordings, so that
+//! keeping them elsewhere (S3) later touches no reader; growing ones are written by `writer` next to it.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::error::RecordError;
+use super::id::RecordingId;
+
+/// Largest small file (`meta.json`, an initialization) that is read whole.
+const MAX_SMALL: u64 = 1 << 20;
+
+/// The folder of all recordings, `data_dir/recordings`.
+#[derive(Debug, Clone)]
+pub(super) struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn dir(&self, id: &RecordingId) -> PathBuf {
+        self.root.join(id.as_str())
+    }
+
+    /// All recordings, in no order. Folders with other names are left alone.
+    pub(super) fn list(&self) -> Result<Vec<RecordingId>, RecordError> {
+        let entries = match std::fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(RecordError::io(format!("listing {}", self.root.display()))(error)),
+        };
+        Ok(entries.flatten().filter_map(|entry| RecordingId::parse(entry.file_name().to_str()?)).collect())
+    }
+
+    /// A small file, whole.
+    pub(super) fn read_small(&self, id: &RecordingId, name: &str) -> Result<Vec<u8>, RecordError> {
+        let file = self.open(id, name)?;
+        if file.len()? > MAX_SMALL {
+            return Err(RecordError::Damaged("a file that should be small is larger than 1 MiB"));
+        }
+        file.read(0, MAX_SMALL as usize)
+    }
+
+    pub(super) fn open(&self, id: &RecordingId, name: &str) -> Result<StoredFile, RecordError> {
+        let path = self.dir(id).join(name);
+        let file = File::open(&path).map_err(RecordError::io(format!("opening {}", path.display())))?;
+        Ok(StoredFile { file, path })
+    }
+
+    /// Deletes a recording: it is renamed first, so that half of it is never listed.
+    pub(super) fn delete(&self, id: &RecordingId) -> Result<(), RecordError> {
+        let (dir, gone) = (self.dir(id), self.root.join(format!("deleted-{id}")));
+        std::fs::rename(&dir, &gone).map_err(RecordError::io(format!("deleting {}", dir.display())))?;
+        std::fs::remove_dir_all(&gone).map_err(RecordError::io(format!("deleting {}", gone.display())))
+    }
+
+    /// Deletes what a crash in the middle of a deletion left.
+    pub(super) fn sweep(&self) {
+        for entry in std::fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if name.to_str().and_then(|n| n.strip_prefix("deleted-")).and_then(RecordingId::parse).is_some()
+                && let Err(error) = std::fs::remove_dir_all(entry.path())
+            {
+                tracing::warn!(path = %entry.path().display(), %error, "a deleted recording can't be removed");
+            }
+        }
+    }
+
+    /// Bytes of all files of a recording.
+    pub(super) fn size(&self, id: &RecordingId) -> u64 {
+        let entries = std::fs::read_dir(self.dir(id)).into_iter().flatten().flatten();
+        entries.filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum()
+    }
+
+    /// Bytes free for us on the disk; `None` where the system doesn't say.
+    pub(super) fn free(&self) -> Option<u64> {
+        let stat = rustix::fs::statvfs(&self.root).ok()?;
+        stat.f_bavail.checked_mul(stat.f_frsize)
+    }
+}
+
+/// An open file of a recording.
+#[derive(Debug)]
+pub(super) struct StoredFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl StoredFile {
+    pub(super) fn len(&self) -> Result<u64, RecordError> {
+        self.file.metadata().map(|m| m.len()).map_err(RecordError::io(format!("looking at {}", self.path.display())))
+    }
+
+    /// From `offset` on, `len` bytes or what is there.
+    pub(super) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>, RecordError> {
+        let there = usize::try_from(self.len()?.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; len.min(there)];
+        self.file.read_exact_at(&mut bytes, offset).map_err(RecordError::io(format!("reading {}", self.path.display())))?;
+        Ok(bytes)
+    }
+}
+
+/// The file of a track's epoch.
+pub(super) fn track_file(track: u32, epoch: u32) -> String {
+    format!("track-{track}-e{epoch}.mp4")
+}
+
+/// The index of a track.
+pub(super) fn index_file(track: u32) -> String {
+    format!("index-{track}")
+}
+
+/// The track that an index belongs to.
+pub(super) fn track_of_index(name: &str) -> Option<u32> {
+    name.strip_prefix("index-")?.parse().ok()
+}

@@ -1,0 +1,199 @@
+//! A recording as players see it: segments and runs.
+//!
+//! In: the indexes of its tracks, read on from where they were read to before. Out: what the HLS and DASH views are made from.
+//! Pure apart from [`View::refresh`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::base::{UnixNanos, rescale};
+
+use super::error::RecordError;
+use super::index::{Epoch, HEADER, Record, Records};
+use super::meta::Meta;
+use super::recover::MAX_INDEX;
+use super::store::{Store, index_file};
+
+/// A recording as players see it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct View {
+    pub(super) tracks: Vec<TrackView>,
+    /// Whether it is being recorded: then the last segment is not shown before it is whole.
+    pub(super) live: bool,
+}
+
+/// One of its tracks.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct TrackView {
+    pub(super) track: u32,
+    pub(super) epochs: Vec<Epoch>,
+    pub(super) segments: Vec<Segment>,
+    /// How many fragments there are so far: what a progressive file made now covers.
+    pub(super) fragments: u32,
+    /// Bytes of the index that were read.
+    parsed: u64,
+}
+
+/// A segment: adjacent fragments in one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// Index into [`TrackView::epochs`].
+    pub(super) epoch: u32,
+    pub(super) number: u64,
+    /// `tfdt` of its first fragment, in the timescale of its epoch.
+    pub(super) decode_time: u64,
+    pub(super) duration: u64,
+    pub(super) offset: u64,
+    pub(super) len: u64,
+    pub(super) first_cts: i32,
+    pub(super) wallclock: UnixNanos,
+    complete: bool,
+}
+
+/// What plays without a discontinuity: one epoch, without a hole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Run {
+    epoch: u32,
+    /// Holes in the whole recording before it.
+    holes: u64,
+}
+
+impl View {
+    /// Reads on in the indexes.
+    pub(super) fn refresh(&mut self, store: &Store, meta: &Meta) -> Result<(), RecordError> {
+        self.live = meta.ended_at_ms.is_none();
+        for track in &meta.tracks {
+            let at = match self.tracks.binary_search_by_key(&track.track, |t| t.track) {
+                Ok(at) => at,
+                Err(at) => {
+                    let new = TrackView { track: track.track, epochs: vec![], segments: vec![], fragments: 0, parsed: 0 };
+                    self.tracks.insert(at, new);
+                    at
+                }
+            };
+            let view = &mut self.tracks[at];
+            let index = match store.open(&meta.id, &index_file(track.track)) {
+                Err(RecordError::NotFound) => continue,
+                other => other?,
+            };
+            let len = index.len()?;
+            if len > MAX_INDEX {
+                return Err(RecordError::Damaged("an index is larger than 512 MiB"));
+            }
+            if len > view.parsed {
+                view.read_on(&index.read(view.parsed, (len - view.parsed) as usize)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The segments of a track that can be played.
+    pub(super) fn playable<'a>(&self, track: &'a TrackView) -> &'a [Segment] {
+        match track.segments.split_last() {
+            Some((last, rest)) if self.live && !last.complete => rest,
+            _ => &track.segments,
+        }
+    }
+
+    /// For each number of a segment how many holes come before it: a hole is a number that no track has.
+    fn holes(&self) -> BTreeMap<u64, u64> {
+        let numbers: BTreeSet<u64> = self.tracks.iter().flat_map(|t| t.segments.iter().map(|s| s.number)).collect();
+        let mut holes = BTreeMap::new();
+        let mut count = 0;
+        let mut before = None;
+        for number in numbers {
+            if before.is_none_or(|before| number > before + 1) {
+                count += u64::from(before.is_some());
+                holes.insert(number, count);
+            }
+            before = Some(number);
+        }
+        holes
+    }
+
+    /// All runs in order, with the playable segments of each track (by index) in them.
+    pub(super) fn runs(&self) -> BTreeMap<Run, Vec<&[Segment]>> {
+        let holes = self.holes();
+        let mut runs = BTreeMap::new();
+        for (index, track) in self.tracks.iter().enumerate() {
+            let run_of = |segment: &Segment| Run {
+                epoch: track.epochs[segment.epoch as usize].epoch,
+                holes: holes.range(..=segment.number).next_back().map_or(0, |(_, count)| *count),
+            };
+            for part in self.playable(track).chunk_by(|a, b| run_of(a) == run_of(b)) {
+                let tracks: &mut Vec<&[Segment]> = runs.entry(run_of(&part[0])).or_insert_with(|| vec![&[][..]; self.tracks.len()]);
+                // A file can't have the same run twice unless it is damaged; then the later part wins.
+                tracks[index] = part;
+            }
+        }
+        runs
+    }
+
+    /// Presentation time of a segment on the timeline of its epoch, in nanoseconds.
+    pub(super) fn start_nanos(track: &TrackView, segment: &Segment) -> i64 {
+        let epoch = &track.epochs[segment.epoch as usize];
+        let ticks = i64::try_from(segment.decode_time).unwrap_or(i64::MAX / 2);
+        rescale(ticks.saturating_add(i64::from(segment.first_cts)).saturating_add(epoch.presentation_shift), epoch.timescale, 1_000_000_000)
+    }
+}
+
+impl TrackView {
+    /// Takes in what follows in the index; a cut-off end is left for the next time.
+    fn read_on(&mut self, bytes: &[u8]) {
+        let mut records = if self.parsed == 0 { Records::of_file(bytes) } else { Records::of_tail(bytes) };
+        for record in records.by_ref() {
+            match record {
+                Record::Epoch(epoch) => self.epochs.push(epoch),
+                Record::Fragment(entry, _) => {
+                    let Some(last) = self.epochs.last().filter(|e| e.epoch == entry.epoch) else { continue };
+                    debug_assert!(last.timescale > 0);
+                    self.fragments += 1;
+                    let epoch = self.epochs.len() as u32 - 1;
+                    let open = self.segments.last_mut();
+                    match open {
+                        Some(s) if s.number == entry.segment && s.epoch == epoch && s.offset + s.len == entry.offset => {
+                            s.duration += u64::from(entry.duration);
+                            s.len += u64::from(entry.len);
+                            s.complete |= entry.last;
+                        }
+                        open => {
+                            if let Some(before) = open {
+                                before.complete = true;
+                            }
+                            self.segments.push(Segment {
+                                epoch,
+                                number: entry.segment,
+                                decode_time: entry.decode_time,
+                                duration: u64::from(entry.duration),
+                                offset: entry.offset,
+                                len: u64::from(entry.len),
+                                first_cts: entry.first_cts,
+                                wallclock: entry.wallclock,
+                                complete: entry.last,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        let good = records.good() as u64;
+        debug_assert!(self.parsed > 0 || good == 0 || good >= HEADER.len() as u64);
+        self.parsed += good;
+    }
+
+    /// The segment that begins at `decode_time` in the epoch with this number.
+    pub(super) fn find(&self, epoch: u32, decode_time: u64) -> Option<&Segment> {
+        let index = self.epochs.iter().position(|e| e.epoch == epoch)? as u32;
+        let key = |s: &Segment| (s.epoch, s.decode_time);
+        self.segments.binary_search_by_key(&(index, decode_time), key).ok().map(|at| &self.segments[at])
+    }
+}
+
+/// Name of the initialization of an epoch, below the recording's URL.
+pub(super) fn init_name(track: u32, epoch: u32) -> String {
+    format!("track-{track}-e{epoch}-init.mp4")
+}
+
+/// Name of a segment, likewise; `decode_time` may be `$Time$`.
+pub(super) fn segment_name(track: u32, epoch: u32, decode_time: impl std::fmt::Display) -> String {
+    format!("track-{track}-e{epoch}-t{decode_time}.m4s")
+}

@@ -1,0 +1,275 @@
+//! Answers requests below `/vod/`.
+//!
+//! In: a [`VodRequest`] and the time. Out: a [`VodResponse`]. Blocking. Views and layouts are kept in two small caches.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use crate::base::UnixNanos;
+
+use super::catalogue::{Catalogue, rfc3339};
+use super::dash;
+use super::error::RecordError;
+use super::hls;
+use super::id::RecordingId;
+use super::meta::Meta;
+use super::mp4::{Mp4, Snapshot};
+use super::request::{Source, VodBody, VodReader, VodRequest, VodResponse, Wanted, parse_range, tag_matches};
+use super::store::{Store, track_file};
+use super::view::View;
+
+/// Recordings whose segment lists are kept: 12 hours take about 4 MB.
+const MAX_VIEWS: usize = 32;
+/// Bytes of progressive layouts that are kept: four recordings of 12 hours, or hundreds of short ones.
+const MAX_LAYOUT_BYTES: usize = 128 << 20;
+/// Layouts that are kept, however small.
+const MAX_LAYOUTS: usize = 256;
+
+/// What may change with every segment.
+const NO_CACHE: &str = "no-cache";
+/// Playlists of finished recordings; they can be deleted.
+const SHORT: &str = "public, max-age=60";
+/// Initializations and segments never change.
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+
+/// Answers requests below `/vod/`.
+#[derive(Debug)]
+pub(super) struct Vod {
+    store: Store,
+    catalogue: Arc<Catalogue>,
+    /// Newest use first.
+    views: Mutex<VecDeque<(RecordingId, Arc<Mutex<View>>)>>,
+    /// Newest use first.
+    layouts: Mutex<VecDeque<(RecordingId, Snapshot, Arc<Mp4>)>>,
+}
+
+impl Vod {
+    pub(super) fn new(store: Store, catalogue: Arc<Catalogue>) -> Self {
+        Self { store, catalogue, views: Mutex::default(), layouts: Mutex::default() }
+    }
+
+    /// Drops what is kept of a recording that was deleted.
+    pub(super) fn forget(&self, id: &RecordingId) {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner).retain(|(other, _)| other != id);
+        self.layouts.lock().unwrap_or_else(PoisonError::into_inner).retain(|(other, ..)| other != id);
+    }
+
+    pub(super) fn answer(&self, request: &VodRequest, now: UnixNanos) -> Result<VodResponse, RecordError> {
+        if let Some(id) = request.path.strip_suffix(".mp4").filter(|id| !id.contains('/')) {
+            return self.progressive(&*self.catalogue.meta(id)?, request);
+        }
+        let (id, name) = request.path.split_once('/').ok_or(RecordError::NotFound)?;
+        let meta = self.catalogue.meta(id)?;
+        let shared = self.view(&meta.id);
+        let mut view = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        view.refresh(&self.store, &meta)?;
+        let text = |content_type, text: String| Ok(small(content_type, if view.live { NO_CACHE } else { SHORT }, text.into(), request));
+        if view.tracks.iter().all(|t| view.playable(t).is_empty()) {
+            return Err(RecordError::Empty);
+        }
+        const HLS: &str = "application/vnd.apple.mpegurl";
+        match name {
+            "index.m3u8" => text(HLS, hls::multivariant(&view)),
+            "manifest.mpd" => text("application/dash+xml", dash::manifest(&view, &meta, now).ok_or(RecordError::Empty)?),
+            _ => match Name::parse(name).ok_or(RecordError::NotFound)? {
+                Name::Playlist(track) => text(HLS, hls::media(&view, track).ok_or(RecordError::NotFound)?),
+                Name::Init(track, epoch) => self.file(&meta, &view, track, epoch, None, request),
+                Name::Segment(track, epoch, time) => self.file(&meta, &view, track, epoch, Some(time), request),
+            },
+        }
+    }
+
+    /// What is known of a recording; to be refreshed before use.
+    fn view(&self, id: &RecordingId) -> Arc<Mutex<View>> {
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = views.iter().position(|(other, _)| other == id).and_then(|at| views.remove(at));
+        let item = found.unwrap_or_else(|| (id.clone(), Arc::default()));
+        let shared = item.1.clone();
+        views.push_front(item);
+        views.truncate(MAX_VIEWS);
+        shared
+    }
+
+    fn file(
+        &self,
+        meta: &Meta,
+        view: &View,
+        track: u32,
+        epoch: u32,
+        time: Option<u64>,
+        request: &VodRequest,
+    ) -> Result<VodResponse, RecordError> {
+        let found = view.tracks.iter().find(|t| t.track == track).ok_or(RecordError::NotFound)?;
+        let video = found.epochs.first().is_some_and(|e| e.resolution.is_some());
+        let content_type = if video { "video/mp4" } else { "audio/mp4" };
+        let (offset, len) = match time {
+            None => (0, found.epochs.iter().find(|e| e.epoch == epoch).map(|e| u64::from(e.init_len)).ok_or(RecordError::NotFound)?),
+            Some(time) => {
+                let segment = found.find(epoch, time).ok_or(RecordError::NotFound)?;
+                // A segment that still grows has no URL yet.
+                if !view.playable(found).last().is_some_and(|last| (last.epoch, last.decode_time) >= (segment.epoch, segment.decode_time)) {
+                    return Err(RecordError::NotFound);
+                }
+                (segment.offset, segment.len)
+            }
+        };
+        let etag = format!("\"{offset:x}-{len:x}\"");
+        let source = Source::File(track_file(track, epoch), offset);
+        Ok(self.ranged(meta, source, len, etag, content_type, IMMUTABLE, request))
+    }
+
+    fn progressive(&self, meta: &Meta, request: &VodRequest) -> Result<VodResponse, RecordError> {
+        let snapshot = self.snapshot(meta, request)?;
+        let mp4 = self.layout(meta, &snapshot)?;
+        let len = mp4.layout.len();
+        let mut response = self.ranged(meta, Source::Mp4(mp4), len, snapshot.etag(), "video/mp4", NO_CACHE, request);
+        let started = rfc3339(meta.started_at_ms);
+        let started = started.split('.').next().unwrap_or_default().replace(':', "-");
+        response.content_disposition = Some(format!("attachment; filename=\"{}-{started}Z.mp4\"", meta.path.as_str().replace('/', "-")));
+        Ok(response)
+    }
+
+    /// Which state of the recording a request is about: the one it names, or the newest.
+    fn snapshot(&self, meta: &Meta, request: &VodRequest) -> Result<Snapshot, RecordError> {
+        let shared = self.view(&meta.id);
+        let mut view = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        view.refresh(&self.store, meta)?;
+        let newest = Snapshot::of(&view);
+        if newest.is_empty() {
+            return Err(RecordError::Empty);
+        }
+        let named = |header: &Option<String>| header.as_deref().and_then(|tag| Snapshot::parse(tag, &view));
+        match (&request.if_match, named(&request.if_match), named(&request.if_range)) {
+            (Some(tags), None, _) if tags.trim() != "*" => Err(RecordError::PreconditionFailed),
+            (_, Some(snapshot), _) | (_, None, Some(snapshot)) => Ok(snapshot),
+            // A player that seeks without naming a snapshot goes on in the one that was served last.
+            _ if view.live && starts_inside(request.range.as_deref()) => Ok(self.last_served(&meta.id).unwrap_or(newest)),
+            _ => Ok(newest),
+        }
+    }
+
+    fn last_served(&self, id: &RecordingId) -> Option<Snapshot> {
+        let layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
+        layouts.iter().find(|(other, ..)| other == id).map(|(_, snapshot, _)| snapshot.clone())
+    }
+
+    fn layout(&self, meta: &Meta, snapshot: &Snapshot) -> Result<Arc<Mp4>, RecordError> {
+        let take = |layouts: &mut VecDeque<(RecordingId, Snapshot, Arc<Mp4>)>| {
+            let at = layouts.iter().position(|(id, s, _)| *id == meta.id && s == snapshot)?;
+            let item = layouts.remove(at)?;
+            let mp4 = item.2.clone();
+            layouts.push_front(item);
+            Some(mp4)
+        };
+        if let Some(mp4) = take(&mut self.layouts.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(mp4);
+        }
+        let mp4 = Arc::new(Mp4::build(&self.store, meta, snapshot)?);
+        let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
+        layouts.push_front((meta.id.clone(), snapshot.clone(), mp4.clone()));
+        let mut bytes = 0;
+        let keep = layouts.iter().take(MAX_LAYOUTS).take_while(|(_, _, mp4)| {
+            bytes += mp4.memory();
+            bytes <= MAX_LAYOUT_BYTES
+        });
+        let keep = keep.count().max(1);
+        layouts.truncate(keep);
+        Ok(mp4)
+    }
+
+    #[allow(clippy::too_many_arguments)] // the parts of one response
+    fn ranged(
+        &self,
+        meta: &Meta,
+        source: Source,
+        len: u64,
+        etag: String,
+        content_type: &'static str,
+        cache_control: &'static str,
+        request: &VodRequest,
+    ) -> VodResponse {
+        let reader = |range| VodBody::File(VodReader::new(self.store.clone(), meta.id.clone(), source.clone(), range));
+        let mut response = VodResponse {
+            status: 200,
+            content_type,
+            content_length: len,
+            content_range: None,
+            accept_ranges: true,
+            etag: Some(etag.clone()),
+            cache_control,
+            content_disposition: None,
+            body: VodBody::Bytes(Bytes::new()),
+        };
+        if request.if_none_match.as_deref().is_some_and(|tags| tag_matches(tags, &etag, true)) {
+            response.status = 304;
+            response.content_length = 0;
+            return response;
+        }
+        let fresh = request.if_range.as_deref().is_none_or(|tag| tag.trim() == etag);
+        match parse_range(request.range.as_deref().filter(|_| fresh), len) {
+            Wanted::Whole => response.body = reader(0..len),
+            Wanted::Part(range) => {
+                response.status = 206;
+                response.content_length = range.end - range.start;
+                response.content_range = Some(format!("bytes {}-{}/{len}", range.start, range.end - 1));
+                response.body = reader(range);
+            }
+            Wanted::Unsatisfiable => {
+                response.status = 416;
+                response.content_length = 0;
+                response.content_range = Some(format!("bytes */{len}"));
+            }
+        }
+        response
+    }
+}
+
+/// Whether a range begins behind the first byte.
+fn starts_inside(range: Option<&str>) -> bool {
+    matches!(parse_range(range, u64::MAX), Wanted::Part(range) if range.start > 0)
+}
+
+fn small(content_type: &'static str, cache_control: &'static str, body: Bytes, request: &VodRequest) -> VodResponse {
+    let etag = format!("\"{:08x}-{:x}\"", crc32fast::hash(&body), body.len());
+    let same = request.if_none_match.as_deref().is_some_and(|tags| tag_matches(tags, &etag, true));
+    let body = if same { Bytes::new() } else { body };
+    VodResponse {
+        status: if same { 304 } else { 200 },
+        content_type,
+        content_length: body.len() as u64,
+        content_range: None,
+        accept_ranges: false,
+        etag: Some(etag),
+        cache_control,
+        content_disposition: None,
+        body: VodBody::Bytes(body),
+    }
+}
+
+/// What a name below a recording means.
+#[derive(Debug, PartialEq, Eq)]
+enum Name {
+    Playlist(u32),
+    Init(u32, u32),
+    Segment(u32, u32, u64),
+}
+
+impl Name {
+    fn parse(text: &str) -> Option<Self> {
+        fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+            text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+        }
+        let rest = text.strip_prefix("track-")?;
+        if let Some(track) = rest.strip_suffix(".m3u8") {
+            return number(track).map(Self::Playlist);
+        }
+        let (track, rest) = rest.split_once("-e")?;
+        if let Some(epoch) = rest.strip_suffix("-init.mp4") {
+            return Some(Self::Init(number(track)?, number(epoch)?));
+        }
+        let (epoch, time) = rest.strip_suffix(".m4s")?.split_once("-t")?;
+        Some(Self::Segment(number(track)?, number(epoch)?, number(time)?))
+    }
+}

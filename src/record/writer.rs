@@ -1,0 +1,246 @@
+//! Writes one recording.
+//!
+//! In: chunks with the initialization of their epoch. Out: files as `mod.rs` lists them. Blocking: it runs where blocking is
+//! allowed. The data of a chunk is written before its index record, and synced before it, so that an index never promises
+//! what isn't there.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::base::{StreamPath, UnixNanos, rescale};
+use crate::cmaf::{Chunk, Init, TrackInit, encode_samples, read_fragment, read_init};
+
+use super::error::RecordError;
+use super::id::RecordingId;
+use super::index::{Epoch, FragmentEntry, HEADER, put_epoch, put_fragment};
+use super::meta::{Meta, State, TrackMeta};
+use super::store::{Store, index_file, track_file};
+
+/// Longest time between two syncs: what a power cut may cost.
+const SYNC_NANOS: i64 = 2_000_000_000;
+
+/// Writes one recording.
+#[derive(Debug)]
+pub(super) struct Writer {
+    dir: PathBuf,
+    meta: Meta,
+    tracks: BTreeMap<u32, Track>,
+    spans: Spans,
+    bytes: u64,
+    synced_at: UnixNanos,
+}
+
+#[derive(Debug)]
+struct Track {
+    index: File,
+    index_len: u64,
+    data: Option<Data>,
+}
+
+/// The file of the track's current epoch.
+#[derive(Debug)]
+struct Data {
+    epoch: u32,
+    file: File,
+    len: u64,
+    init: Init,
+}
+
+impl Writer {
+    /// Makes the folder and its `meta.json`.
+    pub(super) fn create(store: &Store, path: &StreamPath, now: UnixNanos, started_at: UnixNanos) -> Result<Self, RecordError> {
+        let meta = Meta::new(RecordingId::new(now), path.clone(), started_at / 1_000_000);
+        let dir = store.dir(&meta.id);
+        std::fs::create_dir_all(&dir).map_err(RecordError::io(format!("making {}", dir.display())))?;
+        let writer = Self { dir, meta, tracks: BTreeMap::new(), spans: Spans::default(), bytes: 0, synced_at: now };
+        writer.write_meta()?;
+        Ok(writer)
+    }
+
+    /// What there is now, with its present length and size.
+    pub(super) fn meta(&self) -> Meta {
+        Meta { duration_ms: self.spans.duration_ms(), bytes: self.bytes, ..self.meta.clone() }
+    }
+
+    /// Length of what plays, in milliseconds.
+    pub(super) fn duration_ms(&self) -> u64 {
+        self.spans.duration_ms()
+    }
+
+    /// How many epoch files there are in all.
+    pub(super) fn epochs(&self) -> usize {
+        self.spans.0.len()
+    }
+
+    /// Appends a chunk; a new epoch gets its file.
+    ///
+    /// # Errors
+    /// [`RecordError::Media`] when this chunk is not CMAF (nothing is written, the recording can go on); anything else ends it.
+    pub(super) fn chunk(&mut self, init: &TrackInit, chunk: &Chunk, now: UnixNanos) -> Result<(), RecordError> {
+        let current = self.tracks.get(&chunk.track).and_then(|t| t.data.as_ref()).map(|d| d.epoch);
+        if current != Some(chunk.epoch) {
+            self.begin_epoch(init)?;
+        }
+        let Some(track) = self.tracks.get_mut(&chunk.track) else { return Ok(()) };
+        let Some(data) = track.data.as_mut() else { return Ok(()) };
+
+        let mut records = Vec::new();
+        let mut at = 0usize;
+        while at < chunk.data.len() {
+            let bytes = &chunk.data[at..];
+            let fragment = read_fragment(bytes, data.init.defaults)?;
+            let end = if at + fragment.end < chunk.data.len() && has_moof(&bytes[fragment.end..]) { fragment.end } else { bytes.len() };
+            let entry = FragmentEntry {
+                epoch: chunk.epoch,
+                segment: chunk.segment,
+                first: chunk.first && at == 0,
+                last: chunk.last && at + end == chunk.data.len(),
+                independent: if at == 0 { chunk.independent } else { fragment.samples[0].sync },
+                offset: data.len + at as u64,
+                len: end as u32,
+                data_at: fragment.data.start as u32,
+                data_len: fragment.data.len() as u32,
+                crc: crc32fast::hash(&bytes[..end]),
+                decode_time: fragment.decode_time,
+                duration: u32::try_from(fragment.duration()).unwrap_or(u32::MAX),
+                wallclock: chunk.wallclock,
+                first_cts: fragment.samples[0].cts,
+            };
+            let mut samples = Vec::with_capacity(fragment.samples.len() * 4);
+            encode_samples(&fragment.samples, &mut samples);
+            put_fragment(&entry, &samples, &mut records);
+            self.spans.note(chunk.epoch, &data.init, &entry);
+            at += end;
+        }
+        let what = || format!("writing to {}", self.dir.display());
+        data.file.write_all_at(&chunk.data, data.len).map_err(RecordError::io(what()))?;
+        data.len += chunk.data.len() as u64;
+        track.index.write_all_at(&records, track.index_len).map_err(RecordError::io(what()))?;
+        track.index_len += records.len() as u64;
+        self.bytes += (chunk.data.len() + records.len()) as u64;
+
+        if now.saturating_sub(self.synced_at) >= SYNC_NANOS || (chunk.last && now.saturating_sub(self.synced_at) >= SYNC_NANOS / 2) {
+            self.sync(now)?;
+        }
+        Ok(())
+    }
+
+    fn begin_epoch(&mut self, init: &TrackInit) -> Result<(), RecordError> {
+        let parsed = read_init(&init.data)?;
+        let what = || format!("writing to {}", self.dir.display());
+        let file = create(&self.dir.join(track_file(init.track, init.epoch)))?;
+        file.write_all_at(&init.data, 0).map_err(RecordError::io(what()))?;
+        if let Some(previous) = self.tracks.get(&init.track).and_then(|t| t.data.as_ref()) {
+            previous.file.sync_data().map_err(RecordError::io(what()))?;
+        }
+        let track = match self.tracks.entry(init.track) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                let index = create(&self.dir.join(index_file(init.track)))?;
+                index.write_all_at(&HEADER, 0).map_err(RecordError::io(what()))?;
+                self.bytes += HEADER.len() as u64;
+                entry.insert(Track { index, index_len: HEADER.len() as u64, data: None })
+            }
+        };
+        let mut record = Vec::new();
+        let epoch = Epoch {
+            epoch: init.epoch,
+            init_len: init.data.len() as u32,
+            timescale: parsed.timescale,
+            kind: init.codec.kind(),
+            codec: init.codec,
+            codec_string: init.codec_string.clone(),
+            resolution: init.resolution,
+            audio: init.audio,
+            presentation_shift: parsed.presentation_shift,
+        };
+        put_epoch(&epoch, &mut record);
+        track.index.write_all_at(&record, track.index_len).map_err(RecordError::io(what()))?;
+        track.index_len += record.len() as u64;
+        track.data = Some(Data { epoch: init.epoch, file, len: init.data.len() as u64, init: parsed });
+        self.bytes += (init.data.len() + record.len()) as u64;
+        if self.meta.note(TrackMeta::of(init)) {
+            self.write_meta()?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything so far survive a power cut.
+    pub(super) fn sync(&mut self, now: UnixNanos) -> Result<(), RecordError> {
+        self.synced_at = now;
+        let what = || format!("syncing {}", self.dir.display());
+        for track in self.tracks.values() {
+            if let Some(data) = &track.data {
+                data.file.sync_data().map_err(RecordError::io(what()))?;
+            }
+        }
+        for track in self.tracks.values() {
+            track.index.sync_data().map_err(RecordError::io(what()))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the recording. What `meta.json` says then comes back, also when it could not be written: the next start finds the
+    /// recording unfinished and closes it.
+    pub(super) fn finish(mut self, error: Option<&RecordError>, now: UnixNanos) -> Meta {
+        self.meta = self.meta();
+        self.meta.ended_at_ms = Some(now / 1_000_000);
+        self.meta.state = if error.is_some() { State::Failed } else { State::Finished };
+        self.meta.error = error.map(ToString::to_string);
+        if let Err(error) = self.sync(now).and_then(|()| self.write_meta()) {
+            tracing::warn!(recording = %self.meta.id, %error, "the recording could not be closed properly; the next start will");
+        }
+        self.meta
+    }
+
+    fn write_meta(&self) -> Result<(), RecordError> {
+        write_meta(&self.dir, &self.meta())
+    }
+}
+
+/// Replaces `meta.json` as a whole.
+pub(super) fn write_meta(dir: &Path, meta: &Meta) -> Result<(), RecordError> {
+    let json = serde_json::to_vec_pretty(meta).map_err(|_| RecordError::Damaged("meta.json can't be made"))?;
+    let (temporary, target) = (dir.join("meta.json.new"), dir.join("meta.json"));
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        file.write_all(&json)?;
+        file.sync_data()?;
+        std::fs::rename(&temporary, &target)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(RecordError::io(format!("writing {}", target.display())))
+}
+
+fn create(path: &Path) -> Result<File, RecordError> {
+    OpenOptions::new().write(true).create_new(true).open(path).map_err(RecordError::io(format!("making {}", path.display())))
+}
+
+fn has_moof(bytes: &[u8]) -> bool {
+    crate::cmaf::Boxes::new(bytes).any(|item| item.is_ok_and(|item| item.name.0 == *b"moof"))
+}
+
+/// When each epoch begins and ends on its own timeline, in nanoseconds.
+#[derive(Debug, Default)]
+pub(super) struct Spans(BTreeMap<u32, (i64, i64)>);
+
+impl Spans {
+    fn note(&mut self, epoch: u32, init: &Init, entry: &FragmentEntry) {
+        self.add(epoch, init.timescale, init.presentation_shift, entry);
+    }
+
+    pub(super) fn add(&mut self, epoch: u32, timescale: u32, shift: i64, entry: &FragmentEntry) {
+        let nanos = |ticks: i64| rescale(ticks, timescale.max(1), 1_000_000_000);
+        let start = i64::try_from(entry.decode_time).unwrap_or(i64::MAX / 2).saturating_add(shift);
+        let (begin, end) = (nanos(start).max(0), nanos(start.saturating_add(i64::from(entry.duration))));
+        let span = self.0.entry(epoch).or_insert((begin, end));
+        *span = (span.0.min(begin), span.1.max(end));
+    }
+
+    pub(super) fn duration_ms(&self) -> u64 {
+        self.0.values().map(|(start, end)| end.saturating_sub(*start).max(0) as u64 / 1_000_000).sum()
+    }
+}
