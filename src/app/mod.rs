@@ -1,1 +1,15 @@
-//! Floor: see docs/architecture.md.
+//! Floor 8: reads the configuration, builds every part, wires them, shuts them down. The one place that names every adapter.
+//!
+//! In: the command line's wishes. Out: a running server, or a sentence that says why not.
+
+mod config;
+mod load;
+mod logging;
+mod metrics;
+mod media;
+mod serve;
+
+pub use config::Config;
+pub use load::{ConfigError, load, load_text};
+pub use logging::{LogConfig, LogFormat, init as init_logging};
+pub use serve::{ServeError, serve};

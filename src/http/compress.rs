@@ -2,11 +2,11 @@
 
 use axum::routing::MethodRouter;
 use tower_http::CompressionLevel;
-use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 /// Below this many bytes the header costs more than compression brings.
-const SMALLEST: u16 = 512;
+const SMALLEST: u64 = 512;
 
 fn layer() -> CompressionLayer<impl Predicate> {
     let worth_it = SizeAbove::new(SMALLEST)

@@ -3,24 +3,31 @@
 //! In: connections on one TCP port, HTTP/1.1 and HTTP/2 without TLS. Out: answers. One file per group of routes; each has a
 //! `register(&mut Routes, …)` which adds fixed paths by [`Routes::merge`] and paths below a stream's by [`Routes::stream`].
 
+mod api;
 mod client;
 mod common;
+mod compress;
 mod config;
 mod error;
 mod health;
 mod idle;
+mod live;
 mod metrics;
 mod routes;
 mod server;
 mod streams;
+mod vod;
 mod whip;
 
+pub use api::{ApiConfig, ApiRoutes, register as register_api};
 pub use client::{ClientIp, read_body, shown_key};
 pub use config::HttpConfig;
 pub use error::ApiError;
 pub use health::{Readiness, register as register_health};
+pub use live::{LiveRoutes, register as register_live};
 pub use metrics::HttpMetrics;
 pub use routes::Routes;
 pub use server::{HttpServer, ServeError};
 pub use streams::StreamTarget;
+pub use vod::{VodRoutes, register as register_vod};
 pub use whip::{SessionService, register as register_whip};

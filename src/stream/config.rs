@@ -79,6 +79,23 @@ impl std::fmt::Debug for AccessRule {
 }
 
 impl StreamConfig {
+    /// What is wrong with the values, a sentence each, with the key.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if !(1..=10_000).contains(&self.max_streams) {
+            problems.push(format!("stream.max_streams: {} is not within 1 to 10000", self.max_streams));
+        }
+        if self.reconnect_window > Duration::from_secs(600) {
+            problems.push(format!("stream.reconnect_window: {:?} is longer than 10min", self.reconnect_window));
+        }
+        for (key, rules) in [("publish_keys", &self.publish_keys), ("viewer_tokens", &self.viewer_tokens)] {
+            problems.extend(rules.iter().filter(|rule| rule.secret.is_empty()).map(|rule| {
+                format!("stream.{key}: the secret for {:?} is empty, which opens nothing; give one", rule.paths)
+            }));
+        }
+        problems
+    }
+
     /// Whether showing `key` allows publishing to `path`.
     pub fn may_publish(&self, path: &StreamPath, key: Option<&str>) -> bool {
         self.publish_keys.is_empty() || any_opens(&self.publish_keys, path, key)

@@ -1,0 +1,140 @@
+//! Starts every part, tells where it is, and ends it within five seconds of being told to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::config::Config;
+use super::media::Media;
+use super::metrics::Metrics;
+use crate::base::UnixNanos;
+use crate::http::{self, ApiRoutes, HttpMetrics, HttpServer, LiveRoutes, Readiness, Routes, VodRoutes};
+use crate::package::Live;
+use crate::pipeline::{PipelineTranscoder, Supervisor};
+use crate::record::driver::Recordings;
+use crate::rtmp::RtmpServer;
+use crate::sfu::WorkerPool;
+use crate::stream::{Hub, HubOptions};
+use crate::webrtc::WebRtcService;
+
+/// How long segmenters and recordings get to finish, of the five seconds that a shutdown may take.
+const FINISH_WITHIN: Duration = Duration::from_secs(3);
+/// Everything is over by then; what is not is left to the kernel.
+const END_WITHIN: Duration = Duration::from_millis(4800);
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The values in the configuration don't fit.
+    #[error("the configuration has problems:\n{}", .0.join("\n"))]
+    Config(Vec<String>),
+    /// A part could not start.
+    #[error("can't start {part}: {why}")]
+    Start {
+        /// Which.
+        part: &'static str,
+        /// Why, and what to do.
+        why: String,
+    },
+}
+
+fn cannot<E: std::fmt::Display>(part: &'static str) -> impl FnOnce(E) -> ServeError {
+    move |error| ServeError::Start { part, why: error.to_string() }
+}
+
+/// The wall clock; `app` is a driver.
+#[allow(clippy::disallowed_methods)]
+pub(super) fn unix_now() -> UnixNanos {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// Runs the server until SIGTERM or SIGINT.
+pub async fn serve(config: Config) -> Result<(), ServeError> {
+    let problems = config.problems();
+    if !problems.is_empty() {
+        return Err(ServeError::Config(problems));
+    }
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot("the signal handler"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot("the signal handler"))?;
+
+    let workers = Arc::new(WorkerPool::start(&config.sfu).map_err(cannot("the SFU"))?);
+    let hub = Hub::new(HubOptions { config: config.stream.clone(), b_frames: config.webrtc.b_frames, workers: workers.clone() });
+    let supervisor = Supervisor::new(config.pipeline.clone()).map_err(cannot("the pipelines"))?;
+    supervisor.warm_up().await.map_err(cannot("GStreamer"))?;
+    let transcoder = Arc::new(PipelineTranscoder::new(supervisor.clone(), tokio::runtime::Handle::current()));
+    hub.set_transcoder(transcoder);
+
+    let finish = CancellationToken::new(); // recordings close, segmenters have ended
+    let stop = CancellationToken::new(); // nothing new comes in
+    let recordings = Recordings::open(&config.data_dir, config.record.clone(), finish.clone()).await.map_err(cannot("recording"))?;
+    let live = Live::new(config.package.clone());
+    let media = Media { hub: hub.clone(), supervisor: supervisor.clone(), live: live.clone(), recordings: recordings.clone() };
+    let media_stop = stop.clone();
+    let media = tokio::spawn(media.run(media_stop));
+
+    let rtmp = match config.rtmp.enabled {
+        true => Some(RtmpServer::bind(config.rtmp.clone(), hub.clone(), stop.clone()).map_err(cannot("RTMP"))?),
+        false => None,
+    };
+    let webrtc = WebRtcService::new(config.webrtc.clone(), hub.clone());
+    let http_metrics = HttpMetrics::default();
+    let metrics = Metrics::new(&webrtc, rtmp.as_ref(), &http_metrics, &workers, &supervisor, &recordings, &hub);
+
+    let readiness = Readiness::new();
+    let mut routes = Routes::new();
+    http::register_health(&mut routes, readiness.clone());
+    http::register_metrics(&mut routes, Arc::new(move || metrics.text()));
+    http::register_whip(&mut routes, webrtc.clone());
+    http::register_live(&mut routes, LiveRoutes { hub: hub.clone(), live });
+    let rtmp_port = rtmp.as_ref().map_or(0, |server| server.local_addr().port());
+    let api = ApiRoutes { config: config.api.clone(), hub: hub.clone(), recordings: recordings.clone(), rtmp_port };
+    http::register_api(&mut routes, api);
+    http::register_vod(&mut routes, VodRoutes { recordings: recordings.clone(), hub: hub.clone() });
+    http::register_pages(&mut routes);
+    let http_stop = CancellationToken::new();
+    let router = routes.into_router(&config.http, &http_metrics);
+    let http = HttpServer::bind(&config.http, router, http_metrics, http_stop.clone()).map_err(cannot("HTTP"))?;
+
+    let http_port = http.local_addr().port();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        http = %http.local_addr(),
+        rtmp = ?rtmp.as_ref().map(RtmpServer::local_addr),
+        media = ?workers.media_addresses(),
+        workers = workers.len(),
+        data = %config.data_dir.display(),
+        "headend is running: open http://localhost:{http_port}/",
+    );
+    let http = tokio::spawn(http.run());
+    let rtmp = rtmp.map(|server| tokio::spawn(server.run()));
+    readiness.set(true);
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("shutting down");
+    readiness.set(false);
+    let shutdown = async {
+        hub.shutdown(); // publishers are told, playlists and recordings get their ends
+        webrtc.shutdown().await;
+        stop.cancel();
+        let _ = tokio::time::timeout(FINISH_WITHIN, media).await;
+        finish.cancel();
+        recordings.closed().await;
+        http_stop.cancel();
+        let _ = http.await;
+        if let Some(rtmp) = rtmp {
+            let _ = rtmp.await;
+        }
+        supervisor.shutdown().await;
+        workers.shutdown().await;
+    };
+    if tokio::time::timeout(END_WITHIN, shutdown).await.is_err() {
+        tracing::warn!("not everything ended in time");
+    }
+    Ok(())
+}
