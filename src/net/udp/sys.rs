@@ -147,8 +147,10 @@ fn put<T: Copy>(control: &mut Control, at: usize, level: libc::c_int, kind: libc
     // SAFETY: these two only compute sizes.
     let (space, len) = unsafe { (libc::CMSG_SPACE(size_of::<T>() as u32) as usize, libc::CMSG_LEN(size_of::<T>() as u32) as usize) };
     let data_at = len - size_of::<T>();
-    assert!(at + space <= CONTROL, "the control buffer is made for both messages");
-    // SAFETY: the assertion keeps both writes inside the buffer; its start is aligned for cmsghdr and `at` is a sum of
+    if at + space > CONTROL {
+        return 0; // Can't be: the buffer is made for both messages.
+    }
+    // SAFETY: the check above keeps both writes inside the buffer; its start is aligned for cmsghdr and `at` is a sum of
     // CMSG_SPACEs, which keep that alignment. The value is written without assuming alignment.
     unsafe {
         let base = control.0.as_mut_ptr().add(at);

@@ -89,6 +89,7 @@ async fn ipv6_is_its_own_socket_with_the_same_port() {
 async fn runs_to_one_peer_become_super_packets() {
     let (sender, receiver, other) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"), bind("127.0.0.1:0"));
     let (to, local) = (receiver.local_addr(), ip("127.0.0.1"));
+    println!("GSO: {}, buffers: {:?}", sender.supports_gso(), sender.buffer_sizes());
     // Sizes and how many messages they make: a shorter one ends a run, a longer one begins another.
     for (sizes, messages) in [
         (vec![1200; 10], 1),

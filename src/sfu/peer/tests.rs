@@ -263,6 +263,33 @@ fn a_client_hello_before_connect_is_not_lost() {
 }
 
 #[test]
+fn flights_are_repeated_when_the_peer_repeats_its_own() {
+    let is_dtls = |datagram: &Bytes| datagram[0] >= 20;
+    // The first ClientHello, and the one with the cookie: answered, but the answer is lost.
+    for hellos in 1..=2 {
+        let mut pair = Pair::new(DtlsRole::Client, 0, 1);
+        while pair.to_server.iter().filter(|datagram| is_dtls(datagram)).count() < hellos {
+            assert!(pair.step(pair.now + Duration::from_secs(1)));
+        }
+        let hello = pair.to_server.iter().rfind(|datagram| is_dtls(datagram)).unwrap().clone();
+        let tuple = flip(client_tuple(1000));
+        let mut answers = |now| {
+            pair.server.handle_datagram(now, tuple, &hello);
+            std::iter::from_fn(|| pair.server.poll_transmit())
+                .filter(|(_, datagram)| is_dtls(datagram))
+                .map(|(_, d)| d.len())
+                .sum::<usize>()
+        };
+        let first = answers(pair.now);
+        assert!(first > 0);
+        let mut again: Vec<usize> = (1..=20).map(|i| answers(pair.now + Duration::from_millis(200) * i)).collect();
+        again.retain(|length| *length > 0);
+        assert!(again.iter().all(|length| *length == first), "{first} {again:?}");
+        assert_eq!(again.len(), if hellos == 1 { 16 } else { 3 });
+    }
+}
+
+#[test]
 fn nobody_comes() {
     let mut pair = Pair::new(DtlsRole::Client, 0, 1);
     pair.run_server_alone(Duration::from_secs(29));

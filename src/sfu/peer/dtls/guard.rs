@@ -142,7 +142,8 @@ impl Guard {
             body = after;
             self.fragments += 1;
             if sequence < self.next {
-                // A repetition; the engine repeats its own flight by timer.
+                // The engine must not see it: it would stop its timer.
+                passed.repeated_message = true;
                 passed.repeated_first_message |= sequence == 0 && self.next == 1 && number(6) == 0;
             } else if sequence - self.next >= WINDOW || !self.keep(header[0], sequence, number(1), number(6), fragment) {
                 self.dropped += 1;
