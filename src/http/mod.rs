@@ -15,6 +15,9 @@ mod server;
 mod streams;
 mod whip;
 
+#[cfg(test)]
+mod tests;
+
 pub use client::{ClientIp, read_body, shown_key};
 pub use config::HttpConfig;
 pub use error::ApiError;
