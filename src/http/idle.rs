@@ -88,28 +88,39 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn ends_when_nothing_moves() {
-        let (mut near, far) = tokio::io::duplex(16);
-        let mut io = IdleIo::new(far, Duration::from_secs(1), Duration::from_secs(10));
+    const SHORT: Duration = Duration::from_millis(20);
+    const NEVER: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn the_first_byte_has_a_time_of_its_own() {
+        let (_near, far) = tokio::io::duplex(16);
+        let mut io = IdleIo::new(far, SHORT, NEVER);
         assert_eq!(io.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        let mut io = IdleIo::new(io.io, Duration::from_secs(1), Duration::from_secs(10));
-        near.write_u8(7).await.unwrap();
-        assert_eq!(io.read_u8().await.unwrap(), 7);
-        // Something moved: now the longer time counts, and moving again prolongs it.
-        let quiet = tokio::time::timeout(Duration::from_secs(9), io.read_u8()).await;
-        assert!(quiet.is_err());
-        near.write_u8(8).await.unwrap();
-        assert_eq!(io.read_u8().await.unwrap(), 8);
-        let end = tokio::time::timeout(Duration::from_secs(30), io.read_u8()).await.unwrap();
-        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
+    async fn ends_when_nothing_moves() {
+        let (mut near, far) = tokio::io::duplex(16);
+        let mut io = IdleIo::new(far, SHORT, SHORT);
+        near.write_all(&[7, 8]).await.unwrap();
+        assert_eq!((io.read_u8().await.unwrap(), io.read_u8().await.unwrap()), (7, 8));
+        assert_eq!(io.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn what_moved_prolongs() {
+        let (mut near, far) = tokio::io::duplex(16);
+        let mut io = IdleIo::new(far, SHORT, NEVER);
+        near.write_u8(7).await.unwrap();
+        assert_eq!(io.read_u8().await.unwrap(), 7);
+        // Beyond the first time: the longer one counts now.
+        assert!(tokio::time::timeout(SHORT * 5, io.read_u8()).await.is_err());
+    }
+
+    #[tokio::test]
     async fn a_reader_that_stopped_reading_is_given_up() {
         let (_near, far) = tokio::io::duplex(16);
-        let mut io = IdleIo::new(far, Duration::from_secs(1), Duration::from_secs(10));
-        let end = tokio::time::timeout(Duration::from_secs(30), io.write_all(&[0; 100])).await.unwrap();
-        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let mut io = IdleIo::new(far, SHORT, SHORT);
+        assert_eq!(io.write_all(&[0; 100]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -13,11 +13,15 @@ mod health;
 mod idle;
 mod live;
 mod metrics;
+mod prometheus;
 mod routes;
 mod server;
 mod streams;
 mod vod;
 mod whip;
+
+#[cfg(test)]
+mod tests;
 
 pub use api::{ApiConfig, ApiRoutes, register as register_api};
 pub use client::{ClientIp, read_body, shown_key};
@@ -26,6 +30,7 @@ pub use error::ApiError;
 pub use health::{Readiness, register as register_health};
 pub use live::{LiveRoutes, register as register_live};
 pub use metrics::HttpMetrics;
+pub use prometheus::{MetricsText, register as register_metrics};
 pub use routes::Routes;
 pub use server::{HttpServer, ServeError};
 pub use streams::StreamTarget;

@@ -46,9 +46,9 @@ impl Routes {
     pub fn into_router(self, config: &HttpConfig, metrics: &HttpMetrics) -> Router {
         let streams = Router::new().fallback(dispatch).with_state(Arc::new(self.streams));
         let common = Common::new(&config.cors_origins, metrics.clone());
-        self.fixed
-            .merge(streams)
-            .layer(DefaultBodyLimit::max(config.max_body))
-            .layer(middleware::from_fn_with_state(Arc::new(common), common::finish))
+        let routes = self.fixed.merge(streams).layer(DefaultBodyLimit::max(config.max_body));
+        // As the fallback of an otherwise empty router: a layer on the routes themselves would not see the `Allow` header that
+        // is added to a 405 behind it.
+        Router::new().fallback_service(routes).layer(middleware::from_fn_with_state(Arc::new(common), common::finish))
     }
 }

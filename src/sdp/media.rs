@@ -133,6 +133,8 @@ impl OfferedMedia {
         let media = offered(payload_type)?;
         let known = ours.codecs.iter().find(|c| c.mime_type.eq_ignore_ascii_case(&media.mime_type));
         let mut codecs = vec![in_use(media, payload_type, known)];
+        // `sprop-…` describes the sender's stream (RFC 6184 section 8.1, RFC 7587 section 6.1): a receiver does not repeat it.
+        codecs[0].parameters.retain(|name, _| !name.starts_with("sprop-"));
         let rtx = self.capabilities.codecs.iter().find(|c| rtx_for(c) == Some(payload_type));
         // Retransmissions make no sense without the feedback that asks for them.
         let nack = codecs[0].rtcp_feedback.iter().any(|f| f.kind == "nack" && f.parameter.is_empty());

@@ -122,9 +122,18 @@ fn obs_publisher() {
 fn gstreamer_publisher() {
     let offer = parse(GSTREAMER);
     let (audio, video) = (media(&offer, MediaKind::Audio), media(&offer, MediaKind::Video));
-    // `bundle-only` with port 0 counts; `OPUS` in capitals does; 420010 stays text though it looks like a number.
+    // `bundle-only` with port 0 counts; `OPUS` in capitals does.
     assert_eq!((audio.codecs(), video.codecs()), (vec![Codec::Opus], vec![Codec::H264]));
-    assert_eq!(video.capabilities.codecs[0].parameters["profile-level-id"], ParameterValue::Text("420010".into()));
+    // No feedback in common for audio, so no RTX either; what the encoder says of its stream is not repeated.
+    let sent = audio.send_parameters(Some("audio1"), 97, &ours()).unwrap();
+    assert_eq!((sent.codecs.len(), sent.encodings[0].rtx), (1, None));
+    let sent = video.send_parameters(Some("video0"), 96, &ours()).unwrap();
+    assert_eq!(sent.codecs.len(), 2);
+    assert!(!sent.codecs[0].parameters.contains_key("sprop-parameter-sets"));
+    // Hexadecimal, though it looks like a number.
+    let odd = parse(&GSTREAMER.replace("42c015", "420010"));
+    let profile = &media(&odd, MediaKind::Video).capabilities.codecs[0].parameters["profile-level-id"];
+    assert_eq!(profile, &ParameterValue::Text("420010".into()));
     assert_eq!(offer.sections[0].mid.as_deref(), Some("video0"));
 }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::stream::BFrames;
+
 /// WHIP and WHEP sessions. (How WebRTC reaches the network is the SFU's section, what becomes of B-frames the stream's.)
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -16,6 +18,9 @@ pub struct WebRtcConfig {
     /// STUN and TURN servers told to clients in `Link` headers (RFC 9725 section 4.6). None are needed where clients can reach
     /// this server's UDP or TCP port.
     pub ice_servers: Vec<IceServer>,
+    /// What viewers get of streams with B-frames, which browsers can't show over WebRTC: `transcode` (full frame rate, costs about a third of a
+    /// core per stream while somebody watches) or `drop` (lower frame rate, costs nothing).
+    pub b_frames: BFrames,
 }
 
 /// A STUN or TURN server for clients to use.
@@ -34,7 +39,7 @@ pub struct IceServer {
 
 impl Default for WebRtcConfig {
     fn default() -> Self {
-        Self { max_sessions: 10_000, connect_timeout: Duration::from_secs(20), ice_servers: Vec::new() }
+        Self { max_sessions: 10_000, connect_timeout: Duration::from_secs(20), ice_servers: Vec::new(), b_frames: BFrames::default() }
     }
 }
 

@@ -57,7 +57,6 @@ pub(super) fn receive_parameters(media: &OfferedMedia, mid: Option<&str>, taken:
         // Ours says what we would like to get (RFC 7587 section 6.1): without it browsers mix down to mono.
         codec.parameters.insert("stereo".to_owned(), ParameterValue::Number(1));
         codec.parameters.insert("useinbandfec".to_owned(), ParameterValue::Number(1));
-        codec.parameters.remove("sprop-stereo");
     }
     Some(parameters)
 }
@@ -88,7 +87,7 @@ mod tests {
     fn takes_the_publishers_preference() {
         assert_eq!(codecs("chromium156_sendonly"), [Some((Codec::Opus, 111)), Some((Codec::Vp8, 96))]);
         assert_eq!(codecs("obs_whip"), [Some((Codec::Opus, 111)), Some((Codec::H264, 96))]);
-        assert_eq!(codecs("gstreamer_whip"), [Some((Codec::H264, 96)), Some((Codec::Opus, 98))]);
+        assert_eq!(codecs("gstreamer_whip"), [Some((Codec::H264, 96)), Some((Codec::Opus, 97))]);
         assert_eq!(codecs("chromium156_simulcast"), [Some((Codec::Vp8, 96)), None]);
     }
 
