@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use super::RtmpError;
 use super::egress::Egress;
 use super::ingest::{Action, Ingest};
 use super::session::{Event, ServerSession, SessionTimeouts};
@@ -70,10 +71,16 @@ fn accept(listener: &TcpListener) -> TcpStream {
 
 /// Reads once and feeds the session, and sends its answers. False at the end.
 fn pump(socket: &mut TcpStream, session: &mut ServerSession) -> bool {
+    pump_into(socket, session, &mut Vec::new())
+}
+
+/// As `pump`, and keeps what came.
+fn pump_into(socket: &mut TcpStream, session: &mut ServerSession, raw: &mut Vec<u8>) -> bool {
     let mut buffer = [0; 8192];
     let alive = match socket.read(&mut buffer) {
         Ok(0) => false,
         Ok(n) => {
+            raw.extend_from_slice(&buffer[..n]);
             session.handle_input(now(), &buffer[..n]).unwrap();
             true
         }
@@ -98,6 +105,8 @@ struct Published {
     audio: Vec<AccessUnit>,
     warnings: Vec<&'static str>,
     unknown_commands: u64,
+    /// All bytes that came.
+    raw: Vec<u8>,
 }
 
 /// Lets one client publish to its end.
@@ -109,7 +118,7 @@ fn record(program: &str, args: impl Fn(u16) -> Vec<String>) -> Published {
     let mut session = ServerSession::new(now(), TIMEOUTS);
     let (mut ingest, mut seen, mut actions) = (Ingest::new(), Published::default(), Vec::new());
     let deadline = now() + LIMIT;
-    while pump(&mut socket, &mut session) && !seen.ended {
+    while pump_into(&mut socket, &mut session, &mut seen.raw) && !seen.ended {
         assert!(now() < deadline, "{program} did not end");
         while let Some(event) = session.poll_event() {
             match event {
@@ -175,6 +184,54 @@ fn ffmpeg_publishes() {
     assert_eq!(seen.video.iter().filter(|u| u.key).count(), 2);
     assert!(seen.video.iter().all(|u| u.pts == u.dts));
     assert_eq!(seen.warnings, [""; 0]);
+}
+
+/// Feeds a recorded connection in pieces of `piece` bytes, letting the publisher in; gives its access units, up to an error.
+fn replay(raw: &[u8], piece: usize) -> (Vec<AccessUnit>, Option<RtmpError>) {
+    let start = now();
+    let mut session = ServerSession::new(start, TIMEOUTS);
+    let (mut ingest, mut actions) = (Ingest::new(), Vec::new());
+    let mut error = None;
+    for part in raw.chunks(piece) {
+        error = session.handle_input(start, part).err();
+        while let Some(event) = session.poll_event() {
+            match event {
+                Event::Publish(_) => error = session.accept_publish(start).err().or(error),
+                Event::Media(media) => ingest.handle(&media, &mut actions),
+                _ => {}
+            }
+        }
+        assert!(session.poll_output().is_none_or(|output| output.len() < 64 * 1024));
+        if error.is_some() {
+            break;
+        }
+    }
+    let units = actions.into_iter().filter_map(|a| if let Action::Unit(_, unit) = a { Some(unit) } else { None });
+    (units.collect(), error)
+}
+
+/// A real connection gives the same in any pieces; damaged in any place it is an error or goes on, but nothing worse.
+#[test]
+fn a_recorded_connection_in_pieces_and_damaged() {
+    let seen = record("ffmpeg", |port| ffmpeg("-tune zerolatency -t 1", &format!("rtmp://127.0.0.1:{port}/live/cam1")));
+    let (whole, error) = replay(&seen.raw, seen.raw.len());
+    assert_eq!((whole.len(), error), (seen.video.len() + seen.audio.len(), None));
+    for piece in [1, 7, 128, 1460] {
+        assert_eq!(replay(&seen.raw, piece), (whole.clone(), None), "{piece}");
+    }
+    let mut errors = 0;
+    let mut state = 1u32;
+    for _ in 0..200 {
+        let mut raw = seen.raw.clone();
+        for _ in 0..3 {
+            // A small generator with a fixed seed, so that a failure comes again.
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let at = 3073 + (state >> 8) as usize % (raw.len() - 3073);
+            raw[at] ^= 1 << (state >> 5 & 7);
+        }
+        errors += usize::from(replay(&raw, 1460).1.is_some());
+    }
+    assert!(errors > 0, "some damage hits a header");
 }
 
 #[test]

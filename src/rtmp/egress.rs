@@ -126,7 +126,8 @@ impl Egress {
         self.dropped
     }
 
-    /// Takes a batch of a track. `backlog` is how many bytes wait to be sent to the player.
+    /// Takes a batch of a track. `backlog` is how many bytes wait to be sent to the player;
+    /// more than its bound where it has to let go for other reasons.
     pub fn handle(&mut self, kind: MediaKind, batch: &RtpBatch, backlog: usize, out: &mut Vec<Tag>) {
         let input = match kind {
             MediaKind::Video => self.video.as_mut().map(|v| &mut v.input),
@@ -151,8 +152,8 @@ impl Egress {
                     }
                 }
                 Depacketized::Unit(unit) => match kind {
-                    MediaKind::Video => self.picture(unit, backlog + sent, out),
-                    MediaKind::Audio => self.frame(unit, backlog + sent, out),
+                    MediaKind::Video => self.picture(unit, backlog.saturating_add(sent), out),
+                    MediaKind::Audio => self.frame(unit, backlog.saturating_add(sent), out),
                 },
             }
             sent += out[before..].iter().map(|tag| tag.body.len()).sum::<usize>();

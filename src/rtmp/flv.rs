@@ -159,6 +159,10 @@ fn unsupported_audio(what: &str) -> FlvError {
     ))
 }
 
+/// Most tags of an aggregate message that are taken. Encoders put a few frames together; the limit keeps a message full of one-byte
+/// tags from becoming many times its size in events.
+const MAX_AGGREGATE_TAGS: usize = 1024;
+
 /// One tag of an aggregate message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AggregateTag {
@@ -171,7 +175,7 @@ pub struct AggregateTag {
 }
 
 /// Takes an aggregate message apart (RTMP 1.0 section 7.1.6): the first tag's time is the message's, the others follow by their
-/// differences. Ends at the first tag that doesn't fit.
+/// differences. Ends at the first tag that doesn't fit, and after 1024.
 pub fn aggregate(body: &Bytes, timestamp: u32) -> impl Iterator<Item = AggregateTag> {
     let (body, mut at, mut shift) = (body.clone(), 0, None);
     std::iter::from_fn(move || {
@@ -187,6 +191,7 @@ pub fn aggregate(body: &Bytes, timestamp: u32) -> impl Iterator<Item = Aggregate
         Some(AggregateTag { kind: header[0] & 0x1F, timestamp: time.wrapping_add(shift), body: body.slice(start..end) })
     })
     .filter(|tag| matches!(tag.kind, kind::AUDIO | kind::VIDEO))
+    .take(MAX_AGGREGATE_TAGS)
 }
 
 /// Writes the body of a video message with an AVCDecoderConfigurationRecord.

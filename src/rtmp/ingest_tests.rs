@@ -68,7 +68,7 @@ fn parameter_sets_in_band_change_the_format() {
         data.extend(nal);
     }
     let tag = media(kind::VIDEO, 0, flv::write_picture(true, 0, &data));
-    let actions = run(&mut ingest, &[tag.clone()]);
+    let actions = run(&mut ingest, std::slice::from_ref(&tag));
     assert_eq!(actions[0], Action::Format(Format::H264 { sps, pps }));
     let again = run(&mut ingest, &[tag]);
     assert!(matches!(again[..], [Action::Unit(..)]), "only once: {again:?}");

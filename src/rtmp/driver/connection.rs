@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::budget::Share;
 use super::{Context, now, play, publish};
 use crate::rtmp::RtmpError;
 use crate::rtmp::session::{Event, ServerSession};
@@ -33,6 +34,9 @@ pub(super) enum End {
     /// The peer does not take what we send.
     #[error("the peer took nothing for {0:?}")]
     Stalled(Duration),
+    /// All connections together hold too much, and this one much of it.
+    #[error("the server is out of memory for RTMP, and this connection holds {0} bytes of incomplete messages")]
+    OverBudget(usize),
     /// We said the last word.
     #[error("{0}")]
     Finished(String),
@@ -45,6 +49,8 @@ pub(super) struct Connection {
     pub(super) buffer: Box<[u8]>,
     pub(super) peer: SocketAddr,
     pub(super) context: Arc<Context>,
+    /// What it holds: incomplete messages, or what a player has not taken.
+    pub(super) share: Share,
 }
 
 /// Serves a connection to its end.
@@ -56,13 +62,18 @@ pub(super) async fn serve(context: Arc<Context>, socket: TcpStream, peer: Socket
     let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
     let _ = socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive);
     let session = ServerSession::new(now(), context.session_timeouts());
-    let mut connection = Connection { socket, session, buffer: vec![0; READ_BUFFER].into(), peer, context };
+    let share = context.budget.share();
+    let mut connection = Connection { socket, session, buffer: vec![0; READ_BUFFER].into(), peer, context, share };
     let end = connection.serve().await;
     let metrics = &connection.context.metrics;
     match &end {
         End::Protocol(error) => {
             metrics.errors.inc();
             tracing::info!(%peer, %error, "RTMP connection ended by an error");
+        }
+        End::OverBudget(_) => {
+            metrics.errors.inc();
+            tracing::warn!(%peer, %end, "RTMP connection ended");
         }
         end => tracing::debug!(%peer, %end, "RTMP connection ended"),
     }
@@ -118,6 +129,10 @@ impl Connection {
         }
         self.context.metrics.received.inc_by(n as u64);
         self.session.handle_input(now(), &self.buffer[..n])?;
+        self.share.set(self.session.in_assembly());
+        if self.share.is_over() {
+            return Err(End::OverBudget(self.session.in_assembly()));
+        }
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //!
 //! In: TCP connections, the configuration, the hub. Out: publications and viewers of `stream`; answers on the sockets.
 
+mod budget;
 mod connection;
 mod play;
 mod publish;
@@ -119,6 +120,7 @@ struct Context {
     hub: Hub,
     cancel: CancellationToken,
     metrics: RtmpMetrics,
+    budget: budget::Budget,
 }
 
 impl Context {
@@ -146,7 +148,7 @@ impl RtmpServer {
         let listener = listen(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let metrics = RtmpMetrics::default();
-        Ok(Self { listener, address, context: Arc::new(Context { config, hub, cancel, metrics }) })
+        Ok(Self { listener, address, context: Arc::new(Context { config, hub, cancel, metrics, budget: budget::Budget::default() }) })
     }
 
     /// Where it listens: the real port where 0 was configured.

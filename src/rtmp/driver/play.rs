@@ -131,9 +131,12 @@ impl Player<'_> {
                 }
                 unsent.extend_from_slice(&output);
             }
+            self.connection.share.set(unsent.len());
+            // A player that doesn't take our answers is not asked for more questions.
+            let may_ask = unsent.len() <= self.connection.context.config.player_buffer;
             let (mut reader, mut writer) = self.connection.socket.split();
             let wake = select! {
-                n = reader.read(&mut self.connection.buffer) => Wake::Read(n),
+                n = reader.read(&mut self.connection.buffer), if may_ask => Wake::Read(n),
                 n = writer.write(&unsent), if !unsent.is_empty() => Wake::Written(n),
                 () = sleep_until(stalled_at), if !unsent.is_empty() => Wake::Stalled,
                 batch = receive(&mut self.video) => Wake::Batch(MediaKind::Video, batch),
@@ -164,7 +167,8 @@ impl Player<'_> {
                     }
                 }
                 Wake::Batch(kind, Some(batch)) => {
-                    self.egress.handle(kind, &batch, unsent.len(), &mut tags);
+                    let backlog = if self.connection.share.is_over() { usize::MAX } else { unsent.len() };
+                    self.egress.handle(kind, &batch, backlog, &mut tags);
                     for Tag { kind, timestamp, body } in tags.drain(..) {
                         self.connection.session.send_media(kind, timestamp, body);
                     }
