@@ -111,6 +111,19 @@ impl PacketStore {
         self.ring.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
     }
 
+    /// The index of the packet with this extended sequence number. Packets lie almost in order of their sequence numbers, so
+    /// the search begins where it would be without loss and reordering.
+    pub fn find(&self, seq: u64) -> Option<u64> {
+        /// How many places beside the expected one are searched on each side: losses and reordering within the history.
+        const SEARCH: u64 = 512;
+        let last = self.ring.back()?;
+        let expected = (self.end() - 1).saturating_sub(last.seq.saturating_sub(seq));
+        let is_it = |index: &u64| self.get(*index).is_some_and(|packet| packet.seq == seq);
+        // Lost packets move the real place behind the expected one.
+        let behind = (expected..(expected + SEARCH).min(self.end())).find(is_it);
+        behind.or_else(|| (expected.saturating_sub(SEARCH).max(self.first)..expected).rev().find(is_it))
+    }
+
     /// The index that the next packet will get.
     pub fn end(&self) -> u64 {
         self.first + self.ring.len() as u64
@@ -178,6 +191,19 @@ mod tests {
         store.push(packet(t + Duration::from_secs(11), 4, 4, false, 100));
         assert_eq!((store.begin(), store.key_frame(), store.end()), (3, None, 4));
         assert!(store.get(2).is_none() && store.get(3).is_some());
+    }
+
+    #[test]
+    fn packets_are_found_by_sequence_number() {
+        let (t, mut store) = (Instant::now(), PacketStore::new(LIMITS));
+        let sent = [5, 6, 9, 8, 7, 12, 13, 70_000, 69_999];
+        for seq in sent {
+            store.push(packet(t, seq, 0, false, 10));
+        }
+        for (index, seq) in sent.into_iter().enumerate() {
+            assert_eq!(store.find(seq), Some(index as u64), "{seq}");
+        }
+        assert_eq!((store.find(10), store.find(4), store.find(80_000)), (None, None, None));
     }
 
     #[test]
