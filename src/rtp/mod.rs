@@ -1,1 +1,8 @@
-//! Floor: see docs/architecture.md.
+//! Floor 2: RTP, RTCP and SRTP without sockets and without a clock.
+//!
+//! In: the bytes of packets, and the time at which they came. Out: views into them, rewritten headers, sealed and opened
+//! packets, feedback to send, statistics. One noun a file; nothing here allocates on the path of a packet.
+
+pub mod packet;
+pub mod seq;
+pub mod srtp;
