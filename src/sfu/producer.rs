@@ -225,6 +225,13 @@ impl Producer {
         Some(clock.rtp.wrapping_add(ticks as u32))
     }
 
+    /// When something with this RTP timestamp was captured.
+    pub fn captured_at(&self, timestamp: u32) -> Option<UnixNanos> {
+        let clock = self.clock?;
+        let ticks = timestamp.wrapping_sub(clock.rtp) as i32;
+        Some(clock.wallclock.wrapping_add(rescale(ticks.into(), self.rtp.clock_rate, 1_000_000_000)))
+    }
+
     /// Somebody needs a key frame. Whether the source is to be asked now; if not, [`Self::poll_key_frame_request`] says so later.
     pub fn request_key_frame(&mut self, now: Instant) -> bool {
         self.kind() == MediaKind::Video && self.requests.ask(now)
