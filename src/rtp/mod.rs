@@ -4,5 +4,6 @@
 //! packets, feedback to send, statistics. One noun a file; nothing here allocates on the path of a packet.
 
 pub mod packet;
+pub mod rewrite;
 pub mod seq;
 pub mod srtp;
