@@ -1,0 +1,193 @@
+//! `AVCDecoderConfigurationRecord` (`avcC`, ISO/IEC 14496-15 section 5.3.3.1) and what follows from the parameter sets.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::nal::NalType;
+use super::sps::parse_sps;
+use crate::codec::{Format, FormatError};
+
+const WHAT: &str = "AVCDecoderConfigurationRecord";
+
+fn malformed(why: &'static str) -> FormatError {
+    FormatError::Malformed { what: WHAT, why }
+}
+
+/// What an `avcC` holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AvcConfig {
+    /// Bytes in the length before each NAL unit: 1, 2 or 4.
+    pub length_size: usize,
+    /// Sequence parameter sets, at most 31.
+    pub sps: Vec<Bytes>,
+    /// Picture parameter sets, at most 255.
+    pub pps: Vec<Bytes>,
+}
+
+impl AvcConfig {
+    /// Reads a record, such as follows the FLV tag header of an AVC sequence header.
+    ///
+    /// # Errors
+    /// It ends too early, has another version, holds NAL units of other types, or an SPS that makes no sense.
+    pub fn parse(data: &[u8]) -> Result<Self, FormatError> {
+        let head = data.get(..6).ok_or(malformed("it ends too early"))?;
+        if head[0] != 1 {
+            return Err(malformed("its version is not 1"));
+        }
+        let length_size = usize::from(head[4] & 3) + 1;
+        if length_size == 3 {
+            return Err(malformed("NAL unit lengths of 3 bytes are not allowed"));
+        }
+        let mut rest = &data[6..];
+        let sps = read_sets(&mut rest, head[5] & 0x1F, NalType::Sps)?;
+        let (count, mut rest) = rest.split_first().ok_or(malformed("it ends before the picture parameter sets"))?;
+        let pps = read_sets(&mut rest, *count, NalType::Pps)?;
+        for nal in &sps {
+            parse_sps(nal)?;
+        }
+        Ok(Self { length_size, sps, pps })
+    }
+
+    /// The track's format.
+    pub fn into_format(self) -> Format {
+        Format::H264 { sps: self.sps, pps: self.pps }
+    }
+}
+
+fn read_sets(rest: &mut &[u8], count: u8, kind: NalType) -> Result<Vec<Bytes>, FormatError> {
+    let mut sets = Vec::with_capacity(usize::from(count));
+    for _ in 0..count {
+        let (len, after) = rest.split_at_checked(2).ok_or(malformed("it ends within a parameter set's length"))?;
+        let len = usize::from(u16::from_be_bytes([len[0], len[1]]));
+        let (nal, after) = after.split_at_checked(len).ok_or(malformed("a parameter set overruns it"))?;
+        *rest = after;
+        // Some encoders leave an empty set behind; it says nothing.
+        let Some(&header) = nal.first() else { continue };
+        if NalType::of(header) != kind {
+            return Err(malformed("a parameter set is a NAL unit of another type"));
+        }
+        sets.push(Bytes::copy_from_slice(nal));
+    }
+    Ok(sets)
+}
+
+/// Writes the record of parameter sets, with 4-byte NAL unit lengths.
+///
+/// # Errors
+/// No SPS or no PPS, more than 31 or 255 of them, one longer than 65535 bytes, or an SPS that makes no sense.
+pub fn write_avc_config(sps: &[Bytes], pps: &[Bytes]) -> Result<Bytes, FormatError> {
+    let first = sps.first().ok_or(malformed("there is no SPS to write"))?;
+    if pps.is_empty() {
+        return Err(malformed("there is no PPS to write"));
+    }
+    if sps.len() > 31 || pps.len() > 255 {
+        return Err(malformed("there are too many parameter sets to write"));
+    }
+    let info = parse_sps(first)?;
+    let mut out = BytesMut::with_capacity(16 + sps.iter().chain(pps).map(|nal| nal.len() + 2).sum::<usize>());
+    out.put_slice(&[1, info.profile, info.constraints, info.level, 0xFC | 3, 0xE0 | sps.len() as u8]);
+    write_sets(&mut out, sps)?;
+    out.put_u8(pps.len() as u8);
+    write_sets(&mut out, pps)?;
+    if !matches!(info.profile, 66 | 77 | 88) {
+        out.put_slice(&[0xFC | info.chroma_format, 0xF8 | (info.bit_depth_luma - 8), 0xF8 | (info.bit_depth_chroma - 8), 0]);
+    }
+    Ok(out.freeze())
+}
+
+fn write_sets(out: &mut BytesMut, sets: &[Bytes]) -> Result<(), FormatError> {
+    for nal in sets {
+        out.put_u16(u16::try_from(nal.len()).map_err(|_| malformed("a parameter set is longer than 65535 bytes"))?);
+        out.put_slice(nal);
+    }
+    Ok(())
+}
+
+/// What is assumed where no SPS is known yet: constrained baseline, level 3.1, what every WebRTC endpoint has (RFC 7742 section 6.2).
+const DEFAULT_PROFILE: [u8; 3] = [0x42, 0xE0, 0x1F];
+
+fn profile_bytes(sps: &[Bytes]) -> [u8; 3] {
+    sps.first().and_then(|nal| nal.get(1..4)).and_then(|bytes| bytes.try_into().ok()).unwrap_or(DEFAULT_PROFILE)
+}
+
+/// `profile-level-id` (RFC 6184 section 8.1): profile, constraints and level of the first SPS as six hexadecimal digits;
+/// `42e01f` where there is none.
+pub fn profile_level_id(sps: &[Bytes]) -> String {
+    let [profile, constraints, level] = profile_bytes(sps);
+    format!("{profile:02x}{constraints:02x}{level:02x}")
+}
+
+/// `avc1.PPCCLL` (RFC 6381 section 3.3).
+pub fn codec_string(sps: &[Bytes]) -> String {
+    format!("avc1.{}", profile_level_id(sps))
+}
+
+/// Whether pictures may come in another order than they are shown in, by the first SPS. False where none is known yet: that
+/// is WebRTC, which never reorders.
+pub fn may_reorder(sps: &[Bytes]) -> bool {
+    sps.first().is_some_and(|nal| parse_sps(nal).is_ok_and(|info| info.may_reorder()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::samples::{SAMPLES, hex};
+    use super::*;
+
+    #[test]
+    fn records_round_trip() {
+        for sample in SAMPLES {
+            let record = hex(sample.avcc);
+            let config = AvcConfig::parse(&record).unwrap();
+            assert_eq!((config.length_size, config.sps.len(), config.pps.len()), (4, 1, 1), "{}", sample.name);
+            assert_eq!(write_avc_config(&config.sps, &config.pps).unwrap(), record, "{}", sample.name);
+        }
+        let config = AvcConfig::parse(&hex(SAMPLES[0].avcc)).unwrap();
+        assert_eq!((codec_string(&config.sps), profile_level_id(&[])), ("avc1.640028".to_owned(), "42e01f".to_owned()));
+    }
+
+    #[test]
+    fn several_sets_and_short_lengths() {
+        let sps = hex("6742c01ed900a02ff97011000003000100000300320f162e48");
+        let mut record = vec![1, 0x42, 0xC0, 0x1E, 0xFD, 0xE2];
+        for nal in [&sps[..], &sps] {
+            record.extend([0, nal.len() as u8]);
+            record.extend(nal);
+        }
+        record.extend([3, 0, 2, 0x68, 0xCB, 0, 0, 0, 2, 0x68, 0x4B]);
+        let config = AvcConfig::parse(&record).unwrap();
+        assert_eq!((config.length_size, config.sps.len(), config.pps.len()), (2, 2, 2));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let good = SAMPLES[0].avcc;
+        let table = [
+            ("", "it ends too early"),
+            ("00640028ffe1", "its version is not 1"),
+            ("01640028fee1001b", "NAL unit lengths of 3 bytes are not allowed"),
+            (&good[..40], "a parameter set overruns it"),
+            (&good[..13], "it ends within a parameter set's length"),
+            (&good[..70], "it ends before the picture parameter sets"),
+            ("01640028ffe1000268eb", "a parameter set is a NAL unit of another type"),
+        ];
+        for (text, why) in table {
+            let even = &text[..text.len() & !1];
+            match AvcConfig::parse(&hex(even)) {
+                Err(FormatError::Malformed { why: got, .. }) => assert_eq!(got, why, "{text}"),
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+        assert!(write_avc_config(&[], &[]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(mut data in prop::collection::vec(any::<u8>(), 0..120)) {
+            if let Some(first) = data.first_mut() {
+                *first = 1;
+            }
+            let _ = AvcConfig::parse(&data);
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! H.264 (ITU-T H.264, ISO/IEC 14496-10): parameter sets, NAL units in their layouts, RTP payload format (RFC 6184).
+//!
+//! In: NAL units in `avcC` and AVCC (FLV, MP4), Annex B or RTP payloads. Out: the same in the other layouts, and facts.
+
+mod avcc;
+mod config;
+mod depacketizer;
+mod facts;
+mod nal;
+mod packetizer;
+mod sps;
+
+pub use avcc::{annexb_nals, annexb_to_avcc, avcc_nals, avcc_to_annexb, normalize_avcc};
+pub use config::{AvcConfig, codec_string, may_reorder, profile_level_id, write_avc_config};
+pub use depacketizer::Depacketizer;
+pub use facts::{payload_facts, unit_is_disposable, unit_is_key};
+pub use nal::{NalType, pps_id, pps_sps_id, sps_id};
+pub use packetizer::Packetizer;
+pub use sps::{SpsInfo, parse_sps};
+
+#[cfg(test)]
+mod round_trip_tests;
+#[cfg(test)]
+mod samples;

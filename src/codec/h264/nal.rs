@@ -1,0 +1,157 @@
+//! NAL unit headers (H.264 section 7.3.1) and the ids of parameter sets.
+
+use crate::codec::bits::BitReader;
+
+/// `nal_unit_type` (H.264 table 7-1, RFC 6184 table 1), as far as headend tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NalType {
+    /// 1: slice of a picture that is not IDR.
+    Slice,
+    /// 2, 3, 4: data partitions of a slice (extended profile).
+    Partition,
+    /// 5: slice of an IDR picture.
+    Idr,
+    /// 6: supplemental enhancement information.
+    Sei,
+    /// 7: sequence parameter set.
+    Sps,
+    /// 8: picture parameter set.
+    Pps,
+    /// 9: access unit delimiter.
+    Aud,
+    /// 10: end of sequence.
+    EndOfSequence,
+    /// 11: end of stream.
+    EndOfStream,
+    /// 12: filler data.
+    Filler,
+    /// 24: single-time aggregation packet (RTP only).
+    StapA,
+    /// 28: fragmentation unit (RTP only).
+    FuA,
+    /// Any other.
+    Other(u8),
+}
+
+impl NalType {
+    /// From the first byte of a NAL unit.
+    pub fn of(header: u8) -> Self {
+        match header & 0x1F {
+            1 => Self::Slice,
+            2..=4 => Self::Partition,
+            5 => Self::Idr,
+            6 => Self::Sei,
+            7 => Self::Sps,
+            8 => Self::Pps,
+            9 => Self::Aud,
+            10 => Self::EndOfSequence,
+            11 => Self::EndOfStream,
+            12 => Self::Filler,
+            24 => Self::StapA,
+            28 => Self::FuA,
+            other => Self::Other(other),
+        }
+    }
+
+    /// Whether it carries a picture (VCL NAL units).
+    pub fn is_slice(self) -> bool {
+        matches!(self, Self::Slice | Self::Partition | Self::Idr)
+    }
+}
+
+/// `nal_ref_idc` of a NAL unit's first byte: 0 where no other picture refers to it.
+pub(super) fn ref_idc(header: u8) -> u8 {
+    (header >> 5) & 3
+}
+
+/// Beyond this no `seq_parameter_set_id` stands, so no more has to be looked at (profile, constraints, level, then
+/// at most 11 bits; emulation prevention cannot occur before them in a valid one).
+const ID_PREFIX: usize = 16;
+
+/// `seq_parameter_set_id` of an SPS (0 to 31); `None` where the NAL unit isn't one.
+pub fn sps_id(nal: &[u8]) -> Option<u8> {
+    if NalType::of(*nal.first()?) != NalType::Sps {
+        return None;
+    }
+    let id = BitReader::new(nal.get(4..nal.len().min(4 + ID_PREFIX))?).ue()?;
+    u8::try_from(id).ok().filter(|id| *id < 32)
+}
+
+/// `pic_parameter_set_id` of a PPS (0 to 255); `None` where the NAL unit isn't one.
+pub fn pps_id(nal: &[u8]) -> Option<u8> {
+    pps_ids(nal).map(|(id, _)| id)
+}
+
+/// `seq_parameter_set_id` that a PPS refers to (0 to 31).
+pub fn pps_sps_id(nal: &[u8]) -> Option<u8> {
+    pps_ids(nal).map(|(_, id)| id)
+}
+
+fn pps_ids(nal: &[u8]) -> Option<(u8, u8)> {
+    if NalType::of(*nal.first()?) != NalType::Pps {
+        return None;
+    }
+    let mut reader = BitReader::new(nal.get(1..nal.len().min(1 + ID_PREFIX))?);
+    let id = u8::try_from(reader.ue()?).ok()?;
+    let sps = u8::try_from(reader.ue()?).ok().filter(|id| *id < 32)?;
+    Some((id, sps))
+}
+
+/// Whether an SEI NAL unit has a recovery point message at which decoding can start at once (payload type 6 with
+/// `recovery_frame_cnt` 0, H.264 section D.2.8).
+pub(super) fn is_recovery_point(nal: &[u8]) -> bool {
+    let mut rest = nal.get(1..).unwrap_or_default();
+    loop {
+        let Some((kind, after)) = sei_number(rest) else { return false };
+        let Some((len, after)) = sei_number(after) else { return false };
+        if kind == 6 {
+            return BitReader::new(after).ue() == Some(0);
+        }
+        let Some(next) = after.get(len..) else { return false };
+        rest = next;
+        // rbsp_trailing_bits, or nothing more that could hold a message.
+        if rest.len() < 2 {
+            return false;
+        }
+    }
+}
+
+/// A number in SEI coding: bytes of 255 and a last one, summed up (H.264 section 7.3.2.3.1).
+fn sei_number(data: &[u8]) -> Option<(usize, &[u8])> {
+    let ones = data.iter().take_while(|byte| **byte == 0xFF).count();
+    let last = *data.get(ones)?;
+    Some((ones * 255 + usize::from(last), &data[ones + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recovery_points() {
+        let table: [(&[u8], bool); 7] = [
+            (&[0x06, 0x06, 0x01, 0xC4, 0x80], true),
+            (&[0x06, 0x06, 0x01, 0x44, 0x80], false),                  // recovery_frame_cnt 1
+            (&[0x06, 0x05, 0x02, 1, 2, 0x06, 0x01, 0xC4, 0x80], true), // after another message
+            (&[0x06, 0x05, 0x01, 0xC4, 0x80], false),
+            (&[0x06, 0x05, 0xFF, 0xFF], false), // overruns
+            (&[0x06], false),
+            (&[], false),
+        ];
+        for (nal, expected) in table {
+            assert_eq!(is_recovery_point(nal), expected, "{nal:x?}");
+        }
+    }
+
+    #[test]
+    fn parameter_set_ids() {
+        assert_eq!(sps_id(&[0x67, 0x64, 0, 0x1f, 0xAC]), Some(0));
+        assert_eq!(sps_id(&[0x67, 0x64, 0, 0x1f, 0b0100_0000]), Some(1));
+        assert_eq!(sps_id(&[0x68, 0x64, 0, 0x1f, 0xAC]), None);
+        assert_eq!(sps_id(&[0x67, 0x64, 0]), None);
+        assert_eq!(pps_id(&[0x68, 0xEB]), Some(0));
+        assert_eq!((pps_id(&[0x68, 0b0101_1000]), pps_sps_id(&[0x68, 0b0100_1000])), (Some(1), Some(1)));
+        assert_eq!(pps_id(&[0x68]), None);
+    }
+}
