@@ -4,13 +4,20 @@
 //! protocol by name: SDP, HTTP and RTMP are adapters above it.
 
 mod config;
+mod consumer;
 mod driver;
 mod error;
 mod id;
 pub mod ortc;
+pub mod peer;
+mod producer;
+mod sender;
+mod sink;
 mod stats;
 mod store;
+mod transport;
 mod types;
+mod worker;
 
 pub use config::SfuConfig;
 pub use driver::{DirectConsumer, DirectProducer, Router, WebRtcTransport, WorkerPool};

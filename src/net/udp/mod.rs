@@ -1,0 +1,100 @@
+//! UDP in batches: many datagrams per system call in both directions, each with the address of ours it belongs to.
+//!
+//! In: an address to bind; messages written into a [`SendBatch`]. Out: datagrams in a [`RecvBatch`].
+
+mod recv;
+mod send;
+mod sys;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::UdpSocket;
+
+pub use recv::{Datagram, RecvBatch};
+pub use send::{SendBatch, SendCounters};
+
+/// Socket buffers asked for; the kernel caps them at `net.core.{r,w}mem_max`. 4 MiB hold 30 ms of a full gigabit, so a
+/// worker may be busy for that long without losing datagrams.
+const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+
+/// A bound UDP socket.
+#[derive(Debug)]
+pub struct UdpPort {
+    socket: UdpSocket,
+    state: quinn_udp::UdpSocketState,
+    local: SocketAddr,
+}
+
+impl UdpPort {
+    /// Binds `address`. IPv6 sockets take IPv6 only, so that `0.0.0.0` and `[::]` can be bound side by side. With
+    /// `reuse_port`, several sockets may bind the same address, and the kernel spreads 4-tuples over them.
+    ///
+    /// # Errors
+    /// As `bind(2)`. Must be called inside a tokio runtime.
+    pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        if reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        // Smaller ones than asked for are no reason to fail.
+        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+        let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+        socket.bind(&address.into())?;
+        let socket = UdpSocket::from_std(socket.into())?;
+        // Turns on packet info and GRO, and forbids fragmentation.
+        let state = quinn_udp::UdpSocketState::new((&socket).into())?;
+        let local = socket.local_addr()?;
+        Ok(Self { socket, state, local })
+    }
+
+    /// The address it is bound to, which may be a wildcard.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Waits until there may be something to receive. Cancel safe.
+    ///
+    /// # Errors
+    /// The runtime is shutting down.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.socket.readable().await
+    }
+
+    /// Waits until there may be room to send. Cancel safe.
+    ///
+    /// # Errors
+    /// The runtime is shutting down.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.socket.writable().await
+    }
+
+    /// Receives what has arrived into `batch`, replacing what was in it, without waiting. Returns how many datagrams.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is nothing; then [`Self::readable`] waits. Others are the network's (ICMP) and can be ignored.
+    pub fn recv_batch(&self, batch: &mut RecvBatch) -> io::Result<usize> {
+        self.socket.try_io(tokio::io::Interest::READABLE, || batch.fill(&self.state, (&self.socket).into(), self.local.ip()))
+    }
+
+    /// Whether the kernel can cut one long send into datagrams (`UDP_SEGMENT`, Linux 4.18).
+    pub fn supports_gso(&self) -> bool {
+        self.state.max_gso_segments() > 1
+    }
+
+    /// Sizes of the kernel's receive and send buffer, in bytes.
+    pub fn buffer_sizes(&self) -> (usize, usize) {
+        let socket = SockRef::from(&self.socket);
+        (socket.recv_buffer_size().unwrap_or(0), socket.send_buffer_size().unwrap_or(0))
+    }
+
+    /// The source address to put on packets that answer to `local`: none for a socket bound to one address.
+    fn source_for(&self, local: IpAddr) -> Option<IpAddr> {
+        (self.local.ip().is_unspecified() && !local.is_unspecified() || self.local.ip() != local && !local.is_unspecified())
+            .then_some(local)
+    }
+}

@@ -1,0 +1,305 @@
+//! An ICE-lite agent (RFC 8445 section 2.5): it answers connectivity checks and follows the pair that the peer nominates.
+//!
+//! In: STUN datagrams with their tuple, and time. Out: answers on the tuple the request came on, and [`IceEvent`]s.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand::RngExt;
+use ring::hmac;
+
+use super::stun::{self, Message, Writer};
+use super::{Protocol, Tuple};
+use crate::sfu::ortc::IceParameters;
+
+/// RFC 7675 section 5.1: consent expires 30 s after the last valid check.
+pub(super) const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most tuples valid at once. A browser has a few interfaces times UDP and TCP; the least recently heard one makes room.
+const MAX_TUPLES: usize = 8;
+/// Most answers waiting to be sent. They are polled after every datagram, so more than one is rare already.
+const MAX_ANSWERS: usize = 16;
+/// Characters of the ufrag that say which worker it belongs to: four hexadecimal digits.
+const UFRAG_WORKER_LEN: usize = 4;
+/// Random characters after them: 48 bits (RFC 8445 section 5.3 asks for 24).
+const UFRAG_RANDOM_LEN: usize = 8;
+/// Characters of the password: 143 bits (RFC 8445 section 5.3 asks for 128).
+const PASSWORD_LEN: usize = 24;
+
+/// The worker that a username fragment of ours belongs to. A ufrag is four lower-case hexadecimal digits (the worker's
+/// index) and eight random letters or digits; anything else is not ours.
+pub fn worker_of_ufrag(ufrag: &str) -> Option<u16> {
+    let bytes = ufrag.as_bytes();
+    if bytes.len() != UFRAG_WORKER_LEN + UFRAG_RANDOM_LEN || !bytes.iter().all(u8::is_ascii_alphanumeric) {
+        return None;
+    }
+    let index = &ufrag[..UFRAG_WORKER_LEN];
+    if index.bytes().any(|c| c.is_ascii_uppercase()) {
+        return None;
+    }
+    u16::from_str_radix(index, 16).ok()
+}
+
+/// Our ufrag in a STUN request (the part of USERNAME before the colon), to find whom it is for. Cheap, and checks nothing:
+/// the peer it leads to does.
+pub fn peek_ufrag(datagram: &[u8]) -> Option<&str> {
+    stun::peek_username(datagram)?.split_once(':').map(|(ours, _)| ours)
+}
+
+pub(super) fn random_ice_text(len: usize) -> String {
+    rand::rng().sample_iter(rand::distr::Alphanumeric).take(len).map(char::from).collect()
+}
+
+#[derive(Debug)]
+struct Credentials {
+    parameters: IceParameters,
+    key: hmac::Key,
+    /// Whether a valid check with them was seen.
+    used: bool,
+}
+
+impl Credentials {
+    fn new(worker: u16) -> Self {
+        let parameters = IceParameters {
+            username_fragment: format!("{worker:04x}{}", random_ice_text(UFRAG_RANDOM_LEN)),
+            password: random_ice_text(PASSWORD_LEN),
+            ice_lite: true,
+        };
+        let key = stun::key(&parameters.password);
+        Self { parameters, key, used: false }
+    }
+}
+
+/// What the agent tells its owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IceEvent {
+    /// A check made this tuple valid.
+    TupleAdded(Tuple),
+    /// It is no longer valid.
+    TupleRemoved(Tuple),
+    /// The pair to use from now on.
+    Selected(Tuple),
+    /// This ufrag of ours is void after a restart.
+    UfragRetired(String),
+    /// No tuple has consent any more. Last event.
+    Lost,
+}
+
+#[derive(Debug)]
+struct ValidTuple {
+    tuple: Tuple,
+    last_check: Instant,
+}
+
+/// The agent of one peer.
+#[derive(Debug)]
+pub struct IceLite {
+    worker: u16,
+    current: Credentials,
+    /// The ones in use until a check with the `current` ones arrives.
+    previous: Option<Credentials>,
+    tuples: Vec<ValidTuple>,
+    selected: Option<Tuple>,
+    /// The highest nomination number seen, where the peer sends numbers.
+    nomination: Option<u32>,
+    answers: VecDeque<(Tuple, Bytes)>,
+    events: VecDeque<IceEvent>,
+    rejected: u64,
+}
+
+impl IceLite {
+    /// An agent with new credentials, whose ufrag leads to `worker`.
+    pub fn new(worker: u16) -> Self {
+        Self {
+            worker,
+            current: Credentials::new(worker),
+            previous: None,
+            tuples: Vec::new(),
+            selected: None,
+            nomination: None,
+            answers: VecDeque::new(),
+            events: VecDeque::new(),
+            rejected: 0,
+        }
+    }
+
+    /// The credentials to signal.
+    pub fn parameters(&self) -> &IceParameters {
+        &self.current.parameters
+    }
+
+    /// New credentials; the old ones and their tuples go on until a check with the new ones arrives (RFC 8445 section 9).
+    pub fn restart(&mut self) -> &IceParameters {
+        let old = std::mem::replace(&mut self.current, Credentials::new(self.worker));
+        if old.used || self.previous.is_none() {
+            self.previous = Some(old);
+        } else {
+            // The peer has never used them: what it uses now is `previous`, which stays.
+            self.events.push_back(IceEvent::UfragRetired(old.parameters.username_fragment));
+        }
+        &self.current.parameters
+    }
+
+    /// The pair in use.
+    pub fn selected(&self) -> Option<Tuple> {
+        self.selected
+    }
+
+    /// Whether ICE has validated this tuple and consent for it is fresh.
+    pub fn is_valid(&self, tuple: &Tuple) -> bool {
+        self.selected.as_ref() == Some(tuple) || self.tuples.iter().any(|valid| valid.tuple == *tuple)
+    }
+
+    /// How many STUN messages were ignored: malformed, unauthenticated, or not binding requests.
+    pub fn rejected(&self) -> u64 {
+        self.rejected
+    }
+
+    /// Handles a STUN datagram. False if it was ignored; then nothing was changed or allocated, and nothing is answered, so
+    /// that nobody can be hit with answers to forged requests.
+    pub fn handle(&mut self, now: Instant, tuple: Tuple, datagram: &[u8]) -> bool {
+        let accepted = Message::parse(datagram).is_some_and(|message| self.handle_message(now, tuple, &message));
+        self.rejected += u64::from(!accepted);
+        accepted
+    }
+
+    fn handle_message(&mut self, now: Instant, tuple: Tuple, message: &Message<'_>) -> bool {
+        let Some((ufrag, _)) = message.username.and_then(|name| name.split_once(':')) else { return false };
+        if message.kind != stun::BINDING_REQUEST {
+            return false;
+        }
+        let is_current = ufrag == self.current.parameters.username_fragment;
+        let credentials = if is_current { Some(&self.current) } else { self.previous.as_ref() };
+        let Some(credentials) = credentials.filter(|c| c.parameters.username_fragment == ufrag && message.is_authentic(&c.key)) else {
+            return false;
+        };
+        if let Some(kind) = message.unknown {
+            // RFC 8489 section 6.3.1.
+            let answer = Writer::new(stun::BINDING_ERROR, &message.transaction).error(420, "Unknown Attribute").unknown_attributes(kind);
+            let answer = answer.finish(&credentials.key);
+            self.answer(tuple, answer);
+            return true;
+        }
+        if message.controlled {
+            // RFC 8445 section 7.3.1.1: a lite agent is always the controlled one, so the peer has to be the other.
+            let answer = Writer::new(stun::BINDING_ERROR, &message.transaction).error(487, "Role Conflict").finish(&credentials.key);
+            self.answer(tuple, answer);
+            return true;
+        }
+        let answer = Writer::new(stun::BINDING_SUCCESS, &message.transaction).mapped(tuple.remote).finish(&credentials.key);
+        self.answer(tuple, answer);
+        if is_current && !self.current.used {
+            self.current.used = true;
+            if let Some(old) = self.previous.take() {
+                self.nomination = None;
+                self.events.push_back(IceEvent::UfragRetired(old.parameters.username_fragment));
+            }
+        }
+        self.validate(now, tuple);
+        self.follow_nomination(tuple, message);
+        true
+    }
+
+    fn answer(&mut self, tuple: Tuple, answer: Vec<u8>) {
+        if self.answers.len() == MAX_ANSWERS {
+            self.answers.pop_front();
+        }
+        self.answers.push_back((tuple, answer.into()));
+    }
+
+    fn validate(&mut self, now: Instant, tuple: Tuple) {
+        if let Some(valid) = self.tuples.iter_mut().find(|valid| valid.tuple == tuple) {
+            valid.last_check = now;
+            return;
+        }
+        if self.tuples.len() == MAX_TUPLES {
+            let others = self.tuples.iter().enumerate().filter(|(_, valid)| Some(valid.tuple) != self.selected);
+            if let Some((oldest, _)) = others.min_by_key(|(_, valid)| valid.last_check) {
+                let gone = self.tuples.swap_remove(oldest);
+                self.events.push_back(IceEvent::TupleRemoved(gone.tuple));
+            }
+        }
+        self.tuples.push(ValidTuple { tuple, last_check: now });
+        self.events.push_back(IceEvent::TupleAdded(tuple));
+    }
+
+    /// The peer decides which pair is used (RFC 8445 section 8.1.1), not the source of the last check: a peer goes on
+    /// checking pairs that it does not receive media on.
+    fn follow_nomination(&mut self, tuple: Tuple, message: &Message<'_>) {
+        let nominated = match message.nomination {
+            Some(number) if self.nomination.is_none_or(|highest| number > highest) => {
+                self.nomination = Some(number);
+                true
+            }
+            Some(_) => false,
+            None => message.use_candidate,
+        };
+        if nominated || self.selected.is_none() {
+            self.select(tuple);
+        }
+    }
+
+    fn select(&mut self, tuple: Tuple) {
+        if self.selected != Some(tuple) {
+            self.selected = Some(tuple);
+            self.events.push_back(IceEvent::Selected(tuple));
+        }
+    }
+
+    /// Forgets a tuple at once: its TCP connection is gone.
+    pub fn remove_tuple(&mut self, tuple: &Tuple) {
+        if let Some(index) = self.tuples.iter().position(|valid| valid.tuple == *tuple) {
+            self.tuples.swap_remove(index);
+            self.events.push_back(IceEvent::TupleRemoved(*tuple));
+            self.replace_selected();
+        }
+    }
+
+    /// Drops tuples whose consent has expired.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let events = &mut self.events;
+        let before = self.tuples.len();
+        self.tuples.retain(|valid| {
+            let fresh = now.saturating_duration_since(valid.last_check) < CONSENT_TIMEOUT;
+            if !fresh {
+                events.push_back(IceEvent::TupleRemoved(valid.tuple));
+            }
+            fresh
+        });
+        if self.tuples.len() < before {
+            self.replace_selected();
+        }
+    }
+
+    fn replace_selected(&mut self) {
+        if self.selected.is_none_or(|selected| self.tuples.iter().any(|valid| valid.tuple == selected)) {
+            return;
+        }
+        self.selected = None;
+        match self.tuples.iter().max_by_key(|valid| valid.last_check) {
+            Some(best) => self.select(best.tuple),
+            // A broken TCP connection alone is no reason to give up: the peer may be on its way with another one.
+            None => self.events.push_back(IceEvent::Lost),
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.tuples.iter().map(|valid| valid.last_check + CONSENT_TIMEOUT).min()
+    }
+
+    /// The next answer, and where to send it.
+    pub fn poll_transmit(&mut self) -> Option<(Tuple, Bytes)> {
+        self.answers.pop_front()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<IceEvent> {
+        self.events.pop_front()
+    }
+}
+
+/// Whether losing this tuple is noticed by its transport (TCP) and not only by silence.
+pub(super) fn is_connection(tuple: &Tuple) -> bool {
+    tuple.protocol == Protocol::Tcp
+}

@@ -1,0 +1,481 @@
+//! Two peers, a virtual clock and a seeded link between them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::client::ClientPeer;
+use super::*;
+use crate::sfu::ortc::{DtlsFingerprint, DtlsParameters, DtlsRole};
+
+const DELAY: Duration = Duration::from_millis(10);
+
+/// Certificates are costly in debug builds and no test changes them.
+fn certificates() -> &'static (Certificate, Certificate) {
+    static CERTIFICATES: OnceLock<(Certificate, Certificate)> = OnceLock::new();
+    CERTIFICATES.get_or_init(|| (Certificate::generate().unwrap(), Certificate::generate().unwrap()))
+}
+
+#[allow(clippy::disallowed_methods)] // The virtual clock has to begin somewhere.
+fn start() -> Instant {
+    Instant::now()
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn server_address() -> SocketAddr {
+    address("192.0.2.1:8189")
+}
+
+/// A path as the client sees it.
+fn client_tuple(port: u16) -> Tuple {
+    Tuple { local: SocketAddr::from(([198, 51, 100, 7], port)), remote: server_address(), protocol: Protocol::Udp }
+}
+
+fn flip(tuple: Tuple) -> Tuple {
+    Tuple { local: tuple.remote, remote: tuple.local, protocol: tuple.protocol }
+}
+
+struct Pair {
+    now: Instant,
+    server: Peer,
+    client: ClientPeer,
+    /// In flight: arrival and order, to the server?, tuple as the receiver sees it, bytes.
+    wire: BTreeMap<(Instant, u64), (bool, Tuple, Bytes)>,
+    sent: u64,
+    random: u64,
+    /// Of 1000 datagrams.
+    lost_per_mille: u64,
+    to_server: Vec<Bytes>,
+    server_events: Vec<PeerEvent>,
+    client_events: Vec<PeerEvent>,
+}
+
+impl Pair {
+    fn new(client_role: DtlsRole, lost_per_mille: u64, seed: u64) -> Self {
+        let now = start();
+        let (ours, theirs) = certificates();
+        let mut server = Peer::new(now, ours, 3);
+        let client = ClientPeer::new(now, theirs, client_role, server.ice_parameters(), &server.dtls_parameters(), client_tuple(1000));
+        server.connect(now, client.dtls_parameters()).unwrap();
+        Self {
+            now,
+            server,
+            client,
+            wire: BTreeMap::new(),
+            sent: 0,
+            random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+            lost_per_mille,
+            to_server: vec![],
+            server_events: vec![],
+            client_events: vec![],
+        }
+    }
+
+    fn random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random >> 8
+    }
+
+    fn send(&mut self, to_server: bool, tuple: Tuple, datagram: Bytes) {
+        assert!(datagram.len() <= 1200, "{} bytes", datagram.len());
+        if to_server {
+            self.to_server.push(datagram.clone());
+        }
+        if self.random() % 1000 < self.lost_per_mille {
+            return;
+        }
+        // A lossy link reorders, too.
+        let jitter = if self.lost_per_mille > 0 { Duration::from_millis(self.random() % 15) } else { Duration::ZERO };
+        self.sent += 1;
+        self.wire.insert((self.now + DELAY + jitter, self.sent), (to_server, flip(tuple), datagram));
+    }
+
+    fn collect(&mut self) {
+        while let Some((tuple, datagram)) = self.server.poll_transmit() {
+            self.send(false, tuple, datagram);
+        }
+        while let Some((tuple, datagram)) = self.client.poll_transmit() {
+            self.send(true, tuple, datagram);
+        }
+        self.server_events.extend(std::iter::from_fn(|| self.server.poll_event()));
+        self.client_events.extend(std::iter::from_fn(|| self.client.poll_event()));
+    }
+
+    /// Goes to the next thing that happens. False: nothing does before `end`.
+    fn step(&mut self, end: Instant) -> bool {
+        self.collect();
+        let arrival = self.wire.first_key_value().map(|(key, _)| key.0);
+        let Some(next) = [arrival, self.server.poll_timeout(), self.client.poll_timeout()].into_iter().flatten().min() else {
+            return false;
+        };
+        if next > end {
+            return false;
+        }
+        self.now = self.now.max(next);
+        if arrival.is_some_and(|arrival| arrival <= self.now) {
+            let (_, (to_server, tuple, datagram)) = self.wire.pop_first().unwrap();
+            if to_server {
+                self.server.handle_datagram(self.now, tuple, &datagram);
+            } else {
+                self.client.handle_datagram(self.now, tuple, &datagram);
+            }
+        }
+        self.server.handle_timeout(self.now);
+        self.client.handle_timeout(self.now);
+        self.collect();
+        true
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.step(end) {}
+        self.now = end;
+    }
+
+    /// Runs the server alone, its peer having vanished.
+    fn run_server_alone(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(next) = self.server.poll_timeout().filter(|next| *next <= end) {
+            self.now = self.now.max(next);
+            self.server.handle_timeout(self.now);
+            self.server_events.extend(std::iter::from_fn(|| self.server.poll_event()));
+            while self.server.poll_transmit().is_some() {}
+        }
+        self.now = end;
+    }
+
+    fn keys(events: &[PeerEvent]) -> Option<SrtpKeys> {
+        events.iter().find_map(|event| if let PeerEvent::Connected(keys) = event { Some(keys.clone()) } else { None })
+    }
+
+    fn assert_connected(&self) -> SrtpProfile {
+        let server = Self::keys(&self.server_events).unwrap_or_else(|| panic!("server: {:?}", self.server_events));
+        let client = Self::keys(&self.client_events).unwrap_or_else(|| panic!("client: {:?}", self.client_events));
+        assert_eq!(server.profile, client.profile);
+        assert_eq!((&server.local_key, &server.local_salt), (&client.remote_key, &client.remote_salt));
+        assert_eq!((&server.remote_key, &server.remote_salt), (&client.local_key, &client.local_salt));
+        assert_ne!(server.local_key, server.remote_key);
+        assert_eq!((server.local_key.len(), server.local_salt.len()), (16, server.profile.salt_len()));
+        server.profile
+    }
+
+    fn closed(&self) -> Option<&CloseReason> {
+        self.server_events.iter().find_map(|event| if let PeerEvent::Closed(reason) = event { Some(reason) } else { None })
+    }
+}
+
+#[test]
+fn connects_in_both_roles_and_says_so_in_order() {
+    for role in [DtlsRole::Client, DtlsRole::Server] {
+        let mut pair = Pair::new(role, 0, 1);
+        pair.run(Duration::from_millis(300));
+        assert_eq!(pair.assert_connected(), SrtpProfile::AeadAes128Gcm);
+        let tuple = flip(client_tuple(1000));
+        assert!(matches!(
+            &pair.server_events[..],
+            [PeerEvent::TupleAdded(a), PeerEvent::TupleSelected(b), PeerEvent::IceConnected, PeerEvent::Connected(_)]
+                if *a == tuple && *b == tuple
+        ));
+        assert_eq!(pair.server.selected_tuple(), Some(tuple));
+        // Consent is kept, nothing else happens.
+        pair.run(Duration::from_secs(120));
+        assert_eq!(pair.server_events.len(), 4);
+        pair.client.close(pair.now).unwrap();
+        pair.run(Duration::from_secs(1));
+        assert_eq!(pair.closed(), Some(&CloseReason::ClosedByPeer));
+    }
+}
+
+#[test]
+fn connects_over_lossy_links() {
+    for seed in 0..30 {
+        for role in [DtlsRole::Client, DtlsRole::Server] {
+            let mut pair = Pair::new(role, 100, seed);
+            pair.run(Duration::from_secs(15));
+            pair.assert_connected();
+            assert_eq!(pair.closed(), None, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn the_server_closing_is_told_to_the_client() {
+    let mut pair = Pair::new(DtlsRole::Client, 0, 1);
+    // Also after the engine was reduced to its keys.
+    pair.run(Duration::from_secs(20));
+    pair.assert_connected();
+    pair.server.close(pair.now);
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.closed(), Some(&CloseReason::Closed));
+    assert!(pair.client_events.contains(&PeerEvent::Closed(CloseReason::ClosedByPeer)));
+    assert_eq!(pair.server.poll_timeout(), None);
+}
+
+#[test]
+fn a_wrong_certificate_gets_no_keys() {
+    let now = start();
+    for role in [DtlsRole::Client, DtlsRole::Server] {
+        let mut pair = Pair::new(role, 0, 1);
+        pair.server = Peer::new(now, &certificates().0, 3);
+        let expected = Certificate::generate().unwrap();
+        let ice = pair.server.ice_parameters().clone();
+        pair.client.set_remote_ice(now, &ice);
+        pair.server.connect(now, DtlsParameters { role, fingerprints: vec![expected.fingerprint().clone()] }).unwrap();
+        pair.run(Duration::from_secs(2));
+        assert_eq!(pair.closed(), Some(&CloseReason::FingerprintMismatch));
+        assert!(Pair::keys(&pair.server_events).is_none());
+    }
+}
+
+#[test]
+fn parameters_without_a_usable_fingerprint_are_refused() {
+    let now = start();
+    let mut peer = Peer::new(now, &certificates().0, 0);
+    let bad = DtlsFingerprint { algorithm: "sha-1".into(), value: "AA".into() };
+    let refused = peer.connect(now, DtlsParameters { role: DtlsRole::Client, fingerprints: vec![bad] });
+    assert_eq!(refused, Err(PeerError::NoUsableFingerprint));
+    let good = DtlsParameters { role: DtlsRole::Client, fingerprints: vec![certificates().1.fingerprint().clone()] };
+    assert_eq!(peer.connect(now, good.clone()), Ok(()));
+    assert_eq!(peer.connect(now, good), Err(PeerError::AlreadyConnected));
+}
+
+#[test]
+fn a_client_hello_before_connect_is_not_lost() {
+    let now = start();
+    let mut pair = Pair::new(DtlsRole::Client, 0, 1);
+    pair.server = Peer::new(now, &certificates().0, 3);
+    let ice = pair.server.ice_parameters().clone();
+    pair.client.set_remote_ice(now, &ice);
+    pair.run(Duration::from_millis(200));
+    assert!(Pair::keys(&pair.server_events).is_none());
+    pair.server.connect(pair.now, pair.client.dtls_parameters()).unwrap();
+    // Three round trips, no retransmission.
+    pair.run(Duration::from_millis(100));
+    pair.assert_connected();
+}
+
+#[test]
+fn nobody_comes() {
+    let mut pair = Pair::new(DtlsRole::Client, 0, 1);
+    pair.run_server_alone(Duration::from_secs(29));
+    assert_eq!(pair.closed(), None);
+    pair.run_server_alone(Duration::from_secs(2));
+    assert_eq!(pair.closed(), Some(&CloseReason::IceTimeout));
+}
+
+#[test]
+fn a_peer_that_only_speaks_ice_is_given_up() {
+    let mut pair = Pair::new(DtlsRole::Client, 0, 1);
+    pair.client = ClientPeer::new(
+        pair.now,
+        &certificates().1,
+        DtlsRole::Server, // Waits for our ClientHello, while we wait for its.
+        pair.server.ice_parameters(),
+        &pair.server.dtls_parameters(),
+        client_tuple(1000),
+    );
+    pair.run(Duration::from_secs(29));
+    assert_eq!(pair.closed(), None);
+    pair.run(Duration::from_secs(2));
+    assert_eq!(pair.closed(), Some(&CloseReason::DtlsTimeout));
+}
+
+#[test]
+fn consent_expires_30_s_after_the_last_check() {
+    let mut pair = Pair::new(DtlsRole::Client, 0, 1);
+    pair.run(Duration::from_secs(40));
+    pair.assert_connected();
+    pair.run_server_alone(Duration::from_secs(26));
+    assert_eq!(pair.closed(), None);
+    pair.run_server_alone(Duration::from_secs(5));
+    assert_eq!(pair.closed(), Some(&CloseReason::ConsentLost));
+    assert_eq!(pair.server_events.iter().filter(|event| matches!(event, PeerEvent::TupleRemoved(_))).count(), 1);
+}
+
+#[test]
+fn the_nominated_pair_is_followed_not_the_last_source() {
+    let mut pair = Pair::new(DtlsRole::Client, 0, 1);
+    pair.run(Duration::from_secs(1));
+    pair.client.add_tuple(pair.now, client_tuple(2000));
+    pair.run(Duration::from_secs(10));
+    assert!(pair.server_events.contains(&PeerEvent::TupleAdded(flip(client_tuple(2000)))));
+    assert_eq!(pair.server.selected_tuple(), Some(flip(client_tuple(1000))));
+    assert!(pair.client.nominate(pair.now, client_tuple(2000)));
+    pair.run(Duration::from_millis(100));
+    assert_eq!(pair.server.selected_tuple(), Some(flip(client_tuple(2000))));
+    // Media of both is taken, of a third not.
+    let now = pair.now;
+    let mut media = |port, second| pair.server.handle_datagram(now, flip(client_tuple(port)), &[0x80, second, 0, 0]);
+    assert_eq!((media(1000, 96), media(2000, 200), media(3000, 96)), (Received::Srtp, Received::Srtcp, Received::Ignored));
+}
+
+#[test]
+fn ice_restart_keeps_the_old_pair_until_the_new_one_is_there() {
+    let mut pair = Pair::new(DtlsRole::Client, 0, 1);
+    pair.run(Duration::from_secs(1));
+    let old = pair.server.ice_parameters().clone();
+    let unused = pair.server.restart_ice().unwrap().clone();
+    let new = pair.server.restart_ice().unwrap().clone();
+    assert!(worker_of_ufrag(&new.username_fragment) == Some(3) && new != old);
+    pair.run(Duration::from_secs(40));
+    assert_eq!(pair.closed(), None);
+    assert!(pair.server_events.contains(&PeerEvent::UfragRetired(unused.username_fragment)));
+    assert!(!pair.server_events.contains(&PeerEvent::UfragRetired(old.username_fragment.clone())));
+    pair.client.set_remote_ice(pair.now, &new);
+    pair.client.add_tuple(pair.now, client_tuple(2000));
+    pair.client.nominate(pair.now, client_tuple(2000));
+    pair.run(Duration::from_secs(1));
+    assert!(pair.server_events.contains(&PeerEvent::UfragRetired(old.username_fragment)));
+    assert_eq!(pair.server.selected_tuple(), Some(flip(client_tuple(2000))));
+    pair.run(Duration::from_secs(60));
+    assert_eq!(pair.closed(), None);
+}
+
+#[test]
+fn strangers_change_nothing() {
+    let mut pair = Pair::new(DtlsRole::Client, 0, 1);
+    let now = pair.now;
+    let stranger = flip(client_tuple(666));
+    let mut other = Pair::new(DtlsRole::Client, 0, 1);
+    other.run(Duration::from_secs(1));
+    // Checks for somebody else, a whole handshake, media, garbage: from a tuple that ICE does not know.
+    for datagram in other.to_server.iter().chain(&[Bytes::from_static(&[0x80, 96, 1, 2, 3]), Bytes::new(), Bytes::from_static(&[22])]) {
+        assert_eq!(pair.server.handle_datagram(now, stranger, datagram), Received::Ignored);
+    }
+    for length in 0..300 {
+        for first in [0, 1, 20, 22, 64, 128, 200] {
+            let mut garbage = vec![first; length];
+            garbage.iter_mut().skip(1).for_each(|byte| *byte = pair.random() as u8);
+            assert_eq!(pair.server.handle_datagram(now, stranger, &garbage), Received::Ignored);
+        }
+    }
+    assert!(pair.server.poll_transmit().is_none() && pair.server.poll_event().is_none());
+    pair.run(Duration::from_secs(1));
+    pair.assert_connected();
+}
+
+#[test]
+fn checks_are_answered_in_kind() {
+    let now = start();
+    let mut ice = IceLite::new(0xabc);
+    let parameters = ice.parameters().clone();
+    let key = stun::key(&parameters.password);
+    let tuple = flip(client_tuple(1));
+    let name = format!("{}:them", parameters.username_fragment);
+    let request = || stun::Writer::new(stun::BINDING_REQUEST, &[5; 12]).username(&name);
+    let mut ask = |request: &[u8]| {
+        let taken = ice.handle(now, tuple, request);
+        let answer = ice.poll_transmit();
+        assert!(answer.as_ref().is_none_or(|(to, answer)| *to == tuple && answer.len() <= 2 * request.len()));
+        (taken, answer.map(|(_, answer)| answer))
+    };
+    let code = |(taken, answer): (bool, Option<Bytes>)| {
+        assert!(taken);
+        stun::Message::parse(&answer.unwrap()).unwrap().error_code
+    };
+    assert_eq!(code(ask(&request().controlled(1).finish(&key))), Some(487));
+    assert_eq!(code(ask(&request().raw(0x7777, b"?").finish(&key))), Some(420));
+    for ignored in [
+        request().finish(&stun::key("wrong")),
+        stun::Writer::new(stun::BINDING_REQUEST, &[5; 12]).finish(&key),
+        stun::Writer::new(stun::BINDING_REQUEST, &[5; 12]).username("someone:them").finish(&key),
+        stun::Writer::new(stun::BINDING_SUCCESS, &[5; 12]).username(&name).finish(&key),
+        stun::Writer::new(0x0003, &[5; 12]).username(&name).finish(&key),
+    ] {
+        assert_eq!(ask(&ignored), (false, None));
+    }
+    let good = request().priority(1).controlling(9).finish(&key);
+    assert_eq!(peek_ufrag(&good), Some(&*parameters.username_fragment));
+    let (_, answer) = ask(&good);
+    let answer = answer.unwrap();
+    let answer = stun::Message::parse(&answer).unwrap();
+    assert_eq!((answer.kind, answer.mapped), (stun::BINDING_SUCCESS, Some(tuple.remote)));
+    assert!(answer.is_authentic(&key));
+    assert_eq!(ice.poll_event(), Some(IceEvent::TupleAdded(tuple)));
+    assert_eq!(ice.rejected(), 5);
+}
+
+#[test]
+fn valid_tuples_are_bounded_and_the_selected_one_stays() {
+    let now = start();
+    let mut ice = IceLite::new(0);
+    let key = stun::key(&ice.parameters().password);
+    let name = format!("{}:them", ice.parameters().username_fragment);
+    let request = stun::Writer::new(stun::BINDING_REQUEST, &[5; 12]).username(&name).finish(&key);
+    for port in 1..1000 {
+        assert!(ice.handle(now + Duration::from_millis(port.into()), flip(client_tuple(port)), &request));
+        let _ = (ice.poll_transmit(), std::iter::from_fn(|| ice.poll_event()).count());
+    }
+    assert_eq!((1..1000).filter(|port| ice.is_valid(&flip(client_tuple(*port)))).count(), 8);
+    assert!(ice.is_valid(&flip(client_tuple(1))) && ice.is_valid(&flip(client_tuple(999))));
+}
+
+#[test]
+fn ufrags_name_their_worker() {
+    for worker in [0, 1, 7, 255, 65535] {
+        assert_eq!(worker_of_ufrag(&IceLite::new(worker).parameters().username_fragment), Some(worker));
+    }
+    for bad in ["", "0000", "000gabcdefgh", "00FFabcdefgh", "0000abcdefg", "0000abcdefghi", "0000abcd:fgh", "000éabcdefg"] {
+        assert_eq!(worker_of_ufrag(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn a_fragment_flood_costs_nothing_and_hurts_nobody() {
+    let mut pair = Pair::new(DtlsRole::Client, 0, 1);
+    // Until ICE is there.
+    while !pair.server_events.contains(&PeerEvent::IceConnected) {
+        assert!(pair.step(pair.now + Duration::from_secs(1)));
+    }
+    let tuple = flip(client_tuple(1000));
+    for i in 0..200_000_u32 {
+        // One byte each of a ClientHello-like message with a million bytes: rtc-dtls would recurse over all of them.
+        let mut fragment = vec![22, 0xFE, 0xFD, 0, 0, 0, 0];
+        fragment.extend_from_slice(&i.to_be_bytes());
+        fragment.extend_from_slice(&[0, 13, 1, 0x0F, 0x42, 0x40, 0, (i % 3) as u8]);
+        fragment.extend_from_slice(&(i + 1).to_be_bytes()[1..]);
+        fragment.extend_from_slice(&[0, 0, 1, 0xAA]);
+        pair.server.handle_datagram(pair.now, tuple, &fragment);
+    }
+    assert_eq!(pair.closed(), None);
+    assert!(pair.server.dropped_records() > 190_000);
+    let mut other = Pair::new(DtlsRole::Client, 0, 2);
+    other.run(Duration::from_secs(1));
+    other.assert_connected();
+}
+
+#[test]
+fn broken_handshakes_fail_alone() {
+    // Each datagram of a handshake in turn with flipped bits: it fails or succeeds, but nothing panics and nothing hangs.
+    for seed in 0..60 {
+        for role in [DtlsRole::Client, DtlsRole::Server] {
+            let mut pair = Pair::new(role, 0, seed);
+            let end = pair.now + Duration::from_secs(40);
+            while pair.now < end && pair.step(end) {
+                let victim = pair.random();
+                let bit = pair.random() as usize;
+                if victim % 4 == 0
+                    && let Some((_, (true, _, datagram))) = pair.wire.iter_mut().next()
+                    && datagram[0] >= 20
+                {
+                    let mut bytes = datagram.to_vec();
+                    let at = bit % (bytes.len() * 8);
+                    bytes[at / 8] ^= 1 << (at % 8);
+                    *datagram = bytes.into();
+                }
+                if Pair::keys(&pair.server_events).is_some() || pair.closed().is_some() {
+                    break;
+                }
+            }
+            assert!(Pair::keys(&pair.server_events).is_some() || pair.closed().is_some(), "seed {seed}");
+        }
+    }
+}
