@@ -5,5 +5,6 @@
 
 pub mod packet;
 pub mod rewrite;
+pub mod rtcp;
 pub mod seq;
 pub mod srtp;

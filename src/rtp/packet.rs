@@ -130,7 +130,7 @@ impl<'a> RtpPacket<'a> {
     }
 
     /// The contributing sources, 0 to 15.
-    pub fn csrcs(&self) -> impl Iterator<Item = u32> + 'a {
+    pub fn csrcs(self) -> impl Iterator<Item = u32> + 'a {
         let bytes = self.bytes;
         (0..usize::from(bytes[0] & 0x0F)).map(move |index| be32(bytes, FIXED_HEADER_LEN + 4 * index))
     }
@@ -161,7 +161,7 @@ impl<'a> RtpPacket<'a> {
     }
 
     /// All extension elements, in order: id and value. Empty if the extension has neither form of RFC 8285.
-    pub fn extensions(&self) -> impl Iterator<Item = (u8, &'a [u8])> + 'a {
+    pub fn extensions(self) -> impl Iterator<Item = (u8, &'a [u8])> + 'a {
         let bytes = self.bytes;
         self.ranges().map(move |(id, range)| (id, &bytes[range]))
     }
