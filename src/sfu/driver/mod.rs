@@ -4,12 +4,12 @@
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::error::SfuError;
 use super::id::{ConsumerId, ProducerId, TransportId};
 use super::ortc::{DtlsParameters, IceCandidate, IceParameters, RtpCapabilities, RtpParameters};
-use crate::base::{MediaKind, UnixNanos};
+use super::types::{ConsumerInfo, ConsumerOptions, ProducerOptions, ProducerStats, RtpBatch, TransportEvent, WebRtcTransportOptions};
 
 /// The worker threads and their sockets.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 //! In: datagrams, packets of direct producers, commands, time. Out: datagrams and batches into an [`Outbox`], [`Event`]s.
 
 mod commands;
+mod feedback;
 mod forward;
 mod receive;
 mod timers;
@@ -84,6 +85,10 @@ pub struct Worker {
     /// Producers whose publisher is to get a PLI or FIR with the next RTCP.
     key_frame_requests: Vec<usize>,
     events: VecDeque<Event>,
+    /// Where RTCP is put together.
+    scratch: Vec<u8>,
+    /// Sequence numbers for a NACK.
+    seqs: Vec<u16>,
     stats: WorkerStats,
 }
 
@@ -112,6 +117,8 @@ impl Worker {
             next_tick: None,
             key_frame_requests: Vec::new(),
             events: VecDeque::new(),
+            scratch: Vec::new(),
+            seqs: Vec::new(),
             stats: WorkerStats::default(),
         }
     }
