@@ -2,7 +2,7 @@
 //!
 //! In: what the operator wrote. Out: bounds and addresses that every worker keeps to.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,8 +16,8 @@ const DEFAULT_PORT: u16 = 8189;
 pub struct SfuConfig {
     /// Addresses and ports for WebRTC media. All workers share them. Port 0 takes a free one (the same for all workers).
     pub listen: Vec<SocketAddr>,
-    /// Addresses to tell browsers instead of those of the machine's interfaces: behind NAT, in Docker. Empty: the interfaces' own.
-    pub announced_addresses: Vec<IpAddr>,
+    /// Addresses or host names to tell browsers instead of the addresses of the machine: behind NAT, in Docker. Empty: its own.
+    pub announced_addresses: Vec<String>,
     /// Worker threads, 0 to 256. 0: one per CPU core.
     pub workers: usize,
     /// Whether browsers may connect by TCP too, where UDP is blocked (ICE-TCP, RFC 6544).

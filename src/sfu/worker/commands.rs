@@ -341,6 +341,19 @@ impl Worker {
         Ok(())
     }
 
+    /// Whether `new` can take the place of `old`.
+    pub fn check_replacement(&self, router: RouterId, old: ProducerId, new: ProducerId) -> Result<(), SfuError> {
+        let (old, new) = (&self.producers[self.producer_key(router, old)?], &self.producers[self.producer_key(router, new)?]);
+        if old.codec() == new.codec() {
+            return Ok(());
+        }
+        Err(SfuError::BadParameters(format!(
+            "{} can't be replaced by {}: viewers' decoders are set up for one codec",
+            old.codec().display_name(),
+            new.codec().display_name()
+        )))
+    }
+
     /// Lets the consumers of `old` go on with `new`, and closes `old`. Pipes of `old` end: `new` has its own.
     pub fn replace_producer(
         &mut self, now: Instant, router: RouterId, old: ProducerId, new: ProducerId, out: &mut impl Outbox,
@@ -349,13 +362,7 @@ impl Worker {
         if old_key == new_key {
             return Ok(());
         }
-        if self.producers[old_key].codec() != self.producers[new_key].codec() {
-            return Err(SfuError::BadParameters(format!(
-                "{} can't be replaced by {}: viewers' decoders are set up for one codec",
-                self.producers[old_key].codec().display_name(),
-                self.producers[new_key].codec().display_name()
-            )));
-        }
+        self.check_replacement(router, old, new)?;
         self.flush(now, out);
         let wallclock = self.wallclock(now);
         let anchor = self.producers[old_key].timestamp_at(wallclock);

@@ -15,7 +15,8 @@ use crate::rtp::srtp::MAX_SRTCP_OVERHEAD;
 use crate::sfu::consumer::Outlet;
 use crate::sfu::producer::Source;
 use crate::sfu::sink::Outbox;
-use crate::sfu::transport::Transport;
+use crate::sfu::peer::Tuple;
+use crate::sfu::transport::{Srtp, Transport};
 use crate::sfu::types::ClockMapping;
 
 /// How often viewers get sender reports and publishers receiver reports: as libwebrtc does for video, and often enough to
@@ -155,7 +156,7 @@ impl Worker {
             write_sender_report(&mut compound, sender.ssrc, &info, &[]);
             write_sdes_cname(&mut compound, sender.ssrc, &sender.cname);
             if compound.len() > MAX_COMPOUND - 300 {
-                transport.send_rtcp(&compound, out);
+                send_rtcp(transport.tuple.as_ref(), transport.srtp.as_deref_mut(), &compound, out);
                 compound.clear();
             }
         }
@@ -234,12 +235,16 @@ impl Worker {
 }
 
 impl Transport {
-    /// Seals a compound packet and sends it; nothing if it is empty or the transport isn't connected.
     fn send_rtcp(&mut self, compound: &[u8], out: &mut impl Outbox) {
-        let (Some(tuple), Some(srtp), false) = (&self.tuple, &mut self.srtp, compound.is_empty()) else { return };
-        out.datagram(tuple, compound.len() + MAX_SRTCP_OVERHEAD, |buffer| {
-            buffer[..compound.len()].copy_from_slice(compound);
-            srtp.sender.seal_rtcp(buffer, compound.len()).unwrap_or(0)
-        });
+        send_rtcp(self.tuple.as_ref(), self.srtp.as_deref_mut(), compound, out);
     }
+}
+
+/// Seals a compound packet and sends it; nothing if it is empty or the transport isn't connected.
+fn send_rtcp(tuple: Option<&Tuple>, srtp: Option<&mut Srtp>, compound: &[u8], out: &mut impl Outbox) {
+    let (Some(tuple), Some(srtp), false) = (tuple, srtp, compound.is_empty()) else { return };
+    out.datagram(tuple, compound.len() + MAX_SRTCP_OVERHEAD, |buffer| {
+        buffer[..compound.len()].copy_from_slice(compound);
+        srtp.sender.seal_rtcp(buffer, compound.len()).unwrap_or(0)
+    });
 }
