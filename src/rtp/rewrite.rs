@@ -38,6 +38,8 @@ pub struct Rewriter {
     highest: u64,
     /// Highest input number mapped since the last sync: where numbers are fixed.
     highest_mapped: Option<u64>,
+    /// The output index of `highest_mapped`, or of the last packet before the last sync.
+    highest_out: Option<u64>,
     /// Skipped numbers from `base_in` to `highest`.
     skipped_count: u64,
     /// The skipped ones among the last `WINDOW` numbers up to `highest`, a bit each at `number % WINDOW`.
@@ -49,13 +51,15 @@ pub struct Rewriter {
 }
 
 impl Rewriter {
-    /// Begins: the first packet gets `first_out_seq`, and timestamps stay as they are until [`Self::sync_to`].
+    /// Begins: the first packet gets `first_out_seq`, and timestamps stay as they are until [`Self::sync_to`]. Best a random number
+    /// below 2^15: a receiver that misses the packets before an early wrap takes the wrong SRTP rollover counter for good.
     pub fn new(first_out_seq: u16) -> Self {
         Self {
             base_in: None,
             base_out: u64::from(first_out_seq),
             highest: 0,
             highest_mapped: None,
+            highest_out: None,
             skipped_count: 0,
             skipped: [0; WORDS],
             timestamp_offset: 0,
@@ -73,7 +77,7 @@ impl Rewriter {
     /// The same source goes on after a pause: the packet `next_seq` follows directly on the last one sent; timestamps go on as the
     /// source's do, so the pause shows in them.
     pub fn resume(&mut self, next_seq: u64) {
-        if let Some(highest) = self.highest_out() {
+        if let Some(highest) = self.highest_out {
             self.base_out = highest + 1;
         }
         self.base_in = Some(next_seq);
@@ -115,19 +119,20 @@ impl Rewriter {
         if self.is_skipped(seq) {
             return None;
         }
-        let timestamp = timestamp.wrapping_add(self.timestamp_offset);
+        let rewritten = Rewritten { index: self.out(base, seq), timestamp: timestamp.wrapping_add(self.timestamp_offset) };
         if self.highest_mapped.is_none_or(|mapped| seq > mapped) {
             self.highest_mapped = Some(seq);
-            self.last_timestamp = Some(timestamp);
+            self.highest_out = Some(rewritten.index);
+            self.last_timestamp = Some(rewritten.timestamp);
         }
-        Some(Rewritten { index: self.out(base, seq), timestamp })
+        Some(rewritten)
     }
 
     /// The source's number of a packet that was sent with this number since the last sync, for a NACK. `None` if there is none or it
     /// is too old. (Says nothing on whether the packet was really sent: it may have been lost before it came here.)
     pub fn original(&self, out_seq: u16) -> Option<u64> {
         let (base, mapped) = (self.base_in?, self.highest_mapped?);
-        let behind = u64::from((self.out(base, mapped) as u16).wrapping_sub(out_seq));
+        let behind = u64::from((self.highest_out? as u16).wrapping_sub(out_seq));
         // Going down from `mapped`, the output number falls by one at each number that is not skipped. The lowest number that is
         // at most `behind` lower is the one, if it is exactly that.
         let behind_of = |seq: u64| (mapped - seq) - self.skipped_between(seq, mapped);
@@ -149,11 +154,7 @@ impl Rewriter {
 
     /// The index of the latest packet sent.
     pub fn highest_out(&self) -> Option<u64> {
-        match (self.base_in, self.highest_mapped) {
-            (Some(base), Some(mapped)) => Some(self.out(base, mapped)),
-            // Nothing since the last sync: the one before it, if there ever was one.
-            _ => self.last_timestamp.map(|_| self.base_out.wrapping_sub(1)),
-        }
+        self.highest_out
     }
 
     /// The timestamp of the packet with the highest number sent.
@@ -321,6 +322,39 @@ mod tests {
         assert_eq!(rewriter.map(WINDOW + 5, 0), None);
         assert_eq!(rewriter.original(6), Some(WINDOW + 6));
         assert_eq!(rewriter.original(5), None);
+    }
+
+    /// Every order in which six packets can come, with every choice of those left out.
+    #[test]
+    fn all_orders_of_a_few_packets() {
+        fn orders(rest: &[u64]) -> Vec<Vec<u64>> {
+            if rest.is_empty() {
+                return vec![vec![]];
+            }
+            let without = |seq: u64| rest.iter().copied().filter(|other| *other != seq).collect::<Vec<_>>();
+            rest.iter().flat_map(|seq| orders(&without(*seq)).into_iter().map(|tail| [&[*seq][..], &tail].concat())).collect()
+        }
+        for order in orders(&[0, 1, 2, 3, 4, 5]) {
+            for left_out in 0..64u32 {
+                let mut rewriter = Rewriter::new(65_533);
+                rewriter.resume(100);
+                let (mut sent, mut skipped) = (BTreeMap::new(), BTreeSet::new());
+                for seq in &order {
+                    // What can't be left out any more is sent.
+                    if left_out >> seq & 1 == 1 && rewriter.skip(100 + seq) {
+                        skipped.insert(*seq);
+                    } else {
+                        sent.insert(*seq, rewriter.map(100 + seq, 0).unwrap().index);
+                    }
+                }
+                // Everything has come, so there is no hole anywhere.
+                assert!(sent.values().copied().eq((65_533..).take(sent.len())), "{order:?} {left_out:b} {sent:?}");
+                for (seq, index) in &sent {
+                    assert_eq!(rewriter.original(*index as u16), Some(100 + seq));
+                }
+                assert!(skipped.iter().all(|seq| rewriter.map(100 + seq, 0).is_none()));
+            }
+        }
     }
 
     /// Knows everything: the fate of each number.

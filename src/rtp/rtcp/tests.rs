@@ -181,8 +181,16 @@ fn feedback_as_another_implementation_reads_it() {
 fn feedback_stops_where_it_must() {
     let mut out = Vec::new();
     assert_eq!(write_transport_feedback(&mut out, 1, 2, 0, 0, &[]), 0);
-    assert_eq!(write_transport_feedback(&mut out, 1, 2, 0, 0, &[None, Some(0)]), 0);
+    assert_eq!(write_transport_feedback(&mut out, 1, 2, 0, 0, &[None; 2]), 0);
+    let mut late = vec![None; 450];
+    late.push(Some(0));
+    assert_eq!(write_transport_feedback(&mut out, 1, 2, 0, 0, &late), 0);
     assert!(out.is_empty());
+    assert_eq!(write_transport_feedback(&mut out, 1, 2, 0, 0, &[None, Some(70_000), None]), 2);
+    let Rtcp::TransportFeedback(feedback) = one(&out) else { panic!() };
+    assert_eq!(feedback.statuses().collect::<Vec<_>>(), [(0, None), (1, Some(70_000))]);
+    assert!(unmarshal(&mut &out[..]).is_ok());
+    out.clear();
     assert_eq!(write_transport_feedback(&mut out, 1, 2, 0, 0, &[Some(0), None, Some(9_000_000)]), 1);
     out.clear();
     assert_eq!(write_transport_feedback(&mut out, 1, 2, 0, 0, &[Some(1_000_000); 1000]), 450);

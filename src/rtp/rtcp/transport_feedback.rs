@@ -145,8 +145,8 @@ impl Iterator for PacketStatuses<'_> {
 }
 
 /// Appends a feedback for the packets from `base_seq` on, of which `arrivals` has the arrival in microseconds of any clock of ours
-/// that does not go back (or `None`). Gives how many of them it speaks of: at most 450, and it stops before a delta of more than 8 s.
-/// The first must have arrived; otherwise nothing is written, and 0 given.
+/// that does not go back (or `None`). Gives how many of them it speaks of: at most 450, and it stops before a delta of more than 8 s
+/// and behind the last one that arrived. If none of the first 450 arrived nothing is written, and 0 given.
 pub fn write_transport_feedback(
     out: &mut Vec<u8>,
     sender_ssrc: u32,
@@ -155,14 +155,15 @@ pub fn write_transport_feedback(
     feedback_count: u8,
     arrivals: &[Option<i64>],
 ) -> usize {
-    let Some(Some(first)) = arrivals.first() else { return 0 };
+    let arrivals = &arrivals[..arrivals.len().min(MAX_STATUSES)];
+    let Some(first) = arrivals.iter().flatten().next() else { return 0 };
     let reference = first.div_euclid(DELTA_US * REFERENCE_DELTAS);
     let mut symbols = [NOT_RECEIVED; MAX_STATUSES];
     let mut deltas = [0i16; MAX_STATUSES];
     let mut count = 0;
     // Rounded against the time as decoded, so that errors don't add up.
     let mut ticks = reference * REFERENCE_DELTAS;
-    for arrival in arrivals.iter().take(MAX_STATUSES) {
+    for arrival in arrivals {
         if let Some(arrival) = arrival {
             let Ok(delta) = i16::try_from((arrival + DELTA_US / 2).div_euclid(DELTA_US) - ticks) else { break };
             symbols[count] = if (0..256).contains(&delta) { SMALL_DELTA } else { LARGE_DELTA };

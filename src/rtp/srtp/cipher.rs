@@ -25,7 +25,7 @@ pub(super) enum Purpose {
 
 /// One direction's keys for RTP or RTCP.
 pub(super) enum Cipher {
-    Gcm(Gcm),
+    Gcm(Box<Gcm>),
     Cm(Box<CounterMode>),
 }
 
@@ -47,7 +47,7 @@ impl Cipher {
         } else {
             let mut salt = [0; 12];
             keying.derive(salt_label, &mut salt);
-            Ok(Cipher::Gcm(Gcm::new(key, salt)?))
+            Ok(Cipher::Gcm(Box::new(Gcm::new(key, salt)?)))
         }
     }
 

@@ -1,6 +1,7 @@
 //! Master keys and the session keys derived from them (RFC 3711 section 4.3).
 
-use aes::cipher::{BlockEncrypt, KeyInit};
+use aes::cipher::consts::U16;
+use aes::cipher::{BlockEncrypt, BlockSizeUser, KeyInit};
 use aes::{Aes128, Aes256};
 
 use super::SrtpError;
@@ -120,27 +121,24 @@ impl Keying {
         let mut block = [0; 16];
         block[..14].copy_from_slice(&self.salt);
         block[7] ^= label as u8;
-        enum Prf {
-            Short(Aes128),
-            Long(Box<Aes256>),
-        }
-        let prf = if self.profile.key_len() == 32 {
-            Prf::Long(Box::new(Aes256::new(&self.key.into())))
+        if self.profile.key_len() == 32 {
+            keystream(&Aes256::new(&self.key.into()), block, out);
         } else {
             let mut key = [0; 16];
             key.copy_from_slice(&self.key[..16]);
-            Prf::Short(Aes128::new(&key.into()))
-        };
-        for (counter, chunk) in out.chunks_mut(16).enumerate() {
-            let mut keystream = block;
-            keystream[14..].copy_from_slice(&(counter as u16).to_be_bytes());
-            let mut keystream = keystream.into();
-            match &prf {
-                Prf::Short(aes) => aes.encrypt_block(&mut keystream),
-                Prf::Long(aes) => aes.encrypt_block(&mut keystream),
-            }
-            chunk.copy_from_slice(&keystream[..chunk.len()]);
+            keystream(&Aes128::new(&key.into()), block, out);
         }
+    }
+}
+
+/// AES in counter mode over zeros, the counter in the last two bytes (RFC 3711 section 4.3.3).
+fn keystream<C: BlockEncrypt + BlockSizeUser<BlockSize = U16>>(aes: &C, block: [u8; 16], out: &mut [u8]) {
+    for (counter, chunk) in out.chunks_mut(16).enumerate() {
+        let mut input = block;
+        input[14..].copy_from_slice(&(counter as u16).to_be_bytes());
+        let mut output = input.into();
+        aes.encrypt_block(&mut output);
+        chunk.copy_from_slice(&output[..chunk.len()]);
     }
 }
 
