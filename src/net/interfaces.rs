@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn wildcards_are_expanded_in_their_family() {
-        assert_eq!(expand_wildcard("127.0.0.1:5".parse().unwrap()).unwrap(), ["127.0.0.1:5".parse().unwrap()]);
+        assert_eq!(expand_wildcard("127.0.0.1:5".parse().unwrap()).unwrap(), ["127.0.0.1:5".parse::<SocketAddr>().unwrap()]);
         let all = expand_wildcard("0.0.0.0:5".parse().unwrap()).unwrap();
         assert!(!all.is_empty() && all.iter().all(|a| a.is_ipv4() && a.port() == 5 && !a.ip().is_unspecified()));
     }

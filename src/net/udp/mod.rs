@@ -5,6 +5,8 @@
 mod recv;
 mod send;
 mod sys;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -92,9 +94,8 @@ impl UdpPort {
         (socket.recv_buffer_size().unwrap_or(0), socket.send_buffer_size().unwrap_or(0))
     }
 
-    /// The source address to put on packets that answer to `local`: none for a socket bound to one address.
+    /// The source address to put on packets that answer to `local`; none where the socket has that address anyway.
     fn source_for(&self, local: IpAddr) -> Option<IpAddr> {
-        (self.local.ip().is_unspecified() && !local.is_unspecified() || self.local.ip() != local && !local.is_unspecified())
-            .then_some(local)
+        (local != self.local.ip() && !local.is_unspecified()).then_some(local)
     }
 }

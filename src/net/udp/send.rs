@@ -235,6 +235,16 @@ impl SendBatch {
         false
     }
 
+    #[cfg(test)]
+    pub(super) fn disable_gso(&mut self) {
+        self.no_gso = true;
+    }
+
+    #[cfg(test)]
+    pub(super) fn no_room(&mut self) -> bool {
+        self.keep_for_later()
+    }
+
     fn clear(&mut self) {
         self.used = 0;
         self.messages.clear();

@@ -71,21 +71,23 @@ pub(super) fn send(port: &UdpPort, scratch: &mut Scratch, arena: &[u8], messages
         header.msg_hdr.msg_controllen = control_len;
         header.msg_hdr.msg_flags = 0;
     }
-    port.socket.try_io(tokio::io::Interest::WRITABLE, || {
-        loop {
-            // SAFETY: the first `count` headers point to names, slices and controls of this scratch and payloads of `arena`, all of
-            // which outlive the call; sendmmsg writes nothing but `msg_len` of the headers.
-            let sent =
-                unsafe { libc::sendmmsg(port.socket.as_raw_fd(), scratch.headers.as_mut_ptr(), count as libc::c_uint, libc::MSG_DONTWAIT) };
-            if let Ok(sent) = usize::try_from(sent) {
-                return Ok(sent);
-            }
-            let error = io::Error::last_os_error();
-            if error.kind() != io::ErrorKind::Interrupted {
-                return Err(error);
-            }
+    // The runtime is only asked after the kernel said no: before its first turn it takes every socket for not writable.
+    loop {
+        // SAFETY: the first `count` headers point to names, slices and controls of this scratch and payloads of `arena`, all of
+        // which outlive the call; sendmmsg writes nothing but `msg_len` of the headers.
+        let sent =
+            unsafe { libc::sendmmsg(port.socket.as_raw_fd(), scratch.headers.as_mut_ptr(), count as libc::c_uint, libc::MSG_DONTWAIT) };
+        if let Ok(sent) = usize::try_from(sent) {
+            return Ok(sent);
         }
-    })
+        let error = io::Error::last_os_error();
+        match error.kind() {
+            io::ErrorKind::Interrupted => {}
+            // Tells the runtime, so that `writable` waits for the next change.
+            io::ErrorKind::WouldBlock => return port.socket.try_io(tokio::io::Interest::WRITABLE, || Err(error)),
+            _ => return Err(error),
+        }
+    }
 }
 
 fn write_name(storage: &mut libc::sockaddr_storage, address: SocketAddr) -> libc::socklen_t {
@@ -145,8 +147,10 @@ fn put<T: Copy>(control: &mut Control, at: usize, level: libc::c_int, kind: libc
     // SAFETY: these two only compute sizes.
     let (space, len) = unsafe { (libc::CMSG_SPACE(size_of::<T>() as u32) as usize, libc::CMSG_LEN(size_of::<T>() as u32) as usize) };
     let data_at = len - size_of::<T>();
-    assert!(at + space <= CONTROL, "the control buffer is made for both messages");
-    // SAFETY: the assertion keeps both writes inside the buffer; its start is aligned for cmsghdr and `at` is a sum of
+    if at + space > CONTROL {
+        return 0; // Can't be: the buffer is made for both messages.
+    }
+    // SAFETY: the check above keeps both writes inside the buffer; its start is aligned for cmsghdr and `at` is a sum of
     // CMSG_SPACEs, which keep that alignment. The value is written without assuming alignment.
     unsafe {
         let base = control.0.as_mut_ptr().add(at);

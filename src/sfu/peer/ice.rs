@@ -100,6 +100,8 @@ pub struct IceLite {
     previous: Option<Credentials>,
     tuples: Vec<ValidTuple>,
     selected: Option<Tuple>,
+    /// When consent ends for a peer whose only connections (TCP) have broken.
+    orphaned_until: Option<Instant>,
     /// The highest nomination number seen, where the peer sends numbers.
     nomination: Option<u32>,
     answers: VecDeque<(Tuple, Bytes)>,
@@ -116,6 +118,7 @@ impl IceLite {
             previous: None,
             tuples: Vec::new(),
             selected: None,
+            orphaned_until: None,
             nomination: None,
             answers: VecDeque::new(),
             events: VecDeque::new(),
@@ -208,6 +211,7 @@ impl IceLite {
     }
 
     fn validate(&mut self, now: Instant, tuple: Tuple) {
+        self.orphaned_until = None;
         if let Some(valid) = self.tuples.iter_mut().find(|valid| valid.tuple == tuple) {
             valid.last_check = now;
             return;
@@ -246,12 +250,16 @@ impl IceLite {
         }
     }
 
-    /// Forgets a tuple at once: its TCP connection is gone.
+    /// Forgets a tuple at once: its TCP connection is gone. If it was the last one, the peer may come back with another one
+    /// for as long as consent lasts.
     pub fn remove_tuple(&mut self, tuple: &Tuple) {
         if let Some(index) = self.tuples.iter().position(|valid| valid.tuple == *tuple) {
-            self.tuples.swap_remove(index);
+            let gone = self.tuples.swap_remove(index);
             self.events.push_back(IceEvent::TupleRemoved(*tuple));
             self.replace_selected();
+            if self.tuples.is_empty() {
+                self.orphaned_until = Some(gone.last_check + CONSENT_TIMEOUT);
+            }
         }
     }
 
@@ -266,8 +274,14 @@ impl IceLite {
             }
             fresh
         });
-        if self.tuples.len() < before {
+        let expired = self.tuples.len() < before;
+        if expired {
             self.replace_selected();
+        }
+        let given_up = self.orphaned_until.is_some_and(|until| now >= until);
+        if given_up || expired && self.tuples.is_empty() {
+            self.orphaned_until = None;
+            self.events.push_back(IceEvent::Lost);
         }
     }
 
@@ -276,16 +290,15 @@ impl IceLite {
             return;
         }
         self.selected = None;
-        match self.tuples.iter().max_by_key(|valid| valid.last_check) {
-            Some(best) => self.select(best.tuple),
-            // A broken TCP connection alone is no reason to give up: the peer may be on its way with another one.
-            None => self.events.push_back(IceEvent::Lost),
+        if let Some(best) = self.tuples.iter().max_by_key(|valid| valid.last_check) {
+            self.select(best.tuple);
         }
     }
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.tuples.iter().map(|valid| valid.last_check + CONSENT_TIMEOUT).min()
+        let expiry = self.tuples.iter().map(|valid| valid.last_check + CONSENT_TIMEOUT);
+        expiry.chain(self.orphaned_until).min()
     }
 
     /// The next answer, and where to send it.

@@ -5,6 +5,8 @@
 
 mod candidates;
 mod certificate;
+#[cfg(test)]
+mod chromium_test;
 pub mod client;
 mod dtls;
 mod ice;

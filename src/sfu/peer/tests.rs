@@ -263,6 +263,33 @@ fn a_client_hello_before_connect_is_not_lost() {
 }
 
 #[test]
+fn flights_are_repeated_when_the_peer_repeats_its_own() {
+    let is_dtls = |datagram: &Bytes| datagram[0] >= 20;
+    // The first ClientHello, and the one with the cookie: answered, but the answer is lost.
+    for hellos in 1..=2 {
+        let mut pair = Pair::new(DtlsRole::Client, 0, 1);
+        while pair.to_server.iter().filter(|datagram| is_dtls(datagram)).count() < hellos {
+            assert!(pair.step(pair.now + Duration::from_secs(1)));
+        }
+        let hello = pair.to_server.iter().rfind(|datagram| is_dtls(datagram)).unwrap().clone();
+        let tuple = flip(client_tuple(1000));
+        let mut answers = |now| {
+            pair.server.handle_datagram(now, tuple, &hello);
+            std::iter::from_fn(|| pair.server.poll_transmit())
+                .filter(|(_, datagram)| is_dtls(datagram))
+                .map(|(_, d)| d.len())
+                .sum::<usize>()
+        };
+        let first = answers(pair.now);
+        assert!(first > 0);
+        let mut again: Vec<usize> = (1..=20).map(|i| answers(pair.now + Duration::from_millis(200) * i)).collect();
+        again.retain(|length| *length > 0);
+        assert!(again.iter().all(|length| *length == first), "{first} {again:?}");
+        assert_eq!(again.len(), if hellos == 1 { 16 } else { 3 });
+    }
+}
+
+#[test]
 fn nobody_comes() {
     let mut pair = Pair::new(DtlsRole::Client, 0, 1);
     pair.run_server_alone(Duration::from_secs(29));
@@ -315,6 +342,43 @@ fn the_nominated_pair_is_followed_not_the_last_source() {
     let now = pair.now;
     let mut media = |port, second| pair.server.handle_datagram(now, flip(client_tuple(port)), &[0x80, second, 0, 0]);
     assert_eq!((media(1000, 96), media(2000, 200), media(3000, 96)), (Received::Srtp, Received::Srtcp, Received::Ignored));
+}
+
+#[test]
+fn a_broken_tcp_connection_is_replaced_by_what_is_left_or_what_comes() {
+    let tcp = |port| Tuple { protocol: Protocol::Tcp, ..client_tuple(port) };
+    let mut pair = Pair::new(DtlsRole::Client, 0, 1);
+    pair.run(Duration::from_secs(1));
+    pair.client.add_tuple(pair.now, tcp(2000));
+    pair.client.nominate(pair.now, tcp(2000));
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.server.selected_tuple(), Some(flip(tcp(2000))));
+    // UDP is still there.
+    pair.server.handle_disconnected(pair.now, &flip(tcp(2000)));
+    assert_eq!(pair.server.selected_tuple(), Some(flip(client_tuple(1000))));
+    // UDP tuples don't break.
+    pair.server.handle_disconnected(pair.now, &flip(client_tuple(1000)));
+    assert_eq!(pair.server.selected_tuple(), Some(flip(client_tuple(1000))));
+
+    // A peer that has nothing but TCP.
+    for comes_back in [true, false] {
+        let mut pair = Pair::new(DtlsRole::Client, 0, 1);
+        let (ice, dtls) = (pair.server.ice_parameters().clone(), pair.server.dtls_parameters());
+        pair.client = ClientPeer::new(pair.now, &certificates().1, DtlsRole::Client, &ice, &dtls, tcp(1));
+        pair.run(Duration::from_secs(1));
+        pair.assert_connected();
+        pair.server.handle_disconnected(pair.now, &flip(tcp(1)));
+        assert_eq!((pair.server.selected_tuple(), pair.closed()), (None, None));
+        if comes_back {
+            pair.client.add_tuple(pair.now, tcp(2));
+            pair.client.nominate(pair.now, tcp(2));
+            pair.run(Duration::from_secs(40));
+            assert_eq!((pair.server.selected_tuple(), pair.closed()), (Some(flip(tcp(2))), None));
+        } else {
+            pair.run_server_alone(Duration::from_secs(31));
+            assert_eq!(pair.closed(), Some(&CloseReason::ConsentLost));
+        }
+    }
 }
 
 #[test]
@@ -462,7 +526,7 @@ fn broken_handshakes_fail_alone() {
             while pair.now < end && pair.step(end) {
                 let victim = pair.random();
                 let bit = pair.random() as usize;
-                if victim % 4 == 0
+                if victim.is_multiple_of(4)
                     && let Some((_, (true, _, datagram))) = pair.wire.iter_mut().next()
                     && datagram[0] >= 20
                 {
@@ -477,5 +541,51 @@ fn broken_handshakes_fail_alone() {
             }
             assert!(Pair::keys(&pair.server_events).is_some() || pair.closed().is_some(), "seed {seed}");
         }
+    }
+}
+
+/// Not a check but a measurement: `cargo test --release --lib -- --ignored --nocapture cost_of_a_peer`.
+#[test]
+#[ignore = "prints numbers"]
+#[allow(clippy::disallowed_methods)] // Measuring is about real time.
+fn cost_of_a_peer() {
+    const PEERS: usize = 500;
+    let resident = || {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    };
+    let mut warm = Pair::new(DtlsRole::Client, 0, 1);
+    warm.run(Duration::from_secs(1));
+    let mut kept = vec![];
+    for linger in [true, false] {
+        let (mut busy, before) = (Duration::ZERO, resident());
+        for _ in 0..PEERS {
+            let mut pair = Pair::new(DtlsRole::Client, 0, 1);
+            // The client's work must not count, so each side is run by hand.
+            pair.client.handle_timeout(pair.now);
+            loop {
+                let mut quiet = true;
+                while let Some((tuple, datagram)) = pair.client.poll_transmit() {
+                    let begin = Instant::now();
+                    pair.server.handle_datagram(pair.now, flip(tuple), &datagram);
+                    busy += begin.elapsed();
+                    quiet = false;
+                }
+                while let Some((tuple, datagram)) = pair.server.poll_transmit() {
+                    pair.client.handle_datagram(pair.now, flip(tuple), &datagram);
+                    quiet = false;
+                }
+                if quiet {
+                    break;
+                }
+            }
+            assert!(std::iter::from_fn(|| pair.server.poll_event()).any(|event| matches!(event, PeerEvent::Connected(_))));
+            if !linger {
+                pair.server.handle_timeout(pair.now + Duration::from_secs(11));
+            }
+            kept.push(pair.server);
+        }
+        let each = (resident() - before) / PEERS;
+        println!("lingering {linger}: {each} bytes resident per peer, server side of a handshake {:?}", busy / PEERS as u32);
     }
 }

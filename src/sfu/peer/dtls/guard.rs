@@ -136,13 +136,14 @@ impl Guard {
             let number = |at: usize| usize::from(header[at]) << 16 | usize::from(header[at + 1]) << 8 | usize::from(header[at + 2]);
             let sequence = u16::from_be_bytes([header[4], header[5]]);
             let Some((fragment, after)) = after.split_at_checked(number(9)) else { break };
-            body = after;
             if self.fragments == MAX_FRAGMENTS {
                 break;
             }
+            body = after;
             self.fragments += 1;
             if sequence < self.next {
-                // A repetition; the engine repeats its own flight by timer.
+                // The engine must not see it: it would stop its timer.
+                passed.repeated_message = true;
                 passed.repeated_first_message |= sequence == 0 && self.next == 1 && number(6) == 0;
             } else if sequence - self.next >= WINDOW || !self.keep(header[0], sequence, number(1), number(6), fragment) {
                 self.dropped += 1;

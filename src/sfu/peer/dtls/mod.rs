@@ -4,6 +4,8 @@
 //! the peer's certificate is known to be the announced one, or the end.
 
 mod guard;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -33,6 +35,11 @@ const LINGER: Duration = Duration::from_secs(10);
 const SRTP_LABEL: &str = "EXTRACTOR-dtls_srtp";
 /// How often the first flight (HelloVerifyRequest) is repeated for a ClientHello that is repeated.
 const MAX_COOKIE_REPEATS: u8 = 16;
+/// How often a flight is repeated because the peer repeats its own, ahead of the engine's timer of 1 s, which browsers beat by
+/// far. Few, because the engine gives up after seven repetitions of whatever cause.
+const MAX_PROMPTED_REPEATS: u8 = 3;
+/// Not within this time after the last flight: its answer may be on the way.
+const PROMPTED_REPEAT_GAP: Duration = Duration::from_millis(150);
 /// The engine keys its associations by address; there is one association here, whose real address may change.
 const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 1));
 
@@ -72,6 +79,8 @@ pub struct DtlsSession {
     /// The HelloVerifyRequest, to be repeated.
     cookie_flight: Option<Bytes>,
     cookie_repeats: u8,
+    prompted_repeats: u8,
+    last_flight: Instant,
 }
 
 impl DtlsSession {
@@ -95,13 +104,15 @@ impl DtlsSession {
             event: None,
             cookie_flight: None,
             cookie_repeats: 0,
+            prompted_repeats: 0,
+            last_flight: now,
         };
         if session.is_client {
             let mut engine = new_engine(None);
             let config = session.certificate.client_config();
             fused(|| engine.connect(now, PEER, config, None)).map_err(|error| PeerError::Dtls(error.to_string()))?;
             session.engine = Some(engine);
-            session.collect_transmits();
+            session.collect_transmits(now);
         }
         Ok(session)
     }
@@ -119,13 +130,17 @@ impl DtlsSession {
         let established = self.is_established();
         let Some(guard) = &mut self.guard else { return };
         let passed = guard.filter(datagram, established);
-        if passed.repeated_first_message && self.cookie_repeats < MAX_COOKIE_REPEATS {
-            if let Some(flight) = &self.cookie_flight {
-                self.cookie_repeats += 1;
-                self.transmits.push_back(flight.clone());
-            }
+        if let Some(flight) = &self.cookie_flight
+            && passed.repeated_first_message
+            && self.cookie_repeats < MAX_COOKIE_REPEATS
+        {
+            self.cookie_repeats += 1;
+            self.transmits.push_back(flight.clone());
         }
         if passed.records.is_empty() {
+            if passed.repeated_message && !established {
+                self.repeat_flight(now);
+            }
             return;
         }
         let was_new = self.engine.is_none();
@@ -136,7 +151,7 @@ impl DtlsSession {
         }
         let Some(engine) = &mut self.engine else { return };
         let result = fused(|| engine.read(now, PEER, None, passed.records));
-        self.collect_transmits();
+        self.collect_transmits(now);
         if was_new {
             self.cookie_flight = self.transmits.back().cloned();
         } else {
@@ -201,7 +216,7 @@ impl DtlsSession {
                 } else {
                     Ok(())
                 };
-                self.collect_transmits();
+                self.collect_transmits(now);
                 if result.is_err() {
                     // The engine has repeated its flight often enough.
                     self.end(CloseReason::DtlsTimeout);
@@ -266,14 +281,28 @@ impl DtlsSession {
         if let Some(engine) = &mut self.engine {
             let _ = fused(|| engine.close(now));
         }
-        self.collect_transmits();
+        self.collect_transmits(now);
         self.engine = None;
         self.guard = None;
     }
 
-    fn collect_transmits(&mut self) {
+    /// The peer repeats its flight, so it lacks ours.
+    fn repeat_flight(&mut self, now: Instant) {
+        if self.prompted_repeats == MAX_PROMPTED_REPEATS || now < self.last_flight + PROMPTED_REPEAT_GAP {
+            return;
+        }
+        let Some(engine) = &mut self.engine else { return };
+        let Some(due) = engine.poll_timeout(&PEER) else { return };
+        self.prompted_repeats += 1;
+        // Seen from the engine its timer has run out. Whether it has given up is found out when that is so for real.
+        let _ = fused(|| engine.handle_timeout(PEER, due));
+        self.collect_transmits(now);
+    }
+
+    fn collect_transmits(&mut self, now: Instant) {
         if let Some(engine) = &mut self.engine {
             while let Some(transmit) = engine.poll_transmit() {
+                self.last_flight = now;
                 self.transmits.push_back(transmit.message.freeze());
             }
         }
@@ -337,4 +366,6 @@ struct Passed {
     client_offers_gcm: Option<bool>,
     /// The very first message came again: the peer has not got our answer.
     repeated_first_message: bool,
+    /// A message came again that had got through.
+    repeated_message: bool,
 }
