@@ -3,13 +3,27 @@
 //! In: datagrams, RTP of direct transports, commands. Out: datagrams, RTP of direct consumers, events. It knows no
 //! protocol by name: SDP, HTTP and RTMP are adapters above it.
 
+mod config;
+mod consumer;
 mod driver;
+mod error;
 mod id;
 pub mod ortc;
 pub mod peer;
+mod producer;
+mod sender;
+mod sink;
+mod stats;
+mod store;
+mod transport;
+mod types;
+mod worker;
 
-pub use driver::{
-    ClockMapping, ConsumerInfo, ConsumerOptions, DirectConsumer, DirectProducer, ProducerOptions, ProducerStats, Router, RtpBatch,
-    SfuError, TransportEvent, WebRtcTransport, WebRtcTransportOptions, WorkerPool,
-};
+pub use config::SfuConfig;
+pub use driver::{DirectConsumer, DirectProducer, Router, WebRtcTransport, WorkerPool};
+pub use error::SfuError;
 pub use id::{ConsumerId, ProducerId, RouterId, TransportId};
+pub use stats::WorkerStats;
+pub use types::{
+    ClockMapping, ConsumerInfo, ConsumerOptions, ProducerOptions, ProducerStats, RtpBatch, TransportEvent, WebRtcTransportOptions,
+};

@@ -1,8 +1,13 @@
 //! ORTC's words as mediasoup 3 uses them: what a client and a transport tell each other, in the same JSON
 //! (camelCase), so that `mediasoup-client` can use it as it is.
 
+mod capabilities;
+mod matching;
+
 use std::collections::BTreeMap;
 
+pub use capabilities::{ExtensionIds, MAX_MID_LEN, OrtcError, ProducerRtp, codec_of, is_rtx, number, router_capabilities, text, validate};
+pub use matching::{ConsumerWish, can_receive, consumer_parameters};
 use serde::{Deserialize, Serialize};
 
 use crate::base::MediaKind;

@@ -1,0 +1,85 @@
+//! The `[sfu]` section of the configuration.
+//!
+//! In: what the operator wrote. Out: bounds and addresses that every worker keeps to.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The port for WebRTC media, UDP and TCP.
+const DEFAULT_PORT: u16 = 8189;
+
+/// How the SFU listens and what it bounds.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SfuConfig {
+    /// Addresses and ports for WebRTC media. All workers share them. Port 0 takes a free one (the same for all workers).
+    pub listen: Vec<SocketAddr>,
+    /// Addresses or host names to tell browsers instead of the addresses of the machine: behind NAT, in Docker. Empty: its own.
+    pub announced_addresses: Vec<String>,
+    /// Worker threads, 0 to 256. 0: one per CPU core.
+    pub workers: usize,
+    /// Whether browsers may connect by TCP too, where UDP is blocked (ICE-TCP, RFC 6544).
+    pub ice_tcp: bool,
+    /// Most transports per worker, at least 1.
+    pub max_transports: usize,
+    /// Most producers per worker, at least 1.
+    pub max_producers: usize,
+    /// Most consumers per worker, at least 1.
+    pub max_consumers: usize,
+    /// Whether new viewers get the pictures since the last key frame at once.
+    pub fast_start: bool,
+    /// How long the pictures since the last key frame are kept; a longer distance between key frames makes viewers wait for
+    /// the next one.
+    #[serde(with = "humantime_serde")]
+    pub key_frame_cache_max_age: Duration,
+    /// How many bytes of one producer are kept in memory, for new viewers and for retransmissions.
+    pub key_frame_cache_max_bytes: usize,
+    /// What browsers without transport-wide feedback may publish, in bit/s (told them by REMB).
+    pub max_incoming_bitrate: u64,
+}
+
+impl Default for SfuConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec![
+                SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), DEFAULT_PORT),
+                SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), DEFAULT_PORT),
+            ],
+            announced_addresses: Vec::new(),
+            workers: 0,
+            ice_tcp: true,
+            // A worker is one core, which forwards to about a thousand viewers of a usual stream; ten times that bounds memory.
+            max_transports: 10_000,
+            max_producers: 4_000,
+            max_consumers: 20_000,
+            fast_start: true,
+            // OBS's default distance between key frames is 250 frames, 8.3 s at 30 fps.
+            key_frame_cache_max_age: Duration::from_secs(10),
+            // 10 s at 13 Mbit/s.
+            key_frame_cache_max_bytes: 16 << 20,
+            max_incoming_bitrate: 10_000_000,
+        }
+    }
+}
+
+impl SfuConfig {
+    /// What is wrong with it, in a sentence with the key's name; `None` if nothing is.
+    pub fn problem(&self) -> Option<String> {
+        if self.listen.is_empty() {
+            return Some("sfu.listen is empty: WebRTC needs at least one address".into());
+        }
+        if self.workers > 256 {
+            return Some(format!("sfu.workers is {}; at most 256 (0 = one per core)", self.workers));
+        }
+        for (name, value) in
+            [("max_transports", self.max_transports), ("max_producers", self.max_producers), ("max_consumers", self.max_consumers)]
+        {
+            if value == 0 {
+                return Some(format!("sfu.{name} is 0; it must be at least 1"));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,61 @@
+//! Producers fed, and consumers read, by this process.
+//!
+//! In: batches. Out: batches, and requests for key frames.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::shared::{Closer, Media, Notice, Shared};
+use crate::sfu::id::{ConsumerId, ProducerId, RouterId};
+use crate::sfu::ortc::RtpParameters;
+use crate::sfu::types::RtpBatch;
+
+/// The way in for a producer fed from this process. Dropping it closes the producer.
+#[derive(Debug)]
+pub struct DirectProducer {
+    /// Its id.
+    pub id: ProducerId,
+    pub(super) router: RouterId,
+    pub(super) media: mpsc::Sender<Media>,
+    pub(super) key_frames: mpsc::Receiver<()>,
+    pub(super) _closer: Closer,
+}
+
+impl DirectProducer {
+    /// Hands over packets. Never waits: returns false where the worker's queue is full (they are dropped and counted) or gone.
+    pub fn send(&self, batch: RtpBatch) -> bool {
+        self.media.try_send(Media::Batch { router: self.router, producer: self.id, batch }).is_ok()
+    }
+
+    /// Waits until somebody asked for a key frame. Cancel safe. `None` when the producer was closed.
+    pub async fn key_frame_requested(&mut self) -> Option<()> {
+        self.key_frames.recv().await
+    }
+}
+
+/// The way out for a consumer read by this process. Dropping it closes the consumer.
+#[derive(Debug)]
+pub struct DirectConsumer {
+    /// Its id.
+    pub id: ConsumerId,
+    /// What comes.
+    pub rtp_parameters: RtpParameters,
+    pub(super) batches: mpsc::Receiver<RtpBatch>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) worker: usize,
+    pub(super) _closer: Closer,
+}
+
+impl DirectConsumer {
+    /// The next packets; `None` when the producer was closed. Cancel safe. If the reader is too slow, packets wait in the producer's
+    /// store as long as they are kept there; beyond that whole batches are lost, and the next one shows it by its sequence numbers.
+    pub async fn recv(&mut self) -> Option<RtpBatch> {
+        self.batches.recv().await
+    }
+
+    /// Asks the producer for a key frame.
+    pub fn request_key_frame(&self) {
+        self.shared.notify(self.worker, Notice::KeyFrameFor(self.id));
+    }
+}

@@ -1,0 +1,207 @@
+//! The worker threads and their sockets.
+//!
+//! In: the configuration. Out: threads that run, the addresses they listen on, and their end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Instant, SystemTime};
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::outbox::NetOutbox;
+use super::router::Router;
+use super::shard::{Queues, Shard};
+use super::shared::{COMMAND_QUEUE, Link, MEDIA_QUEUE, Notice, Shared};
+use super::tcp;
+use crate::base::UnixNanos;
+use crate::net::interfaces::expand_wildcard;
+use crate::net::udp::UdpPort;
+use crate::sfu::config::SfuConfig;
+use crate::sfu::error::SfuError;
+use crate::sfu::peer::{Certificate, host_candidates};
+use crate::sfu::stats::WorkerStats;
+use crate::sfu::worker::Worker;
+
+/// The worker threads and their sockets.
+#[derive(Debug)]
+pub struct WorkerPool {
+    shared: Arc<Shared>,
+    addresses: Vec<SocketAddr>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What a worker's thread reports once it listens.
+type Started = Result<Vec<SocketAddr>, SfuError>;
+
+impl WorkerPool {
+    /// Opens the sockets and starts the threads. Blocks for the few milliseconds that takes.
+    ///
+    /// # Errors
+    /// An address can't be listened on, or the configuration contradicts itself.
+    pub fn start(config: &SfuConfig) -> Result<WorkerPool, SfuError> {
+        if let Some(problem) = config.problem() {
+            return Err(SfuError::BadParameters(problem));
+        }
+        let count = match config.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from).min(256),
+            workers => workers,
+        };
+        let certificate = Certificate::generate().map_err(|error| SfuError::Start(error.to_string()))?;
+        let epoch = read_clocks();
+        let (mut links, mut queues) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
+            let (media, media_queue) = mpsc::channel(MEDIA_QUEUE);
+            let (notices, notice_queue) = mpsc::unbounded_channel();
+            links.push(Link { commands, media, notices });
+            queues.push(Queues { commands: command_queue, media: media_queue, notices: notice_queue });
+        }
+        let shared = Arc::new(Shared { links, config: config.clone(), candidates: std::sync::OnceLock::new() });
+        let mut pool = WorkerPool { shared: shared.clone(), addresses: config.listen.clone(), threads: Mutex::new(Vec::new()) };
+        for (index, queues) in queues.into_iter().enumerate() {
+            let worker = Worker::new(index as u16, config.clone(), certificate.clone(), epoch);
+            let (shared, addresses) = (shared.clone(), pool.addresses.clone());
+            let (report, started) = std::sync::mpsc::sync_channel::<Started>(1);
+            let thread = std::thread::Builder::new()
+                .name(format!("sfu-{index}"))
+                .spawn(move || run(index, worker, shared, &addresses, count > 1, queues, &report))
+                .map_err(|error| SfuError::Start(error.to_string()))?;
+            if let Ok(mut threads) = pool.threads.lock() {
+                threads.push(thread);
+            }
+            // The first worker settles which port 0 has become, and which addresses exist at all.
+            pool.addresses = started.recv().map_err(|_| SfuError::Start("its thread ended".into()))??;
+        }
+        let media = pool.media_addresses();
+        let tcp: &[SocketAddr] = if config.ice_tcp { &media } else { &[] };
+        let candidates = [false, true].map(|prefer_tcp| host_candidates(&media, tcp, &config.announced_addresses, prefer_tcp));
+        let _ = shared.candidates.set(candidates);
+        tracing::info!(workers = count, listen = ?pool.addresses, "SFU is up");
+        Ok(pool)
+    }
+
+    /// How many workers there are, at least 1.
+    #[allow(clippy::len_without_is_empty)] // never empty
+    pub fn len(&self) -> usize {
+        self.shared.links.len()
+    }
+
+    /// Where browsers can reach the workers on this machine, wildcards expanded to the interfaces' addresses.
+    pub fn media_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses.iter().flat_map(|address| expand_wildcard(*address).unwrap_or_default()).collect()
+    }
+
+    /// Counters and gauges of all workers together. Workers that are gone count no more.
+    pub async fn stats(&self) -> WorkerStats {
+        let mut sum = WorkerStats::default();
+        for worker in 0..self.len() {
+            let stats = self.shared.call(worker, |shard, _| {
+                let mut stats = shard.worker.stats();
+                stats.drop_send += shard.out.lost();
+                stats
+            });
+            if let Ok(stats) = stats.await {
+                sum.add(&stats);
+            }
+        }
+        sum
+    }
+
+    /// Makes a router on worker `worker` (0 to `len() - 1`).
+    pub async fn create_router(&self, worker: usize) -> Result<Router, SfuError> {
+        Router::create(&self.shared, worker).await
+    }
+
+    /// Ends all workers: transports send DTLS close_notify, sockets close. Returns when they have.
+    pub async fn shutdown(&self) {
+        self.stop();
+        let threads = self.threads.lock().map(|mut threads| std::mem::take(&mut *threads)).unwrap_or_default();
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count()).await;
+        if joined.is_ok_and(|panicked| panicked > 0) {
+            tracing::error!("an SFU worker had died before shutdown");
+        }
+    }
+
+    fn stop(&self) {
+        for worker in 0..self.len() {
+            self.shared.notify(worker, Notice::Stop);
+        }
+    }
+}
+
+impl Drop for WorkerPool {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// One moment on the monotonic and on the wall clock; from here on only the former is read, so that a step of the latter
+/// doesn't move any timestamp.
+#[allow(clippy::disallowed_methods)] // this is the driver
+fn read_clocks() -> (Instant, UnixNanos) {
+    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    (Instant::now(), i64::try_from(unix.as_nanos()).unwrap_or(0))
+}
+
+fn run(
+    index: usize, worker: Worker, shared: Arc<Shared>, addresses: &[SocketAddr], reuse_port: bool, queues: Queues,
+    report: &std::sync::mpsc::SyncSender<Started>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = report.send(Err(SfuError::Start(error.to_string())));
+            return;
+        }
+    };
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async move {
+        let (ports, listeners) = match listen(addresses, shared.config.ice_tcp, reuse_port) {
+            Ok(opened) => opened,
+            Err(error) => {
+                let _ = report.send(Err(error));
+                return;
+            }
+        };
+        let _ = report.send(Ok(ports.iter().map(UdpPort::local_addr).collect()));
+        let (tcp_in, tcp_out) = mpsc::channel(tcp::READ_QUEUE);
+        Shard::new(index, worker, NetOutbox::new(ports), shared, tcp_in).run(queues, listeners, tcp_out).await;
+    });
+}
+
+fn listen(addresses: &[SocketAddr], ice_tcp: bool, reuse_port: bool) -> Result<(Vec<UdpPort>, Vec<TcpListener>), SfuError> {
+    let (mut ports, mut listeners) = (Vec::new(), Vec::new());
+    let mut unavailable = None;
+    for address in addresses {
+        let opened = open(*address, ice_tcp, reuse_port);
+        match opened {
+            Ok((port, listener)) => {
+                ports.push(port);
+                listeners.extend(listener);
+            }
+            // A machine without IPv6 has no [::]; the default configuration names it all the same.
+            Err(source) if address.is_ipv6() && address.ip().is_unspecified() && no_such_family(&source) => {
+                tracing::debug!(%address, %source, "IPv6 isn't available");
+                unavailable = Some(SfuError::Listen { address: *address, source });
+            }
+            Err(source) => return Err(SfuError::Listen { address: *address, source }),
+        }
+    }
+    match unavailable {
+        Some(error) if ports.is_empty() => Err(error),
+        _ => Ok((ports, listeners)),
+    }
+}
+
+fn open(address: SocketAddr, ice_tcp: bool, reuse_port: bool) -> io::Result<(UdpPort, Option<TcpListener>)> {
+    let port = UdpPort::bind(address, reuse_port)?;
+    let listener = if ice_tcp { Some(crate::net::tcp::listen(port.local_addr(), reuse_port)?) } else { None };
+    Ok((port, listener))
+}
+
+fn no_such_family(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(97)
+}

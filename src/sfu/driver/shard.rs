@@ -1,0 +1,238 @@
+//! A worker's thread: waits for sockets, commands, media and time, and lets the sans-IO worker do the rest.
+//!
+//! In: everything that can wake a worker. Out: its events, to handles and to other workers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use futures_util::future::select_all;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::outbox::{NetOutbox, Reader};
+use super::shared::{Command, Media, Notice, Shared};
+use super::tcp;
+use crate::net::udp::RecvBatch;
+use crate::sfu::id::{ProducerId, RouterId, TransportId};
+use crate::sfu::peer::{Protocol, Tuple};
+use crate::sfu::types::TransportEvent;
+use crate::sfu::worker::{Event, Worker};
+
+/// Receive calls per socket and wake-up: about 32 super-packets each, so that one socket can't starve the rest.
+const RECEIVES_PER_WAKE: usize = 4;
+/// Commands and batches taken per wake-up, for the same reason.
+const MESSAGES_PER_WAKE: usize = 512;
+
+/// Whom to ask for a key frame of a direct producer.
+pub(super) enum Upstream {
+    /// The handle in this process.
+    Handle(mpsc::Sender<()>),
+    /// The worker it is piped from.
+    Pipe {
+        /// Which worker.
+        worker: usize,
+        /// The router there.
+        router: RouterId,
+    },
+}
+
+/// What a worker's thread owns.
+pub(super) struct Shard {
+    pub(super) index: usize,
+    pub(super) worker: Worker,
+    pub(super) out: NetOutbox,
+    pub(super) shared: Arc<Shared>,
+    pub(super) transports: HashMap<TransportId, mpsc::Sender<TransportEvent>>,
+    pub(super) upstreams: HashMap<(RouterId, ProducerId), Upstream>,
+    pub(super) tcp_in: mpsc::Sender<tcp::Input>,
+    stopping: bool,
+}
+
+/// The receiving ends of a worker's queues.
+pub(super) struct Queues {
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) media: mpsc::Receiver<Media>,
+    pub(super) notices: mpsc::UnboundedReceiver<Notice>,
+}
+
+/// Reads the clock: the one place where the SFU does so after starting.
+#[allow(clippy::disallowed_methods)] // this is the driver
+pub(super) fn now() -> Instant {
+    Instant::now()
+}
+
+impl Shard {
+    pub(super) fn new(index: usize, worker: Worker, out: NetOutbox, shared: Arc<Shared>, tcp_in: mpsc::Sender<tcp::Input>) -> Self {
+        Self { index, worker, out, shared, transports: HashMap::new(), upstreams: HashMap::new(), tcp_in, stopping: false }
+    }
+
+    /// Runs until told to stop.
+    pub(super) async fn run(mut self, mut queues: Queues, listeners: Vec<TcpListener>, mut tcp_out: mpsc::Receiver<tcp::Input>) {
+        let mut received = RecvBatch::new();
+        let mut media = Vec::with_capacity(MESSAGES_PER_WAKE);
+        while !self.stopping {
+            let mut first_command = None;
+            let mut first_notice = None;
+            let mut first_tcp = None;
+            let deadline = self.worker.poll_timeout();
+            tokio::select! {
+                _ = select_all(self.out.ports.iter().map(|port| Box::pin(port.socket.readable()))) => {}
+                _ = select_all(self.out.ports.iter().map(|port| Box::pin(port.socket.writable()))), if self.out.ports.iter().any(|p| p.blocked) => {}
+                count = queues.media.recv_many(&mut media, MESSAGES_PER_WAKE) => {
+                    if count == 0 { break }
+                }
+                command = queues.commands.recv() => first_command = command,
+                notice = queues.notices.recv() => first_notice = notice,
+                input = tcp_out.recv() => first_tcp = input,
+                accepted = tcp::accept(&listeners) => tcp::first_frame(accepted, self.shared.clone(), self.index),
+                () = sleep_until(deadline) => {}
+            }
+            let now = now();
+            self.receive(now, &mut received);
+            let more = MESSAGES_PER_WAKE - media.len();
+            for message in media.drain(..).chain(std::iter::from_fn(|| queues.media.try_recv().ok()).take(more)) {
+                self.take_media(now, message);
+            }
+            for input in first_tcp.into_iter().chain(std::iter::from_fn(|| tcp_out.try_recv().ok()).take(MESSAGES_PER_WAKE)) {
+                self.take_tcp(now, input);
+            }
+            self.worker.flush(now, &mut self.out);
+            for command in first_command.into_iter().chain(std::iter::from_fn(|| queues.commands.try_recv().ok()).take(MESSAGES_PER_WAKE)) {
+                command(&mut self, now);
+            }
+            for notice in first_notice.into_iter().chain(std::iter::from_fn(|| queues.notices.try_recv().ok()).take(MESSAGES_PER_WAKE)) {
+                self.take_notice(now, notice);
+            }
+            if self.worker.poll_timeout().is_some_and(|at| at <= now) {
+                self.worker.handle_timeout(now, &mut self.out);
+            }
+            self.worker.flush(now, &mut self.out);
+            self.tell_events();
+            self.out.flush();
+        }
+        self.worker.close(now(), &mut self.out);
+        self.tell_events();
+        self.out.flush();
+    }
+
+    fn receive(&mut self, now: Instant, received: &mut RecvBatch) {
+        for index in 0..self.out.ports.len() {
+            for _ in 0..RECEIVES_PER_WAKE {
+                let port = &self.out.ports[index];
+                let number = port.socket.local_addr().port();
+                // WouldBlock, or an ICMP error of an earlier send: nothing to read either way.
+                let Ok(_) = port.socket.recv_batch(received) else { break };
+                for datagram in received.iter_mut() {
+                    let local = std::net::SocketAddr::new(datagram.local, number);
+                    let tuple = Tuple { local, remote: datagram.remote, protocol: Protocol::Udp };
+                    self.take_datagram(now, tuple, datagram.bytes);
+                }
+            }
+        }
+    }
+
+    fn take_datagram(&mut self, now: Instant, tuple: Tuple, datagram: &mut [u8]) {
+        match self.worker.is_stray(&tuple, datagram).and_then(|worker| self.shared.links.get(worker)) {
+            None => self.worker.handle_datagram(now, tuple, datagram, &mut self.out),
+            Some(link) => {
+                if link.media.try_send(Media::Datagram(tuple, BytesMut::from(&*datagram))).is_err() {
+                    self.worker.stats_mut().drop_handover += 1;
+                }
+            }
+        }
+    }
+
+    fn take_media(&mut self, now: Instant, message: Media) {
+        match message {
+            Media::Batch { router, producer, batch } => self.worker.handle_batch(now, router, producer, batch),
+            Media::Datagram(tuple, mut bytes) => self.worker.handle_datagram(now, tuple, &mut bytes, &mut self.out),
+        }
+    }
+
+    fn take_tcp(&mut self, now: Instant, input: tcp::Input) {
+        match input {
+            tcp::Input::Frame(tuple, mut bytes) => self.worker.handle_datagram(now, tuple, &mut bytes, &mut self.out),
+            tcp::Input::Closed(tuple) => {
+                self.out.tcp.remove(&tuple);
+                self.worker.handle_disconnected(now, &tuple, &mut self.out);
+            }
+        }
+    }
+
+    fn take_notice(&mut self, now: Instant, notice: Notice) {
+        let (worker, out) = (&mut self.worker, &mut self.out);
+        match notice {
+            Notice::CloseRouter(id) => worker.close_router(now, id, out),
+            Notice::CloseTransport(id) => worker.close_transport(now, id, out),
+            Notice::CloseProducer(router, id) => worker.close_producer(now, router, id, out),
+            Notice::CloseConsumer(id) => worker.close_consumer(id, out),
+            Notice::KeyFrameFor(id) => worker.request_key_frame_for(now, id),
+            Notice::KeyFrame(router, id) => worker.request_key_frame(now, router, id),
+            Notice::Route(tuple, owner, valid) => worker.set_foreign_route(tuple, owner, valid),
+            Notice::Tcp(stream, tuple, frame) => self.adopt(now, stream, tuple, frame),
+            Notice::Stop => self.stopping = true,
+        }
+    }
+
+    fn adopt(&mut self, now: Instant, stream: std::net::TcpStream, tuple: Tuple, mut frame: BytesMut) {
+        // As many connections as there may be transports: each needs one.
+        if self.out.tcp.len() >= self.shared.config.max_transports {
+            return;
+        }
+        let Some(queue) = tcp::adopt(stream, tuple, self.tcp_in.clone()) else { return };
+        self.out.tcp.insert(tuple, queue);
+        self.worker.handle_datagram(now, tuple, &mut frame, &mut self.out);
+    }
+
+    fn tell_events(&mut self) {
+        while let Some(event) = self.worker.poll_event() {
+            match event {
+                Event::Transport(id, event) => self.tell_transport(id, event),
+                Event::Route(tuple, valid) => {
+                    if !valid && tuple.protocol == Protocol::Tcp {
+                        self.out.tcp.remove(&tuple);
+                    }
+                    for worker in (0..self.shared.links.len()).filter(|worker| *worker != self.index && tuple.protocol == Protocol::Udp) {
+                        self.shared.notify(worker, Notice::Route(tuple, self.index, valid));
+                    }
+                }
+                Event::KeyFrameWanted(router, producer) => match self.upstreams.get(&(router, producer)) {
+                    // One request that waits to be read is enough.
+                    Some(Upstream::Handle(handle)) => drop(handle.try_send(())),
+                    Some(Upstream::Pipe { worker, router }) => self.shared.notify(*worker, Notice::KeyFrame(*router, producer)),
+                    None => {}
+                },
+                Event::ProducerClosed(router, producer) => {
+                    self.upstreams.remove(&(router, producer));
+                }
+                Event::ConsumerClosed(id) => {
+                    if let Some(Reader::Pipe { worker, router, producer, .. }) = self.out.readers.remove(&id) {
+                        self.shared.notify(worker, Notice::CloseProducer(router, producer));
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell_transport(&mut self, id: TransportId, event: TransportEvent) {
+        if event == TransportEvent::Closed {
+            if let Some(events) = self.transports.remove(&id) {
+                let _ = events.try_send(event);
+            }
+        } else if let Some(events) = self.transports.get(&id)
+            // The last place is kept for `Closed`.
+            && events.capacity() > 1
+        {
+            let _ = events.try_send(event);
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,137 @@
+//! How handles reach workers, and workers each other.
+//!
+//! In: closures to run on a worker, media for it. Out: answers; nothing waits but who asks.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use tokio::sync::{mpsc, oneshot};
+
+use super::shard::Shard;
+use crate::sfu::config::SfuConfig;
+use crate::sfu::error::SfuError;
+use crate::sfu::id::{ConsumerId, ProducerId, RouterId, TransportId};
+use crate::sfu::ortc::IceCandidate;
+use crate::sfu::peer::Tuple;
+use crate::sfu::types::RtpBatch;
+
+/// Commands waiting for a worker: who asks for more waits. A hundred viewers joining at once are a few hundred.
+pub(super) const COMMAND_QUEUE: usize = 256;
+/// Batches and stray datagrams waiting for a worker: 20 ms of 500 streams with sound and 30 pictures a second are 1500.
+pub(super) const MEDIA_QUEUE: usize = 4096;
+
+/// Runs on a worker's thread.
+pub(super) type Command = Box<dyn FnOnce(&mut Shard, Instant) + Send>;
+
+/// What comes to a worker from this process.
+#[derive(Debug)]
+pub(super) enum Media {
+    /// Of a direct producer or a pipe.
+    Batch {
+        /// On which router.
+        router: RouterId,
+        /// For which producer.
+        producer: ProducerId,
+        /// The packets.
+        batch: RtpBatch,
+    },
+    /// A datagram that came to another worker's socket.
+    Datagram(Tuple, BytesMut),
+}
+
+/// A notice that must arrive and that nobody waits for.
+pub(super) enum Notice {
+    /// The last handle of a router is gone.
+    CloseRouter(RouterId),
+    /// The handle of a transport is gone.
+    CloseTransport(TransportId),
+    /// A direct producer's handle, or the source of a piped one, is gone.
+    CloseProducer(RouterId, ProducerId),
+    /// A direct consumer's handle is gone.
+    CloseConsumer(ConsumerId),
+    /// A direct consumer's reader wants a key frame.
+    KeyFrameFor(ConsumerId),
+    /// A copy of a producer on another worker wants a key frame.
+    KeyFrame(RouterId, ProducerId),
+    /// Another worker's transport has, or no longer has, this path.
+    Route(Tuple, usize, bool),
+    /// A TCP connection whose first frame says that it is for this worker.
+    Tcp(std::net::TcpStream, Tuple, BytesMut),
+    /// End.
+    Stop,
+}
+
+/// The way to one worker.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) media: mpsc::Sender<Media>,
+    /// Unbounded because closing must neither wait nor fail; bounded in fact: each handle closes once, each validated path is announced
+    /// twice, key-frame requests are throttled by their producer.
+    pub(super) notices: mpsc::UnboundedSender<Notice>,
+}
+
+/// What all handles and workers share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) links: Vec<Link>,
+    pub(super) config: SfuConfig,
+    /// Host candidates, UDP preferred and TCP preferred.
+    pub(super) candidates: std::sync::OnceLock<[Vec<IceCandidate>; 2]>,
+}
+
+impl Shared {
+    /// Runs `command` on a worker and waits for what it gives. What a caller that has gone away would have got is dropped there:
+    /// handles in it close what they stand for.
+    pub(super) async fn call<R: Send + 'static>(
+        &self, worker: usize, command: impl FnOnce(&mut Shard, Instant) -> R + Send + 'static,
+    ) -> Result<R, SfuError> {
+        let link = self.links.get(worker).ok_or(SfuError::NotFound("worker"))?;
+        let (answer, result) = oneshot::channel();
+        let command: Command = Box::new(move |shard, now| {
+            let _ = answer.send(command(shard, now));
+        });
+        link.commands.send(command).await.map_err(|_| SfuError::WorkerGone)?;
+        result.await.map_err(|_| SfuError::WorkerGone)
+    }
+
+    /// Tells a worker something without waiting. Nothing happens if the worker is gone.
+    pub(super) fn notify(&self, worker: usize, notice: Notice) {
+        if let Some(link) = self.links.get(worker) {
+            let _ = link.notices.send(notice);
+        }
+    }
+}
+
+/// Sends a notice when it is dropped: the part of a handle that closes.
+pub(super) struct Closer {
+    shared: Arc<Shared>,
+    worker: usize,
+    notice: Option<Notice>,
+}
+
+impl Closer {
+    pub(super) fn new(shared: &Arc<Shared>, worker: usize, notice: Notice) -> Self {
+        Self { shared: shared.clone(), worker, notice: Some(notice) }
+    }
+
+    /// Nothing is to be closed any more.
+    pub(super) fn disarm(mut self) {
+        self.notice = None;
+    }
+}
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        if let Some(notice) = self.notice.take() {
+            self.shared.notify(self.worker, notice);
+        }
+    }
+}
+
+impl std::fmt::Debug for Closer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Closer").field("worker", &self.worker).finish_non_exhaustive()
+    }
+}

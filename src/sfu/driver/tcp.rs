@@ -1,0 +1,138 @@
+//! ICE-TCP connections (RFC 6544, RFC 4571 framing).
+//!
+//! In: accepted connections. Out: their frames as datagrams for the worker that the first one names, and the way back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::select_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+use super::shared::{Notice, Shared};
+use crate::net::tcp::{FrameReader, FrameWriter, prepare};
+use crate::sfu::peer::{Protocol, Tuple, peek_ufrag, worker_of_ufrag};
+
+/// How long a connection may take to say by a STUN request whose it is.
+const FIRST_FRAME_WITHIN: Duration = Duration::from_secs(10);
+/// How long a connection may be silent: ICE checks come every few seconds, consent lasts 30 s (RFC 7675).
+const SILENCE: Duration = Duration::from_secs(40);
+/// Connections per worker that have not said yet whose they are.
+const MAX_NEW: usize = 256;
+/// Longest first frame: a connectivity check has no more than a few hundred bytes.
+const MAX_FIRST_FRAME: usize = 1500;
+/// Datagrams waiting to be written to one connection: half a second of 5 Mbit/s. More than that is late anyway.
+const WRITE_QUEUE: usize = 256;
+/// Frames of all connections waiting for the worker; their readers wait when it is full.
+pub(super) const READ_QUEUE: usize = 256;
+
+/// What comes from connections.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// A datagram.
+    Frame(Tuple, BytesMut),
+    /// The connection is gone.
+    Closed(Tuple),
+}
+
+/// Waits for a connection on any of the listeners; for ever without any.
+pub(super) async fn accept(listeners: &[TcpListener]) -> Option<TcpStream> {
+    if listeners.is_empty() {
+        return std::future::pending().await;
+    }
+    let (accepted, _, _) = select_all(listeners.iter().map(|listener| Box::pin(listener.accept()))).await;
+    match accepted {
+        Ok((stream, _)) => Some(stream),
+        Err(error) => {
+            tracing::debug!(%error, "can't accept a TCP connection");
+            // Out of file descriptors: don't spin.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            None
+        }
+    }
+}
+
+thread_local! {
+    static NEW: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Reads a new connection's first frame and gives the connection to the worker it is for.
+pub(super) fn first_frame(stream: Option<TcpStream>, shared: Arc<Shared>, worker: usize) {
+    let Some(mut stream) = stream.filter(|_| NEW.get() < MAX_NEW) else { return };
+    NEW.set(NEW.get() + 1);
+    tokio::task::spawn_local(async move {
+        let read = async {
+            prepare(&stream).ok()?;
+            let tuple = Tuple { local: stream.local_addr().ok()?, remote: stream.peer_addr().ok()?, protocol: Protocol::Tcp };
+            // Byte by byte up to the end of the first frame, so that nothing of the next one is lost when the connection moves on.
+            let mut length = [0; 2];
+            stream.read_exact(&mut length).await.ok()?;
+            let length = usize::from(u16::from_be_bytes(length));
+            if length > MAX_FIRST_FRAME {
+                return None;
+            }
+            let mut frame = BytesMut::zeroed(length);
+            stream.read_exact(&mut frame).await.ok()?;
+            let owner = worker_of_ufrag(peek_ufrag(&frame)?)?;
+            Some((stream.into_std().ok()?, tuple, frame, usize::from(owner)))
+        };
+        let found = tokio::time::timeout(FIRST_FRAME_WITHIN, read).await;
+        NEW.set(NEW.get() - 1);
+        if let Ok(Some((stream, tuple, frame, owner))) = found {
+            tracing::debug!(%worker, %owner, remote = %tuple.remote, "ICE-TCP connection");
+            shared.notify(owner, Notice::Tcp(stream, tuple, frame));
+        }
+    });
+}
+
+/// Runs a connection on this worker. Gives the queue for what is to be written; dropping it ends the connection.
+pub(super) fn adopt(stream: std::net::TcpStream, tuple: Tuple, input: mpsc::Sender<Input>) -> Option<mpsc::Sender<Bytes>> {
+    let stream = TcpStream::from_std(stream).ok()?;
+    let (queue, outgoing) = mpsc::channel(WRITE_QUEUE);
+    tokio::task::spawn_local(async move {
+        let (mut read, write) = stream.into_split();
+        let mut writing = tokio::task::spawn_local(write_frames(write, outgoing));
+        let reading = async {
+            let mut reader = FrameReader::new();
+            loop {
+                match tokio::time::timeout(SILENCE, read.read_buf(reader.buffer())).await {
+                    Ok(Ok(count)) if count > 0 => {}
+                    _ => return,
+                }
+                loop {
+                    match reader.next_frame() {
+                        Ok(Some(frame)) => {
+                            if input.send(Input::Frame(tuple, frame)).await.is_err() {
+                                return;
+                            }
+                        }
+                        Ok(None) => break,
+                        Err(_) => return,
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = reading => {}
+            _ = &mut writing => {}
+        }
+        writing.abort();
+        let _ = input.send(Input::Closed(tuple)).await;
+    });
+    Some(queue)
+}
+
+async fn write_frames(mut stream: tokio::net::tcp::OwnedWriteHalf, mut outgoing: mpsc::Receiver<Bytes>) {
+    let mut writer = FrameWriter::new();
+    while let Some(datagram) = outgoing.recv().await {
+        writer.push(&datagram);
+        while let Ok(more) = outgoing.try_recv() {
+            writer.push(&more);
+        }
+        if stream.write_all_buf(&mut writer.take()).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The handle of a transport to a browser.
+//!
+//! In: what the browser's signalling says. Out: our parameters, events, producers and consumers.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::shared::{Closer, Shared};
+use crate::sfu::error::SfuError;
+use crate::sfu::id::{ConsumerId, ProducerId, TransportId};
+use crate::sfu::ortc::{DtlsParameters, IceCandidate, IceParameters};
+use crate::sfu::types::{ConsumerInfo, ConsumerOptions, ProducerOptions, TransportEvent};
+
+/// A transport to a browser. Dropping it closes it.
+#[derive(Debug)]
+pub struct WebRtcTransport {
+    /// Its id.
+    pub id: TransportId,
+    /// Our ICE credentials.
+    pub ice_parameters: IceParameters,
+    /// Where we can be reached.
+    pub ice_candidates: Vec<IceCandidate>,
+    /// Our certificate's fingerprint; our role is what `connect` leaves for us.
+    pub dtls_parameters: DtlsParameters,
+    /// What happens to it. Bounded; the last event is `Closed`.
+    pub events: mpsc::Receiver<TransportEvent>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) worker: usize,
+    pub(super) _closer: Closer,
+}
+
+impl WebRtcTransport {
+    /// Tells the peer's DTLS parameters. Our role is the opposite of `remote.role` (`Auto`: we are the server).
+    pub async fn connect(&self, remote: DtlsParameters) -> Result<(), SfuError> {
+        let id = self.id;
+        self.shared.call(self.worker, move |shard, now| shard.worker.connect_transport(now, id, remote, &mut shard.out)).await?
+    }
+
+    /// New ICE credentials; the old pair goes on until the new one is valid.
+    pub async fn restart_ice(&self) -> Result<IceParameters, SfuError> {
+        let id = self.id;
+        self.shared.call(self.worker, move |shard, _| shard.worker.restart_ice(id)).await?
+    }
+
+    /// Receives a track from the browser.
+    pub async fn produce(&self, options: ProducerOptions) -> Result<ProducerId, SfuError> {
+        let id = self.id;
+        self.shared.call(self.worker, move |shard, _| shard.worker.produce(id, options)).await?
+    }
+
+    /// Sends a track to the browser. Sending begins once the transport is connected.
+    pub async fn consume(&self, options: ConsumerOptions) -> Result<ConsumerInfo, SfuError> {
+        let id = self.id;
+        self.shared.call(self.worker, move |shard, now| shard.worker.consume(now, id, options, &mut shard.out)).await?
+    }
+
+    /// Pauses or resumes a consumer.
+    pub async fn set_consumer_paused(&self, consumer: ConsumerId, paused: bool) -> Result<(), SfuError> {
+        self.shared.call(self.worker, move |shard, now| shard.worker.set_paused(now, consumer, paused, &mut shard.out)).await?
+    }
+}

@@ -1,0 +1,387 @@
+//! One track that comes in: what is known of it and its recent packets.
+//!
+//! In: RTP packets without SRTP, in the order they came. Out: the packets in a [`PacketStore`], facts and statistics,
+//! and whether the source should be asked for a key frame.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use super::id::{ProducerId, RouterId};
+use super::ortc::{ProducerRtp, RtpParameters};
+use super::store::{PacketStore, StoreLimits, StoredPacket};
+use super::types::{ClockMapping, ProducerStats};
+use crate::base::{MediaKind, UnixNanos, rescale};
+use crate::codec::{Codec, payload_facts};
+use crate::rtp::packet::RtpPacket;
+use crate::rtp::seq::{SeqExtender, timestamp_newer};
+
+/// One key-frame request per producer in this time, however many viewers ask (design: PLI discipline).
+pub const KEY_FRAME_REQUEST_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a request is repeated while no key frame comes (the PLI or the key frame got lost).
+const MAX_REPEATS: u8 = 5;
+/// Packets older than the newest by more than this are not taken: nobody's jitter buffer waits for them.
+const WINDOW: u64 = 1024;
+/// Packets from the network are copied into blocks of this size, so that one allocation serves dozens of them.
+const BLOCK: usize = 64 * 1024;
+
+/// Where the packets come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// This process.
+    Direct,
+    /// A copy of a producer on another worker.
+    Pipe,
+    /// A transport of this worker, by slab key.
+    Network(usize),
+}
+
+/// What became of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is in the store.
+    Stored,
+    /// Seen before, or too old.
+    Duplicate,
+    /// Not RTP.
+    Garbage,
+}
+
+/// A track that comes in.
+#[derive(Debug)]
+pub struct Producer {
+    /// Its id.
+    pub id: ProducerId,
+    /// Its router.
+    pub router: RouterId,
+    /// Where its packets come from.
+    pub source: Source,
+    /// As given when it was made.
+    pub parameters: RtpParameters,
+    /// The parsed form of `parameters`.
+    pub rtp: ProducerRtp,
+    /// Its recent packets.
+    pub store: PacketStore,
+    /// Slab keys of its consumers.
+    pub consumers: Vec<usize>,
+    /// An RTP timestamp and the time it was captured.
+    pub clock: Option<ClockMapping>,
+    /// Counts changes of `clock`.
+    pub clock_version: u32,
+    /// Whether packets came since the consumers were last served.
+    pub dirty: bool,
+    seen: SeenWindow,
+    extender: SeqExtender,
+    block: BytesMut,
+    packets: u64,
+    bytes: u64,
+    frames: u64,
+    key_frames: u64,
+    reordered: bool,
+    newest_timestamp: Option<u32>,
+    last_timestamp: Option<u32>,
+    last_key_timestamp: Option<u32>,
+    rate: RateMeter,
+    requests: KeyFrameRequests,
+}
+
+impl Producer {
+    /// One that has seen nothing.
+    pub fn new(
+        id: ProducerId, router: RouterId, source: Source, parameters: RtpParameters, rtp: ProducerRtp, limits: StoreLimits,
+    ) -> Self {
+        Self {
+            id,
+            router,
+            source,
+            parameters,
+            rtp,
+            store: PacketStore::new(limits),
+            consumers: Vec::new(),
+            clock: None,
+            clock_version: 0,
+            dirty: false,
+            seen: SeenWindow::default(),
+            extender: SeqExtender::new(),
+            block: BytesMut::new(),
+            packets: 0,
+            bytes: 0,
+            frames: 0,
+            key_frames: 0,
+            reordered: false,
+            newest_timestamp: None,
+            last_timestamp: None,
+            last_key_timestamp: None,
+            rate: RateMeter::default(),
+            requests: KeyFrameRequests::default(),
+        }
+    }
+
+    /// Audio or video.
+    pub fn kind(&self) -> MediaKind {
+        self.rtp.codec.kind()
+    }
+
+    /// Its codec.
+    pub fn codec(&self) -> Codec {
+        self.rtp.codec
+    }
+
+    /// Takes a packet out of a buffer that is used again.
+    pub fn push_copied(&mut self, now: Instant, wallclock: UnixNanos, packet: &[u8]) -> Taken {
+        if self.block.capacity() - self.block.len() < packet.len() {
+            self.block = BytesMut::with_capacity(BLOCK.max(packet.len()));
+        }
+        self.block.extend_from_slice(packet);
+        let bytes = self.block.split().freeze();
+        self.push(now, wallclock, bytes, None)
+    }
+
+    /// Takes the packets of a picture together, so that what is disposable is known of all of it.
+    pub fn push_unit(&mut self, now: Instant, wallclock: UnixNanos, packets: Vec<Bytes>) -> (usize, usize) {
+        let codec = self.rtp.codec;
+        // A picture can only be left out whole: supplemental information alone is "disposable" in pictures that are not.
+        let disposable = codec.kind() == MediaKind::Video
+            && packets.iter().all(|bytes| RtpPacket::parse(bytes).is_ok_and(|packet| payload_facts(codec, packet.payload()).disposable));
+        let mut stored = 0;
+        let total = packets.len();
+        for bytes in packets {
+            stored += usize::from(self.push(now, wallclock, bytes, Some(disposable)) == Taken::Stored);
+        }
+        (stored, total - stored)
+    }
+
+    fn push(&mut self, now: Instant, wallclock: UnixNanos, bytes: Bytes, disposable: Option<bool>) -> Taken {
+        let Ok(packet) = RtpPacket::parse(&bytes) else { return Taken::Garbage };
+        let (timestamp, marker) = (packet.timestamp(), packet.marker());
+        let seq = self.extender.peek(packet.sequence_number());
+        if !self.seen.insert(seq) {
+            return Taken::Duplicate;
+        }
+        self.extender.extend(packet.sequence_number());
+        let facts = payload_facts(self.rtp.codec, packet.payload());
+        let payload_start = packet.header_len();
+        let payload_end = payload_start + packet.payload().len();
+        let (Ok(payload_start), Ok(payload_end)) = (u16::try_from(payload_start), u16::try_from(payload_end)) else { return Taken::Garbage };
+        let key_frame_start = self.kind() == MediaKind::Video && facts.key_frame_start;
+        self.note_timestamp(timestamp, key_frame_start);
+        self.packets += 1;
+        self.bytes += bytes.len() as u64;
+        self.rate.add(now, bytes.len());
+        if self.clock.is_none() {
+            // Until a sender report says better, a packet was captured when it came.
+            self.set_clock(ClockMapping { rtp: timestamp, wallclock });
+        }
+        // Of a single packet nobody can tell whether its picture is disposable: sources that have such pictures give them whole.
+        let disposable = disposable.unwrap_or(false);
+        self.store.push(StoredPacket {
+            seq,
+            timestamp,
+            arrival: now,
+            payload_start: payload_start.min(payload_end),
+            payload_end,
+            marker,
+            key_frame_start,
+            disposable,
+            bytes,
+        });
+        Taken::Stored
+    }
+
+    fn note_timestamp(&mut self, timestamp: u32, key_frame_start: bool) {
+        if self.last_timestamp != Some(timestamp) {
+            self.frames += 1;
+            // A late packet of the picture before is no new picture; a picture that is shown before an earlier one is.
+            let goes_back = self.newest_timestamp.is_some_and(|newest| timestamp_newer(newest, timestamp));
+            if goes_back && matches!(self.source, Source::Direct | Source::Pipe) {
+                self.reordered = true;
+            }
+            self.last_timestamp = Some(timestamp);
+        }
+        if self.newest_timestamp.is_none_or(|newest| timestamp_newer(timestamp, newest)) {
+            self.newest_timestamp = Some(timestamp);
+        }
+        if key_frame_start {
+            if self.last_key_timestamp != Some(timestamp) {
+                self.last_key_timestamp = Some(timestamp);
+                self.key_frames += 1;
+            }
+            self.requests.answered();
+        }
+    }
+
+    /// Tells the capture time of an RTP timestamp.
+    pub fn set_clock(&mut self, clock: ClockMapping) {
+        if self.clock != Some(clock) {
+            self.clock = Some(clock);
+            self.clock_version = self.clock_version.wrapping_add(1);
+        }
+    }
+
+    /// The RTP timestamp that a capture at `wallclock` would have.
+    pub fn timestamp_at(&self, wallclock: UnixNanos) -> Option<u32> {
+        let clock = self.clock?;
+        let ticks = rescale(wallclock.wrapping_sub(clock.wallclock), 1_000_000_000, self.rtp.clock_rate);
+        Some(clock.rtp.wrapping_add(ticks as u32))
+    }
+
+    /// When something with this RTP timestamp was captured.
+    pub fn captured_at(&self, timestamp: u32) -> Option<UnixNanos> {
+        let clock = self.clock?;
+        let ticks = timestamp.wrapping_sub(clock.rtp) as i32;
+        Some(clock.wallclock.wrapping_add(rescale(ticks.into(), self.rtp.clock_rate, 1_000_000_000)))
+    }
+
+    /// Somebody needs a key frame. Whether the source is to be asked now; if not, [`Self::poll_key_frame_request`] says so later.
+    pub fn request_key_frame(&mut self, now: Instant) -> bool {
+        self.kind() == MediaKind::Video && self.requests.ask(now)
+    }
+
+    /// When [`Self::poll_key_frame_request`] should be called, if it should.
+    pub fn key_frame_request_due(&self) -> Option<Instant> {
+        self.requests.due()
+    }
+
+    /// Whether the source is to be asked (again) now.
+    pub fn poll_key_frame_request(&mut self, now: Instant) -> bool {
+        self.requests.poll(now)
+    }
+
+    /// The extended sequence number of the newest packet.
+    pub fn highest_seq(&self) -> Option<u64> {
+        self.extender.highest()
+    }
+
+    /// Statistics; what only the network side knows is left at its default.
+    pub fn stats(&self, now: Instant) -> ProducerStats {
+        ProducerStats {
+            packets: self.packets,
+            bytes: self.bytes,
+            bitrate: self.rate.bits_per_second(now),
+            key_frames: self.key_frames,
+            frames: self.frames,
+            reordered: self.reordered,
+            key_frame_requests: self.requests.sent,
+            cached_bytes: self.store.cached_bytes() as u64,
+            ..ProducerStats::default()
+        }
+    }
+}
+
+/// Which of the last [`WINDOW`] sequence numbers were there.
+#[derive(Debug)]
+struct SeenWindow {
+    bits: [u64; (WINDOW / 64) as usize],
+    highest: Option<u64>,
+}
+
+impl Default for SeenWindow {
+    fn default() -> Self {
+        Self { bits: [0; (WINDOW / 64) as usize], highest: None }
+    }
+}
+
+impl SeenWindow {
+    /// Whether it is new and not too old.
+    fn insert(&mut self, seq: u64) -> bool {
+        match self.highest {
+            Some(highest) if seq + WINDOW <= highest => return false,
+            Some(highest) if seq > highest => {
+                if seq - highest >= WINDOW {
+                    self.bits.fill(0);
+                } else {
+                    for between in highest + 1..=seq {
+                        self.set(between, false);
+                    }
+                }
+                self.highest = Some(seq);
+            }
+            None => self.highest = Some(seq),
+            Some(_) => {
+                let slot = seq % WINDOW;
+                if self.bits[(slot / 64) as usize] & (1 << (slot % 64)) != 0 {
+                    return false;
+                }
+            }
+        }
+        self.set(seq, true);
+        true
+    }
+
+    fn set(&mut self, seq: u64, value: bool) {
+        let slot = seq % WINDOW;
+        let (word, bit) = (&mut self.bits[(slot / 64) as usize], 1u64 << (slot % 64));
+        if value { *word |= bit } else { *word &= !bit }
+    }
+}
+
+/// Throttles key-frame requests and repeats unanswered ones.
+#[derive(Debug, Default)]
+struct KeyFrameRequests {
+    last: Option<Instant>,
+    wanted: bool,
+    repeats: u8,
+    sent: u64,
+}
+
+impl KeyFrameRequests {
+    fn ask(&mut self, now: Instant) -> bool {
+        self.wanted = true;
+        self.repeats = 0;
+        self.poll(now)
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let last = self.last?;
+        self.wanted.then(|| last + KEY_FRAME_REQUEST_INTERVAL)
+    }
+
+    fn poll(&mut self, now: Instant) -> bool {
+        if !self.wanted || self.due().is_some_and(|due| now < due) {
+            return false;
+        }
+        if self.repeats > MAX_REPEATS {
+            self.wanted = false;
+            return false;
+        }
+        self.repeats += 1;
+        self.sent += 1;
+        self.last = Some(now);
+        true
+    }
+
+    fn answered(&mut self) {
+        self.wanted = false;
+    }
+}
+
+/// Bits per second over the last full second or so.
+#[derive(Debug, Default)]
+struct RateMeter {
+    since: Option<Instant>,
+    bytes: u64,
+    last: u64,
+}
+
+impl RateMeter {
+    fn add(&mut self, now: Instant, bytes: usize) {
+        let since = *self.since.get_or_insert(now);
+        let elapsed = now.saturating_duration_since(since);
+        if elapsed >= Duration::from_secs(1) {
+            self.last = self.rate(elapsed);
+            self.bytes = 0;
+            self.since = Some(now);
+        }
+        self.bytes += bytes as u64;
+    }
+
+    fn rate(&self, elapsed: Duration) -> u64 {
+        (self.bytes * 8 * 1000).checked_div(elapsed.as_millis() as u64).unwrap_or(0)
+    }
+
+    fn bits_per_second(&self, now: Instant) -> u64 {
+        let elapsed = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        // After a silence the last full second says nothing any more.
+        if self.last == 0 || elapsed >= Duration::from_secs(2) { self.rate(elapsed.max(Duration::from_millis(100))) } else { self.last }
+    }
+}

@@ -1,0 +1,221 @@
+//! The packets of one producer that are still of use: the key-frame cache and the retransmission history, in one ring.
+//!
+//! In: packets in the order they came. Out: the same packets by index, and where the last key frame began. Consumers
+//! are cursors into it, so neither starting one nor retransmitting to it costs memory per consumer.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+/// How long packets stay for retransmissions when the key-frame cache doesn't hold them anyway: a NACK comes back within
+/// one round trip, and a receiver gives up a packet after about a second.
+const HISTORY: Duration = Duration::from_millis(1500);
+/// Most packets held, whatever their size: 10 s of 16 Mbit/s in packets of 1200 bytes.
+const MAX_PACKETS: usize = 16_384;
+
+/// One packet with what forwarding has to know of it.
+#[derive(Debug, Clone)]
+pub struct StoredPacket {
+    /// The whole RTP packet as the producer sent it, without SRTP.
+    pub bytes: Bytes,
+    /// Its sequence number, extended over the wraps.
+    pub seq: u64,
+    /// Its RTP timestamp.
+    pub timestamp: u32,
+    /// When it came.
+    pub arrival: Instant,
+    /// Where the payload begins in `bytes`.
+    pub payload_start: u16,
+    /// Where the payload ends in `bytes` (padding follows).
+    pub payload_end: u16,
+    /// The marker bit: the last packet of a picture, or the first of a talkspurt.
+    pub marker: bool,
+    /// Decoding can begin with this packet.
+    pub key_frame_start: bool,
+    /// Nobody refers to the picture it belongs to.
+    pub disposable: bool,
+}
+
+/// Bounds of a store.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreLimits {
+    /// How old the beginning of the key-frame cache may become.
+    pub max_age: Duration,
+    /// How many bytes are held at most.
+    pub max_bytes: usize,
+}
+
+/// The ring. Indexes count all packets that ever came, from 0.
+#[derive(Debug)]
+pub struct PacketStore {
+    ring: VecDeque<StoredPacket>,
+    /// Index of the packet at the front of the ring.
+    first: u64,
+    /// Index of the first packet of the last key frame, if all since then is here.
+    key_frame: Option<u64>,
+    bytes: usize,
+    limits: StoreLimits,
+}
+
+impl PacketStore {
+    /// An empty store.
+    pub fn new(limits: StoreLimits) -> Self {
+        Self { ring: VecDeque::new(), first: 0, key_frame: None, bytes: 0, limits }
+    }
+
+    /// Appends a packet and lets old ones go. Returns the index of the packet.
+    pub fn push(&mut self, packet: StoredPacket) -> u64 {
+        let (now, timestamp, key_frame_start) = (packet.arrival, packet.timestamp, packet.key_frame_start);
+        let index = self.end();
+        self.bytes += packet.bytes.len();
+        self.ring.push_back(packet);
+        if key_frame_start {
+            // Parameter sets stand before the picture under the same timestamp: the key frame begins with them.
+            let mut start = index;
+            while start > self.first && self.get(start - 1).is_some_and(|before| before.timestamp == timestamp) {
+                start -= 1;
+            }
+            self.key_frame = Some(start);
+        }
+        self.evict(now);
+        index
+    }
+
+    fn evict(&mut self, now: Instant) {
+        if let Some(start) = self.key_frame {
+            let too_old = self.get(start).is_none_or(|packet| now.saturating_duration_since(packet.arrival) > self.limits.max_age);
+            if too_old {
+                self.key_frame = None;
+            }
+        }
+        while let Some(front) = self.ring.front() {
+            let over = self.bytes > self.limits.max_bytes || self.ring.len() > MAX_PACKETS;
+            let expired = now.saturating_duration_since(front.arrival) > HISTORY;
+            let cached = self.key_frame.is_some_and(|start| self.first >= start);
+            if !over && (cached || !expired) {
+                break;
+            }
+            if cached {
+                // The key frame itself has to go: what is left can't be decoded from.
+                self.key_frame = None;
+            }
+            self.bytes -= front.bytes.len();
+            self.ring.pop_front();
+            self.first += 1;
+        }
+    }
+
+    /// The packet with this index, if it is still here.
+    pub fn get(&self, index: u64) -> Option<&StoredPacket> {
+        self.ring.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
+    }
+
+    /// The index of the packet with this extended sequence number. Packets lie almost in order of their sequence numbers, so
+    /// the search begins where it would be without loss and reordering.
+    pub fn find(&self, seq: u64) -> Option<u64> {
+        /// How many places beside the expected one are searched on each side: losses and reordering within the history.
+        const SEARCH: u64 = 512;
+        let last = self.ring.back()?;
+        let expected = (self.end() - 1).saturating_sub(last.seq.saturating_sub(seq));
+        let is_it = |index: &u64| self.get(*index).is_some_and(|packet| packet.seq == seq);
+        // Lost packets move the real place behind the expected one.
+        let behind = (expected..(expected + SEARCH).min(self.end())).find(is_it);
+        behind.or_else(|| (expected.saturating_sub(SEARCH).max(self.first)..expected).rev().find(is_it))
+    }
+
+    /// The index that the next packet will get.
+    pub fn end(&self) -> u64 {
+        self.first + self.ring.len() as u64
+    }
+
+    /// The oldest index still here (equals [`Self::end`] if there is none).
+    pub fn begin(&self) -> u64 {
+        self.first
+    }
+
+    /// Where the last key frame begins, if everything since then is here.
+    pub fn key_frame(&self) -> Option<u64> {
+        self.key_frame
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes held from the last key frame on; 0 without one. Walks the ring: for statistics only.
+    pub fn cached_bytes(&self) -> usize {
+        let Some(start) = self.key_frame else { return 0 };
+        self.ring.iter().skip((start - self.first) as usize).map(|packet| packet.bytes.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: StoreLimits = StoreLimits { max_age: Duration::from_secs(10), max_bytes: 10_000 };
+
+    fn packet(t: Instant, seq: u64, timestamp: u32, key: bool, len: usize) -> StoredPacket {
+        StoredPacket {
+            bytes: Bytes::from(vec![0; len]),
+            seq,
+            timestamp,
+            arrival: t,
+            payload_start: 12,
+            payload_end: len as u16,
+            marker: false,
+            key_frame_start: key,
+            disposable: false,
+        }
+    }
+
+    #[test]
+    fn a_key_frame_begins_with_its_parameter_sets() {
+        let (t, mut store) = (Instant::now(), PacketStore::new(LIMITS));
+        for (seq, timestamp, key) in [(1, 1, false), (2, 2, false), (3, 2, true), (4, 2, true), (5, 3, false)] {
+            store.push(packet(t, seq, timestamp, key, 100));
+        }
+        assert_eq!(store.key_frame(), Some(1));
+        assert_eq!(store.cached_bytes(), 400);
+    }
+
+    #[test]
+    fn history_goes_by_age_but_the_cache_stays() {
+        let (t, mut store) = (Instant::now(), PacketStore::new(LIMITS));
+        store.push(packet(t, 1, 1, false, 100));
+        store.push(packet(t, 2, 2, true, 100));
+        store.push(packet(t + Duration::from_secs(5), 3, 3, false, 100));
+        assert_eq!((store.begin(), store.key_frame()), (1, Some(1)));
+        store.push(packet(t + Duration::from_secs(11), 4, 4, false, 100));
+        assert_eq!((store.begin(), store.key_frame(), store.end()), (3, None, 4));
+        assert!(store.get(2).is_none() && store.get(3).is_some());
+    }
+
+    #[test]
+    fn packets_are_found_by_sequence_number() {
+        let (t, mut store) = (Instant::now(), PacketStore::new(LIMITS));
+        let sent = [5, 6, 9, 8, 7, 12, 13, 70_000, 69_999];
+        for seq in sent {
+            store.push(packet(t, seq, 0, false, 10));
+        }
+        for (index, seq) in sent.into_iter().enumerate() {
+            assert_eq!(store.find(seq), Some(index as u64), "{seq}");
+        }
+        assert_eq!((store.find(10), store.find(4), store.find(80_000)), (None, None, None));
+    }
+
+    #[test]
+    fn bytes_are_bounded_and_a_cut_cache_is_none() {
+        let (t, mut store) = (Instant::now(), PacketStore::new(LIMITS));
+        store.push(packet(t, 0, 0, true, 100));
+        for n in 1..100 {
+            store.push(packet(t, n, n as u32, false, 1000));
+            assert!(store.bytes() <= LIMITS.max_bytes);
+        }
+        assert_eq!(store.key_frame(), None);
+        store.push(packet(t, 100, 100, true, 1000));
+        assert_eq!(store.key_frame(), Some(100));
+    }
+}

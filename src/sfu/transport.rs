@@ -1,0 +1,209 @@
+//! A path to one browser: ICE and DTLS below, SRTP in the middle, producers and consumers above.
+//!
+//! In: what the peer machine says. Out: which producer a packet belongs to, and how to send to the peer.
+
+use std::time::{Duration, Instant};
+
+use super::id::{RouterId, TransportId};
+use super::peer::{Peer, SrtpKeys, SrtpProfile as KeyProfile, Tuple};
+use super::ortc::ProducerRtp;
+use super::producer::Producer;
+use super::sender::Path;
+use super::types::ProducerStats;
+use crate::base::{MediaKind, NtpTime};
+use crate::rtp::nack::{NackConfig, NackGenerator};
+use crate::rtp::packet::RtpPacket;
+use crate::rtp::rtcp::{ReportBlock, SenderInfo};
+use crate::rtp::srtp::{Keying, SrtpError, SrtpProfile, SrtpReceiver, SrtpSender};
+
+/// Both directions of SRTP.
+pub struct Srtp {
+    /// What we send with.
+    pub sender: SrtpSender,
+    /// What we receive with.
+    pub receiver: SrtpReceiver,
+}
+
+impl Srtp {
+    /// From what DTLS agreed on.
+    pub fn new(keys: &SrtpKeys) -> Result<Self, SrtpError> {
+        let profile = match keys.profile {
+            KeyProfile::AeadAes128Gcm => SrtpProfile::AeadAes128Gcm,
+            KeyProfile::Aes128CmHmacSha1_80 => SrtpProfile::Aes128CmHmacSha1_80,
+        };
+        Ok(Self {
+            sender: SrtpSender::new(&Keying::new(profile, &keys.local_key, &keys.local_salt)?)?,
+            receiver: SrtpReceiver::new(&Keying::new(profile, &keys.remote_key, &keys.remote_salt)?)?,
+        })
+    }
+}
+
+impl std::fmt::Debug for Srtp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Srtp").finish_non_exhaustive()
+    }
+}
+
+/// An SSRC that a peer sends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ssrc {
+    /// The number.
+    pub ssrc: u32,
+    /// Slab key of the producer.
+    pub producer: usize,
+    /// Its retransmission stream.
+    pub rtx: bool,
+}
+
+/// A path to one browser.
+#[derive(Debug)]
+pub struct Transport {
+    /// Its id.
+    pub id: TransportId,
+    /// Its router.
+    pub router: RouterId,
+    /// ICE and DTLS.
+    pub peer: Peer,
+    /// Once DTLS is done.
+    pub srtp: Option<Box<Srtp>>,
+    /// Where to send media.
+    pub tuple: Option<Tuple>,
+    /// Slab keys of its consumers.
+    pub consumers: Vec<usize>,
+    /// Slab keys of its producers.
+    pub producers: Vec<usize>,
+    /// The SSRCs its peer sends with, as far as known. A handful: searched from the front.
+    pub ssrcs: Vec<Ssrc>,
+    /// When its timer in the worker's heap fires, if there is one.
+    pub scheduled: Option<Instant>,
+    /// When reports are due.
+    pub next_report: Option<Instant>,
+    /// What is received, one for each producer.
+    pub inputs: Vec<Input>,
+    /// Our SSRC in feedback to the peer.
+    pub feedback_ssrc: u32,
+    /// When the peer's tracks are reported on next.
+    pub next_receiver_report: Option<Instant>,
+    /// Added to the peer's NTP time, it gives ours: the same for all its tracks, so that they stay in sync.
+    pub ntp_offset: Option<i64>,
+}
+
+impl Transport {
+    /// One that waits for its peer.
+    pub fn new(id: TransportId, router: RouterId, peer: Peer) -> Self {
+        Self {
+            id,
+            router,
+            peer,
+            srtp: None,
+            tuple: None,
+            consumers: Vec::new(),
+            producers: Vec::new(),
+            ssrcs: Vec::new(),
+            scheduled: None,
+            next_report: None,
+            inputs: Vec::new(),
+            feedback_ssrc: rand::random_range(1..u32::MAX),
+            next_receiver_report: None,
+            ntp_offset: None,
+        }
+    }
+
+    /// How to send media, once that is possible.
+    pub fn path(&self) -> Option<Path<'_>> {
+        Some(Path { tuple: self.tuple.as_ref()?, srtp: Some(&self.srtp.as_ref()?.sender) })
+    }
+
+    /// Whose SSRC it is.
+    pub fn find_ssrc(&self, ssrc: u32) -> Option<Ssrc> {
+        self.ssrcs.iter().find(|known| known.ssrc == ssrc).copied()
+    }
+
+    /// A producer was made on it.
+    pub fn add_producer(&mut self, producer: usize, rtp: &ProducerRtp) {
+        self.producers.push(producer);
+        self.ssrcs.extend(rtp.ssrc.map(|ssrc| Ssrc { ssrc, producer, rtx: false }));
+        self.ssrcs.extend(rtp.rtx_ssrc.map(|ssrc| Ssrc { ssrc, producer, rtx: true }));
+        self.inputs.push(Input::new(producer, rtp));
+    }
+
+    /// A producer was closed.
+    pub fn forget_producer(&mut self, producer: usize) {
+        self.producers.retain(|other| *other != producer);
+        self.inputs.retain(|input| input.producer != producer);
+        let srtp = &mut self.srtp;
+        self.ssrcs.retain(|ssrc| {
+            let stays = ssrc.producer != producer;
+            if let Some(srtp) = srtp.as_mut().filter(|_| !stays) {
+                srtp.receiver.forget(ssrc.ssrc);
+            }
+            stays
+        });
+    }
+
+    fn input(&mut self, producer: usize) -> Option<&mut Input> {
+        self.inputs.iter_mut().find(|input| input.producer == producer)
+    }
+
+    /// A packet went into the producer's store as its newest.
+    pub fn note_packet(&mut self, now: Instant, key: usize, rtx: bool, producer: &Producer) {
+        let Some(packet) = producer.store.end().checked_sub(1).and_then(|index| producer.store.get(index)) else { return };
+        let (seq, key_frame_start) = (packet.seq, packet.key_frame_start);
+        let Some(input) = self.input(key) else { return };
+        if let Some(nack) = &mut input.nack {
+            nack.on_packet(now, seq, key_frame_start);
+        }
+        let _ = rtx;
+    }
+
+    /// Notes the transport-wide sequence number of a packet, if it has one.
+    pub fn note_transport_wide_seq(&mut self, now: Instant, id: u8, packet: &RtpPacket<'_>) {
+        let _ = (now, id, packet);
+    }
+
+    /// Appends transport-wide feedback, if it is due.
+    pub fn write_transport_feedback(&mut self, now: Instant, compound: &mut Vec<u8>) {
+        let _ = (now, compound);
+    }
+
+    /// Notes a sender report of a producer.
+    pub fn note_sender_report(&mut self, now: Instant, producer: usize, info: &SenderInfo) {
+        if let Some(input) = self.input(producer) {
+            input.last_sender_report = Some((info.ntp, now));
+        }
+    }
+
+    /// What to report on the producers' streams.
+    pub fn report_blocks(&mut self, now: Instant) -> Vec<ReportBlock> {
+        let _ = now;
+        Vec::new()
+    }
+
+    /// Adds what is known of a producer's stream on the network.
+    pub fn add_stats(&self, producer: usize, stats: &mut ProducerStats) {
+        let Some(input) = self.inputs.iter().find(|input| input.producer == producer) else { return };
+        stats.rtt = input.rtt.map(|rtt| rtt.as_secs_f64());
+    }
+}
+
+/// What is received of one producer.
+#[derive(Debug)]
+pub struct Input {
+    /// Slab key of the producer.
+    pub producer: usize,
+    /// Asks for lost packets, if the peer answers.
+    pub nack: Option<NackGenerator>,
+    /// Round trip time to the peer, if known.
+    pub rtt: Option<Duration>,
+    /// Counts FIRs.
+    pub fir_count: u8,
+    last_sender_report: Option<(NtpTime, Instant)>,
+}
+
+impl Input {
+    fn new(producer: usize, rtp: &ProducerRtp) -> Self {
+        let video = rtp.codec.kind() == MediaKind::Video;
+        let config = NackConfig { key_frames: video, ..NackConfig::default() };
+        Self { producer, nack: rtp.nack.then(|| NackGenerator::new(config)), rtt: None, fir_count: 0, last_sender_report: None }
+    }
+}

@@ -1,0 +1,111 @@
+//! What goes over the edge of the SFU besides ORTC's parameters.
+//!
+//! In and out: plain values; both the workers and the handles above them use them.
+
+use bytes::Bytes;
+
+use super::id::{ConsumerId, ProducerId};
+use super::ortc::{RtpCapabilities, RtpParameters};
+use crate::base::{MediaKind, UnixNanos};
+
+/// RTP packets of one producer that belong together (an access unit, or what one wake-up brought), in order.
+#[derive(Debug, Clone, Default)]
+pub struct RtpBatch {
+    /// Whole RTP packets.
+    pub packets: Vec<Bytes>,
+    /// An RTP timestamp and the capture time it stands for, as an RTCP sender report says. Given with the first batch,
+    /// and whenever it changes.
+    pub clock: Option<ClockMapping>,
+}
+
+/// An RTP timestamp and the capture time it stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockMapping {
+    /// RTP timestamp as in the packets of this producer.
+    pub rtp: u32,
+    /// The capture time of it.
+    pub wallclock: UnixNanos,
+}
+
+/// How to make a WebRtcTransport.
+#[derive(Debug, Clone, Default)]
+pub struct WebRtcTransportOptions {
+    /// Prefer TCP candidates over UDP.
+    pub prefer_tcp: bool,
+}
+
+/// What a WebRtcTransport tells its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransportEvent {
+    /// ICE has a valid pair, but DTLS isn't done.
+    IceConnected,
+    /// DTLS is done: media flows.
+    Connected,
+    /// ICE consent was lost (RFC 7675, 30 s), DTLS failed or was closed by the peer, or the transport was closed. Last event.
+    Closed,
+}
+
+/// How to consume on a WebRtcTransport.
+#[derive(Debug, Clone)]
+pub struct ConsumerOptions {
+    /// What to consume.
+    pub producer: ProducerId,
+    /// What the viewer can receive. Payload types and extension ids are used as preferred there.
+    pub rtp_capabilities: RtpCapabilities,
+    /// The `mid` to send with, if the viewer's side decides it (SDP offers).
+    pub mid: Option<String>,
+    /// RTCP CNAME: the same for all tracks that play in sync.
+    pub cname: String,
+    /// Leave out disposable pictures (B-frames nobody refers to) and go on without gaps.
+    pub drop_disposable: bool,
+    /// Begin paused.
+    pub paused: bool,
+}
+
+/// A consumer that was made.
+#[derive(Debug, Clone)]
+pub struct ConsumerInfo {
+    /// Its id.
+    pub id: ConsumerId,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// What is going to be sent.
+    pub rtp_parameters: RtpParameters,
+}
+
+/// How to produce on a WebRtcTransport.
+#[derive(Debug, Clone)]
+pub struct ProducerOptions {
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// What is going to be received.
+    pub rtp_parameters: RtpParameters,
+}
+
+/// What is known about a producer.
+#[derive(Debug, Clone, Default)]
+pub struct ProducerStats {
+    /// RTP packets received.
+    pub packets: u64,
+    /// Bytes received, RTP headers included.
+    pub bytes: u64,
+    /// Bit/s over the last second or so.
+    pub bitrate: u64,
+    /// Packets that never came.
+    pub lost: u64,
+    /// Interarrival jitter in seconds.
+    pub jitter: f64,
+    /// Round trip time in seconds, where known.
+    pub rtt: Option<f64>,
+    /// Key frames seen.
+    pub key_frames: u64,
+    /// Pictures (distinct timestamps) seen.
+    pub frames: u64,
+    /// Whether pictures came in another order than they are shown in (B-frames).
+    pub reordered: bool,
+    /// Key-frame requests (PLI, FIR) sent to the source.
+    pub key_frame_requests: u64,
+    /// Bytes now held in the key-frame cache.
+    pub cached_bytes: u64,
+}

@@ -1,0 +1,153 @@
+//! From producers' stores to consumers.
+//!
+//! In: which producers have new packets. Out: packets, consumer by consumer, so that those for one peer leave together.
+
+use std::time::Instant;
+
+use super::{Event, Worker};
+use crate::base::UnixNanos;
+use crate::sfu::consumer::{Consumer, Outlet, Run};
+use crate::sfu::ortc::ExtensionIds;
+use crate::sfu::producer::{Producer, Source};
+use crate::sfu::sender::{Path, Sender};
+use crate::sfu::sink::{Outbox, Readiness};
+use crate::sfu::stats::WorkerStats;
+use crate::sfu::types::RtpBatch;
+
+impl Worker {
+    /// Serves the consumers of all producers that got packets since the last call. Call after a batch of input.
+    pub fn flush(&mut self, now: Instant, out: &mut impl Outbox) {
+        let wallclock = self.wallclock(now);
+        while let Some(key) = self.dirty.pop() {
+            let Some(producer) = self.producers.get_mut(key) else { continue };
+            producer.dirty = false;
+            let mut next = 0;
+            while let Some(consumer) = self.producers.get(key).and_then(|producer| producer.consumers.get(next)).copied() {
+                next += 1;
+                self.serve(consumer, now, wallclock, out);
+            }
+        }
+    }
+
+    /// Sends what a consumer may send now.
+    pub(super) fn serve(&mut self, key: usize, now: Instant, wallclock: UnixNanos, out: &mut impl Outbox) {
+        let Some(consumer) = self.consumers.get_mut(key) else { return };
+        let Some(producer) = self.producers.get(consumer.producer) else { return };
+        let (producer_key, behind_before) = (consumer.producer, consumer.fell_behind);
+        while let Some(run) = consumer.next_run(now, &producer.store) {
+            match &mut consumer.outlet {
+                Outlet::Network { transport, sender } => {
+                    let Some(path) = self.transports.get(*transport).and_then(|transport| transport.path()) else { break };
+                    send_run(now, wallclock, producer, consumer.drop_disposable, sender, &run, path, &mut self.stats, out);
+                }
+                Outlet::Batches { .. } => match out.readiness(consumer.id) {
+                    Readiness::Ready => deliver(consumer, producer, &run, out),
+                    Readiness::Full => {
+                        consumer.put_back(now, &run);
+                        break;
+                    }
+                    Readiness::Gone => {
+                        consumer.stop();
+                        break;
+                    }
+                },
+            }
+        }
+        if consumer.wake_at().is_some() && !consumer.listed {
+            consumer.listed = true;
+            self.paced.push(key);
+        }
+        if consumer.fell_behind > behind_before {
+            self.stats.fell_behind += 1;
+            if consumer.needs_key_frame() {
+                self.request_key_frame_of(producer_key, now);
+            }
+        }
+    }
+
+    /// Serves the consumers whose time has come.
+    pub(super) fn serve_paced(&mut self, now: Instant, out: &mut impl Outbox) {
+        let wallclock = self.wallclock(now);
+        let mut index = 0;
+        while let Some(key) = self.paced.get(index).copied() {
+            let wake = self.consumers.get(key).and_then(Consumer::wake_at);
+            match wake {
+                Some(at) if at > now => index += 1,
+                Some(_) => {
+                    self.serve(key, now, wallclock, out);
+                    index += 1;
+                }
+                None => {
+                    self.paced.swap_remove(index);
+                    if let Some(consumer) = self.consumers.get_mut(key) {
+                        consumer.listed = false;
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn paced_due(&self) -> Option<Instant> {
+        self.paced.iter().filter_map(|key| self.consumers.get(*key)?.wake_at()).min()
+    }
+
+    /// Asks a producer's source for a key frame, if it may be asked now; the timer does it later otherwise.
+    pub(super) fn request_key_frame_of(&mut self, key: usize, now: Instant) {
+        let Some(producer) = self.producers.get_mut(key) else { return };
+        if producer.request_key_frame(now) {
+            self.send_key_frame_request(key);
+        }
+        self.schedule_tick(now);
+    }
+
+    pub(super) fn send_key_frame_request(&mut self, key: usize) {
+        let Some(producer) = self.producers.get(key) else { return };
+        self.stats.key_frame_requests_out += 1;
+        match producer.source {
+            Source::Direct | Source::Pipe => self.events.push_back(Event::KeyFrameWanted(producer.router, producer.id)),
+            Source::Network(_) => self.key_frame_requests.push(key),
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments)] // borrows of different tables; one caller
+fn send_run(
+    now: Instant, wallclock: UnixNanos, producer: &Producer, drop_disposable: bool, sender: &mut Sender, run: &Run, path: Path<'_>,
+    stats: &mut WorkerStats, out: &mut impl Outbox,
+) {
+    let source: &ExtensionIds = &producer.rtp.extensions;
+    if run.resume
+        && let Some(first) = producer.store.get(run.packets.start)
+    {
+        if sender.is_switching() {
+            let captured = producer.captured_at(first.timestamp).unwrap_or(wallclock);
+            sender.switch(now, first.seq, first.timestamp, captured, producer.rtp.clock_rate);
+        } else {
+            sender.resume(first.seq);
+        }
+    }
+    for index in run.packets.clone() {
+        let Some(packet) = producer.store.get(index) else { continue };
+        if drop_disposable && packet.disposable && sender.skip(packet) {
+            stats.disposable_dropped += 1;
+            continue;
+        }
+        if let Some(bytes) = sender.send(now, wallclock, packet, source, path, out) {
+            stats.packets_out += 1;
+            stats.bytes_out += bytes as u64;
+        }
+    }
+}
+
+fn deliver(consumer: &mut Consumer, producer: &Producer, run: &Run, out: &mut impl Outbox) {
+    let packets = run.packets.clone().filter_map(|index| producer.store.get(index)).map(|packet| packet.bytes.clone()).collect();
+    let mut clock = None;
+    if let Outlet::Batches { clock_version, .. } = &mut consumer.outlet
+        && producer.clock.is_some()
+        && *clock_version != Some(producer.clock_version)
+    {
+        *clock_version = Some(producer.clock_version);
+        clock = producer.clock;
+    }
+    out.deliver(consumer.id, RtpBatch { packets, clock });
+}

@@ -1,0 +1,189 @@
+//! One worker without its thread and sockets: routers, transports, producers and consumers in dense tables.
+//!
+//! In: datagrams, packets of direct producers, commands, time. Out: datagrams and batches into an [`Outbox`], [`Event`]s.
+
+mod commands;
+mod feedback;
+mod forward;
+mod receive;
+mod timers;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::time::Instant;
+
+use slab::Slab;
+
+use super::config::SfuConfig;
+use super::consumer::Consumer;
+use super::id::{ConsumerId, ProducerId, RouterId, TransportId};
+use super::peer::{Certificate, Tuple, peek_ufrag, worker_of_ufrag};
+use super::producer::Producer;
+use super::stats::WorkerStats;
+use super::store::StoreLimits;
+use super::transport::Transport;
+use super::types::TransportEvent;
+use crate::base::UnixNanos;
+
+pub use commands::BatchConsumer;
+
+type FastMap<K, V> = HashMap<K, V, ahash::RandomState>;
+
+/// What a worker tells the outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// Something happened to a transport; after `Closed` it is gone.
+    Transport(TransportId, TransportEvent),
+    /// A path to a transport became valid (`true`) or invalid: other workers that get its datagrams should send them here.
+    Route(Tuple, bool),
+    /// The source of a direct producer or of a pipe should make a key frame.
+    KeyFrameWanted(RouterId, ProducerId),
+    /// A producer is gone.
+    ProducerClosed(RouterId, ProducerId),
+    /// A direct consumer or a pipe is gone.
+    ConsumerClosed(ConsumerId),
+}
+
+/// Whose a datagram is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// This worker's.
+    Here,
+    /// That worker's.
+    Worker(usize),
+    /// Nobody's, as far as can be told.
+    Nobody,
+}
+
+/// One worker's state.
+#[derive(Debug)]
+pub struct Worker {
+    index: u16,
+    config: SfuConfig,
+    certificate: Certificate,
+    epoch: (Instant, UnixNanos),
+    routers: HashMap<RouterId, ()>,
+    transports: Slab<Transport>,
+    producers: Slab<Producer>,
+    consumers: Slab<Consumer>,
+    transport_keys: HashMap<TransportId, usize>,
+    producer_keys: HashMap<(RouterId, ProducerId), usize>,
+    consumer_keys: HashMap<ConsumerId, usize>,
+    /// Validated paths of this worker's transports.
+    tuples: FastMap<Tuple, usize>,
+    /// Validated paths of other workers' transports.
+    foreign: FastMap<Tuple, usize>,
+    ufrags: FastMap<String, usize>,
+    /// Producers with packets that their consumers have not been served.
+    dirty: Vec<usize>,
+    /// Consumers to look at again at a certain time.
+    paced: Vec<usize>,
+    timers: BinaryHeap<Reverse<(Instant, usize)>>,
+    next_tick: Option<Instant>,
+    /// Producers whose publisher is to get a PLI or FIR with the next RTCP.
+    key_frame_requests: Vec<usize>,
+    events: VecDeque<Event>,
+    /// Where RTCP is put together.
+    scratch: Vec<u8>,
+    /// Sequence numbers for a NACK.
+    seqs: Vec<u16>,
+    stats: WorkerStats,
+}
+
+impl Worker {
+    /// Worker number `index`. `epoch` is one moment on both clocks, the same for all workers, so that their wall clocks agree and
+    /// never jump.
+    pub fn new(index: u16, config: SfuConfig, certificate: Certificate, epoch: (Instant, UnixNanos)) -> Self {
+        Self {
+            index,
+            config,
+            certificate,
+            epoch,
+            routers: HashMap::new(),
+            transports: Slab::new(),
+            producers: Slab::new(),
+            consumers: Slab::new(),
+            transport_keys: HashMap::new(),
+            producer_keys: HashMap::new(),
+            consumer_keys: HashMap::new(),
+            tuples: FastMap::default(),
+            foreign: FastMap::default(),
+            ufrags: FastMap::default(),
+            dirty: Vec::new(),
+            paced: Vec::new(),
+            timers: BinaryHeap::new(),
+            next_tick: None,
+            key_frame_requests: Vec::new(),
+            events: VecDeque::new(),
+            scratch: Vec::new(),
+            seqs: Vec::new(),
+            stats: WorkerStats::default(),
+        }
+    }
+
+    /// The next thing to tell. Call until `None` after every other call.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Counters and gauges.
+    pub fn stats(&self) -> WorkerStats {
+        WorkerStats {
+            routers: self.routers.len() as u64,
+            transports: self.transports.len() as u64,
+            producers: self.producers.len() as u64,
+            consumers: self.consumers.len() as u64,
+            stored_bytes: self.producers.iter().map(|(_, producer)| producer.store.bytes() as u64).sum(),
+            ..self.stats
+        }
+    }
+
+    /// For what the driver drops before it reaches the worker.
+    pub fn stats_mut(&mut self) -> &mut WorkerStats {
+        &mut self.stats
+    }
+
+    /// Whose a datagram is: by its path if that is validated, else by the user name of a STUN request (RFC 8445 section 7.3).
+    pub fn owner_of(&self, tuple: &Tuple, datagram: &[u8]) -> Owner {
+        if self.tuples.contains_key(tuple) {
+            return Owner::Here;
+        }
+        // A path of before may belong to another session now: STUN says whose it is.
+        if let Some(ufrag) = peek_ufrag(datagram) {
+            return match worker_of_ufrag(ufrag) {
+                Some(index) if index == self.index => Owner::Here,
+                Some(index) => Owner::Worker(index.into()),
+                None => Owner::Nobody,
+            };
+        }
+        self.foreign.get(tuple).map_or(Owner::Nobody, |worker| Owner::Worker(*worker))
+    }
+
+    /// Another worker's transport has (or no longer has) this path.
+    pub fn set_foreign_route(&mut self, tuple: Tuple, worker: usize, valid: bool) {
+        if valid {
+            self.foreign.insert(tuple, worker);
+        } else if self.foreign.get(&tuple) == Some(&worker) {
+            self.foreign.remove(&tuple);
+        }
+    }
+
+    fn wallclock(&self, now: Instant) -> UnixNanos {
+        self.epoch.1 + i64::try_from(now.saturating_duration_since(self.epoch.0).as_nanos()).unwrap_or(i64::MAX >> 1)
+    }
+
+    fn store_limits(&self) -> StoreLimits {
+        StoreLimits { max_age: self.config.key_frame_cache_max_age, max_bytes: self.config.key_frame_cache_max_bytes.max(64 << 10) }
+    }
+
+    fn mark_dirty(&mut self, producer: usize) {
+        if let Some(producer_state) = self.producers.get_mut(producer)
+            && !producer_state.dirty
+        {
+            producer_state.dirty = true;
+            self.dirty.push(producer);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Datagrams and direct packets on their way to producers.
+//!
+//! In: datagrams with their path, batches of direct producers. Out: packets in producers' stores, answers of ICE and DTLS.
+
+use std::time::Instant;
+
+use super::{Event, Owner, Worker};
+use crate::rtp::packet::RtpPacket;
+use crate::rtp::rtx::decapsulate;
+use crate::sfu::id::{ProducerId, RouterId};
+use crate::sfu::peer::{PeerEvent, Received, Tuple, peek_ufrag};
+use crate::sfu::producer::Taken;
+use crate::sfu::sink::Outbox;
+use crate::sfu::transport::{Srtp, Ssrc};
+use crate::sfu::types::{RtpBatch, TransportEvent};
+
+/// Most SSRCs a transport learns from packets: a peer that changes its SSRC now and then (replaced tracks) forgets the oldest.
+const MAX_SSRCS: usize = 64;
+
+impl Worker {
+    /// Takes a datagram that is [`Owner::Here`]'s. It is changed: SRTP is opened in place. Call [`Self::flush`] after a batch.
+    pub fn handle_datagram(&mut self, now: Instant, tuple: Tuple, datagram: &mut [u8], out: &mut impl Outbox) {
+        self.stats.datagrams_in += 1;
+        self.stats.bytes_in += datagram.len() as u64;
+        let by_ufrag = |worker: &Self, datagram: &[u8]| peek_ufrag(datagram).and_then(|ufrag| worker.ufrags.get(ufrag).copied());
+        // STUN goes by its user name: behind one NAT a path can pass from one session to the next.
+        let key = match datagram.first() {
+            Some(0..=3) => by_ufrag(self, datagram).or_else(|| self.tuples.get(&tuple).copied()),
+            _ => self.tuples.get(&tuple).copied(),
+        };
+        let Some(transport) = key.and_then(|key| self.transports.get_mut(key)) else {
+            self.stats.drop_unknown_peer += 1;
+            return;
+        };
+        let Some(key) = key else { return };
+        match transport.peer.handle_datagram(now, tuple, datagram) {
+            Received::Srtp => self.handle_srtp(now, key, datagram),
+            Received::Srtcp => self.handle_srtcp(now, key, datagram, out),
+            Received::Consumed => self.service_peer(now, key, out),
+            Received::Ignored => self.stats.drop_garbage += 1,
+        }
+    }
+
+    /// A TCP connection is gone.
+    pub fn handle_disconnected(&mut self, now: Instant, tuple: &Tuple, out: &mut impl Outbox) {
+        if let Some(key) = self.tuples.get(tuple).copied() {
+            self.transports[key].peer.handle_disconnected(now, tuple);
+            self.service_peer(now, key, out);
+        }
+    }
+
+    /// Takes packets of a direct producer or of a pipe. Call [`Self::flush`] after a batch.
+    pub fn handle_batch(&mut self, now: Instant, router: RouterId, producer: ProducerId, batch: RtpBatch) {
+        let Ok(key) = self.producer_key(router, producer) else { return };
+        let wallclock = self.wallclock(now);
+        let producer = &mut self.producers[key];
+        if let Some(clock) = batch.clock {
+            producer.set_clock(clock);
+        }
+        let (stored, dropped) = producer.push_unit(now, wallclock, batch.packets);
+        self.stats.packets_in += stored as u64;
+        self.stats.drop_duplicate += dropped as u64;
+        if stored > 0 {
+            self.mark_dirty(key);
+        }
+    }
+
+    fn handle_srtp(&mut self, now: Instant, key: usize, datagram: &mut [u8]) {
+        let wallclock = self.wallclock(now);
+        let transport = &mut self.transports[key];
+        let Some(srtp) = &mut transport.srtp else {
+            self.stats.drop_srtp += 1;
+            return;
+        };
+        let Ok(len) = srtp.receiver.open(datagram) else {
+            self.stats.drop_srtp += 1;
+            return;
+        };
+        let datagram = &mut datagram[..len];
+        let Ok(packet) = RtpPacket::parse(datagram) else {
+            self.stats.drop_garbage += 1;
+            return;
+        };
+        let Some(whose) = transport.find_ssrc(packet.ssrc()).or_else(|| learn_ssrc(&mut self.transports[key], &self.producers, &packet)) else {
+            self.stats.drop_unknown_ssrc += 1;
+            return;
+        };
+        let transport = &mut self.transports[key];
+        let Some(producer) = self.producers.get_mut(whose.producer) else { return };
+        transport.note_transport_wide_seq(now, producer.rtp.extensions.transport_cc, &packet);
+        let range = if whose.rtx {
+            let media = transport.ssrcs.iter().find(|ssrc| ssrc.producer == whose.producer && !ssrc.rtx).map(|ssrc| ssrc.ssrc);
+            // Without media SSRC, or without contents (bandwidth probes), there is nothing to recover.
+            match media.and_then(|media| decapsulate(datagram, producer.rtp.payload_type, media)) {
+                Some(range) => range,
+                None => return,
+            }
+        } else if packet.payload_type() == producer.rtp.payload_type {
+            0..len
+        } else {
+            self.stats.drop_unknown_ssrc += 1;
+            return;
+        };
+        let bytes = &datagram[range];
+        match producer.push_copied(now, wallclock, bytes) {
+            Taken::Stored => {
+                self.stats.packets_in += 1;
+                if whose.rtx {
+                    self.stats.recovered += 1;
+                }
+                transport.note_packet(now, whose.producer, whose.rtx, producer);
+                self.mark_dirty(whose.producer);
+                self.schedule_tick(now);
+            }
+            Taken::Duplicate => self.stats.drop_duplicate += 1,
+            Taken::Garbage => self.stats.drop_garbage += 1,
+        }
+    }
+
+    /// Sends what a peer has to send, and acts on what it tells.
+    pub(super) fn service_peer(&mut self, now: Instant, key: usize, out: &mut impl Outbox) {
+        let mut closed = false;
+        while let Some(transport) = self.transports.get_mut(key) {
+            while let Some((tuple, bytes)) = transport.peer.poll_transmit() {
+                out.datagram(&tuple, bytes.len(), |buffer| {
+                    buffer.copy_from_slice(&bytes);
+                    bytes.len()
+                });
+            }
+            let Some(event) = transport.peer.poll_event() else { break };
+            let id = transport.id;
+            match event {
+                PeerEvent::TupleAdded(tuple) => {
+                    self.tuples.insert(tuple, key);
+                    self.events.push_back(Event::Route(tuple, true));
+                }
+                PeerEvent::TupleRemoved(tuple) => {
+                    if self.tuples.get(&tuple) == Some(&key) {
+                        self.tuples.remove(&tuple);
+                        self.events.push_back(Event::Route(tuple, false));
+                    }
+                }
+                PeerEvent::TupleSelected(tuple) => transport.tuple = Some(tuple),
+                PeerEvent::IceConnected => self.events.push_back(Event::Transport(id, TransportEvent::IceConnected)),
+                PeerEvent::UfragRetired(ufrag) => {
+                    self.ufrags.remove(&ufrag);
+                }
+                PeerEvent::Connected(keys) => match Srtp::new(&keys) {
+                    Ok(srtp) => {
+                        transport.srtp = Some(Box::new(srtp));
+                        self.events.push_back(Event::Transport(id, TransportEvent::Connected));
+                        let mut next = 0;
+                        while let Some(consumer) = self.transports.get(key).and_then(|t| t.consumers.get(next)).copied() {
+                            next += 1;
+                            self.start_consumer(now, consumer, out);
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(transport = %id, %error, "DTLS agreed on keys that SRTP can't use");
+                        transport.peer.close(now);
+                    }
+                },
+                PeerEvent::Closed(reason) => {
+                    tracing::debug!(transport = %id, %reason, "transport closed");
+                    closed = true;
+                }
+                _ => {}
+            }
+        }
+        if closed {
+            self.remove_transport(now, key, out);
+        } else {
+            self.schedule(key);
+        }
+    }
+
+    /// Whether a datagram could be for another worker: see [`Self::owner_of`].
+    pub fn is_stray(&self, tuple: &Tuple, datagram: &[u8]) -> Option<usize> {
+        match self.owner_of(tuple, datagram) {
+            Owner::Worker(worker) => Some(worker),
+            Owner::Here | Owner::Nobody => None,
+        }
+    }
+}
+
+/// Finds whose an unknown SSRC is: by `mid` if the packet has one, else by a payload type that only one producer has.
+fn learn_ssrc(
+    transport: &mut crate::sfu::transport::Transport, producers: &slab::Slab<crate::sfu::producer::Producer>, packet: &RtpPacket<'_>,
+) -> Option<Ssrc> {
+    let payload_type = packet.payload_type();
+    let mut candidates = transport.producers.iter().copied().filter(|key| {
+        producers.get(*key).is_some_and(|producer| {
+            let rtp = &producer.rtp;
+            let type_fits = rtp.payload_type == payload_type || rtp.rtx_payload_type == Some(payload_type);
+            let mid = packet.extension(rtp.extensions.mid).filter(|_| rtp.extensions.mid != 0);
+            type_fits && mid.zip(rtp.mid.as_deref()).is_none_or(|(packet_mid, mid)| packet_mid == mid.as_bytes())
+        })
+    });
+    let producer = candidates.next()?;
+    if candidates.next().is_some() {
+        return None;
+    }
+    let rtx = producers.get(producer)?.rtp.payload_type != payload_type;
+    let learned = Ssrc { ssrc: packet.ssrc(), producer, rtx };
+    if transport.ssrcs.len() >= MAX_SSRCS {
+        let forgotten = transport.ssrcs.remove(0);
+        if let Some(srtp) = &mut transport.srtp {
+            srtp.receiver.forget(forgotten.ssrc);
+        }
+    }
+    transport.ssrcs.push(learned);
+    Some(learned)
+}
