@@ -75,11 +75,12 @@ async fn open(connection: &Connection, path: &StreamPath) -> Result<Opened, (&'s
     }
 }
 
-/// A track being consumed. The lease keeps a derived one going.
+/// A track being consumed.
 struct Track {
     format: Format,
     consumer: DirectConsumer,
-    _lease: crate::stream::Lease,
+    /// Keeps a derived track going, and knows when the format changes.
+    lease: crate::stream::Lease,
 }
 
 async fn select_track(stream: &Stream, kind: MediaKind) -> Result<Track, SelectError> {
@@ -89,7 +90,7 @@ async fn select_track(stream: &Stream, kind: MediaKind) -> Result<Track, SelectE
     };
     let lease = stream.select(Wanted { kind, codecs, in_order: false }).await?;
     let consumer = lease.consume_direct().await?;
-    Ok(Track { format: lease.format(), consumer, _lease: lease })
+    Ok(Track { format: lease.format(), consumer, lease })
 }
 
 struct Player<'a> {
@@ -167,6 +168,9 @@ impl Player<'_> {
                     }
                 }
                 Wake::Batch(kind, Some(batch)) => {
+                    if kind == MediaKind::Audio {
+                        self.follow_audio_format();
+                    }
                     let backlog = if self.connection.share.is_over() { usize::MAX } else { unsent.len() };
                     self.egress.handle(kind, &batch, backlog, &mut tags);
                     for Tag { kind, timestamp, body } in tags.drain(..) {
@@ -216,6 +220,17 @@ impl Player<'_> {
         match kind {
             MediaKind::Video => self.video = track,
             MediaKind::Audio => self.audio = track,
+        }
+    }
+
+    /// AAC's configuration is not in its packets, as H.264's is, so it is asked for.
+    fn follow_audio_format(&mut self) {
+        if let Some(track) = &mut self.audio {
+            let format = track.lease.format();
+            if format != track.format {
+                self.egress.set_track(format.clone());
+                track.format = format;
+            }
         }
     }
 
