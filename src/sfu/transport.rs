@@ -5,8 +5,8 @@
 use std::time::{Duration, Instant};
 
 use super::id::{RouterId, TransportId};
-use super::peer::{Peer, SrtpKeys, SrtpProfile as KeyProfile, Tuple};
 use super::ortc::ProducerRtp;
+use super::peer::{Peer, SrtpKeys, SrtpProfile as KeyProfile, Tuple};
 use super::producer::Producer;
 use super::sender::Path;
 use super::types::ProducerStats;
