@@ -40,3 +40,6 @@ pub use meta::{Meta, State, TrackMeta};
 pub use request::{VodBody, VodRequest, VodResponse};
 pub use retention::{Candidate, Plan, StopReason, plan};
 pub use session::RecordEvent;
+
+#[cfg(test)]
+mod tests;
