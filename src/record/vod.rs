@@ -109,7 +109,8 @@ impl Vod {
             Some(time) => {
                 let segment = found.find(epoch, time).ok_or(RecordError::NotFound)?;
                 // A segment that still grows has no URL yet.
-                if !view.playable(found).last().is_some_and(|last| (last.epoch, last.decode_time) >= (segment.epoch, segment.decode_time)) {
+                let key = |s: &super::view::Segment| (s.epoch, s.decode_time);
+                if view.playable(found).last().is_none_or(|last| key(last) < key(segment)) {
                     return Err(RecordError::NotFound);
                 }
                 (segment.offset, segment.len)
