@@ -5,7 +5,7 @@ use std::process::Command;
 
 use proptest::prelude::*;
 
-use super::testing::{Cut, audio, ffprobe, video};
+use super::testing::{Cut, audio, cmafmux, ffprobe, video};
 use super::*;
 
 /// The epochs of one track, each with a start in seconds.
@@ -113,6 +113,35 @@ fn video_and_audio_play_in_sync() {
         assert!((read.tracks()[&1].duration().as_secs_f64() - 4.0).abs() < 0.1);
         assert_eq!(read.tracks()[&1].width(), 320);
     }
+}
+
+#[test]
+fn what_the_segmenter_makes() {
+    let dir = tempfile::tempdir().unwrap();
+    for b_frames in [0, 2] {
+        let picture = cmafmux(&format!(
+            "videotestsrc num-buffers=120 ! video/x-raw,width=320,height=180,framerate=30/1 ! \
+             x264enc speed-preset=ultrafast bframes={b_frames} key-int-max=60 ! h264parse ! video/x-h264,stream-format=avc,alignment=au"
+        ));
+        let sound = cmafmux("audiotestsrc num-buffers=188 samplesperbuffer=1024 ! audio/x-raw,rate=48000,channels=2 ! voaacenc ! aacparse");
+        assert!(picture.chunks.len() >= 15, "{}", picture.chunks.len());
+        let init = read_init(&picture.init).unwrap();
+        for chunk in &picture.chunks {
+            let fragment = read_fragment(chunk, init.defaults).unwrap();
+            assert_eq!(fragment.end, chunk.len());
+        }
+        let sources = [source(&[(0, 7.0, &picture), (1, 3.0, &picture)]), source(&[(0, 7.0, &sound), (1, 3.0, &sound)])];
+        let file = write(dir.path(), &layout(&sources), &sources);
+        assert_eq!(decode(&file, "0:v"), 240);
+        let (v, a) = (times(&file, "v"), times(&file, "a"));
+        assert!(v[0].abs() < 0.04 && a[0].abs() < 0.04, "{} {}", v[0], a[0]);
+        assert!(v.windows(2).all(|w| w[1] > w[0] && w[1] - w[0] < 0.11), "{v:?}");
+    }
+    let sound = cmafmux("audiotestsrc num-buffers=100 samplesperbuffer=960 ! audio/x-raw,rate=48000,channels=2 ! opusenc ! opusparse");
+    assert_eq!(read_init(&sound.init).unwrap().codec_string, "opus");
+    let sources = [source(&[(0, 0.0, &sound)])];
+    let file = write(dir.path(), &layout(&sources), &sources);
+    assert!(decode(&file, "0:a") >= 100);
 }
 
 #[test]
