@@ -183,6 +183,17 @@ fn epochs_follow_each_other() {
 }
 
 #[test]
+fn a_track_that_comes_later_starts_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let (picture, sound) = (video("320x180", 2, 0, ""), audio("aac", 48_000, 2.0));
+    let sources = [source(&[(0, 5.0, &picture), (1, 9.0, &picture)]), source(&[(1, 9.0, &sound)])];
+    let file = write(dir.path(), &layout(&sources), &sources);
+    assert_eq!(decode(&file, "0:v"), 120);
+    assert!((times(&file, "v")[60] - 2.0).abs() < 0.01);
+    assert!((times(&file, "a")[0] - 2.0).abs() < 0.03);
+}
+
+#[test]
 fn opus_and_sound_alone() {
     let dir = tempfile::tempdir().unwrap();
     let sound = audio("libopus", 48_000, 2.0);

@@ -127,7 +127,7 @@ impl Recordings {
         self.inner.room.get()
     }
 
-    /// One recording.
+    /// One recording: see [`Catalogue::get`].
     ///
     /// # Errors
     /// [`RecordError::NotFound`].
@@ -190,7 +190,11 @@ impl Recordings {
         blocking(move || {
             let plan = plan(&inner.catalogue.candidates(), &inner.config, inner.store.free(), unix_now());
             for id in &plan.delete {
-                inner.remove(id)?;
+                // One that can't be deleted must not keep the others, or the stop below, from happening.
+                if let Err(error) = inner.remove(id) {
+                    tracing::warn!(recording = %id, %error, "a recording can't be deleted by retention; its files are left until the next start");
+                    continue;
+                }
                 inner.counters.deleted.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(recording = %id, "recording deleted by retention");
             }

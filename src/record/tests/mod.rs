@@ -176,6 +176,13 @@ fn a_recording_is_listed_and_plays() {
     std::fs::write(&file, bytes(response)).unwrap();
     assert_eq!(decode(&file, "0:v"), 120);
     assert!(decode(&file, "0:a") >= 172);
+    let etag = house.get(&format!("{id}.mp4")).unwrap().etag;
+    let again = VodRequest { path: format!("{id}.mp4"), if_none_match: etag, ..VodRequest::default() };
+    assert_eq!(house.vod.answer(&again, NOW).unwrap().status, 304);
+    let playlist = house.get(&format!("{id}/track-0.m3u8")).unwrap();
+    assert_eq!((playlist.status, playlist.content_type), (200, "application/vnd.apple.mpegurl"));
+    let again = VodRequest { path: format!("{id}/track-0.m3u8"), if_none_match: playlist.etag, ..VodRequest::default() };
+    assert_eq!(house.vod.answer(&again, NOW).unwrap().status, 304);
     let read = mp4::Mp4Reader::read_header(std::fs::File::open(&file).unwrap(), std::fs::metadata(&file).unwrap().len()).unwrap();
     assert_eq!((read.tracks().len(), read.sample_count(1).unwrap()), (2, 120));
 }
