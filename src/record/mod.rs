@@ -38,7 +38,7 @@ pub use config::{ByteSize, RecordConfig};
 pub use error::RecordError;
 pub use id::RecordingId;
 pub use meta::{Meta, State, TrackMeta};
-pub use request::{VodBody, VodRequest, VodResponse};
+pub use request::{BLOCK, VodBody, VodReader, VodRequest, VodResponse};
 pub use retention::{Candidate, Plan, StopReason, plan};
 pub use session::RecordEvent;
 

@@ -260,19 +260,23 @@ fn a_live_recording_grows_and_old_snapshots_stay() {
     let events = events(&[vec![(Codec::H264, &picture), (Codec::Aac, &sound)]]);
     let mut session = house.session(u64::MAX);
     let mut seen: Vec<(String, Vec<u8>)> = Vec::new();
-    let get = |request: VodRequest| house.vod.answer(&request, NOW).unwrap();
+    let clock = std::cell::Cell::new(NOW);
+    let get = |request: VodRequest| house.vod.answer(&request, clock.get()).unwrap();
     for (count, event) in events.iter().enumerate() {
         session.handle(event.clone(), NOW);
         session.report();
         if count % 7 != 6 {
             continue;
         }
+        clock.set(clock.get() + 6 * SECOND);
         let id = house.newest().id;
         let path = format!("{id}.mp4");
         let whole = get(VodRequest { path: path.clone(), ..VodRequest::default() });
         let etag = whole.etag.clone().unwrap();
         let whole = bytes(whole);
         seen.push((etag, whole));
+        let at_once = get(VodRequest { path: path.clone(), ..VodRequest::default() });
+        assert_eq!(at_once.etag.as_deref(), Some(&*seen.last().unwrap().0));
         for (etag, whole) in &seen {
             // Resumed with If-Range: the rest of that very file.
             let request =
