@@ -13,8 +13,8 @@ use super::store::{PacketStore, StoreLimits, StoredPacket};
 use super::types::{ClockMapping, ProducerStats};
 use crate::base::{MediaKind, UnixNanos};
 use crate::codec::{Codec, payload_facts};
-use crate::rtp::packet::RtpPacket;
 use crate::rtp::clock::SenderClock;
+use crate::rtp::packet::RtpPacket;
 use crate::rtp::rate::RateMeter;
 use crate::rtp::seq::{SeqExtender, timestamp_newer};
 
@@ -88,9 +88,7 @@ pub struct Producer {
 
 impl Producer {
     /// One that has seen nothing.
-    pub fn new(
-        id: ProducerId, router: RouterId, source: Source, parameters: RtpParameters, rtp: ProducerRtp, limits: StoreLimits,
-    ) -> Self {
+    pub fn new(id: ProducerId, router: RouterId, source: Source, parameters: RtpParameters, rtp: ProducerRtp, limits: StoreLimits) -> Self {
         let clock_rate = rtp.clock_rate;
         Self {
             id,
@@ -165,7 +163,9 @@ impl Producer {
         let facts = payload_facts(self.rtp.codec, packet.payload());
         let payload_start = packet.header_len();
         let payload_end = payload_start + packet.payload().len();
-        let (Ok(payload_start), Ok(payload_end)) = (u16::try_from(payload_start), u16::try_from(payload_end)) else { return Taken::Garbage };
+        let (Ok(payload_start), Ok(payload_end)) = (u16::try_from(payload_start), u16::try_from(payload_end)) else {
+            return Taken::Garbage;
+        };
         let key_frame_start = self.kind() == MediaKind::Video && facts.key_frame_start;
         self.note_timestamp(timestamp, key_frame_start);
         self.packets += 1;

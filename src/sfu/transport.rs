@@ -5,8 +5,8 @@
 use std::time::{Duration, Instant};
 
 use super::id::{RouterId, TransportId};
-use super::peer::{Peer, SrtpKeys, SrtpProfile as KeyProfile, Tuple};
 use super::ortc::ProducerRtp;
+use super::peer::{Peer, SrtpKeys, SrtpProfile as KeyProfile, Tuple};
 use super::producer::Producer;
 use super::sender::Path;
 use super::types::ProducerStats;
@@ -16,8 +16,8 @@ use crate::rtp::nack::{NackConfig, NackGenerator};
 use crate::rtp::packet::RtpPacket;
 use crate::rtp::receive_stats::ReceiveStats;
 use crate::rtp::rtcp::{ReportBlock, SenderInfo};
-use crate::rtp::twcc::{FEEDBACK_INTERVAL, TwccReceiver};
 use crate::rtp::srtp::{Keying, SrtpError, SrtpProfile, SrtpReceiver, SrtpSender};
+use crate::rtp::twcc::{FEEDBACK_INTERVAL, TwccReceiver};
 
 /// Both directions of SRTP.
 pub struct Srtp {

@@ -13,9 +13,9 @@ use crate::rtp::rtcp::{
 };
 use crate::rtp::srtp::MAX_SRTCP_OVERHEAD;
 use crate::sfu::consumer::Outlet;
+use crate::sfu::peer::Tuple;
 use crate::sfu::producer::Source;
 use crate::sfu::sink::Outbox;
-use crate::sfu::peer::Tuple;
 use crate::sfu::transport::{Srtp, Transport};
 use crate::sfu::types::ClockMapping;
 
@@ -149,7 +149,9 @@ impl Worker {
             let Some(consumer) = self.consumers.get(*consumer) else { continue };
             let Outlet::Network { sender, .. } = &consumer.outlet else { continue };
             let Some(producer) = self.producers.get(consumer.producer) else { continue };
-            let Some(timestamp) = producer.timestamp_at(wallclock).filter(|_| sender.packets > 0 && !sender.is_switching()) else { continue };
+            let Some(timestamp) = producer.timestamp_at(wallclock).filter(|_| sender.packets > 0 && !sender.is_switching()) else {
+                continue;
+            };
             let rtp_timestamp = timestamp.wrapping_add(sender.timestamp_offset());
             let info = SenderInfo { ntp, rtp_timestamp, packets: sender.packets, octets: sender.octets };
             write_sender_report(&mut compound, sender.ssrc, &info, &[]);

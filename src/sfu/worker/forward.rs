@@ -112,8 +112,15 @@ impl Worker {
 
 #[allow(clippy::too_many_arguments)] // borrows of different tables; one caller
 fn send_run(
-    now: Instant, wallclock: UnixNanos, producer: &Producer, drop_disposable: bool, sender: &mut Sender, run: &Run, path: Path<'_>,
-    stats: &mut WorkerStats, out: &mut impl Outbox,
+    now: Instant,
+    wallclock: UnixNanos,
+    producer: &Producer,
+    drop_disposable: bool,
+    sender: &mut Sender,
+    run: &Run,
+    path: Path<'_>,
+    stats: &mut WorkerStats,
+    out: &mut impl Outbox,
 ) {
     let source: &ExtensionIds = &producer.rtp.extensions;
     if run.resume

@@ -6,9 +6,9 @@ mod commands;
 mod feedback;
 mod forward;
 mod receive;
-mod timers;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
