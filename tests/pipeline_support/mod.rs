@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 
 use headend::codec::{AccessUnit, Format, Packetizer, h264};
 use headend::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent, Tracks, run_epoch};
-use headend::pipeline::{PipelineConfig, RtpSource, Supervisor};
+use headend::pipeline::{PipelineConfig, PipelineTranscoder, RtpSource, Supervisor, UnitSink};
 use headend::sfu::{ClockMapping, RtpBatch};
+use headend::stream::TranscodeTarget;
 
 /// When all test media begin.
 pub const BEGIN: i64 = 1_800_000_000_000_000_000;
@@ -180,4 +181,106 @@ pub async fn segment(
     let end = tokio::time::timeout(Duration::from_secs(60), epoch).await.unwrap().unwrap();
     let events = std::mem::take(&mut *events.lock().unwrap());
     (end, events)
+}
+
+/// Opus packets of an Ogg file (RFC 7845), with the pre-skip as it comes.
+pub fn read_ogg_opus(path: &Path) -> TestTrack {
+    let data = std::fs::read(path).unwrap();
+    let (mut packets, mut packet, mut at) = (Vec::new(), Vec::new(), 0);
+    while at + 27 < data.len() {
+        let lacing = &data[at + 27..at + 27 + usize::from(data[at + 26])];
+        at += 27 + lacing.len();
+        for &length in lacing {
+            packet.extend_from_slice(&data[at..at + usize::from(length)]);
+            at += usize::from(length);
+            if length < 255 {
+                packets.push(std::mem::take(&mut packet));
+            }
+        }
+    }
+    let unit = |(n, data)| AccessUnit { pts: n as i64 * 20_000_000, dts: n as i64 * 20_000_000, key: true, data: Bytes::from(data) };
+    TestTrack { format: Format::Opus { channels: 2 }, units: packets.into_iter().skip(2).enumerate().map(unit).collect() }
+}
+
+/// VP8 frames of an IVF file, times in ms.
+pub fn read_ivf(path: &Path) -> TestTrack {
+    let data = std::fs::read(path).unwrap();
+    let (rate, scale) = (u32::from_le_bytes(data[16..20].try_into().unwrap()), u32::from_le_bytes(data[20..24].try_into().unwrap()));
+    let mut units = Vec::new();
+    let mut at = 32;
+    while at + 12 < data.len() {
+        let size = u32::from_le_bytes(data[at..at + 4].try_into().unwrap()) as usize;
+        let ticks = i64::from_le_bytes(data[at + 4..at + 12].try_into().unwrap());
+        let frame = Bytes::copy_from_slice(&data[at + 12..at + 12 + size]);
+        let pts = ticks * 1_000_000_000 * i64::from(scale) / i64::from(rate);
+        units.push(AccessUnit { pts, dts: pts, key: frame[0] & 1 == 0, data: frame });
+        at += 12 + size;
+    }
+    TestTrack { format: Format::Vp8, units }
+}
+
+/// Collects what a transcode gives, with times since [`BEGIN`].
+#[derive(Clone, Default)]
+pub struct TestSink {
+    pub units: Arc<Mutex<Vec<AccessUnit>>>,
+    pub format: Arc<Mutex<Option<Format>>>,
+    /// A key frame is wanted whenever as many units have come.
+    pub want_key_after: Option<usize>,
+    pub asked: bool,
+}
+
+impl UnitSink for TestSink {
+    fn write_at(&mut self, unit: AccessUnit) -> bool {
+        self.units.lock().unwrap().push(AccessUnit { pts: unit.pts - BEGIN, dts: unit.dts - BEGIN, ..unit });
+        true
+    }
+
+    fn set_format(&mut self, format: Format) {
+        *self.format.lock().unwrap() = Some(format);
+    }
+
+    async fn key_frame_requested(&mut self) -> Option<()> {
+        if let Some(after) = self.want_key_after
+            && !self.asked
+        {
+            while self.units.lock().unwrap().len() < after {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            self.asked = true;
+            return Some(());
+        }
+        std::future::pending().await
+    }
+}
+
+/// Transcodes all of `track` but what stays inside the encoder.
+pub async fn transcode(supervisor: &Supervisor, track: &TestTrack, target: TranscodeTarget, sink: TestSink, speed: f64) -> TestTrack {
+    let transcoder = PipelineTranscoder::new(supervisor.clone(), tokio::runtime::Handle::current());
+    // The source stays open, so that what is still inside comes out before the job ends.
+    let mut sources = play(std::slice::from_ref(track), speed);
+    let (keep, batches) = mpsc::channel(64);
+    let mut inner = sources.remove(0);
+    let requests = Arc::clone(&inner.key_requests);
+    let carry = tokio::spawn(async move {
+        while let Some(batch) = inner.recv().await {
+            keep.send(batch).await.unwrap();
+        }
+        keep
+    });
+    let source = TestSource { batches, key_requests: requests };
+    let guard = transcoder.start_with("test".into(), source, track.format.clone(), target, sink.clone()).unwrap();
+    let keep = carry.await.unwrap();
+    // Done when nothing has come for a while.
+    let mut before = usize::MAX;
+    loop {
+        let now = sink.units.lock().unwrap().len();
+        if now == before {
+            break;
+        }
+        before = now;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    drop((guard, keep));
+    let units = std::mem::take(&mut *sink.units.lock().unwrap());
+    TestTrack { format: sink.format.lock().unwrap().clone().unwrap(), units }
 }

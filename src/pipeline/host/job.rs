@@ -101,6 +101,7 @@ impl Job {
                 origin: Arc::clone(&origin),
                 shared: Arc::clone(&shared),
                 default_duration: 0,
+                offset: sink.property("ts-offset"),
                 format: None,
                 broken: false,
             };

@@ -57,6 +57,8 @@ pub struct Sink {
     pub shared: Arc<Mutex<Shared>>,
     /// `default_sample_duration` of the current initialization.
     pub default_duration: u32,
+    /// Added to all times (ns): what the encoder delays, by the template's `ts-offset` of the sink.
+    pub offset: i64,
     /// What the encoder said last.
     pub format: Option<Format>,
     /// Something was dropped: nothing after it makes sense.
@@ -154,7 +156,7 @@ impl Sink {
             return Some(());
         }
         let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
-        let origin = self.origin.load(Ordering::Relaxed);
+        let origin = self.origin.load(Ordering::Relaxed) + self.offset;
         // Encoders put pictures before running time 0 where they need room for decoding times, and sound for their priming.
         let time = |time: Option<gst::ClockTime>| {
             Some(match segment.to_running_time_full(time?)? {
