@@ -61,7 +61,8 @@ impl Depacketizer {
         }
     }
 
-    /// The stream has ended: gives out the last unit, if it is whole but lacked a marker.
+    /// The stream has ended: gives out the last unit where the sender never set a marker, so that only the next unit would have
+    /// shown that it is whole.
     pub fn finish(&mut self) {
         match self {
             Self::H264(depacketizer) => depacketizer.finish(),

@@ -20,3 +20,6 @@ pub use access_unit::AccessUnit;
 pub use depacketizer::{Depacketized, Depacketizer};
 pub use format::{Codec, Format, FormatError};
 pub use payload::{Packetizer, Payload, PayloadFacts, payload_facts};
+
+#[cfg(test)]
+mod real_packets_tests;

@@ -87,8 +87,8 @@ impl Packetizer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PayloadFacts {
     /// A frame at which decoding can start begins here: H.264 an SPS or the first piece of an IDR slice, VP8 the first packet of
-    /// a key frame. True for audio always. Several payloads of one H.264 picture can say so (SPS, then IDR): the first one
-    /// with a new RTP timestamp counts.
+    /// a key frame. True for audio always. Several payloads of one H.264 picture can say so (SPS, then IDR), and a delimiter or
+    /// supplemental information may stand before them: the frame begins with the first payload that has its RTP timestamp.
     pub key_frame_start: bool,
     /// No other frame needs it: it can be left out together with the other payloads of its frame that are disposable
     /// (H.264: `nal_ref_idc` is 0 in all NAL units; supplemental information counts as disposable too). False for audio.

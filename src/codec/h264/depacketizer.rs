@@ -30,6 +30,8 @@ pub struct Depacketizer {
     sps_in_band: bool,
     /// The unit in work cannot become whole.
     damaged: bool,
+    /// The sender sets the marker at the end of units, as it should.
+    markers: bool,
     outputs: Outputs,
 }
 
@@ -51,6 +53,7 @@ impl Depacketizer {
             key: false,
             sps_in_band: false,
             damaged: false,
+            markers: false,
             outputs: Outputs::default(),
         }
     }
@@ -69,7 +72,7 @@ impl Depacketizer {
         }
         let joining = self.timestamp.is_none();
         if first {
-            self.finish();
+            self.end_unit();
             self.timestamp = Some(timestamp);
             // Without a gap this is the first packet of its unit, whatever it looks like; after one, or where we join, it must look so.
             self.damaged = (order == Order::Gap || joining) && !payload_facts(payload).starts_frame;
@@ -79,7 +82,8 @@ impl Depacketizer {
             self.outputs.push(Depacketized::Lost);
         }
         if marker {
-            self.finish();
+            self.markers = true;
+            self.end_unit();
         }
     }
 
@@ -88,8 +92,13 @@ impl Depacketizer {
         self.outputs.pop()
     }
 
-    /// Ends the unit in work.
+    /// As [`crate::codec::Depacketizer::finish`].
     pub fn finish(&mut self) {
+        self.damaged |= self.markers;
+        self.end_unit();
+    }
+
+    fn end_unit(&mut self) {
         let Some(timestamp) = self.timestamp.filter(|_| !self.data.is_empty()) else {
             self.clear();
             return;

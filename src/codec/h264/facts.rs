@@ -3,6 +3,7 @@
 use super::avcc::avcc_nals;
 use super::nal::{NalType, is_recovery_point, ref_idc};
 use crate::codec::PayloadFacts;
+use crate::codec::bits::BitReader;
 
 /// The facts of one payload; see [`PayloadFacts`].
 pub fn payload_facts(payload: &[u8]) -> PayloadFacts {
@@ -64,6 +65,20 @@ pub fn unit_is_disposable(data: &[u8]) -> bool {
     slices.peek().is_some() && slices.all(|header| ref_idc(header) == 0)
 }
 
+/// Whether an access unit (4-byte lengths) is a B picture, by the type of its first slice: what shows that an encoder reorders where
+/// its SPS leaves it open ([`may_reorder`](super::may_reorder)).
+pub fn unit_is_b(data: &[u8]) -> bool {
+    avcc_nals(data, 4).any(|nal| {
+        if !matches!(NalType::of(nal[0]), NalType::Slice | NalType::Partition) {
+            return false;
+        }
+        // Of a slice header's first two codes the first is the single bit of first_mb_in_slice 0, and the second, slice_type, has at most
+        // 7 bits: no emulation prevention can stand before or within them.
+        let mut reader = BitReader::new(&nal[1..]);
+        reader.ue() == Some(0) && matches!(reader.ue(), Some(1 | 6))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -105,12 +120,16 @@ mod tests {
         assert!(unit_is_disposable(&[0, 0, 0, 2, 0x06, 1, 0, 0, 0, 2, 0x01, 0x9A]));
         assert!(!unit_is_disposable(&[0, 0, 0, 2, 0x41, 0x9A]));
         assert!(!unit_is_disposable(&[0, 0, 0, 2, 0x06, 1]));
+        assert!(unit_is_b(&[0, 0, 0, 2, 0x06, 1, 0, 0, 0, 2, 0x01, 0x9E])); // slice_type 6
+        assert!(unit_is_b(&[0, 0, 0, 2, 0x41, 0xA8])); // slice_type 1
+        assert!(!unit_is_b(&[0, 0, 0, 2, 0x41, 0x9A])); // slice_type 5
+        assert!(!unit_is_b(&[0, 0, 0, 1, 0x41]));
     }
 
     proptest! {
         #[test]
         fn never_panics(data in prop::collection::vec(any::<u8>(), 0..60)) {
-            let _ = (payload_facts(&data), unit_is_key(&data), unit_is_disposable(&data));
+            let _ = (payload_facts(&data), unit_is_key(&data), unit_is_disposable(&data), unit_is_b(&data));
         }
     }
 }

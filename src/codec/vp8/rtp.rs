@@ -47,6 +47,8 @@ pub struct Depacketizer {
     timestamp: Option<i64>,
     data: Vec<u8>,
     damaged: bool,
+    /// The sender sets the marker at the end of frames, as it should.
+    markers: bool,
     outputs: Outputs,
 }
 
@@ -66,7 +68,7 @@ impl Depacketizer {
             self.damage();
         }
         if self.timestamp.is_none_or(|current| current != timestamp) {
-            self.finish();
+            self.end_frame();
             self.timestamp = Some(timestamp);
             self.damaged = false;
         }
@@ -78,7 +80,8 @@ impl Depacketizer {
             self.damaged = true;
         }
         if marker {
-            self.finish();
+            self.markers = true;
+            self.end_frame();
         }
     }
 
@@ -87,8 +90,13 @@ impl Depacketizer {
         self.outputs.pop()
     }
 
-    /// Ends the frame in work.
+    /// As [`crate::codec::Depacketizer::finish`].
     pub fn finish(&mut self) {
+        self.damaged |= self.markers;
+        self.end_frame();
+    }
+
+    fn end_frame(&mut self) {
         if let Some(timestamp) = self.timestamp.filter(|_| !self.data.is_empty() && !self.damaged) {
             match frame_info(&self.data) {
                 Some(info) => self.outputs.push_unit(timestamp, info.key, &self.data),
