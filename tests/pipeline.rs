@@ -6,79 +6,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use headend::cmaf::Chunk;
 use headend::codec::Format;
 use headend::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent};
 use headend::stream::TranscodeTarget;
 
 use pipeline_support::*;
-
-/// Files of one track: initialization and chunks.
-fn write_track(dir: &Path, name: &str, events: &[SegmenterEvent], track: u32, epoch: u32) -> std::path::PathBuf {
-    let mut data = Vec::new();
-    for event in events {
-        match event {
-            SegmenterEvent::Init(init) if init.track == track && init.epoch == epoch => data.extend_from_slice(&init.data),
-            SegmenterEvent::Chunk(chunk) if chunk.track == track && chunk.epoch == epoch => data.extend_from_slice(&chunk.data),
-            _ => {}
-        }
-    }
-    let path = dir.join(name);
-    std::fs::write(&path, data).unwrap();
-    path
-}
-
-fn chunks(events: &[SegmenterEvent], track: u32, epoch: u32) -> Vec<Chunk> {
-    let of = |event: &SegmenterEvent| match event {
-        SegmenterEvent::Chunk(chunk) if chunk.track == track && chunk.epoch == epoch => Some(chunk.clone()),
-        _ => None,
-    };
-    events.iter().filter_map(of).collect()
-}
-
-/// Decodes a file; gives the hash and time of each frame.
-fn decoded(path: &Path, stream: &str) -> Vec<(i64, String)> {
-    let output = Command::new("ffmpeg")
-        .args(["-v", "error", "-copyts", "-i"])
-        .arg(path)
-        .args(["-map", stream, "-fps_mode", "passthrough", "-enc_time_base", "1:90000", "-f", "framemd5", "-"])
-        .output()
-        .unwrap();
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| {
-            let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-            (fields[2].parse().unwrap(), fields[5].to_owned())
-        })
-        .collect()
-}
-
-/// What must hold for the chunks of any track: numbers and flags, times without holes.
-fn check_chunks(chunks: &[Chunk], slack: u64) {
-    assert!(chunks[0].first && chunks[0].independent);
-    for pair in chunks.windows(2) {
-        let (a, b) = (&pair[0], &pair[1]);
-        assert_eq!(b.first, a.last, "{a:?} {b:?}");
-        assert_eq!(b.segment, a.segment + u64::from(b.first));
-        let end = a.decode_time + a.duration;
-        assert!(end.abs_diff(b.decode_time) <= slack, "{} {} {}", a.decode_time, a.duration, b.decode_time);
-        assert!(a.wallclock < b.wallclock);
-        assert!(!b.first || b.independent);
-    }
-}
-
-/// Segments of two tracks begin at the same times, to half an audio frame.
-fn check_alignment(video: &[Chunk], audio: &[Chunk]) {
-    let starts = |chunks: &[Chunk]| chunks.iter().filter(|chunk| chunk.first).map(|c| (c.segment, c.wallclock)).collect::<Vec<_>>();
-    let (video, audio) = (starts(video), starts(audio));
-    assert_eq!(video.len(), audio.len(), "{video:?} {audio:?}");
-    for (v, a) in video.iter().zip(&audio) {
-        assert_eq!(v.0, a.0);
-        assert!((v.1 - a.1).abs() <= 12_000_000, "{v:?} {a:?}");
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn h264_and_aac_become_aligned_chunks_with_the_same_pictures() {

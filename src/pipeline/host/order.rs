@@ -29,6 +29,8 @@ pub struct Order<T> {
     frame: i64,
     pending: BinaryHeap<Reverse<i64>>,
     last: i64,
+    /// As [`Self::last`], before it was mended.
+    last_heard: i64,
 }
 
 impl<T> Order<T> {
@@ -46,6 +48,7 @@ impl<T> Order<T> {
             frame: DEFAULT_FRAME,
             pending: BinaryHeap::new(),
             last: i64::MIN,
+            last_heard: i64::MIN,
         }
     }
 
@@ -79,9 +82,10 @@ impl<T> Order<T> {
         } else {
             self.pending.pop().map_or(pts, |Reverse(pts)| pts)
         };
-        if dts < self.last && depth < MAX_DEPTH {
+        if dts < self.last_heard && depth < MAX_DEPTH {
             return Err(TooShallow(depth + 1));
         }
+        self.last_heard = dts;
         if dts <= self.last {
             // Two pictures at the same time, or nonsense: they follow each other closely.
             dts = self.last + 1;

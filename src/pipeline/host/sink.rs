@@ -10,11 +10,12 @@ use gstreamer_app as gst_app;
 
 use super::boxes::{chunk_times, default_duration};
 use super::caps::format_of;
+use super::job::Reporter;
 use super::output::Output;
 use crate::base::rescale;
 use crate::cmaf::{Chunk, TrackInit};
 use crate::codec::Format;
-use crate::pipeline::wire::{Failure, JobId, Message};
+use crate::pipeline::wire::{JobId, Message};
 
 /// The wall clock time at running time 0 of a job; [`UNSET`] before the first unit.
 pub type Origin = Arc<AtomicI64>;
@@ -51,6 +52,8 @@ pub struct Sink {
     pub index: u8,
     /// Where to.
     pub output: Output,
+    /// Where to say that it is broken.
+    pub reporter: Reporter,
     /// See [`Origin`].
     pub origin: Origin,
     /// See [`Shared`].
@@ -71,13 +74,7 @@ impl Sink {
         let done = if chunks { self.take_list(sample) } else { self.take_unit(sample) };
         if done.is_none() {
             self.broken = true;
-            // Where even this finds no room, the parent is not there to be told.
-            let _ = self.output.send(Message::Failed {
-                job: self.job,
-                failure: Failure::Broken,
-                reorder: 0,
-                text: "the output was not understood, or the parent did not read it in time".into(),
-            });
+            self.reporter.broken("the output was not understood, or the parent did not read it in time");
             return Err(gst::FlowError::Error);
         }
         Ok(gst::FlowSuccess::Ok)
