@@ -70,7 +70,7 @@ impl Segmenter {
             if !wait_for_publisher(&stream, &mut seen).await {
                 break;
             }
-            let before = presentation.next_segment;
+            let (before, epoch) = (presentation.next_segment, presentation.epoch);
             let end = match Self::epoch(&stream, &supervisor, &mut presentation, &mut seen, &mut sink).await {
                 Ok(end) => end,
                 Err(Trouble::Select(SelectError::Ended)) => break,
@@ -90,7 +90,7 @@ impl Segmenter {
                     pause = RETRY_MAX.min(pause * 2);
                 }
             }
-            if presentation.epoch > 0 {
+            if presentation.epoch > epoch {
                 PipelineCounters::add(&supervisor.counters().rebuilds, 1);
             }
         }
