@@ -60,8 +60,7 @@ pub struct Segmenter;
 struct Signature(Vec<(MediaKind, ProducerId, Format)>);
 
 impl Segmenter {
-    /// Runs until the stream is over; `sink` gets [`SegmenterEvent::End`] last, also when this future is not polled to its end by then:
-    /// drop it to stop at once.
+    /// Runs until the stream is over; `sink` gets [`SegmenterEvent::End`] last. Dropping the future stops at once, without `End`.
     pub async fn run(stream: Stream, supervisor: Supervisor, mut sink: impl ChunkSink) {
         let mut presentation = Presentation::default();
         let mut pause = RETRY_FIRST;
