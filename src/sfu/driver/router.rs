@@ -90,7 +90,9 @@ impl Router {
                 let (sender, key_frames) = mpsc::channel(1);
                 shard.upstreams.insert((router, id), Upstream::Handle(sender));
                 let _closer = Closer::new(&shard.shared, worker, Notice::CloseProducer(router, id));
-                Ok(DirectProducer { id, router, media: shard.shared.links[worker].media.clone(), key_frames, _closer })
+                let link = &shard.shared.links[worker];
+                let (media, refused) = (link.media.clone(), link.refused.clone());
+                Ok(DirectProducer { id, router, media, refused, key_frames, _closer })
             })
             .await?
     }
