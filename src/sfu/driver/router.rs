@@ -8,13 +8,15 @@ use tokio::sync::mpsc;
 
 use super::direct::{DirectConsumer, DirectProducer};
 use super::outbox::Reader;
+use super::plain::PlainTransport;
 use super::shard::Upstream;
 use super::shared::{Closer, Notice, Shared};
 use super::webrtc::WebRtcTransport;
+use crate::net::udp::UdpPort;
 use crate::sfu::error::SfuError;
 use crate::sfu::id::{ProducerId, RouterId};
 use crate::sfu::ortc::{RtpCapabilities, router_capabilities};
-use crate::sfu::types::{ProducerOptions, ProducerStats, WebRtcTransportOptions};
+use crate::sfu::types::{PlainTransportOptions, ProducerOptions, ProducerStats, WebRtcTransportOptions};
 
 /// Events of a transport that wait to be read: there are three kinds, and ICE may connect again.
 const EVENT_QUEUE: usize = 8;
@@ -76,6 +78,23 @@ impl Router {
                     shared: shard.shared.clone(),
                     worker,
                 })
+            })
+            .await?
+    }
+
+    /// Makes a transport for RTP and RTCP as they are, on a UDP port of its own.
+    pub async fn create_plain_transport(&self, options: PlainTransportOptions) -> Result<PlainTransport, SfuError> {
+        let (worker, router) = (self.inner.worker, self.inner.id);
+        self.inner
+            .shared
+            .call(worker, move |shard, _| {
+                let listen = |source| SfuError::Listen { address: options.listen, source };
+                let socket = UdpPort::bind(options.listen, false).map_err(listen)?;
+                let local_address = socket.local_addr();
+                let id = shard.worker.create_plain_transport(router, local_address.port(), options.comedia)?;
+                shard.out.add_port(socket, id);
+                let _closer = Closer::new(&shard.shared, worker, Notice::CloseTransport(id));
+                Ok(PlainTransport { id, local_address, shared: shard.shared.clone(), worker, _closer })
             })
             .await?
     }

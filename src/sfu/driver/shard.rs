@@ -239,6 +239,7 @@ impl Shard {
 
     fn tell_transport(&mut self, id: TransportId, event: TransportEvent) {
         if event == TransportEvent::Closed {
+            self.out.remove_port(id);
             if let Some(events) = self.transports.remove(&id) {
                 let _ = events.try_send(event);
             }
