@@ -91,6 +91,10 @@ impl Router {
                 let listen = |source| SfuError::Listen { address: options.listen, source };
                 let socket = UdpPort::bind(options.listen, false).map_err(listen)?;
                 let local_address = socket.local_addr();
+                // Datagrams are told apart by port: the media port is for browsers on every address.
+                if shard.out.ports.iter().any(|port| port.socket.local_addr().port() == local_address.port()) {
+                    return Err(listen(std::io::ErrorKind::AddrInUse.into()));
+                }
                 let id = shard.worker.create_plain_transport(router, local_address.port(), options.comedia)?;
                 shard.out.add_port(socket, id);
                 let _closer = Closer::new(&shard.shared, worker, Notice::CloseTransport(id));

@@ -150,18 +150,23 @@ impl Shard {
     }
 
     fn take_datagram(&mut self, now: Instant, tuple: Tuple, datagram: &mut [u8]) {
-        if self.worker.owner_of(&tuple, datagram) == Owner::Nobody {
+        let mut owner = self.worker.owner_of(&tuple, datagram);
+        if owner == Owner::Nobody {
             // Its path may have become valid on another worker a moment ago: the notice was sent before the answer that the peer
             // answers here. Without it the first DTLS flight would be lost, and a second with it.
             self.take_notices(now);
+            owner = self.worker.owner_of(&tuple, datagram);
         }
-        match self.worker.is_stray(&tuple, datagram).and_then(|worker| self.shared.links.get(worker)) {
-            None => self.worker.handle_datagram(now, tuple, datagram, &mut self.out),
-            Some(link) => {
-                if link.media.try_send(Media::Datagram(tuple, BytesMut::from(&*datagram))).is_err() {
-                    self.worker.stats_mut().drop_handover += 1;
-                }
+        match owner {
+            Owner::Worker(worker) => {
+                let taken = self.shared.links.get(worker).is_some_and(|link| {
+                    let message = Media::Datagram(tuple, BytesMut::from(&*datagram));
+                    link.media.try_send(message).is_ok()
+                });
+                self.worker.stats_mut().drop_handover += u64::from(!taken);
             }
+            // Nobody's are counted there.
+            Owner::Here | Owner::Nobody => self.worker.handle_datagram(now, tuple, datagram, &mut self.out),
         }
     }
 

@@ -20,6 +20,9 @@ impl Worker {
         if self.transports.len() >= self.config.max_transports {
             return Err(SfuError::TooMany("transports on this worker (sfu.max_transports)"));
         }
+        if self.plain_ports.contains_key(&port) {
+            return Err(SfuError::BadParameters(format!("port {port} belongs to another plain transport")));
+        }
         let id = TransportId::next();
         let key = self.transports.insert(Transport::new(id, router, None, Some(Plain { port, comedia })));
         self.transport_keys.insert(id, key);

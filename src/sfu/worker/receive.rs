@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use super::{Event, Owner, Worker};
+use super::{Event, Worker};
 use crate::rtp::packet::RtpPacket;
 use crate::rtp::rtx::decapsulate;
 use crate::sfu::id::{ProducerId, RouterId};
@@ -62,7 +62,7 @@ impl Worker {
         if let Some(clock) = batch.clock {
             producer.set_clock(clock);
         }
-        let (stored, dropped) = producer.push_unit(now, wallclock, batch.packets);
+        let (stored, dropped) = producer.push_units(now, wallclock, batch.packets);
         self.stats.packets_in += stored as u64;
         self.stats.drop_duplicate += dropped as u64;
         if stored > 0 {
@@ -177,14 +177,6 @@ impl Worker {
             self.remove_transport(now, key, out);
         } else {
             self.schedule(key);
-        }
-    }
-
-    /// Whether a datagram could be for another worker: see [`Self::owner_of`].
-    pub fn is_stray(&self, tuple: &Tuple, datagram: &[u8]) -> Option<usize> {
-        match self.owner_of(tuple, datagram) {
-            Owner::Worker(worker) => Some(worker),
-            Owner::Here | Owner::Nobody => None,
         }
     }
 }
