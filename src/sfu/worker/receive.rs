@@ -193,7 +193,12 @@ fn learn_ssrc(
             let rtp = &producer.rtp;
             let type_fits = rtp.payload_type == payload_type || rtp.rtx_payload_type == Some(payload_type);
             let mid = packet.extension(rtp.extensions.mid).filter(|_| rtp.extensions.mid != 0);
-            type_fits && mid.zip(rtp.mid.as_deref()).is_none_or(|(packet_mid, mid)| packet_mid == mid.as_bytes())
+            // Other layers of a simulcast have the same `mid` and payload type, and drop their RID after a while.
+            let layer_fits = rtp.rid.as_deref().is_none_or(|rid| {
+                let id = if rtp.payload_type == payload_type { rtp.extensions.rid } else { rtp.extensions.repaired_rid };
+                id != 0 && packet.extension(id) == Some(rid.as_bytes())
+            });
+            type_fits && layer_fits && mid.zip(rtp.mid.as_deref()).is_none_or(|(packet_mid, mid)| packet_mid == mid.as_bytes())
         })
     });
     let producer = candidates.next()?;
