@@ -184,6 +184,7 @@ poll(
     }
     const [streams] = await Promise.all([get('/api/v1/streams', { key }), refreshRecordings()]);
     showStreams(streams.items);
+    $('#main').removeAttribute('data-loading');
     showConnection('ok', 'Connected');
   },
   (error) => showConnection('lost', error.status === 401 || error.status === 403 ? 'Not allowed: a token is needed' : error.status ? error.message : 'Server unreachable, trying again …'),

@@ -231,7 +231,7 @@ function changed(state, { error, lost } = {}) {
     case 'retrying':
       badge('Reconnecting …', 'warn');
       if (lost) alarm({ title: 'The connection ended', text: 'Connecting again …' });
-      else if (error?.status === 409) busy(error);
+      else if (error?.status === 409) busy();
       else alarm({ title: error?.code === 'no_connection' ? 'No media connection' : 'The server can’t take the stream now', text: `${sentence(error?.message)} Trying again …` });
       break;
     case 'refused':
@@ -242,11 +242,11 @@ function changed(state, { error, lost } = {}) {
 }
 
 /** Somebody else is on air here, unless it is our own session that got lost. */
-function busy(error) {
+function busy() {
   busyCount += 1;
   if (everConnected && busyCount < BUSY_PATIENCE) return alarm({ title: 'Waiting for the former session to end', text: 'Trying again …' });
   stop();
-  alarm({ title: 'Somebody is publishing here already', text: `${sentence(error.message)} Wait until they stop, or choose another path: replace “${path}” in this page’s address.` });
+  alarm({ title: 'Somebody is publishing here already', text: `Wait until they stop, or choose another path: replace “${path}” in this page’s address.` });
 }
 
 function refused(error) {
@@ -264,7 +264,12 @@ function refused(error) {
   }
 }
 
-const sentence = (text = '') => (text ? `${text[0].toUpperCase()}${text.slice(1).replace(/\.$/, '')}.` : '');
+/** The server's words as a sentence; a path at its beginning stays as it is. */
+function sentence(text) {
+  if (!text) return '';
+  const begun = text.startsWith(path) ? text : text[0].toUpperCase() + text.slice(1);
+  return `${begun.replace(/\.$/, '')}.`;
+}
 
 function badge(text, kind) {
   setText($('#state'), text);
@@ -284,6 +289,9 @@ function calm() {
 // ---------------------------------------------------------------- what the network does
 
 const history = [];
+/** Each session begins small and grows: what limits it then needs no advice. */
+const LIMITED_FOR = 8;
+let limitedFor = 0;
 const LIMITS = { bandwidth: 'the network', cpu: 'this computer', other: 'the browser' };
 
 async function measure() {
@@ -307,7 +315,8 @@ async function measure() {
   if (list.children.length === 0) list.append(...facts.map(([name]) => h('div', {}, h('dt', {}, name), h('dd'))));
   facts.forEach(([, value], i) => setText(list.children[i].lastChild, value));
   const hint = $('#network-hint');
-  const limited = s && LIMITS[s.limitation];
+  limitedFor = s && s.limitation !== 'none' ? limitedFor + 1 : 0;
+  const limited = limitedFor >= LIMITED_FOR && LIMITS[s.limitation];
   setAttr(hint, 'data-level', limited ? 'warn' : 'ok');
   setText(hint, limited ? `The picture is held back by ${limited}: choose a lower resolution, frame rate or bitrate.` : s?.loss > 0.03 ? 'Packets are being lost: a lower bitrate or a cable may help.' : s ? 'All is well.' : '');
 }

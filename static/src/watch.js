@@ -8,7 +8,7 @@ import { notesOf, showNotes } from './lib/notes.js';
 import { shownToken, streamPath, withToken } from './lib/path.js';
 import { WhepPlayer } from './lib/whep.js';
 
-/** So many connections that failed in a row mean that WebRTC does not get through here. */
+/** A server that fails this often in a row won't give this viewer WebRTC soon. */
 const FAILURES_BEFORE_HLS = 2;
 /** Without media for this long the publisher is away, though the connection stands. */
 const SILENCE = 3000;
@@ -69,9 +69,9 @@ async function isLive() {
 
 function changed(to, { error, failures = 0, lost } = {}) {
   if (mode === 'webrtc' && wanted === 'auto') {
-    if (to === 'retrying' && failures >= (error?.code === 'no_connection' ? 1 : FAILURES_BEFORE_HLS) && error?.status !== 503) {
-      return begin('hls', 'WebRTC doesn’t get through; switching to HLS …');
-    }
+    if (to === 'retrying' && error?.code === 'no_connection') return begin('hls', 'WebRTC doesn’t get through; switching to HLS …');
+    // A server that is away or going away serves no HLS either.
+    if (to === 'retrying' && error?.status >= 500 && error.code !== 'shutting_down' && failures >= FAILURES_BEFORE_HLS) return begin('hls', 'Switching to HLS …');
     // Codecs that this browser can't take over WebRTC may still play over HLS.
     if (to === 'refused' && [405, 406, 415, 422, 501].includes(error?.status)) return begin('hls', 'Switching to HLS …');
   }

@@ -71,7 +71,7 @@ export const SAMPLE = {
   }),
 };
 
-/** Serves `state` (as SAMPLE; change it while serving). `state.media` is a folder with an index.m3u8, for HLS. */
+/** Serves `state` (as SAMPLE; change it while serving). `state.media` is a folder with an index.m3u8, for HLS; `state.onrequest` hears of each request. */
 export function serve(state, port = 0) {
   const server = http.createServer(async (request, response) => {
     const url = new URL(request.url, 'http://mock');
@@ -88,6 +88,7 @@ export function serve(state, port = 0) {
     const html = (name) => file(path.join(root, name), { 'Content-Security-Policy': CSP, 'X-Content-Type-Options': 'nosniff', 'Referrer-Policy': 'no-referrer' });
     const p = url.pathname;
     if (state.down) return response.destroy();
+    state.onrequest?.(request);
     if (request.method !== 'GET' && request.method !== 'HEAD') return missing('not live');
     if (p === '/') return html('dashboard.html');
     if (p.startsWith('/static/')) return file(path.join(root, 'assets', path.basename(p)));

@@ -44,11 +44,13 @@ export function setAttr(element, name, value) {
 /** Makes `parent`'s children those of `items`, keeping the elements (and with them focus) of those that stay. */
 export function reconcile(parent, items, keyOf, make, update) {
   const have = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  // What goes, goes first: nothing that stays is moved for it, which would take its focus.
+  const keys = new Set(items.map((item) => String(keyOf(item))));
+  for (const [key, child] of have) if (!keys.has(key)) child.remove();
   let place = parent.firstElementChild;
   for (const item of items) {
     const key = String(keyOf(item));
     let child = have.get(key);
-    have.delete(key);
     if (!child) {
       child = make(item);
       child.dataset.key = key;
@@ -57,7 +59,6 @@ export function reconcile(parent, items, keyOf, make, update) {
     else parent.insertBefore(child, place);
     update(child, item);
   }
-  for (const child of have.values()) child.remove();
 }
 
 /** localStorage, where it is allowed. */

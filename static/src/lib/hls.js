@@ -63,7 +63,9 @@ export class HlsPlayer {
         await this.#untilLiveAgain(signal);
         continue;
       } catch (error) {
-        if (signal.aborted || (error instanceof SignallingError && error.final)) throw error;
+        // A recording that isn't there won't come.
+        const missing = error.status === 404 && !this.isLive;
+        if (signal.aborted || missing || (error instanceof SignallingError && error.final)) throw error;
         failures += 1;
         this.onstate('retrying', { error, failures });
       }

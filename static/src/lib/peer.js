@@ -116,11 +116,16 @@ export class Peer {
       if (isGone(pc)) return;
       try {
         await connected(pc, pc.connectionState === 'failed' ? 0 : DISCONNECTED_PATIENCE, signal);
-      } catch (error) {
-        if (signal.aborted) throw error;
+      } catch {
+        signal.throwIfAborted();
         if (isGone(pc)) return;
         this.onstate('recovering', {});
-        await this.#restartIce(signal);
+        try {
+          await this.#restartIce(signal);
+        } catch (failure) {
+          if (signal.aborted) throw failure;
+          return; // for a new session
+        }
       }
       this.onstate('connected', {});
     }
