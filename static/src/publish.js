@@ -128,6 +128,9 @@ function release() {
   stream?.getTracks().forEach((track) => track.stop());
   stream = null;
   video.srcObject = null;
+  meterSource?.disconnect();
+  meterSource = null;
+  showLevel(0);
   $('#player').dataset.state = 'idle';
 }
 

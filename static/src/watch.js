@@ -280,8 +280,8 @@ async function watchOver() {
   const now = performance.now();
   if (s.alive !== alive.mark) alive = { at: now, mark: s.alive };
   const silent = mode === 'webrtc' && now - alive.at > SILENCE;
-  if (silent && state === 'playing') show('connecting', 'No picture from the publisher right now', 'It goes on by itself when the publisher is back.');
-  else if (!silent && mode === 'webrtc' && state === 'connecting' && !video.paused) show('playing');
+  if (silent && !video.paused && ['playing', 'connecting'].includes(state)) show('connecting', 'No picture from the publisher right now', 'It goes on by itself when the publisher is back.');
+  else if (!silent && mode === 'webrtc' && state === 'connecting' && !video.paused && video.readyState >= 2) show('playing');
   const behind = mode === 'hls' && s.latency > (s.target ?? 0) + NOTABLY_BEHIND;
   ui.live.classList.toggle('on', state === 'playing' && !behind);
   ui.live.disabled = !behind;

@@ -44,6 +44,10 @@ export class HlsPlayer {
   #drop() {
     this.#hls?.destroy();
     this.#hls = null;
+    if (!hasMse() && this.video.hasAttribute('src')) {
+      this.video.removeAttribute('src');
+      this.video.load();
+    }
   }
 
   async #run(signal) {
@@ -187,7 +191,7 @@ export class HlsPlayer {
       ['Resolution', video.videoWidth ? `${video.videoWidth}×${video.videoHeight}` : '–'],
       ['Frame rate', Number.isFinite(this.#frames.fps) ? `${Math.round(this.#frames.fps)} fps` : '–'],
       ['Codecs', [level?.videoCodec, level?.audioCodec].filter(Boolean).join(' + ') || '–'],
-      ['Bitrate', format.bitrate(level?.bitrate)],
+      ['Bitrate', format.bitrate(level?.bitrate || NaN)],
       ['Delay', format.latency(behind)],
       ['Download rate', format.bitrate(hls?.bandwidthEstimate)],
       ['Buffered', `${ahead(video).toFixed(1)} s`],
