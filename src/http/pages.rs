@@ -7,7 +7,9 @@ use std::borrow::Cow;
 
 use axum::Router;
 use axum::extract::Path;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -101,7 +103,8 @@ pub async fn static_file(Path(file): Path<String>, headers: HeaderMap) -> Respon
     // The parameter is percent-decoded, but only names that were embedded are found.
     match asset(&format!("assets/{file}")) {
         Some(asset) => answer(asset, IMMUTABLE, INERT, &headers),
-        None => ApiError::not_found(format!("there is no file {file:?}; a page from before an update may ask for it: reload the page")).into_response(),
+        None => ApiError::not_found(format!("there is no file {file:?}; a page from before an update may ask for it: reload the page"))
+            .into_response(),
     }
 }
 
@@ -157,7 +160,10 @@ mod tests {
     async fn pages_load_only_what_is_embedded() {
         for name in ["dashboard.html", "watch.html", "publish.html", "recording.html"] {
             let html = text(page(name, UNFRAMED, None, &HeaderMap::new())).await;
-            assert!(!html.contains("://") && !html.contains("<style") && !html.contains(" style=") && !html.contains(" onclick="), "{name}");
+            assert!(
+                !html.contains("://") && !html.contains("<style") && !html.contains(" style=") && !html.contains(" onclick="),
+                "{name}"
+            );
             let mut loaded = 0;
             for part in html.split("\"/static/").skip(1) {
                 let file = part.split('"').next().unwrap().to_owned();

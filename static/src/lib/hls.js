@@ -9,9 +9,10 @@ const REPAIR_ONCE_IN = 5000;
 
 let module;
 /** hls.js, fetched when it is first needed. */
-const load = () => (module ??= import('hls.js').then((m) => m.default).catch((error) => {
+const load = () => (module ??= import('hls.js').then((m) => m.default).catch(() => {
   module = undefined;
-  throw error;
+  // A page from before an update of the server asks for a file that is gone.
+  throw new SignallingError(410, 'stale_page', 'the HLS player could not be loaded: reload this page');
 }));
 
 export const hasMse = () => 'ManagedMediaSource' in window || 'MediaSource' in window;
