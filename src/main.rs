@@ -9,8 +9,13 @@ use headend::app::{self, Config};
 
 /// Live video from OBS and browsers to WebRTC viewers, LL-HLS, DASH and recordings.
 #[derive(Debug, Parser)]
-#[command(name = "headend", version, max_term_width = 110, after_help = "Every setting is explained in samples/headend.toml. Any of them can be \
-    given as an environment variable too: HEADEND_RTMP__LISTEN='[::]:1935' is `listen` in the section [rtmp].")]
+#[command(
+    name = "headend",
+    version,
+    max_term_width = 110,
+    after_help = "Every setting is explained in samples/headend.toml. Any of them can be \
+    given as an environment variable too: HEADEND_RTMP__LISTEN='[::]:1935' is `listen` in the section [rtmp]."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

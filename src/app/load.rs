@@ -56,9 +56,9 @@ pub fn load_text<T: DeserializeOwned + Serialize + Default>(text: &str, name: &s
         })
         .split("__");
     let figment = Figment::from(Serialized::defaults(T::default())).merge(Toml::string(text)).merge(environment);
-    figment.extract::<T>().map_err(|errors| {
-        ConfigError::Wrong(errors.into_iter().map(|error| describe(&error, &document, text, name)).collect())
-    })
+    figment
+        .extract::<T>()
+        .map_err(|errors| ConfigError::Wrong(errors.into_iter().map(|error| describe(&error, &document, text, name)).collect()))
 }
 
 fn section_names<T: Serialize + Default>() -> Vec<String> {

@@ -5,8 +5,8 @@
 mod config;
 mod load;
 mod logging;
-mod metrics;
 mod media;
+mod metrics;
 mod serve;
 
 pub use config::Config;

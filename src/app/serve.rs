@@ -81,19 +81,28 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     };
     let webrtc = WebRtcService::new(config.webrtc.clone(), hub.clone());
     let http_metrics = HttpMetrics::default();
-    let metrics = Metrics::new(&webrtc, rtmp.as_ref(), &http_metrics, &workers, &supervisor, &recordings, &hub);
+    let metrics = Metrics {
+        workers: workers.clone(),
+        supervisor: supervisor.clone(),
+        recordings: recordings.clone(),
+        hub: hub.clone(),
+        webrtc: webrtc.metrics().clone(),
+        rtmp: rtmp.as_ref().map(|server| server.metrics().clone()),
+        http: http_metrics.clone(),
+    };
+    let metrics = Arc::new(metrics.into_registry());
 
     let readiness = Readiness::new();
     let mut routes = Routes::new();
     http::register_health(&mut routes, readiness.clone());
-    http::register_metrics(&mut routes, Arc::new(move || metrics.text()));
+    http::register_metrics(&mut routes, Arc::new(move || metrics.clone().text()));
     http::register_whip(&mut routes, webrtc.clone());
     http::register_live(&mut routes, LiveRoutes { hub: hub.clone(), live });
     let rtmp_port = rtmp.as_ref().map_or(0, |server| server.local_addr().port());
     let api = ApiRoutes { config: config.api.clone(), hub: hub.clone(), recordings: recordings.clone(), rtmp_port };
     http::register_api(&mut routes, api);
     http::register_vod(&mut routes, VodRoutes { recordings: recordings.clone(), hub: hub.clone() });
-    http::register_pages(&mut routes);
+    // http::register_pages(&mut routes);
     let http_stop = CancellationToken::new();
     let router = routes.into_router(&config.http, &http_metrics);
     let http = HttpServer::bind(&config.http, router, http_metrics, http_stop.clone()).map_err(cannot("HTTP"))?;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use proptest::prelude::*;
 
-use super::testing::{Cut, audio, ffprobe, video};
+use super::testing::{Cut, audio, cmafmux, ffprobe, video};
 use super::*;
 
 /// The epochs of one track, each with a start in seconds.
@@ -116,6 +116,35 @@ fn video_and_audio_play_in_sync() {
 }
 
 #[test]
+fn what_the_segmenter_makes() {
+    let dir = tempfile::tempdir().unwrap();
+    for b_frames in [0, 2] {
+        let picture = cmafmux(&format!(
+            "videotestsrc num-buffers=120 ! video/x-raw,width=320,height=180,framerate=30/1 ! \
+             x264enc speed-preset=ultrafast bframes={b_frames} key-int-max=60 ! h264parse ! video/x-h264,stream-format=avc,alignment=au"
+        ));
+        let sound = cmafmux("audiotestsrc num-buffers=188 samplesperbuffer=1024 ! audio/x-raw,rate=48000,channels=2 ! voaacenc ! aacparse");
+        assert!(picture.chunks.len() >= 15, "{}", picture.chunks.len());
+        let init = read_init(&picture.init).unwrap();
+        for chunk in &picture.chunks {
+            let fragment = read_fragment(chunk, init.defaults).unwrap();
+            assert_eq!(fragment.end, chunk.len());
+        }
+        let sources = [source(&[(0, 7.0, &picture), (1, 3.0, &picture)]), source(&[(0, 7.0, &sound), (1, 3.0, &sound)])];
+        let file = write(dir.path(), &layout(&sources), &sources);
+        assert_eq!(decode(&file, "0:v"), 240);
+        let (v, a) = (times(&file, "v"), times(&file, "a"));
+        assert!(v[0].abs() < 0.04 && a[0].abs() < 0.04, "{} {}", v[0], a[0]);
+        assert!(v.windows(2).all(|w| w[1] > w[0] && w[1] - w[0] < 0.11), "{v:?}");
+    }
+    let sound = cmafmux("audiotestsrc num-buffers=100 samplesperbuffer=960 ! audio/x-raw,rate=48000,channels=2 ! opusenc ! opusparse");
+    assert_eq!(read_init(&sound.init).unwrap().codec_string, "opus");
+    let sources = [source(&[(0, 0.0, &sound)])];
+    let file = write(dir.path(), &layout(&sources), &sources);
+    assert!(decode(&file, "0:a") >= 100);
+}
+
+#[test]
 fn samples_are_bit_exact() {
     let dir = tempfile::tempdir().unwrap();
     let picture = video("320x180", 2, 2, "-tune animation");
@@ -151,6 +180,17 @@ fn epochs_follow_each_other() {
     assert!((times(&file, "a").last().unwrap() - 4.0).abs() < 0.1);
     let sizes = ffprobe(&file, "-select_streams v -show_entries frame=width");
     assert_eq!((sizes.iter().filter(|w| *w == "320").count(), sizes.iter().filter(|w| *w == "640").count()), (60, 60));
+}
+
+#[test]
+fn a_track_that_comes_later_starts_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let (picture, sound) = (video("320x180", 2, 0, ""), audio("aac", 48_000, 2.0));
+    let sources = [source(&[(0, 5.0, &picture), (1, 9.0, &picture)]), source(&[(1, 9.0, &sound)])];
+    let file = write(dir.path(), &layout(&sources), &sources);
+    assert_eq!(decode(&file, "0:v"), 120);
+    assert!((times(&file, "v")[60] - 2.0).abs() < 0.01);
+    assert!((times(&file, "a")[0] - 2.0).abs() < 0.03);
 }
 
 #[test]

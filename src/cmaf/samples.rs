@@ -26,7 +26,7 @@ pub fn encode_samples(samples: &[Sample], out: &mut Vec<u8>) {
         _ => SYNC_BITMAP,
     };
     put(out, samples.len() as u64);
-    out.push(u8::from(uniform) * UNIFORM_DURATION | u8::from(has_cts) * HAS_CTS | sync << SYNC_SHIFT);
+    out.push((u8::from(uniform) * UNIFORM_DURATION) | (u8::from(has_cts) * HAS_CTS) | (sync << SYNC_SHIFT));
     for sample in &samples[..if uniform { samples.len().min(1) } else { samples.len() }] {
         put(out, u64::from(sample.duration));
     }

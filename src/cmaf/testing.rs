@@ -45,6 +45,23 @@ pub(crate) fn audio(codec: &str, rate: u32, seconds: f32) -> Cut {
     ))
 }
 
+/// What the segmenter's own muxer makes of a GStreamer pipeline that ends in a coded stream.
+pub(crate) fn cmafmux(source: &str) -> Cut {
+    use gstreamer::prelude::*;
+    gstreamer::init().unwrap();
+    gstfmp4::plugin_register_static().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("out.mp4");
+    let line = format!("{source} ! cmafmux fragment-duration=2000000000 chunk-duration=200000000 ! filesink location={}", file.display());
+    let pipeline = gstreamer::parse::launch(&line).unwrap();
+    pipeline.set_state(gstreamer::State::Playing).unwrap();
+    let ends = [gstreamer::MessageType::Eos, gstreamer::MessageType::Error];
+    let end = pipeline.bus().unwrap().timed_pop_filtered(gstreamer::ClockTime::from_seconds(30), &ends).unwrap();
+    assert!(end.type_() == gstreamer::MessageType::Eos, "{end:?}");
+    pipeline.set_state(gstreamer::State::Null).unwrap();
+    cut(&std::fs::read(&file).unwrap())
+}
+
 pub(crate) fn cut(bytes: &[u8]) -> Cut {
     let mut init_end = 0;
     let mut chunks = Vec::new();
@@ -53,7 +70,7 @@ pub(crate) fn cut(bytes: &[u8]) -> Cut {
         let item = item.unwrap();
         match &item.name.0 {
             b"moov" => init_end = item.end(),
-            b"moof" => start = Some(item.offset),
+            b"moof" | b"styp" | b"prft" => _ = start.get_or_insert(item.offset),
             b"mdat" => chunks.push(Bytes::copy_from_slice(&bytes[start.take().unwrap()..item.end()])),
             _ => {}
         }

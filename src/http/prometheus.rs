@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures_util::future::BoxFuture;
 
 use super::Routes;
 
@@ -14,7 +15,7 @@ use super::Routes;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Makes the text, whenever it is asked for.
-pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
+pub type MetricsText = Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>;
 
 /// Adds the route.
 pub fn register(routes: &mut Routes, text: MetricsText) {
@@ -23,5 +24,5 @@ pub fn register(routes: &mut Routes, text: MetricsText) {
 }
 
 async fn metrics(State(text): State<MetricsText>) -> Response {
-    ([(CONTENT_TYPE, OPEN_METRICS), (CACHE_CONTROL, "no-store")], text()).into_response()
+    ([(CONTENT_TYPE, OPEN_METRICS), (CACHE_CONTROL, "no-store")], text().await).into_response()
 }

@@ -154,7 +154,7 @@ impl Snapshot {
             .flat_map(|track| [track.longest_segment, track.segments.last().map_or(0, |open| open.duration_nanos())])
             .max()
             .unwrap_or(0);
-        (longest as u64).div_ceil(u64::from(NANOS)).max(1)
+        ((longest as u64 + u64::from(NANOS / 2)) / u64::from(NANOS)).max(1)
     }
 }
 

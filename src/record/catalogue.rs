@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Serialize;
 
-use crate::base::{MediaKind, UnixNanos};
+use crate::base::{MediaKind, StreamPath, UnixNanos};
 use crate::codec::Codec;
 
 use super::error::RecordError;
@@ -135,6 +135,12 @@ impl Catalogue {
         self.items.write().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
+    /// Those of a path that are live.
+    pub(super) fn live_of(&self, path: &StreamPath) -> Vec<Arc<Meta>> {
+        let items = self.items.read().unwrap_or_else(PoisonError::into_inner);
+        items.values().filter(|m| m.state == State::Live && m.path == *path).cloned().collect()
+    }
+
     /// All, oldest first.
     pub(super) fn candidates(&self) -> Vec<Candidate> {
         let items = self.items.read().unwrap_or_else(PoisonError::into_inner);
@@ -186,7 +192,6 @@ pub(super) fn rfc3339(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::StreamPath;
 
     #[test]
     fn pages_newest_first() {

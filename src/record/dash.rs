@@ -1,5 +1,6 @@
 //! DASH of a recording (ISO/IEC 23009-1). Pure: [`View`] in, MPD out. A period per run; segments by `$Time$`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::DateTime;
@@ -12,7 +13,7 @@ use crate::base::{MediaKind, UnixNanos, rescale};
 use super::catalogue::rfc3339;
 use super::hls::bandwidth;
 use super::meta::Meta;
-use super::view::{Segment, TrackView, View, init_name, segment_name};
+use super::view::{Run, Segment, TrackView, View, init_name, segment_name};
 
 /// How often a player looks for new segments while recording: the usual length of one.
 const UPDATE_PERIOD: Duration = Duration::from_secs(2);
@@ -27,12 +28,19 @@ pub(super) fn manifest(view: &View, meta: &Meta, now: UnixNanos) -> Option<Strin
     let runs = view.runs();
     let mut periods = Vec::new();
     let mut at = Duration::ZERO;
+    let zero = first_wallclock(view, &runs).unwrap_or(meta.started_at_ms.saturating_mul(1_000_000));
     for (number, tracks) in runs.values().enumerate() {
         let parts: Vec<(&TrackView, &[Segment])> =
             view.tracks.iter().zip(tracks).filter(|(_, segments)| !segments.is_empty()).map(|(t, s)| (t, *s)).collect();
         let base = parts.iter().map(|(t, s)| View::start_nanos(t, &s[0]).max(0)).min()?;
         let end = parts.iter().map(|(t, s)| end_nanos(t, &s[s.len() - 1])).max()?;
-        let length = Duration::from_nanos(u64::try_from(end - base).unwrap_or(0));
+        let length = Duration::from_nanos(u64::try_from(end.saturating_sub(base)).unwrap_or(0));
+        // While recording, times follow the clock, so that the start of the presentation can stay where it is; afterwards one
+        // run follows the other without the pauses.
+        let captured = parts.iter().map(|(_, s)| s[0].wallclock).filter(|w| *w > 0).min();
+        if let Some(captured) = captured.filter(|_| view.live) {
+            at = at.max(Duration::from_nanos(u64::try_from(captured.saturating_sub(zero)).unwrap_or(0)));
+        }
         let open = view.live && number + 1 == runs.len();
         periods.push(Period {
             id: Some(number.to_string()),
@@ -41,7 +49,7 @@ pub(super) fn manifest(view: &View, meta: &Meta, now: UnixNanos) -> Option<Strin
             adaptations: parts.iter().map(|(track, segments)| adaptation(view, track, segments, base)).collect(),
             ..Period::default()
         });
-        at += length;
+        at = at.saturating_add(length);
     }
     if periods.is_empty() {
         return None;
@@ -58,9 +66,7 @@ pub(super) fn manifest(view: &View, meta: &Meta, now: UnixNanos) -> Option<Strin
         ..MPD::default()
     };
     if view.live {
-        // The media timeline of a recording has no pauses, the clock has: count back from the newest segment.
-        let start = now / 1_000_000 - at.as_millis() as i64;
-        mpd.availabilityStartTime = date(start.min(meta.started_at_ms.max(start)));
+        mpd.availabilityStartTime = date(zero / 1_000_000);
         mpd.publishTime = date(now / 1_000_000);
         mpd.minimumUpdatePeriod = Some(UPDATE_PERIOD);
         mpd.suggestedPresentationDelay = Some(PRESENTATION_DELAY);
@@ -73,6 +79,11 @@ pub(super) fn manifest(view: &View, meta: &Meta, now: UnixNanos) -> Option<Strin
         mpd.mediaPresentationDuration = Some(at);
     }
     Some(format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{mpd}\n"))
+}
+
+fn first_wallclock(view: &View, runs: &BTreeMap<Run, Vec<&[Segment]>>) -> Option<UnixNanos> {
+    let first = runs.values().next()?;
+    first.iter().take(view.tracks.len()).filter_map(|s| s.first()).map(|s| s.wallclock).filter(|w| *w > 0).min()
 }
 
 fn seconds(track: &TrackView, ticks: u64) -> f64 {
@@ -97,7 +108,7 @@ fn adaptation(view: &View, track: &TrackView, segments: &[Segment], base: i64) -
                 timeline.push(S { t, d: segment.duration, ..S::default() });
             }
         }
-        next = Some(segment.decode_time + segment.duration);
+        next = Some(segment.decode_time.saturating_add(segment.duration));
     }
     let template = SegmentTemplate {
         timescale: Some(u64::from(epoch.timescale)),

@@ -108,7 +108,7 @@ impl Recordings {
         let max = self.inner.config.bounded_duration().as_millis() as u64;
         let inner = &self.inner;
         let session = Session::new(inner.store.clone(), inner.catalogue.clone(), inner.room.clone(), path.clone(), max);
-        inner.tasks.spawn(run(session, rx, queued.clone(), inner.counters.clone(), inner.cancel.clone()));
+        inner.tasks.spawn(run(inner.clone(), path.clone(), session, rx, queued.clone()));
         Some(RecorderInput { path: path.clone(), tx, queued, counters: inner.counters.clone(), inits: Vec::new(), gap: None })
     }
 
@@ -127,7 +127,7 @@ impl Recordings {
         self.inner.room.get()
     }
 
-    /// One recording.
+    /// One recording: see [`Catalogue::get`].
     ///
     /// # Errors
     /// [`RecordError::NotFound`].
@@ -190,7 +190,11 @@ impl Recordings {
         blocking(move || {
             let plan = plan(&inner.catalogue.candidates(), &inner.config, inner.store.free(), unix_now());
             for id in &plan.delete {
-                inner.remove(id)?;
+                // One that can't be deleted must not keep the others, or the stop below, from happening.
+                if let Err(error) = inner.remove(id) {
+                    tracing::warn!(recording = %id, %error, "a recording can't be deleted by retention; its files are left until the next start");
+                    continue;
+                }
                 inner.counters.deleted.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(recording = %id, "recording deleted by retention");
             }
@@ -205,6 +209,17 @@ impl Recordings {
 }
 
 impl Inner {
+    /// Closes what a writer that failed by a bug has left, as a start after a crash does.
+    fn close_abandoned(&self, path: &StreamPath) -> Result<(), RecordError> {
+        for meta in self.catalogue.live_of(path) {
+            match recover::close(&self.store, (*meta).clone(), unix_now())? {
+                Some(closed) => self.catalogue.put(closed),
+                None => self.remove(&meta.id)?,
+            }
+        }
+        Ok(())
+    }
+
     fn remove(&self, id: &super::id::RecordingId) -> Result<(), RecordError> {
         self.catalogue.remove(id);
         self.vod.forget(id);
@@ -273,17 +288,11 @@ impl RecorderInput {
     }
 }
 
-async fn run(
-    session: Session,
-    mut rx: mpsc::Receiver<RecordEvent>,
-    queued: Arc<AtomicU64>,
-    counters: Arc<Counters>,
-    cancel: CancellationToken,
-) {
+async fn run(inner: Arc<Inner>, path: StreamPath, session: Session, mut rx: mpsc::Receiver<RecordEvent>, queued: Arc<AtomicU64>) {
     let mut session = Some(session);
     let mut batch = Vec::with_capacity(BATCH);
     loop {
-        let open = matches!(cancel.run_until_cancelled(rx.recv_many(&mut batch, BATCH)).await, Some(count) if count > 0);
+        let open = matches!(inner.cancel.run_until_cancelled(rx.recv_many(&mut batch, BATCH)).await, Some(count) if count > 0);
         if !open {
             // What is in the queue already belongs to the recording.
             while let Ok(event) = rx.try_recv() {
@@ -291,7 +300,7 @@ async fn run(
             }
         }
         let Some(mut current) = session.take() else { return };
-        let events: Vec<_> = batch.drain(..).collect();
+        let events = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
         let queued = queued.clone();
         let written = tokio::task::spawn_blocking(move || {
             for event in events {
@@ -310,8 +319,10 @@ async fn run(
             Ok(current) if open => session = Some(current),
             Ok(_) => return,
             Err(error) => {
-                counters.chunks_dropped.fetch_add(rx.len() as u64, Ordering::Relaxed);
-                tracing::error!(%error, "a recording was given up");
+                tracing::error!(%path, %error, "a recording was given up; what is on disk is kept");
+                if let Err(error) = blocking(move || inner.close_abandoned(&path)).await {
+                    tracing::error!(%error, "an abandoned recording can't be closed; the next start will");
+                }
                 return;
             }
         }
@@ -347,4 +358,60 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, RecordErro
 fn unix_now() -> UnixNanos {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cmaf::Chunk;
+
+    fn chunk(segment: u64, first: bool, len: usize) -> RecordEvent {
+        let data = Bytes::from(vec![0; len]);
+        let (track, epoch, last, independent, decode_time, duration, wallclock) = (0, 0, false, first, 0, 1, 0);
+        RecordEvent::Chunk(Chunk { track, epoch, segment, first, last, independent, decode_time, duration, wallclock, data })
+    }
+
+    fn input() -> (RecorderInput, mpsc::Receiver<RecordEvent>) {
+        let (tx, rx) = mpsc::channel(QUEUE);
+        let path = StreamPath::parse("live/a").unwrap();
+        (RecorderInput { path, tx, queued: Arc::default(), counters: Arc::default(), inits: Vec::new(), gap: None }, rx)
+    }
+
+    fn segments(rx: &mut mpsc::Receiver<RecordEvent>) -> Vec<u64> {
+        let next = || rx.try_recv().ok();
+        std::iter::from_fn(next).filter_map(|e| if let RecordEvent::Chunk(c) = e { Some(c.segment) } else { None }).collect()
+    }
+
+    #[test]
+    fn a_slow_disk_costs_whole_segments_and_never_blocks() {
+        // By number.
+        let (mut input, mut rx) = input();
+        (0..QUEUE + 10).for_each(|n| input.push(chunk(n as u64 / 100, n % 100 == 0, 10)));
+        assert_eq!(segments(&mut rx).len(), QUEUE);
+        // The segment that lost its beginning is left out to its end, then it goes on.
+        input.push(chunk(3, false, 10));
+        input.push(chunk(4, true, 10));
+        assert_eq!(segments(&mut rx), [4]);
+        assert_eq!(input.counters.chunks_dropped.load(Ordering::Relaxed), 11);
+    }
+
+    #[test]
+    fn a_slow_disk_holds_no_more_than_its_bytes() {
+        let (mut input, mut rx) = input();
+        (0..40).for_each(|n| input.push(chunk(n, true, 1 << 20)));
+        assert_eq!(segments(&mut rx).len(), 32);
+    }
+
+    #[test]
+    fn initializations_are_not_lost() {
+        let (mut input, mut rx) = input();
+        (0..QUEUE).for_each(|n| input.push(chunk(n as u64, true, 1)));
+        let (codec, codec_string, timescale) = (crate::codec::Codec::H264, String::new(), 1);
+        let init = TrackInit { track: 0, epoch: 1, codec, codec_string, timescale, resolution: None, audio: None, data: Bytes::new() };
+        input.push(RecordEvent::Init(init));
+        while rx.try_recv().is_ok() {}
+        input.push(chunk(QUEUE as u64 + 1, true, 1));
+        assert!(matches!(rx.try_recv(), Ok(RecordEvent::Init(init)) if init.epoch == 1));
+        assert!(matches!(rx.try_recv(), Ok(RecordEvent::Chunk(_))));
+    }
 }

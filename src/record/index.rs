@@ -107,7 +107,9 @@ pub fn put_epoch(epoch: &Epoch, out: &mut Vec<u8>) {
 pub fn put_fragment(entry: &FragmentEntry, samples: &[u8], out: &mut Vec<u8>) {
     record(out, |out| {
         out.push(KIND_FRAGMENT);
-        out.push(u8::from(entry.first) * FLAG_FIRST | u8::from(entry.last) * FLAG_LAST | u8::from(entry.independent) * FLAG_INDEPENDENT);
+        out.push(
+            (u8::from(entry.first) * FLAG_FIRST) | (u8::from(entry.last) * FLAG_LAST) | (u8::from(entry.independent) * FLAG_INDEPENDENT),
+        );
         out.extend(entry.epoch.to_le_bytes());
         out.extend(entry.segment.to_le_bytes());
         out.extend(entry.offset.to_le_bytes());

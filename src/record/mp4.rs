@@ -149,3 +149,59 @@ impl Source {
         Ok(source)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::MediaKind;
+    use crate::cmaf::{Sample, encode_samples, testing};
+    use crate::codec::Codec;
+    use crate::record::index::{Epoch, FragmentEntry, HEADER, put_epoch, put_fragment};
+    use crate::record::{RecordingId, TrackMeta};
+
+    /// Six hours of picture and sound in chunks of 200 ms, of which only the indexes and initializations exist.
+    #[test]
+    fn six_hours_are_laid_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().to_owned());
+        let mut meta = Meta::new(RecordingId::new(0), crate::base::StreamPath::parse("a").unwrap(), 0);
+        std::fs::create_dir(store.dir(&meta.id)).unwrap();
+        let (picture, sound) = (testing::video("320x180", 1, 0, ""), testing::audio("aac", 48_000, 1.0));
+        let count = 6 * 3600 * 5u32;
+        let mut parts = Vec::new();
+        for (track, cut, duration, samples, size) in [(0, &picture, 3000, 6u32, 16_000), (1, &sound, 1024, 9, 400)] {
+            let init = read_init(&cut.init).unwrap();
+            let (kind, codec) = if track == 0 { (MediaKind::Video, Codec::H264) } else { (MediaKind::Audio, Codec::Aac) };
+            let (codec_string, resolution, audio) = (init.codec_string.clone(), init.resolution, init.audio);
+            meta.note(TrackMeta { track, kind, codec, codec_string: codec_string.clone(), resolution, audio });
+            let (init_len, timescale) = (cut.init.len() as u32, init.timescale);
+            let epoch = Epoch { epoch: 0, init_len, timescale, kind, codec, codec_string, resolution, audio, presentation_shift: 0 };
+            let mut index = HEADER.to_vec();
+            put_epoch(&epoch, &mut index);
+            let mut table = Vec::new();
+            encode_samples(&vec![Sample { duration, size, cts: 0, sync: track == 1 }; samples as usize], &mut table);
+            let len = samples * size + 200;
+            for n in 0..u64::from(count) {
+                let entry = FragmentEntry {
+                    segment: n / 10,
+                    offset: u64::from(init_len) + n * u64::from(len),
+                    len,
+                    data_at: 200,
+                    data_len: samples * size,
+                    decode_time: n * u64::from(samples * duration),
+                    duration: samples * duration,
+                    ..FragmentEntry::default()
+                };
+                put_fragment(&entry, &table, &mut index);
+            }
+            std::fs::write(store.dir(&meta.id).join(index_file(track)), &index).unwrap();
+            std::fs::write(store.dir(&meta.id).join(track_file(track, 0)), &cut.init).unwrap();
+            parts.push((track, count));
+        }
+        let mp4 = Mp4::build(&store, &meta, &Snapshot(parts)).unwrap();
+        assert!(mp4.layout.len() > 10 << 30, "{}", mp4.layout.len());
+        assert_eq!(mp4.layout.extents().len(), 2 * count as usize);
+        // About 5 bytes per sample of header and 16 per fragment.
+        assert!(mp4.memory() < 16 << 20, "{}", mp4.memory());
+    }
+}

@@ -20,6 +20,9 @@ use super::writer::Writer;
 /// files in 16 bits. The next recording follows.
 const MAX_EPOCHS: usize = 4096;
 
+/// Most tracks in one recording: a picture, its layers and a few languages.
+const MAX_TRACKS: usize = 16;
+
 /// How many segments pass before a recording that failed is tried again: about half a minute, so that a full disk is neither
 /// hammered nor the log filled.
 const RETRY_SEGMENTS: u64 = 15;
@@ -102,6 +105,9 @@ impl Session {
     /// Takes one event. Errors end the recording, not the session: it tries again about half a minute later.
     pub(super) fn handle(&mut self, event: RecordEvent, now: UnixNanos) {
         match event {
+            RecordEvent::Init(init) if self.inits.len() >= MAX_TRACKS && !self.inits.contains_key(&init.track) => {
+                tracing::warn!(path = %self.path, track = init.track, "more than {MAX_TRACKS} tracks: this one is not recorded");
+            }
             RecordEvent::Init(init) => {
                 self.inits.insert(init.track, Arc::new(init));
             }
@@ -188,7 +194,7 @@ impl Session {
 
     fn fail(&mut self, error: &RecordError, segment: u64, now: UnixNanos) {
         tracing::warn!(path = %self.path, %error, "recording ends by an error; the stream itself goes on");
-        self.retry_from = Some(segment + RETRY_SEGMENTS);
+        self.retry_from = Some(segment.saturating_add(RETRY_SEGMENTS));
         self.finish_closing(now);
         if let Some(current) = self.current.take() {
             self.finish(current.writer, Some(error), now);

@@ -13,6 +13,9 @@ use super::meta::Meta;
 use super::recover::MAX_INDEX;
 use super::store::{Store, index_file};
 
+/// Seventy years in nanoseconds: sums of such times don't overflow, whatever an index says.
+const FAR: i64 = 1 << 61;
+
 /// A recording as players see it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct View {
@@ -101,7 +104,7 @@ impl View {
         let mut count = 0;
         let mut before = None;
         for number in numbers {
-            if before.is_none_or(|before| number > before + 1) {
+            if before.is_none_or(|before| number - before > 1) {
                 count += u64::from(before.is_some());
                 holes.insert(number, count);
             }
@@ -132,7 +135,12 @@ impl View {
     pub(super) fn start_nanos(track: &TrackView, segment: &Segment) -> i64 {
         let epoch = &track.epochs[segment.epoch as usize];
         let ticks = i64::try_from(segment.decode_time).unwrap_or(i64::MAX / 2);
-        rescale(ticks.saturating_add(i64::from(segment.first_cts)).saturating_add(epoch.presentation_shift), epoch.timescale, 1_000_000_000)
+        rescale(
+            ticks.saturating_add(i64::from(segment.first_cts)).saturating_add(epoch.presentation_shift),
+            epoch.timescale.max(1),
+            1_000_000_000,
+        )
+        .clamp(-FAR, FAR)
     }
 }
 
@@ -150,9 +158,9 @@ impl TrackView {
                     let epoch = self.epochs.len() as u32 - 1;
                     let open = self.segments.last_mut();
                     match open {
-                        Some(s) if s.number == entry.segment && s.epoch == epoch && s.offset + s.len == entry.offset => {
-                            s.duration += u64::from(entry.duration);
-                            s.len += u64::from(entry.len);
+                        Some(s) if s.number == entry.segment && s.epoch == epoch && s.offset.saturating_add(s.len) == entry.offset => {
+                            s.duration = s.duration.saturating_add(u64::from(entry.duration));
+                            s.len = s.len.saturating_add(u64::from(entry.len));
                             s.complete |= entry.last;
                         }
                         open => {
@@ -196,4 +204,69 @@ pub(super) fn init_name(track: u32, epoch: u32) -> String {
 /// Name of a segment, likewise; `decode_time` may be `$Time$`.
 pub(super) fn segment_name(track: u32, epoch: u32, decode_time: impl std::fmt::Display) -> String {
     format!("track-{track}-e{epoch}-t{decode_time}.m4s")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::index::{FragmentEntry, HEADER, put_epoch, put_fragment};
+    use super::*;
+    use crate::base::{MediaKind, StreamPath};
+    use crate::codec::Codec;
+    use crate::record::{RecordingId, dash, hls};
+
+    fn number() -> impl Strategy<Value = u64> {
+        prop_oneof![0u64..10, any::<u64>(), Just(u64::MAX)]
+    }
+
+    fn index(track: u32, entries: &[(u32, u64, u64, u64, u32, bool)]) -> TrackView {
+        let mut bytes = HEADER.to_vec();
+        let mut view = TrackView { track, epochs: vec![], segments: vec![], fragments: 0, parsed: 0 };
+        for (epoch, segment, decode_time, offset, duration, last) in entries {
+            let epoch = Epoch {
+                epoch: *epoch,
+                init_len: u32::MAX,
+                timescale: 1 + *duration,
+                kind: if track == 0 { MediaKind::Video } else { MediaKind::Audio },
+                codec: Codec::H264,
+                codec_string: "avc1".into(),
+                resolution: None,
+                audio: Some((u32::MAX, 255)),
+                presentation_shift: i64::MIN,
+            };
+            put_epoch(&epoch, &mut bytes);
+            let entry = FragmentEntry {
+                epoch: epoch.epoch,
+                segment: *segment,
+                decode_time: *decode_time,
+                offset: *offset,
+                duration: *duration,
+                len: u32::MAX,
+                last: *last,
+                wallclock: *decode_time as i64,
+                ..FragmentEntry::default()
+            };
+            put_fragment(&entry, &[], &mut bytes);
+        }
+        view.read_on(&bytes);
+        view
+    }
+
+    proptest! {
+        /// Checksums say that a record is what was written, not that it makes sense.
+        #[test]
+        fn absurd_indexes_never_panic(
+            a in proptest::collection::vec((0u32..4, number(), number(), number(), 0u32..u32::MAX, any::<bool>()), 0..8),
+            b in proptest::collection::vec((0u32..4, number(), number(), number(), 0u32..u32::MAX, any::<bool>()), 0..8),
+            live: bool,
+        ) {
+            let view = View { tracks: vec![index(0, &a), index(1, &b)], live };
+            let meta = Meta::new(RecordingId::new(0), StreamPath::parse("a").unwrap(), i64::MIN);
+            let _ = hls::multivariant(&view);
+            let _ = hls::media(&view, 0);
+            let _ = hls::media(&view, 1);
+            let _ = dash::manifest(&view, &meta, i64::MAX);
+        }
+    }
 }

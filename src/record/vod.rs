@@ -27,6 +27,10 @@ const MAX_LAYOUT_BYTES: usize = 128 << 20;
 /// Layouts that are kept, however small.
 const MAX_LAYOUTS: usize = 256;
 
+/// While recording, a request that names no state gets the last one that was laid out if it is not older: laying out
+/// hours takes half a second, and players that ask twice want the same file twice.
+const REUSE_NANOS: i64 = 5_000_000_000;
+
 /// What may change with every segment.
 const NO_CACHE: &str = "no-cache";
 /// Playlists of finished recordings; they can be deleted.
@@ -42,23 +46,33 @@ pub(super) struct Vod {
     /// Newest use first.
     views: Mutex<VecDeque<(RecordingId, Arc<Mutex<View>>)>>,
     /// Newest use first.
-    layouts: Mutex<VecDeque<(RecordingId, Snapshot, Arc<Mp4>)>>,
+    layouts: Mutex<VecDeque<Kept>>,
+    /// Held while laying out: one at a time bounds what many requests at once cost, and the second finds it done.
+    building: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    id: RecordingId,
+    snapshot: Snapshot,
+    mp4: Arc<Mp4>,
+    made_at: UnixNanos,
 }
 
 impl Vod {
     pub(super) fn new(store: Store, catalogue: Arc<Catalogue>) -> Self {
-        Self { store, catalogue, views: Mutex::default(), layouts: Mutex::default() }
+        Self { store, catalogue, views: Mutex::default(), layouts: Mutex::default(), building: Mutex::default() }
     }
 
     /// Drops what is kept of a recording that was deleted.
     pub(super) fn forget(&self, id: &RecordingId) {
         self.views.lock().unwrap_or_else(PoisonError::into_inner).retain(|(other, _)| other != id);
-        self.layouts.lock().unwrap_or_else(PoisonError::into_inner).retain(|(other, ..)| other != id);
+        self.layouts.lock().unwrap_or_else(PoisonError::into_inner).retain(|kept| kept.id != *id);
     }
 
     pub(super) fn answer(&self, request: &VodRequest, now: UnixNanos) -> Result<VodResponse, RecordError> {
         if let Some(id) = request.path.strip_suffix(".mp4").filter(|id| !id.contains('/')) {
-            return self.progressive(&*self.catalogue.meta(id)?, request);
+            return self.progressive(&*self.catalogue.meta(id)?, request, now);
         }
         let (id, name) = request.path.split_once('/').ok_or(RecordError::NotFound)?;
         let meta = self.catalogue.meta(id)?;
@@ -109,7 +123,8 @@ impl Vod {
             Some(time) => {
                 let segment = found.find(epoch, time).ok_or(RecordError::NotFound)?;
                 // A segment that still grows has no URL yet.
-                if !view.playable(found).last().is_some_and(|last| (last.epoch, last.decode_time) >= (segment.epoch, segment.decode_time)) {
+                let key = |s: &super::view::Segment| (s.epoch, s.decode_time);
+                if view.playable(found).last().is_none_or(|last| key(last) < key(segment)) {
                     return Err(RecordError::NotFound);
                 }
                 (segment.offset, segment.len)
@@ -120,9 +135,9 @@ impl Vod {
         Ok(self.ranged(meta, source, len, etag, content_type, IMMUTABLE, request))
     }
 
-    fn progressive(&self, meta: &Meta, request: &VodRequest) -> Result<VodResponse, RecordError> {
-        let snapshot = self.snapshot(meta, request)?;
-        let mp4 = self.layout(meta, &snapshot)?;
+    fn progressive(&self, meta: &Meta, request: &VodRequest, now: UnixNanos) -> Result<VodResponse, RecordError> {
+        let snapshot = self.snapshot(meta, request, now)?;
+        let mp4 = self.layout(meta, &snapshot, now)?;
         let len = mp4.layout.len();
         let mut response = self.ranged(meta, Source::Mp4(mp4), len, snapshot.etag(), "video/mp4", NO_CACHE, request);
         let started = rfc3339(meta.started_at_ms);
@@ -132,7 +147,7 @@ impl Vod {
     }
 
     /// Which state of the recording a request is about: the one it names, or the newest.
-    fn snapshot(&self, meta: &Meta, request: &VodRequest) -> Result<Snapshot, RecordError> {
+    fn snapshot(&self, meta: &Meta, request: &VodRequest, now: UnixNanos) -> Result<Snapshot, RecordError> {
         let shared = self.view(&meta.id);
         let mut view = shared.lock().unwrap_or_else(PoisonError::into_inner);
         view.refresh(&self.store, meta)?;
@@ -144,39 +159,48 @@ impl Vod {
         match (&request.if_match, named(&request.if_match), named(&request.if_range)) {
             (Some(tags), None, _) if tags.trim() != "*" => Err(RecordError::PreconditionFailed),
             (_, Some(snapshot), _) | (_, None, Some(snapshot)) => Ok(snapshot),
-            // A player that seeks without naming a snapshot goes on in the one that was served last.
-            _ if view.live && starts_inside(request.range.as_deref()) => Ok(self.last_served(&meta.id).unwrap_or(newest)),
+            // A player that seeks without naming a state goes on in the one that was served last.
+            _ if view.live => {
+                let newer_than = if starts_inside(request.range.as_deref()) { UnixNanos::MIN } else { now.saturating_sub(REUSE_NANOS) };
+                Ok(self.last_served(&meta.id, newer_than).unwrap_or(newest))
+            }
             _ => Ok(newest),
         }
     }
 
-    fn last_served(&self, id: &RecordingId) -> Option<Snapshot> {
+    fn last_served(&self, id: &RecordingId, newer_than: UnixNanos) -> Option<Snapshot> {
         let layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
-        layouts.iter().find(|(other, ..)| other == id).map(|(_, snapshot, _)| snapshot.clone())
+        layouts.iter().find(|kept| kept.id == *id && kept.made_at > newer_than).map(|kept| kept.snapshot.clone())
     }
 
-    fn layout(&self, meta: &Meta, snapshot: &Snapshot) -> Result<Arc<Mp4>, RecordError> {
-        let take = |layouts: &mut VecDeque<(RecordingId, Snapshot, Arc<Mp4>)>| {
-            let at = layouts.iter().position(|(id, s, _)| *id == meta.id && s == snapshot)?;
-            let item = layouts.remove(at)?;
-            let mp4 = item.2.clone();
-            layouts.push_front(item);
-            Some(mp4)
-        };
-        if let Some(mp4) = take(&mut self.layouts.lock().unwrap_or_else(PoisonError::into_inner)) {
+    fn layout(&self, meta: &Meta, snapshot: &Snapshot, now: UnixNanos) -> Result<Arc<Mp4>, RecordError> {
+        if let Some(mp4) = self.kept_layout(&meta.id, snapshot) {
+            return Ok(mp4);
+        }
+        let _one_at_a_time = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mp4) = self.kept_layout(&meta.id, snapshot) {
             return Ok(mp4);
         }
         let mp4 = Arc::new(Mp4::build(&self.store, meta, snapshot)?);
         let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
-        layouts.push_front((meta.id.clone(), snapshot.clone(), mp4.clone()));
+        layouts.push_front(Kept { id: meta.id.clone(), snapshot: snapshot.clone(), mp4: mp4.clone(), made_at: now });
         let mut bytes = 0;
-        let keep = layouts.iter().take(MAX_LAYOUTS).take_while(|(_, _, mp4)| {
-            bytes += mp4.memory();
+        let keep = layouts.iter().take(MAX_LAYOUTS).take_while(|kept| {
+            bytes += kept.mp4.memory();
             bytes <= MAX_LAYOUT_BYTES
         });
         let keep = keep.count().max(1);
         layouts.truncate(keep);
         Ok(mp4)
+    }
+
+    fn kept_layout(&self, id: &RecordingId, snapshot: &Snapshot) -> Option<Arc<Mp4>> {
+        let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = layouts.iter().position(|kept| kept.id == *id && kept.snapshot == *snapshot)?;
+        let kept = layouts.remove(at)?;
+        let mp4 = kept.mp4.clone();
+        layouts.push_front(kept);
+        Some(mp4)
     }
 
     #[allow(clippy::too_many_arguments)] // the parts of one response

@@ -162,6 +162,8 @@ impl Writer {
         track.index_len += record.len() as u64;
         track.data = Some(Data { epoch: init.epoch, file, len: init.data.len() as u64, init: parsed });
         self.bytes += (init.data.len() + record.len()) as u64;
+        // The name of the new file has to survive a power cut too.
+        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(RecordError::io(what()))?;
         if self.meta.note(TrackMeta::of(init)) {
             self.write_meta()?;
         }

@@ -138,11 +138,6 @@ impl Sender {
         self.timestamp_offset
     }
 
-    /// Timestamp of the last packet sent, and when that was.
-    pub fn last_sent(&self) -> Option<(u32, Instant)> {
-        self.last
-    }
-
     /// Leaves a packet out without a gap. False: it has to be sent.
     pub fn skip(&mut self, packet: &StoredPacket) -> bool {
         self.rewriter.skip(packet.seq)
@@ -150,7 +145,13 @@ impl Sender {
 
     /// Sends a packet. Gives its size on the wire, `None` if it came too late to be sent.
     pub fn send(
-        &mut self, now: Instant, wallclock: UnixNanos, packet: &StoredPacket, source: &ExtensionIds, path: Path<'_>, out: &mut impl Outbox,
+        &mut self,
+        now: Instant,
+        wallclock: UnixNanos,
+        packet: &StoredPacket,
+        source: &ExtensionIds,
+        path: Path<'_>,
+        out: &mut impl Outbox,
     ) -> Option<usize> {
         let rewritten = self.rewriter.map(packet.seq, packet.timestamp)?;
         let header = RtpHeader {
@@ -186,7 +187,13 @@ impl Sender {
 
     /// Sends a packet again: as RTX where the viewer has it, else as it was. Gives its size on the wire, 0 if it can't be sent.
     pub fn resend(
-        &mut self, now: Instant, wallclock: UnixNanos, packet: &StoredPacket, source: &ExtensionIds, path: Path<'_>, out: &mut impl Outbox,
+        &mut self,
+        now: Instant,
+        wallclock: UnixNanos,
+        packet: &StoredPacket,
+        source: &ExtensionIds,
+        path: Path<'_>,
+        out: &mut impl Outbox,
     ) -> usize {
         let Some(rewritten) = self.rewriter.map(packet.seq, packet.timestamp) else { return 0 };
         let mut header = RtpHeader {
@@ -217,8 +224,16 @@ impl Sender {
 
     #[allow(clippy::too_many_arguments)] // one call per packet; a struct of the same fields would only be unpacked again
     fn write(
-        &self, header: &RtpHeader, index: u64, original_seq: Option<u16>, with_mid: bool, send_time: UnixNanos, packet: &StoredPacket,
-        source: &ExtensionIds, path: Path<'_>, out: &mut impl Outbox,
+        &self,
+        header: &RtpHeader,
+        index: u64,
+        original_seq: Option<u16>,
+        with_mid: bool,
+        send_time: UnixNanos,
+        packet: &StoredPacket,
+        source: &ExtensionIds,
+        path: Path<'_>,
+        out: &mut impl Outbox,
     ) -> usize {
         let ids = &self.extensions;
         let mut list: [(u8, &[u8]); 4] = [(0, &[]); 4];
@@ -269,7 +284,12 @@ fn continued_timestamp(now: Instant, anchor: (u32, UnixNanos), last: (u32, Insta
 }
 
 fn fill(
-    buffer: &mut [u8], header: &RtpHeader, extensions: &[(u8, &[u8])], original_seq: Option<u16>, payload: &[u8], srtp: Option<&SrtpSender>,
+    buffer: &mut [u8],
+    header: &RtpHeader,
+    extensions: &[(u8, &[u8])],
+    original_seq: Option<u16>,
+    payload: &[u8],
+    srtp: Option<&SrtpSender>,
     index: u64,
 ) -> Option<usize> {
     let header_len = write_header(buffer, header, extensions).ok()?;

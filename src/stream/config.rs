@@ -89,9 +89,12 @@ impl StreamConfig {
             problems.push(format!("stream.reconnect_window: {:?} is longer than 10min", self.reconnect_window));
         }
         for (key, rules) in [("publish_keys", &self.publish_keys), ("viewer_tokens", &self.viewer_tokens)] {
-            problems.extend(rules.iter().filter(|rule| rule.secret.is_empty()).map(|rule| {
-                format!("stream.{key}: the secret for {:?} is empty, which opens nothing; give one", rule.paths)
-            }));
+            problems.extend(
+                rules
+                    .iter()
+                    .filter(|rule| rule.secret.is_empty())
+                    .map(|rule| format!("stream.{key}: the secret for {:?} is empty, which opens nothing; give one", rule.paths)),
+            );
         }
         problems
     }

@@ -18,6 +18,8 @@ export async function launch() {
       "--disable-background-networking",
       "--disable-component-update",
       "--disable-sync",
+      // The made-up origin of foreignPage counts as public; asking whether it may reach loopback is not what is tested.
+      "--disable-features=LocalNetworkAccessChecks",
       "--autoplay-policy=no-user-gesture-required",
       "--allow-loopback-in-peer-connection",
       "--use-fake-device-for-media-stream",

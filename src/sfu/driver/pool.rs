@@ -147,7 +147,12 @@ fn read_clocks() -> (Instant, UnixNanos) {
 }
 
 fn run(
-    index: usize, worker: Worker, shared: Arc<Shared>, addresses: &[SocketAddr], reuse_port: bool, queues: Queues,
+    index: usize,
+    worker: Worker,
+    shared: Arc<Shared>,
+    addresses: &[SocketAddr],
+    reuse_port: bool,
+    queues: Queues,
     report: &std::sync::mpsc::SyncSender<Started>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

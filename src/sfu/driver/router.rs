@@ -184,7 +184,10 @@ impl Router {
 
 /// Pipes a producer from one router to another, if it isn't there yet.
 async fn pipe(
-    shared: &Arc<Shared>, (from_worker, from): (usize, RouterId), (to_worker, to): (usize, RouterId), producer: ProducerId,
+    shared: &Arc<Shared>,
+    (from_worker, from): (usize, RouterId),
+    (to_worker, to): (usize, RouterId),
+    producer: ProducerId,
 ) -> Result<(), SfuError> {
     let options: ProducerOptions = shared.call(from_worker, move |shard, _| shard.worker.describe_producer(from, producer)).await??;
     let made = shared

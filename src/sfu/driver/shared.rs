@@ -85,7 +85,9 @@ impl Shared {
     /// Runs `command` on a worker and waits for what it gives. What a caller that has gone away would have got is dropped there:
     /// handles in it close what they stand for.
     pub(super) async fn call<R: Send + 'static>(
-        &self, worker: usize, command: impl FnOnce(&mut Shard, Instant) -> R + Send + 'static,
+        &self,
+        worker: usize,
+        command: impl FnOnce(&mut Shard, Instant) -> R + Send + 'static,
     ) -> Result<R, SfuError> {
         let link = self.links.get(worker).ok_or(SfuError::NotFound("worker"))?;
         let (answer, result) = oneshot::channel();

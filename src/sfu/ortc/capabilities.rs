@@ -247,7 +247,10 @@ impl ProducerRtp {
             return Err(OrtcError::invalid(format!("{} with a clock rate of {}", parameters_codec.mime_type, parameters_codec.clock_rate)));
         }
         let has = |kind: &str, parameter: &str| {
-            parameters_codec.rtcp_feedback.iter().any(|fb| fb.kind.eq_ignore_ascii_case(kind) && fb.parameter.eq_ignore_ascii_case(parameter))
+            parameters_codec
+                .rtcp_feedback
+                .iter()
+                .any(|fb| fb.kind.eq_ignore_ascii_case(kind) && fb.parameter.eq_ignore_ascii_case(parameter))
         };
         let extensions = ExtensionIds::of(parameters);
         Ok(Self {

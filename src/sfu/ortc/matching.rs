@@ -32,7 +32,10 @@ pub struct ConsumerWish<'a> {
 
 /// Builds a consumer's parameters. `producer` is the producer's `RtpParameters`, with `codec` the one of its encoding.
 pub fn consumer_parameters(
-    codec: Codec, payload_type: u8, producer: &RtpParameters, wish: ConsumerWish<'_>,
+    codec: Codec,
+    payload_type: u8,
+    producer: &RtpParameters,
+    wish: ConsumerWish<'_>,
 ) -> Result<RtpParameters, OrtcError> {
     let kind = codec.kind();
     if wish.mid.is_some_and(|mid| mid.is_empty() || mid.len() > MAX_MID_LEN) {
@@ -186,7 +189,9 @@ mod tests {
                 ("profile-level-id".into(), ParameterValue::Text(profile.into())),
             ]
             .into(),
-            rtcp_feedback: ["nack", "transport-cc", "x-odd"].map(|kind| RtcpFeedback { kind: kind.into(), parameter: String::new() }).into(),
+            rtcp_feedback: ["nack", "transport-cc", "x-odd"]
+                .map(|kind| RtcpFeedback { kind: kind.into(), parameter: String::new() })
+                .into(),
         }
     }
 
@@ -257,10 +262,7 @@ mod tests {
         let parameters = choose("42e01f", vec![h264(102, 1, "42e01f"), rtx(50, 100), rtx(51, 102)]).unwrap();
         assert_eq!(parameters.codecs.iter().map(|c| c.payload_type).collect::<Vec<_>>(), [102, 51]);
         assert_eq!(parameters.codecs[0].rtcp_feedback, [RtcpFeedback { kind: "nack".into(), parameter: String::new() }]);
-        assert_eq!(
-            parameters.header_extensions,
-            [RtpHeaderExtensionParameters { uri: extension_uri::MID.into(), id: 9, encrypt: false }]
-        );
+        assert_eq!(parameters.header_extensions, [RtpHeaderExtensionParameters { uri: extension_uri::MID.into(), id: 9, encrypt: false }]);
         assert_eq!(parameters.encodings[0].rtx, Some(RtxParameters { ssrc: 2 }));
         let without = choose("42e01f", vec![h264(102, 1, "42e01f")]).unwrap();
         assert_eq!((without.codecs.len(), without.encodings[0].rtx), (1, None));

@@ -9,9 +9,7 @@ use crate::base::MediaKind;
 use crate::sfu::consumer::{Consumer, Outlet, Phase};
 use crate::sfu::error::SfuError;
 use crate::sfu::id::{ConsumerId, ProducerId, RouterId, TransportId};
-use crate::sfu::ortc::{
-    ConsumerWish, DtlsParameters, IceParameters, MAX_MID_LEN, ProducerRtp, RtpParameters, consumer_parameters,
-};
+use crate::sfu::ortc::{ConsumerWish, DtlsParameters, IceParameters, MAX_MID_LEN, ProducerRtp, RtpParameters, consumer_parameters};
 use crate::sfu::peer::{Peer, PeerError};
 use crate::sfu::producer::{Producer, Source};
 use crate::sfu::sender::Sender;
@@ -27,8 +25,6 @@ const MAX_CNAME_LEN: usize = 255;
 pub struct BatchConsumer {
     /// Its id.
     pub id: ConsumerId,
-    /// Audio or video.
-    pub kind: MediaKind,
     /// The producer's parameters: packets come as the producer sent them.
     pub rtp_parameters: RtpParameters,
 }
@@ -61,9 +57,7 @@ impl Worker {
     }
 
     /// Makes a transport. Gives our ICE and DTLS parameters.
-    pub fn create_transport(
-        &mut self, now: Instant, router: RouterId,
-    ) -> Result<(TransportId, IceParameters, DtlsParameters), SfuError> {
+    pub fn create_transport(&mut self, now: Instant, router: RouterId) -> Result<(TransportId, IceParameters, DtlsParameters), SfuError> {
         self.check_router(router)?;
         if self.transports.len() >= self.config.max_transports {
             return Err(SfuError::TooMany("transports on this worker (sfu.max_transports)"));
@@ -87,7 +81,13 @@ impl Worker {
     }
 
     /// Tells the peer's DTLS parameters.
-    pub fn connect_transport(&mut self, now: Instant, id: TransportId, remote: DtlsParameters, out: &mut impl Outbox) -> Result<(), SfuError> {
+    pub fn connect_transport(
+        &mut self,
+        now: Instant,
+        id: TransportId,
+        remote: DtlsParameters,
+        out: &mut impl Outbox,
+    ) -> Result<(), SfuError> {
         let key = self.transport_key(id)?;
         self.transports[key].peer.connect(now, remote).map_err(peer_error)?;
         self.service_peer(now, key, out);
@@ -173,7 +173,12 @@ impl Worker {
     }
 
     fn add_producer(
-        &mut self, router: RouterId, id: ProducerId, source: Source, parameters: RtpParameters, rtp: ProducerRtp,
+        &mut self,
+        router: RouterId,
+        id: ProducerId,
+        source: Source,
+        parameters: RtpParameters,
+        rtp: ProducerRtp,
     ) -> Result<usize, SfuError> {
         if self.producers.len() >= self.config.max_producers {
             return Err(SfuError::TooMany("producers on this worker (sfu.max_producers)"));
@@ -250,7 +255,11 @@ impl Worker {
 
     /// Sends a producer to a transport's peer.
     pub fn consume(
-        &mut self, now: Instant, id: TransportId, options: ConsumerOptions, out: &mut impl Outbox,
+        &mut self,
+        now: Instant,
+        id: TransportId,
+        options: ConsumerOptions,
+        out: &mut impl Outbox,
     ) -> Result<ConsumerInfo, SfuError> {
         let transport_key = self.transport_key(id)?;
         let router = self.transports[transport_key].router;
@@ -270,7 +279,7 @@ impl Worker {
         let kind = producer.kind();
         let sender = Box::new(Sender::new(&parameters, rand::random(), rand::random()));
         let outlet = Outlet::Network { transport: transport_key, sender };
-        let mut consumer = Consumer::new(ConsumerId::next(), router, producer_key, kind, outlet);
+        let mut consumer = Consumer::new(ConsumerId::next(), producer_key, kind, outlet);
         consumer.drop_disposable = options.drop_disposable;
         consumer.paused = options.paused;
         let info = ConsumerInfo { id: consumer.id, kind, rtp_parameters: parameters };
@@ -284,10 +293,10 @@ impl Worker {
     pub fn consume_batches(&mut self, router: RouterId, producer: ProducerId, pipe: bool) -> Result<BatchConsumer, SfuError> {
         let key = self.producer_key(router, producer)?;
         let (kind, rtp_parameters) = (self.producers[key].kind(), self.producers[key].parameters.clone());
-        let consumer = Consumer::new(ConsumerId::next(), router, key, kind, Outlet::Batches { pipe, clock_version: None });
+        let consumer = Consumer::new(ConsumerId::next(), key, kind, Outlet::Batches { pipe, clock_version: None });
         let id = consumer.id;
         self.add_consumer(consumer)?;
-        Ok(BatchConsumer { id, kind, rtp_parameters })
+        Ok(BatchConsumer { id, rtp_parameters })
     }
 
     /// Lets a consumer of [`Self::consume_batches`] begin, once its outlet is in place.
@@ -315,7 +324,8 @@ impl Worker {
         // Pipes and readers in this process always begin with the cache: they have no link that it could be too much for.
         let fast_start = self.config.fast_start || network.is_none();
         let needs_key_frame = consumer.start(now, &producer.store, fast_start);
-        if was_idle && network.is_some() && consumer.kind == MediaKind::Video && consumer.phase == Phase::AwaitKeyFrame && !needs_key_frame {
+        if was_idle && network.is_some() && consumer.kind == MediaKind::Video && consumer.phase == Phase::AwaitKeyFrame && !needs_key_frame
+        {
             self.stats.fast_starts += 1;
         }
         if let Some(transport) = network {
@@ -356,7 +366,12 @@ impl Worker {
 
     /// Lets the consumers of `old` go on with `new`, and closes `old`. Pipes of `old` end: `new` has its own.
     pub fn replace_producer(
-        &mut self, now: Instant, router: RouterId, old: ProducerId, new: ProducerId, out: &mut impl Outbox,
+        &mut self,
+        now: Instant,
+        router: RouterId,
+        old: ProducerId,
+        new: ProducerId,
+        out: &mut impl Outbox,
     ) -> Result<(), SfuError> {
         let (old_key, new_key) = (self.producer_key(router, old)?, self.producer_key(router, new)?);
         if old_key == new_key {
@@ -367,9 +382,9 @@ impl Worker {
         let wallclock = self.wallclock(now);
         let anchor = self.producers[old_key].timestamp_at(wallclock);
         let consumers = std::mem::take(&mut self.producers[old_key].consumers);
-        let (moved, pipes): (Vec<usize>, Vec<usize>) = consumers
-            .into_iter()
-            .partition(|key| self.consumers.get(*key).is_some_and(|consumer| !matches!(consumer.outlet, Outlet::Batches { pipe: true, .. })));
+        let (moved, pipes): (Vec<usize>, Vec<usize>) = consumers.into_iter().partition(|key| {
+            self.consumers.get(*key).is_some_and(|consumer| !matches!(consumer.outlet, Outlet::Batches { pipe: true, .. }))
+        });
         self.producers[old_key].consumers = pipes;
         let mut needs_key_frame = false;
         for key in moved {
@@ -413,7 +428,7 @@ impl Worker {
     }
 
     /// What is known of a producer.
-    pub fn producer_stats(&self, now: Instant, router: RouterId, id: ProducerId) -> Result<ProducerStats, SfuError> {
+    pub fn producer_stats(&mut self, now: Instant, router: RouterId, id: ProducerId) -> Result<ProducerStats, SfuError> {
         let key = self.producer_key(router, id)?;
         let mut stats = self.producers[key].stats(now);
         if let Source::Network(transport) = self.producers[key].source

@@ -13,9 +13,9 @@ use crate::rtp::rtcp::{
 };
 use crate::rtp::srtp::MAX_SRTCP_OVERHEAD;
 use crate::sfu::consumer::Outlet;
+use crate::sfu::peer::Tuple;
 use crate::sfu::producer::Source;
 use crate::sfu::sink::Outbox;
-use crate::sfu::peer::Tuple;
 use crate::sfu::transport::{Srtp, Transport};
 use crate::sfu::types::ClockMapping;
 
@@ -69,8 +69,7 @@ impl Worker {
         let transport = &mut self.transports[key];
         let Some(whose) = transport.find_ssrc(ssrc).filter(|whose| !whose.rtx) else { return };
         let theirs = info.ntp.to_unix_nanos();
-        // One offset for all tracks of the peer: their clocks then differ as they do at the peer, which is what lip sync needs.
-        let offset = *transport.ntp_offset.get_or_insert(wallclock.wrapping_sub(theirs));
+        let offset = transport.ntp_offset.observe(info.ntp, wallclock);
         transport.note_sender_report(now, whose.producer, info);
         if let Some(producer) = self.producers.get_mut(whose.producer) {
             producer.set_clock(ClockMapping { rtp: info.rtp_timestamp, wallclock: theirs.wrapping_add(offset) });
@@ -150,7 +149,9 @@ impl Worker {
             let Some(consumer) = self.consumers.get(*consumer) else { continue };
             let Outlet::Network { sender, .. } = &consumer.outlet else { continue };
             let Some(producer) = self.producers.get(consumer.producer) else { continue };
-            let Some(timestamp) = producer.timestamp_at(wallclock).filter(|_| sender.packets > 0 && !sender.is_switching()) else { continue };
+            let Some(timestamp) = producer.timestamp_at(wallclock).filter(|_| sender.packets > 0 && !sender.is_switching()) else {
+                continue;
+            };
             let rtp_timestamp = timestamp.wrapping_add(sender.timestamp_offset());
             let info = SenderInfo { ntp, rtp_timestamp, packets: sender.packets, octets: sender.octets };
             write_sender_report(&mut compound, sender.ssrc, &info, &[]);
@@ -226,9 +227,12 @@ impl Worker {
         if !remb.is_empty() {
             write_remb(&mut compound, local_ssrc, self.config.max_incoming_bitrate, &remb);
         }
-        transport.write_transport_feedback(now, &mut compound);
         transport.send_rtcp(&compound, out);
         compound.clear();
+        while transport.twcc.poll(now, local_ssrc, transport.twcc_ssrc, &mut compound) {
+            transport.send_rtcp(&compound, out);
+            compound.clear();
+        }
         (self.scratch, self.seqs) = (compound, seqs);
         true
     }

@@ -6,9 +6,9 @@ mod commands;
 mod feedback;
 mod forward;
 mod receive;
-mod timers;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -26,8 +26,6 @@ use super::store::StoreLimits;
 use super::transport::Transport;
 use super::types::TransportEvent;
 use crate::base::UnixNanos;
-
-pub use commands::BatchConsumer;
 
 type FastMap<K, V> = HashMap<K, V, ahash::RandomState>;
 

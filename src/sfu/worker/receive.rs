@@ -81,7 +81,8 @@ impl Worker {
             self.stats.drop_garbage += 1;
             return;
         };
-        let Some(whose) = transport.find_ssrc(packet.ssrc()).or_else(|| learn_ssrc(&mut self.transports[key], &self.producers, &packet)) else {
+        let Some(whose) = transport.find_ssrc(packet.ssrc()).or_else(|| learn_ssrc(&mut self.transports[key], &self.producers, &packet))
+        else {
             self.stats.drop_unknown_ssrc += 1;
             return;
         };
@@ -164,7 +165,6 @@ impl Worker {
                     tracing::debug!(transport = %id, %reason, "transport closed");
                     closed = true;
                 }
-                _ => {}
             }
         }
         if closed {
@@ -185,7 +185,9 @@ impl Worker {
 
 /// Finds whose an unknown SSRC is: by `mid` if the packet has one, else by a payload type that only one producer has.
 fn learn_ssrc(
-    transport: &mut crate::sfu::transport::Transport, producers: &slab::Slab<crate::sfu::producer::Producer>, packet: &RtpPacket<'_>,
+    transport: &mut crate::sfu::transport::Transport,
+    producers: &slab::Slab<crate::sfu::producer::Producer>,
+    packet: &RtpPacket<'_>,
 ) -> Option<Ssrc> {
     let payload_type = packet.payload_type();
     let mut candidates = transport.producers.iter().copied().filter(|key| {

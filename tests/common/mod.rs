@@ -1,0 +1,336 @@
+//! What end-to-end tests share: a real headend process on free ports, real publishers, Node scripts in a real browser.
+//!
+//! Everything that is started is ended when its handle is dropped, by its own pid. Waiting is for conditions, with a bound.
+
+#![allow(dead_code)] // each test binary uses a part of it
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything may take to come up on a machine that is busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A port that was free a moment ago, for TCP and UDP.
+pub fn free_port() -> u16 {
+    for _ in 0..100 {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port");
+}
+
+/// A running headend.
+pub struct Server {
+    child: Child,
+    pub http: u16,
+    pub rtmp: u16,
+    pub media: u16,
+    pub dir: Arc<tempfile::TempDir>,
+    config: PathBuf,
+    log: Arc<Mutex<String>>,
+}
+
+impl Server {
+    /// With defaults, but for ports and folders.
+    pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// With more TOML (whole sections; `[http]`, `[rtmp]`, `[sfu]` are taken).
+    pub fn start_with(more: &str) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let (http, rtmp, media) = (free_port(), free_port(), free_port());
+        let config = dir.path().join("headend.toml");
+        let text = format!(
+            "data_dir = {:?}\n[http]\nlisten = \"127.0.0.1:{http}\"\n[rtmp]\nlisten = \"127.0.0.1:{rtmp}\"\n[sfu]\nlisten = [\"127.0.0.1:{media}\"]\n{more}\n",
+            dir.path().join("data")
+        );
+        std::fs::write(&config, text).unwrap();
+        let (child, log) = spawn(&config);
+        let server = Self { child, http, rtmp, media, dir, config, log };
+        server.wait_ready();
+        server
+    }
+
+    fn wait_ready(&self) {
+        let url = self.url("/readyz");
+        wait_for("the server to be ready", || get(&url).map(|(status, _)| status) == Some(200), || self.log());
+    }
+
+    /// Starts it again with the same ports and data, after [`Server::kill`].
+    pub fn restart(&mut self) {
+        let _ = self.child.wait();
+        let (child, log) = spawn(&self.config);
+        self.child = child;
+        self.log = log;
+        self.wait_ready();
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; gives how long it took to end and whether it ended well.
+    pub fn terminate(&mut self) -> (Duration, bool) {
+        let began = Instant::now();
+        signal(self.pid(), "TERM");
+        let status = self.child.wait().unwrap();
+        (began.elapsed(), status.success())
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.http)
+    }
+
+    pub fn rtmp_url(&self, path: &str) -> String {
+        format!("rtmp://127.0.0.1:{}/{path}", self.rtmp)
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// JSON of the API.
+    pub fn api(&self, path: &str) -> Value {
+        let (status, body) = get(&self.url(path)).expect("the API answers");
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    /// Waits until the API says that a stream has `tracks` tracks.
+    pub fn wait_live(&self, path: &str, tracks: usize) {
+        let url = self.url(&format!("/api/v1/streams/{path}"));
+        let live = || {
+            let Some((200, body)) = get(&url) else { return false };
+            let info: Value = serde_json::from_str(&body).unwrap();
+            info["tracks"].as_array().is_some_and(|known| known.len() >= tracks) && info["tracks"][0]["packets"].as_u64() > Some(0)
+        };
+        wait_for(&format!("{path} to be live"), live, || self.log());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- the server's log ---\n{}", self.log());
+        }
+    }
+}
+
+fn spawn(config: &Path) -> (Child, Arc<Mutex<String>>) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_headend"))
+        .args(["serve", "--config"])
+        .arg(config)
+        .env("RUST_BACKTRACE", "1")
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = collect(child.stderr.take().unwrap());
+    (child, log)
+}
+
+/// Reads a pipe to the end on a thread of its own, so that nobody is held up by it.
+fn collect(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+    let log = Arc::new(Mutex::new(String::new()));
+    let into = log.clone();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            let mut log = into.lock().unwrap();
+            if log.len() < 4 << 20 {
+                log.push_str(&line);
+                log.push('\n');
+            }
+        }
+    });
+    log
+}
+
+pub fn signal(pid: u32, name: &str) {
+    assert!(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
+}
+
+/// Waits for a condition; `context` is shown when it does not come.
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool, context: impl Fn() -> String) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}\n{}", context());
+        std::thread::sleep(Duration::from_millis(25));
+    }
+}
+
+/// Any process that a test started.
+pub struct Process {
+    child: Child,
+    output: Arc<Mutex<String>>,
+}
+
+impl Process {
+    pub fn start(program: &str, args: &[&str]) -> Self {
+        let mut child =
+            Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap_or_else(|error| {
+                panic!("{program}: {error}; scripts/setup.sh --test installs it");
+            });
+        let output = collect(child.stderr.take().unwrap());
+        Self { child, output }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn output(&self) -> String {
+        self.output.lock().unwrap().clone()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end; whether it went well.
+    pub fn wait(&mut self) -> bool {
+        self.child.wait().unwrap().success()
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// How ffmpeg is to publish.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    pub size: &'a str,
+    pub fps: u32,
+    pub gop: u32,
+    pub b_frames: u32,
+    pub video: bool,
+    pub audio: bool,
+    pub seconds: u32,
+}
+
+impl Default for Source<'_> {
+    fn default() -> Self {
+        Self { size: "640x360", fps: 30, gop: 60, b_frames: 0, video: true, audio: true, seconds: 120 }
+    }
+}
+
+/// ffmpeg publishing a test picture and a tone over RTMP, in real time.
+pub fn publish(url: &str, source: Source<'_>) -> Process {
+    let Source { size, fps, gop, b_frames, .. } = source;
+    let picture = format!("testsrc2=size={size}:rate={fps}");
+    let (seconds, gop, b_frames) = (source.seconds.to_string(), gop.to_string(), b_frames.to_string());
+    let mut args = vec!["-hide_banner", "-loglevel", "warning", "-re"];
+    if source.video {
+        args.extend(["-f", "lavfi", "-i", &picture]);
+    }
+    if source.audio {
+        args.extend(["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"]);
+    }
+    args.extend(["-t", &seconds]);
+    if source.video {
+        args.extend(["-c:v", "libx264", "-preset", "ultrafast", "-g", &gop, "-keyint_min", &gop, "-sc_threshold", "0"]);
+        args.extend(["-bf", &b_frames, "-b:v", "1000k", "-pix_fmt", "yuv420p"]);
+    }
+    if source.audio {
+        args.extend(["-c:a", "aac", "-b:a", "96k", "-ac", "2"]);
+    }
+    args.extend(["-f", "flv", url]);
+    Process::start("ffmpeg", &args)
+}
+
+/// GET; status and body, or nothing where there was no answer.
+pub fn get(url: &str) -> Option<(u16, String)> {
+    let (status, _, body) = request("GET", url, &[])?;
+    Some((status, String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// A request by curl; status, headers and body.
+pub fn request(method: &str, url: &str, more: &[&str]) -> Option<(u16, String, Vec<u8>)> {
+    let mut command = Command::new("curl");
+    command.args(["-sS", "-i", "--max-time", "20", "-X", method, "--suppress-connect-headers"]);
+    if method == "HEAD" {
+        command.arg("--head");
+    }
+    let out = command.args(more).arg(url).output().ok()?;
+    let split = out.stdout.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&out.stdout[..split]).into_owned();
+    let status = head.split_whitespace().nth(1)?.parse().ok()?;
+    Some((status, head.to_lowercase(), out.stdout[split + 4..].to_vec()))
+}
+
+/// A script of tests/e2e, with what it printed as JSON.
+pub fn node(script: &str, args: &[&str]) -> Value {
+    node_with(script, args, &[])
+}
+
+/// The same with environment variables.
+pub fn node_with(script: &str, args: &[&str], env: &[(&str, &str)]) -> Value {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e");
+    let out = Command::new("timeout")
+        .args(["90", "node", script])
+        .args(args)
+        .envs(env.iter().copied())
+        .current_dir(dir)
+        .output()
+        .expect("node runs");
+    let text = String::from_utf8_lossy(&out.stdout);
+    let line = text.lines().last().unwrap_or_default();
+    serde_json::from_str(line).unwrap_or_else(|_| panic!("{script} printed no JSON: {text}\n{}", String::from_utf8_lossy(&out.stderr)))
+}
+
+/// A script of tests/e2e in the background.
+pub fn node_in_background(script: &str, args: &[&str]) -> Process {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e").join(script);
+    let mut all = vec![path.to_str().unwrap()];
+    all.extend(args);
+    Process::start("node", &all)
+}
+
+/// What ffprobe says about streams and format, as JSON.
+pub fn ffprobe(input: &str) -> Value {
+    let out = Command::new("timeout")
+        .args(["60", "ffprobe", "-v", "error", "-count_packets", "-show_streams", "-show_format", "-of", "json", input])
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "ffprobe {input}: {}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+/// Decodes an input with ffmpeg, `seconds` at most; gives what it complained about.
+pub fn decode(input: &str, seconds: u32) -> (bool, String) {
+    let out = Command::new("timeout")
+        .args(["60", "ffmpeg", "-v", "warning", "-nostdin", "-i", input, "-t", &seconds.to_string(), "-f", "null", "-"])
+        .output()
+        .unwrap();
+    (out.status.success(), String::from_utf8_lossy(&out.stderr).into_owned())
+}
