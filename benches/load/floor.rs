@@ -24,7 +24,8 @@ const MEASURE: Duration = Duration::from_secs(2);
 /// Both profiles.
 pub async fn run() -> Result<Report> {
     let mut report = Report::default();
-    for (name, profile) in [("AEAD_AES_128_GCM", SrtpProfile::AeadAes128Gcm), ("AES128_CM_HMAC_SHA1_80", SrtpProfile::Aes128CmHmacSha1_80)] {
+    for (name, profile) in [("AEAD_AES_128_GCM", SrtpProfile::AeadAes128Gcm), ("AES128_CM_HMAC_SHA1_80", SrtpProfile::Aes128CmHmacSha1_80)]
+    {
         let cost = measure(profile).await?;
         report.add(&format!("floor: encrypt and send, {name}, GSO × {RUN}, per packet"), us(cost), "µs", Target::None);
     }

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::Result;
 use crate::hls::Reader;
 use crate::media::{self, Media};
 use crate::proc::CpuSample;
 use crate::publish::Publishers;
 use crate::report::{Report, Target};
 use crate::server::Server;
-use crate::Result;
 
 /// Until there are segments to fetch.
 const WARM_UP: Duration = Duration::from_secs(7);

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::Result;
 use crate::media::{self, Media};
 use crate::publish::Publishers;
 use crate::report::{Report, Target, percentile};
 use crate::server::Server;
-use crate::Result;
 
 /// Longest that one run may take.
 const RUN_WITHIN: Duration = Duration::from_secs(40);
@@ -27,16 +27,12 @@ pub async fn run(runs: usize) -> Result<Report> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/whep.mjs");
     let mut times = Vec::new();
     for _ in 0..runs {
-        let child = tokio::process::Command::new("node")
-            .arg(&script)
-            .args([&server.url("live/bench/whep"), "0.5"])
-            .kill_on_drop(true)
-            .output();
+        let child =
+            tokio::process::Command::new("node").arg(&script).args([&server.url("live/bench/whep"), "0.5"]).kill_on_drop(true).output();
         let output = tokio::time::timeout(RUN_WITHIN, child).await.map_err(|_| "Chromium did not end in time")??;
         let text = String::from_utf8_lossy(&output.stdout);
-        let seen: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
-            format!("whep.mjs: {error}\n{text}{}", String::from_utf8_lossy(&output.stderr))
-        })?;
+        let seen: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| format!("whep.mjs: {error}\n{text}{}", String::from_utf8_lossy(&output.stderr)))?;
         times.push(seen["firstPictureMs"].as_f64().ok_or_else(|| format!("no picture in Chromium: {text}"))?);
     }
     let mut report = Report::default();

@@ -18,7 +18,6 @@ pub enum Target {
 #[derive(Debug, Default)]
 pub struct Report {
     rows: String,
-    missed: usize,
 }
 
 impl Report {
@@ -38,14 +37,14 @@ impl Report {
             Some(false) => "**miss**",
             None => "",
         };
-        self.missed += usize::from(good == Some(false));
-        let digits = if figure.abs() >= 100.0 { 0 } else if figure.abs() >= 1.0 { 2 } else { 4 };
+        let digits = if figure.abs() >= 100.0 {
+            0
+        } else if figure.abs() >= 1.0 {
+            2
+        } else {
+            4
+        };
         let _ = writeln!(self.rows, "| {what} | {figure:.digits$} {unit} | {text} | {verdict} |");
-    }
-
-    /// How many figures missed their target.
-    pub fn missed(&self) -> usize {
-        self.missed
     }
 }
 

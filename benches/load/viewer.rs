@@ -264,13 +264,7 @@ impl Watching<'_> {
 }
 
 impl TrackWatch {
-    fn look_into(
-        &mut self,
-        packet: &[u8],
-        (seq, timestamp, marker): (u64, u32, bool),
-        (began, now): (Instant, Instant),
-        seen: &mut Seen,
-    ) {
+    fn look_into(&mut self, packet: &[u8], (seq, timestamp, marker): (u64, u32, bool), (began, now): (Instant, Instant), seen: &mut Seen) {
         let Ok(packet) = RtpPacket::parse(packet) else { return };
         let payload = packet.payload();
         let facts = payload_facts(Codec::H264, payload);
