@@ -16,6 +16,8 @@ pub struct Reader {
     playlist: String,
     /// Media sequence number and part of the newest part seen.
     newest: (u64, usize),
+    /// The same of the one to ask for.
+    wanted: (u64, usize),
 }
 
 /// The newest part of a playlist: its number, its index and its URI.
@@ -23,6 +25,12 @@ fn newest_part(text: &str) -> Option<(u64, usize, &str)> {
     let uri = text.lines().rev().filter(|line| line.starts_with("#EXT-X-PART:")).find_map(uri_of)?;
     let (number, part) = uri.strip_suffix(".m4s")?.rsplit_once('-')?.1.split_once('.')?;
     Some((number.parse().ok()?, part.parse().ok()?, uri))
+}
+
+/// The part that follows, as a player asks for it: of the next segment where that of `newest` is listed as a whole.
+fn wanted_after(text: &str, (number, part): (u64, usize)) -> (u64, usize) {
+    let whole = format!("-{number}.m4s");
+    if text.lines().any(|line| !line.starts_with('#') && line.ends_with(&whole)) { (number + 1, 0) } else { (number, part + 1) }
 }
 
 fn uri_of(line: &str) -> Option<&str> {
@@ -42,7 +50,8 @@ impl Reader {
                 if let Some(playlist) = playlist.map(str::to_owned) {
                     let text = http.get(format!("{base}{playlist}")).send().await?.text().await?;
                     if let Some((number, part, _)) = newest_part(&text) {
-                        return Ok(Self { http, base, playlist, newest: (number, part) });
+                        let wanted = wanted_after(&text, (number, part));
+                        return Ok(Self { http, base, playlist, newest: (number, part), wanted });
                     }
                 }
             }
@@ -65,15 +74,22 @@ impl Reader {
 
     /// Waits for the next part, as players do, and fetches it.
     pub async fn next_part(&mut self) -> Result<Bytes> {
-        let (number, part) = self.newest;
-        let url = format!("{}?_HLS_msn={number}&_HLS_part={}", self.playlist_url(), part + 1);
-        let text = self.http.get(url).send().await?.error_for_status()?.text().await?;
-        let (number, part, uri) = newest_part(&text).ok_or("a live playlist without parts")?;
-        if (number, part) <= self.newest {
-            return Err(format!("the playlist did not advance beyond {number}.{part}").into());
+        loop {
+            let (number, part) = self.wanted;
+            let url = format!("{}?_HLS_msn={number}&_HLS_part={part}", self.playlist_url());
+            let text = self.http.get(url).send().await?.error_for_status()?.text().await?;
+            let (number, part, uri) = newest_part(&text).ok_or("a live playlist without parts")?;
+            let (asked, newest) = (self.wanted, (number, part));
+            self.wanted = wanted_after(&text, newest);
+            if newest > self.newest {
+                self.newest = newest;
+                return Ok(self.http.get(format!("{}{uri}", self.base)).send().await?.error_for_status()?.bytes().await?);
+            }
+            if self.wanted == asked {
+                return Err(format!("the playlist was sent without the part {}.{} that was asked for", asked.0, asked.1).into());
+            }
+            // The segment has ended with the part seen last: on to the next one's first.
         }
-        self.newest = (number, part);
-        Ok(self.http.get(format!("{}{uri}", self.base)).send().await?.error_for_status()?.bytes().await?)
     }
 
     /// URLs of the whole segments listed, oldest first.

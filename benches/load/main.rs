@@ -23,6 +23,7 @@ mod viewer;
 mod whep;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -32,6 +33,9 @@ use report::Report;
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// With it.
 pub type Result<T> = std::result::Result<T, BoxError>;
+
+/// Longest that a scenario may take: twice what the longest needs.
+const LIMIT: Duration = Duration::from_secs(150);
 
 #[derive(Debug, Parser)]
 struct Cli {
@@ -98,7 +102,16 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = tokio::task::LocalSet::new().block_on(&runtime, run(cli.scenario));
+    let limit = if matches!(cli.scenario, Scenario::Serve) { Duration::MAX } else { LIMIT };
+    let bounded = async {
+        // However it ends, what the scenario started ends with it.
+        tokio::select! {
+            result = run(cli.scenario) => result,
+            _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+            () = tokio::time::sleep(limit) => Err(format!("not done within {limit:?}").into()),
+        }
+    };
+    let result = tokio::task::LocalSet::new().block_on(&runtime, bounded);
     match result {
         Ok(report) => {
             print!("{}{report}", Report::HEAD);
@@ -129,6 +142,5 @@ async fn serve() -> Result<Report> {
     let publishers = publish::Publishers::new()?;
     publishers.publish(server.rtmp, "cam1", &std::sync::Arc::new(media::Media::load(media::SMALL)?), None).await?;
     println!("pid {} · {}", server.pid(), server.url("live/cam1/"));
-    tokio::signal::ctrl_c().await?;
-    Ok(Report::default())
+    std::future::pending().await
 }

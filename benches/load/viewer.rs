@@ -146,16 +146,7 @@ async fn watch(gallery: &Gallery, url: &str, open_all: bool, seen: &RefCell<Seen
     let mut report_at = Instant::now() + REPORT_INTERVAL;
     peer.handle_timeout(Instant::now());
     loop {
-        while let Some(event) = peer.poll_event() {
-            match event {
-                PeerEvent::Connected(keys) => {
-                    watching.crypto = Some(crypto(&keys)?);
-                    seen.borrow_mut().connected = Some(began.elapsed());
-                }
-                PeerEvent::Closed(reason) => return Err(reason.into()),
-                _ => {}
-            }
-        }
+        watching.follow(&mut peer)?;
         {
             let mut sending = gallery.sending.borrow_mut();
             while let Some((tuple, datagram)) = peer.poll_transmit() {
@@ -179,8 +170,11 @@ async fn watch(gallery: &Gallery, url: &str, open_all: bool, seen: &RefCell<Seen
         if port.recv_batch(&mut batch).is_ok() {
             let now = Instant::now();
             for datagram in batch.iter_mut() {
-                if peer.handle_datagram(now, tuple, datagram.bytes) == Received::Srtp {
-                    watching.take(now, datagram.bytes);
+                match peer.handle_datagram(now, tuple, datagram.bytes) {
+                    Received::Srtp => watching.take(now, datagram.bytes),
+                    // The server's first packets come right behind its last handshake message: the keys are needed at once.
+                    Received::Consumed => watching.follow(&mut peer)?,
+                    _ => {}
                 }
             }
         }
@@ -199,6 +193,20 @@ fn crypto(keys: &SrtpKeys) -> Result<(SrtpReceiver, SrtpSender)> {
 }
 
 impl Watching<'_> {
+    fn follow(&mut self, peer: &mut ClientPeer) -> Result<()> {
+        while let Some(event) = peer.poll_event() {
+            match event {
+                PeerEvent::Connected(keys) => {
+                    self.crypto = Some(crypto(&keys)?);
+                    self.seen.borrow_mut().connected = Some(self.began.elapsed());
+                }
+                PeerEvent::Closed(reason) => return Err(reason.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn take(&mut self, now: Instant, packet: &mut [u8]) {
         let Ok(header) = RtpPacket::parse(packet) else { return };
         let (ssrc, payload_type) = (header.ssrc(), header.payload_type());
