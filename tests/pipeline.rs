@@ -6,77 +6,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use headend::cmaf::Chunk;
+use headend::codec::Format;
 use headend::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent};
+use headend::stream::TranscodeTarget;
 
 use pipeline_support::*;
-
-/// Files of one track: initialization and chunks.
-fn write_track(dir: &Path, name: &str, events: &[SegmenterEvent], track: u32, epoch: u32) -> std::path::PathBuf {
-    let mut data = Vec::new();
-    for event in events {
-        match event {
-            SegmenterEvent::Init(init) if init.track == track && init.epoch == epoch => data.extend_from_slice(&init.data),
-            SegmenterEvent::Chunk(chunk) if chunk.track == track && chunk.epoch == epoch => data.extend_from_slice(&chunk.data),
-            _ => {}
-        }
-    }
-    let path = dir.join(name);
-    std::fs::write(&path, data).unwrap();
-    path
-}
-
-fn chunks(events: &[SegmenterEvent], track: u32, epoch: u32) -> Vec<Chunk> {
-    let of = |event: &SegmenterEvent| match event {
-        SegmenterEvent::Chunk(chunk) if chunk.track == track && chunk.epoch == epoch => Some(chunk.clone()),
-        _ => None,
-    };
-    events.iter().filter_map(of).collect()
-}
-
-/// Decodes a file; gives the hash and time of each frame.
-fn decoded(path: &Path, stream: &str) -> Vec<(i64, String)> {
-    let output = Command::new("ffmpeg")
-        .args(["-v", "error", "-copyts", "-i"])
-        .arg(path)
-        .args(["-map", stream, "-fps_mode", "passthrough", "-enc_time_base", "1:90000", "-f", "framemd5", "-"])
-        .output()
-        .unwrap();
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| {
-            let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-            (fields[2].parse().unwrap(), fields[5].to_owned())
-        })
-        .collect()
-}
-
-/// What must hold for the chunks of any track: numbers and flags, times without holes.
-fn check_chunks(chunks: &[Chunk], slack: u64) {
-    assert!(chunks[0].first && chunks[0].independent);
-    for pair in chunks.windows(2) {
-        let (a, b) = (&pair[0], &pair[1]);
-        assert_eq!(b.first, a.last, "{a:?} {b:?}");
-        assert_eq!(b.segment, a.segment + u64::from(b.first));
-        let end = a.decode_time + a.duration;
-        assert!(end.abs_diff(b.decode_time) <= slack, "{} {} {}", a.decode_time, a.duration, b.decode_time);
-        assert!(a.wallclock < b.wallclock);
-        assert!(!b.first || b.independent);
-    }
-}
-
-/// Segments of two tracks begin at the same times, to half an audio frame.
-fn check_alignment(video: &[Chunk], audio: &[Chunk]) {
-    let starts = |chunks: &[Chunk]| chunks.iter().filter(|chunk| chunk.first).map(|c| (c.segment, c.wallclock)).collect::<Vec<_>>();
-    let (video, audio) = (starts(video), starts(audio));
-    assert_eq!(video.len(), audio.len(), "{video:?} {audio:?}");
-    for (v, a) in video.iter().zip(&audio) {
-        assert_eq!(v.0, a.0);
-        assert!((v.1 - a.1).abs() <= 12_000_000, "{v:?} {a:?}");
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn h264_and_aac_become_aligned_chunks_with_the_same_pictures() {
@@ -150,4 +84,88 @@ async fn a_killed_child_begins_the_next_epoch_where_the_last_ended() {
     assert_eq!(supervisor.counters().values().children_died, 1);
     supervisor.shutdown().await;
     assert_eq!(supervisor.counters().values().children_running, 0);
+}
+
+/// When the tone begins in a track, in ms since [`BEGIN`]: decoded as a browser would, which skips nothing at the start.
+async fn onset(dir: &Path, track: &TestTrack) -> f64 {
+    let supervisor = supervisor();
+    let mut presentation = Presentation::default();
+    let (_, events) = segment(&supervisor, std::slice::from_ref(track), &mut presentation, 16.0, std::future::pending()).await;
+    supervisor.shutdown().await;
+    let first = chunks(&events, 0, 0)[0].clone();
+    let path = write_track(dir, "onset.mp4", &events, 0, 0);
+    let raw = dir.join("onset.raw");
+    ffmpeg(&["-flags2", "+skip_manual", "-i", path.to_str().unwrap(), "-ac", "1", "-ar", "48000", "-f", "s16le"], &raw);
+    let data = std::fs::read(raw).unwrap();
+    let sample = |n: usize| i16::from_le_bytes([data[2 * n], data[2 * n + 1]]);
+    let n = (0..data.len() / 2).find(|n| sample(*n).abs() > 1500).unwrap();
+    (first.wallclock - BEGIN) as f64 / 1e6 + n as f64 / 48.0
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transcoded_sound_stays_in_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let tone = "sine=frequency=1000:sample_rate=48000:duration=4,volume=enable='lt(t,2)':volume=0,volume=4";
+    let (flv, ogg) = (dir.path().join("tone.flv"), dir.path().join("tone.ogg"));
+    ffmpeg(&["-f", "lavfi", "-i", tone, "-c:a", "aac", "-ac", "2"], &flv);
+    ffmpeg(&["-f", "lavfi", "-i", tone, "-c:a", "libopus", "-ac", "2"], &ogg);
+    let supervisor = supervisor();
+    for (source, target) in [(read_flv(&flv).remove(0), TranscodeTarget::Opus), (read_ogg_opus(&ogg), TranscodeTarget::Aac)] {
+        let made = transcode(&supervisor, &source, target, TestSink::default(), 4.0).await;
+        let (wanted, got) = (onset(dir.path(), &source).await, onset(dir.path(), &made).await);
+        println!("{target:?}: tone at {wanted:.1} ms, after transcoding at {got:.1} ms, {} units", made.units.len());
+        assert!((wanted - got).abs() < 5.0, "{wanted} {got}");
+        assert!(made.units.windows(2).all(|pair| pair[0].pts < pair[1].pts));
+    }
+    supervisor.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transcoded_pictures_keep_their_times_and_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let ivf = dir.path().join("v.ivf");
+    let picture = "testsrc2=size=320x180:rate=30:duration=4";
+    ffmpeg(
+        &[
+            "-f",
+            "lavfi",
+            "-i",
+            picture,
+            "-c:v",
+            "libvpx",
+            "-deadline",
+            "realtime",
+            "-cpu-used",
+            "8",
+            "-g",
+            "300",
+            "-lag-in-frames",
+            "0",
+            "-auto-alt-ref",
+            "0",
+        ],
+        &ivf,
+    );
+    let reordered = read_flv(&flv(dir.path(), 4, 30, 60, 2)).remove(0);
+    let supervisor = supervisor();
+    for source in [read_ivf(&ivf), reordered] {
+        let sink = TestSink { want_key_after: Some(45), ..TestSink::default() };
+        let made = transcode(&supervisor, &source, TranscodeTarget::H264, sink, 2.0).await;
+        let mut wanted: Vec<i64> = source.units.iter().map(|unit| unit.pts).collect();
+        wanted.sort_unstable();
+        let got: Vec<i64> = made.units.iter().map(|unit| unit.pts).collect();
+        assert!(got.len() + 4 >= wanted.len(), "{} of {}", got.len(), wanted.len());
+        for (got, wanted) in got.iter().zip(&wanted) {
+            assert!((got - wanted).abs() < 2_000_000, "{got} {wanted}");
+        }
+        assert!(made.units.iter().all(|unit| unit.dts <= unit.pts), "{:?}", made.units[0]);
+        let keys: Vec<usize> = made.units.iter().enumerate().filter(|(_, unit)| unit.key).map(|(n, _)| n).collect();
+        assert!(keys.iter().any(|n| (45..59).contains(n)), "{keys:?}");
+        assert!(matches!(made.format, Format::H264 { .. }));
+        assert!(!headend::codec::h264::may_reorder(match &made.format {
+            Format::H264 { sps, .. } => sps,
+            _ => unreachable!(),
+        }));
+    }
+    supervisor.shutdown().await;
 }

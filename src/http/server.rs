@@ -1,6 +1,6 @@
 //! The server: accepts connections, serves a router on them, and ends them in time.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,8 +106,7 @@ impl HttpServer {
             };
             let Ok(permit) = Arc::clone(&slots).try_acquire_owned() else {
                 self.metrics.refused.inc();
-                // The send buffer of a new connection has room for it; if not, closing says enough.
-                let _ = stream.try_write(FULL);
+                refuse(stream);
                 continue;
             };
             let connection = Connection {
@@ -134,6 +133,14 @@ impl HttpServer {
             connections.wait().await;
         }
     }
+}
+
+/// Answers 503 without waiting: the send buffer of a new connection has room for it.
+fn refuse(stream: TcpStream) {
+    let Ok(mut stream) = stream.into_std() else { return };
+    // What has come already is read, or closing would reset the connection and might take the answer with it.
+    let _ = stream.read(&mut [0; 4096]);
+    let _ = stream.write(FULL);
 }
 
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {

@@ -161,9 +161,10 @@ pub fn media(snapshot: &Snapshot, track: &TrackSnapshot, skip: bool, query: &str
     out
 }
 
-/// Discontinuities before an epoch, counted on from a number that no earlier presentation of the path has reached.
+/// Discontinuities before an epoch. Each presentation of a path begins with another number (by ten seconds of its start), so that a player
+/// that outlives a restart of the server sees a discontinuity. Small: hls.js keeps an array with as many places.
 fn discontinuity_sequence(snapshot: &Snapshot, epoch: u32) -> u64 {
-    snapshot.first_number + u64::from(epoch)
+    snapshot.first_number / 10 % 50_000 + u64::from(epoch)
 }
 
 /// The last part there is, as EXT-X-RENDITION-REPORT names it.

@@ -167,11 +167,12 @@ async fn once<S: RtpSource, U: UnitSink>(
 ) -> Result<After, PipelineError> {
     let mut job = supervisor.start(start.clone()).await?;
     let sender = job.sender().clone();
+    let mut feed = sender.input(0);
     loop {
         tokio::select! {
             batch = input.recv() => match batch {
                 Some(batch) => {
-                    sender.rtp(0, &batch);
+                    feed.send(&batch).await;
                 }
                 None => return Ok(After::Over),
             },

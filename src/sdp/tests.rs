@@ -301,6 +301,15 @@ fn one_section_needs_no_bundle() {
 }
 
 #[test]
+fn bare_line_feeds_are_fine() {
+    for text in ALL {
+        let offer = parse(&text.replace("\r\n", "\n"));
+        assert_eq!(offer.sections.len(), parse(text).sections.len());
+        assert_eq!(offer.ice, parse(text).ice);
+    }
+}
+
+#[test]
 fn sections_outside_the_bundle_are_rejected() {
     let offer = parse(&OBS.replace("BUNDLE 0 1", "BUNDLE 1"));
     assert!(offer.sections[0].media.is_none() && offer.sections[1].media.is_some());

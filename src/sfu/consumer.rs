@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::id::{ConsumerId, RouterId};
+use super::id::ConsumerId;
 use super::sender::Sender;
 use super::store::PacketStore;
 use crate::base::MediaKind;
@@ -69,8 +69,6 @@ pub struct Run {
 pub struct Consumer {
     /// Its id.
     pub id: ConsumerId,
-    /// Its router.
-    pub router: RouterId,
     /// Slab key of its producer.
     pub producer: usize,
     /// Audio or video.
@@ -97,10 +95,9 @@ pub struct Consumer {
 
 impl Consumer {
     /// One that is idle.
-    pub fn new(id: ConsumerId, router: RouterId, producer: usize, kind: MediaKind, outlet: Outlet) -> Self {
+    pub fn new(id: ConsumerId, producer: usize, kind: MediaKind, outlet: Outlet) -> Self {
         Self {
             id,
-            router,
             producer,
             kind,
             outlet,

@@ -11,9 +11,11 @@ use super::id::{ProducerId, RouterId};
 use super::ortc::{ProducerRtp, RtpParameters};
 use super::store::{PacketStore, StoreLimits, StoredPacket};
 use super::types::{ClockMapping, ProducerStats};
-use crate::base::{MediaKind, UnixNanos, rescale};
+use crate::base::{MediaKind, UnixNanos};
 use crate::codec::{Codec, payload_facts};
+use crate::rtp::clock::SenderClock;
 use crate::rtp::packet::RtpPacket;
+use crate::rtp::rate::RateMeter;
 use crate::rtp::seq::{SeqExtender, timestamp_newer};
 
 /// One key-frame request per producer in this time, however many viewers ask (design: PLI discipline).
@@ -64,10 +66,9 @@ pub struct Producer {
     pub store: PacketStore,
     /// Slab keys of its consumers.
     pub consumers: Vec<usize>,
-    /// An RTP timestamp and the time it was captured.
-    pub clock: Option<ClockMapping>,
-    /// Counts changes of `clock`.
-    pub clock_version: u32,
+    clock: SenderClock,
+    told: Option<ClockMapping>,
+    clock_version: u32,
     /// Whether packets came since the consumers were last served.
     pub dirty: bool,
     seen: SeenWindow,
@@ -88,6 +89,7 @@ pub struct Producer {
 impl Producer {
     /// One that has seen nothing.
     pub fn new(id: ProducerId, router: RouterId, source: Source, parameters: RtpParameters, rtp: ProducerRtp, limits: StoreLimits) -> Self {
+        let clock_rate = rtp.clock_rate;
         Self {
             id,
             router,
@@ -96,7 +98,8 @@ impl Producer {
             rtp,
             store: PacketStore::new(limits),
             consumers: Vec::new(),
-            clock: None,
+            clock: SenderClock::new(clock_rate),
+            told: None,
             clock_version: 0,
             dirty: false,
             seen: SeenWindow::default(),
@@ -168,10 +171,8 @@ impl Producer {
         self.packets += 1;
         self.bytes += bytes.len() as u64;
         self.rate.add(now, bytes.len());
-        if self.clock.is_none() {
-            // Until a sender report says better, a packet was captured when it came.
-            self.set_clock(ClockMapping { rtp: timestamp, wallclock });
-        }
+        // Until a sender report says better, a packet was captured when it came.
+        self.clock.observe(timestamp, wallclock);
         // Of a single packet nobody can tell whether its picture is disposable: sources that have such pictures give them whole.
         let disposable = disposable.unwrap_or(false);
         self.store.push(StoredPacket {
@@ -212,24 +213,26 @@ impl Producer {
 
     /// Tells the capture time of an RTP timestamp.
     pub fn set_clock(&mut self, clock: ClockMapping) {
-        if self.clock != Some(clock) {
-            self.clock = Some(clock);
+        if self.told != Some(clock) {
+            self.told = Some(clock);
+            self.clock.set(clock.rtp, clock.wallclock);
             self.clock_version = self.clock_version.wrapping_add(1);
         }
     }
 
     /// The RTP timestamp that a capture at `wallclock` would have.
     pub fn timestamp_at(&self, wallclock: UnixNanos) -> Option<u32> {
-        let clock = self.clock?;
-        let ticks = rescale(wallclock.wrapping_sub(clock.wallclock), 1_000_000_000, self.rtp.clock_rate);
-        Some(clock.rtp.wrapping_add(ticks as u32))
+        self.clock.rtp(wallclock)
     }
 
     /// When something with this RTP timestamp was captured.
     pub fn captured_at(&self, timestamp: u32) -> Option<UnixNanos> {
-        let clock = self.clock?;
-        let ticks = timestamp.wrapping_sub(clock.rtp) as i32;
-        Some(clock.wallclock.wrapping_add(rescale(ticks.into(), self.rtp.clock_rate, 1_000_000_000)))
+        self.clock.time(timestamp)
+    }
+
+    /// Counts changes of what is known of the capture times.
+    pub fn clock_version(&self) -> u32 {
+        self.clock_version
     }
 
     /// Somebody needs a key frame. Whether the source is to be asked now; if not, [`Self::poll_key_frame_request`] says so later.
@@ -247,13 +250,8 @@ impl Producer {
         self.requests.poll(now)
     }
 
-    /// The extended sequence number of the newest packet.
-    pub fn highest_seq(&self) -> Option<u64> {
-        self.extender.highest()
-    }
-
     /// Statistics; what only the network side knows is left at its default.
-    pub fn stats(&self, now: Instant) -> ProducerStats {
+    pub fn stats(&mut self, now: Instant) -> ProducerStats {
         ProducerStats {
             packets: self.packets,
             bytes: self.bytes,
@@ -352,36 +350,5 @@ impl KeyFrameRequests {
 
     fn answered(&mut self) {
         self.wanted = false;
-    }
-}
-
-/// Bits per second over the last full second or so.
-#[derive(Debug, Default)]
-struct RateMeter {
-    since: Option<Instant>,
-    bytes: u64,
-    last: u64,
-}
-
-impl RateMeter {
-    fn add(&mut self, now: Instant, bytes: usize) {
-        let since = *self.since.get_or_insert(now);
-        let elapsed = now.saturating_duration_since(since);
-        if elapsed >= Duration::from_secs(1) {
-            self.last = self.rate(elapsed);
-            self.bytes = 0;
-            self.since = Some(now);
-        }
-        self.bytes += bytes as u64;
-    }
-
-    fn rate(&self, elapsed: Duration) -> u64 {
-        (self.bytes * 8 * 1000).checked_div(elapsed.as_millis() as u64).unwrap_or(0)
-    }
-
-    fn bits_per_second(&self, now: Instant) -> u64 {
-        let elapsed = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        // After a silence the last full second says nothing any more.
-        if self.last == 0 || elapsed >= Duration::from_secs(2) { self.rate(elapsed.max(Duration::from_millis(100))) } else { self.last }
     }
 }

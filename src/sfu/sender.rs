@@ -138,11 +138,6 @@ impl Sender {
         self.timestamp_offset
     }
 
-    /// Timestamp of the last packet sent, and when that was.
-    pub fn last_sent(&self) -> Option<(u32, Instant)> {
-        self.last
-    }
-
     /// Leaves a packet out without a gap. False: it has to be sent.
     pub fn skip(&mut self, packet: &StoredPacket) -> bool {
         self.rewriter.skip(packet.seq)

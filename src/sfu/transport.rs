@@ -10,11 +10,14 @@ use super::peer::{Peer, SrtpKeys, SrtpProfile as KeyProfile, Tuple};
 use super::producer::Producer;
 use super::sender::Path;
 use super::types::ProducerStats;
-use crate::base::{MediaKind, NtpTime};
+use crate::base::MediaKind;
+use crate::rtp::clock::ClockOffset;
 use crate::rtp::nack::{NackConfig, NackGenerator};
 use crate::rtp::packet::RtpPacket;
+use crate::rtp::receive_stats::ReceiveStats;
 use crate::rtp::rtcp::{ReportBlock, SenderInfo};
 use crate::rtp::srtp::{Keying, SrtpError, SrtpProfile, SrtpReceiver, SrtpSender};
+use crate::rtp::twcc::{FEEDBACK_INTERVAL, TwccReceiver};
 
 /// Both directions of SRTP.
 pub struct Srtp {
@@ -85,7 +88,11 @@ pub struct Transport {
     /// When the peer's tracks are reported on next.
     pub next_receiver_report: Option<Instant>,
     /// Added to the peer's NTP time, it gives ours: the same for all its tracks, so that they stay in sync.
-    pub ntp_offset: Option<i64>,
+    pub ntp_offset: ClockOffset,
+    /// Arrivals by transport-wide sequence number.
+    pub twcc: TwccReceiver,
+    /// An SSRC of the peer that feedback on the whole transport is addressed to.
+    pub twcc_ssrc: u32,
 }
 
 impl Transport {
@@ -105,7 +112,9 @@ impl Transport {
             inputs: Vec::new(),
             feedback_ssrc: rand::random_range(1..u32::MAX),
             next_receiver_report: None,
-            ntp_offset: None,
+            ntp_offset: ClockOffset::new(),
+            twcc: TwccReceiver::new(FEEDBACK_INTERVAL),
+            twcc_ssrc: 0,
         }
     }
 
@@ -148,41 +157,50 @@ impl Transport {
     /// A packet went into the producer's store as its newest.
     pub fn note_packet(&mut self, now: Instant, key: usize, rtx: bool, producer: &Producer) {
         let Some(packet) = producer.store.end().checked_sub(1).and_then(|index| producer.store.get(index)) else { return };
-        let (seq, key_frame_start) = (packet.seq, packet.key_frame_start);
         let Some(input) = self.input(key) else { return };
-        if let Some(nack) = &mut input.nack {
-            nack.on_packet(now, seq, key_frame_start);
+        if rtx {
+            input.stats.on_recovered(packet.seq, packet.bytes.len());
+        } else {
+            input.stats.on_packet(now, packet.seq, packet.timestamp, packet.bytes.len());
         }
-        let _ = rtx;
+        if let Some(nack) = &mut input.nack {
+            nack.on_packet(now, packet.seq, packet.key_frame_start);
+        }
     }
 
     /// Notes the transport-wide sequence number of a packet, if it has one.
     pub fn note_transport_wide_seq(&mut self, now: Instant, id: u8, packet: &RtpPacket<'_>) {
-        let _ = (now, id, packet);
-    }
-
-    /// Appends transport-wide feedback, if it is due.
-    pub fn write_transport_feedback(&mut self, now: Instant, compound: &mut Vec<u8>) {
-        let _ = (now, compound);
+        if id != 0
+            && let Some([high, low]) = packet.extension(id)
+        {
+            self.twcc.on_packet(now, u16::from_be_bytes([*high, *low]));
+            self.twcc_ssrc = packet.ssrc();
+        }
     }
 
     /// Notes a sender report of a producer.
     pub fn note_sender_report(&mut self, now: Instant, producer: usize, info: &SenderInfo) {
         if let Some(input) = self.input(producer) {
-            input.last_sender_report = Some((info.ntp, now));
+            input.stats.on_sender_report(now, info.ntp);
         }
     }
 
     /// What to report on the producers' streams.
     pub fn report_blocks(&mut self, now: Instant) -> Vec<ReportBlock> {
-        let _ = now;
-        Vec::new()
+        let ssrcs = &self.ssrcs;
+        let blocks = self.inputs.iter_mut().filter_map(|input| {
+            let ssrc = ssrcs.iter().find(|ssrc| ssrc.producer == input.producer && !ssrc.rtx)?;
+            input.stats.report_block(now, ssrc.ssrc)
+        });
+        blocks.collect()
     }
 
     /// Adds what is known of a producer's stream on the network.
     pub fn add_stats(&self, producer: usize, stats: &mut ProducerStats) {
         let Some(input) = self.inputs.iter().find(|input| input.producer == producer) else { return };
         stats.rtt = input.rtt.map(|rtt| rtt.as_secs_f64());
+        stats.lost = input.stats.lost();
+        stats.jitter = input.stats.jitter().as_secs_f64();
     }
 }
 
@@ -197,13 +215,14 @@ pub struct Input {
     pub rtt: Option<Duration>,
     /// Counts FIRs.
     pub fir_count: u8,
-    last_sender_report: Option<(NtpTime, Instant)>,
+    stats: ReceiveStats,
 }
 
 impl Input {
     fn new(producer: usize, rtp: &ProducerRtp) -> Self {
         let video = rtp.codec.kind() == MediaKind::Video;
         let config = NackConfig { key_frames: video, ..NackConfig::default() };
-        Self { producer, nack: rtp.nack.then(|| NackGenerator::new(config)), rtt: None, fir_count: 0, last_sender_report: None }
+        let nack = rtp.nack.then(|| NackGenerator::new(config));
+        Self { producer, nack, rtt: None, fir_count: 0, stats: ReceiveStats::new(rtp.clock_rate) }
     }
 }

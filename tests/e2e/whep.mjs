@@ -23,6 +23,23 @@ await main(async (browser) => {
   }, url);
   if (session.status !== 201) return { ...session, errors };
   const seen = await observe(page, Number(seconds));
+  // How loud it is, and the loudest frequency: what the viewer hears.
+  const sound = await page.evaluate(async () => {
+    const stream = document.querySelector("video").srcObject;
+    if (!stream?.getAudioTracks().length) return null;
+    const context = new AudioContext();
+    const analyser = context.createAnalyser();
+    analyser.fftSize = 8192;
+    context.createMediaStreamSource(stream).connect(analyser);
+    await new Promise((r) => setTimeout(r, 700));
+    const wave = new Float32Array(analyser.fftSize);
+    analyser.getFloatTimeDomainData(wave);
+    const bins = new Float32Array(analyser.frequencyBinCount);
+    analyser.getFloatFrequencyData(bins);
+    const loudest = bins.indexOf(Math.max(...bins));
+    const hertz = (loudest * context.sampleRate) / analyser.fftSize;
+    return { rms: Math.sqrt(wave.reduce((sum, x) => sum + x * x, 0) / wave.length), hertz };
+  });
   const stats = await page.evaluate(async () => {
     const out = {};
     for (const entry of (await window.__pc.getStats()).values()) {
@@ -37,5 +54,5 @@ await main(async (browser) => {
     return out;
   });
   const ended = await page.evaluate(async (location) => (await fetch(location, { method: "DELETE" })).status, new URL(session.location, url).href);
-  return { ...session, ...seen, stats, ended, errors };
+  return { ...session, ...seen, sound, stats, ended, errors };
 });

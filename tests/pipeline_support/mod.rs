@@ -1,4 +1,5 @@
 //! Media from ffmpeg as RTP, as the SFU would hand it over.
+#![allow(dead_code)] // each test file uses its part
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,10 +9,12 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::mpsc;
 
+use headend::cmaf::Chunk;
 use headend::codec::{AccessUnit, Format, Packetizer, h264};
 use headend::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent, Tracks, run_epoch};
-use headend::pipeline::{PipelineConfig, RtpSource, Supervisor};
+use headend::pipeline::{PipelineConfig, PipelineTranscoder, RtpSource, Supervisor, UnitSink};
 use headend::sfu::{ClockMapping, RtpBatch};
+use headend::stream::TranscodeTarget;
 
 /// When all test media begin.
 pub const BEGIN: i64 = 1_800_000_000_000_000_000;
@@ -138,6 +141,11 @@ impl Sender {
 
 /// Sends all tracks in decoding order, `speed` times faster than live.
 pub fn play(media: &[TestTrack], speed: f64) -> Vec<TestSource> {
+    play_changed(media, speed, |_, _| {})
+}
+
+/// As [`play`]; `change` may change each batch of each track.
+pub fn play_changed(media: &[TestTrack], speed: f64, mut change: impl FnMut(usize, &mut RtpBatch) + Send + 'static) -> Vec<TestSource> {
     let mut order: Vec<(i64, usize, AccessUnit)> = Vec::new();
     let (mut senders, mut sources, mut ways) = (Vec::new(), Vec::new(), Vec::new());
     for (index, track) in media.iter().enumerate() {
@@ -156,7 +164,9 @@ pub fn play(media: &[TestTrack], speed: f64) -> Vec<TestSource> {
                 tick.tick().await;
                 now += 5e6 * speed;
             }
-            if ways[index].send(senders[index].batch(&unit)).await.is_err() {
+            let mut batch = senders[index].batch(&unit);
+            change(index, &mut batch);
+            if ways[index].send(batch).await.is_err() {
                 return;
             }
         }
@@ -172,7 +182,18 @@ pub async fn segment(
     speed: f64,
     changed: impl Future<Output = EpochEnd>,
 ) -> (EpochEnd, Vec<SegmenterEvent>) {
-    let tracks = Tracks { formats: media.iter().map(|track| track.format.clone()).collect(), sources: play(media, speed) };
+    segment_sources(supervisor, media, play(media, speed), presentation, changed).await
+}
+
+/// As [`segment`], with sources made by the test.
+pub async fn segment_sources(
+    supervisor: &Supervisor,
+    media: &[TestTrack],
+    sources: Vec<TestSource>,
+    presentation: &mut Presentation,
+    changed: impl Future<Output = EpochEnd>,
+) -> (EpochEnd, Vec<SegmenterEvent>) {
+    let tracks = Tracks { formats: media.iter().map(|track| track.format.clone()).collect(), sources };
     let events = Arc::new(Mutex::new(Vec::new()));
     let taken = Arc::clone(&events);
     let mut sink = move |event| taken.lock().unwrap().push(event);
@@ -180,4 +201,223 @@ pub async fn segment(
     let end = tokio::time::timeout(Duration::from_secs(60), epoch).await.unwrap().unwrap();
     let events = std::mem::take(&mut *events.lock().unwrap());
     (end, events)
+}
+
+/// Opus packets of an Ogg file (RFC 7845), with the pre-skip as it comes.
+pub fn read_ogg_opus(path: &Path) -> TestTrack {
+    let data = std::fs::read(path).unwrap();
+    let (mut packets, mut packet, mut at) = (Vec::new(), Vec::new(), 0);
+    while at + 27 < data.len() {
+        let lacing = &data[at + 27..at + 27 + usize::from(data[at + 26])];
+        at += 27 + lacing.len();
+        for &length in lacing {
+            packet.extend_from_slice(&data[at..at + usize::from(length)]);
+            at += usize::from(length);
+            if length < 255 {
+                packets.push(std::mem::take(&mut packet));
+            }
+        }
+    }
+    let unit = |(n, data)| AccessUnit { pts: n as i64 * 20_000_000, dts: n as i64 * 20_000_000, key: true, data: Bytes::from(data) };
+    TestTrack { format: Format::Opus { channels: 2 }, units: packets.into_iter().skip(2).enumerate().map(unit).collect() }
+}
+
+/// VP8 frames of an IVF file, times in ms.
+pub fn read_ivf(path: &Path) -> TestTrack {
+    let data = std::fs::read(path).unwrap();
+    let (rate, scale) = (u32::from_le_bytes(data[16..20].try_into().unwrap()), u32::from_le_bytes(data[20..24].try_into().unwrap()));
+    let mut units = Vec::new();
+    let mut at = 32;
+    while at + 12 < data.len() {
+        let size = u32::from_le_bytes(data[at..at + 4].try_into().unwrap()) as usize;
+        let ticks = i64::from_le_bytes(data[at + 4..at + 12].try_into().unwrap());
+        let frame = Bytes::copy_from_slice(&data[at + 12..at + 12 + size]);
+        let pts = ticks * 1_000_000_000 * i64::from(scale) / i64::from(rate);
+        units.push(AccessUnit { pts, dts: pts, key: frame[0] & 1 == 0, data: frame });
+        at += 12 + size;
+    }
+    TestTrack { format: Format::Vp8, units }
+}
+
+/// Collects what a transcode gives, with times since [`BEGIN`].
+#[derive(Clone, Default)]
+pub struct TestSink {
+    pub units: Arc<Mutex<Vec<AccessUnit>>>,
+    pub format: Arc<Mutex<Option<Format>>>,
+    /// A key frame is wanted whenever as many units have come.
+    pub want_key_after: Option<usize>,
+    pub asked: bool,
+}
+
+impl UnitSink for TestSink {
+    fn write_at(&mut self, unit: AccessUnit) -> bool {
+        self.units.lock().unwrap().push(AccessUnit { pts: unit.pts - BEGIN, dts: unit.dts - BEGIN, ..unit });
+        true
+    }
+
+    fn set_format(&mut self, format: Format) {
+        *self.format.lock().unwrap() = Some(format);
+    }
+
+    async fn key_frame_requested(&mut self) -> Option<()> {
+        if let Some(after) = self.want_key_after
+            && !self.asked
+        {
+            while self.units.lock().unwrap().len() < after {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            self.asked = true;
+            return Some(());
+        }
+        std::future::pending().await
+    }
+}
+
+/// Transcodes all of `track` but what stays inside the encoder.
+pub async fn transcode(supervisor: &Supervisor, track: &TestTrack, target: TranscodeTarget, sink: TestSink, speed: f64) -> TestTrack {
+    let transcoder = PipelineTranscoder::new(supervisor.clone(), tokio::runtime::Handle::current());
+    // The source stays open, so that what is still inside comes out before the job ends.
+    let mut sources = play(std::slice::from_ref(track), speed);
+    let (keep, batches) = mpsc::channel(64);
+    let mut inner = sources.remove(0);
+    let requests = Arc::clone(&inner.key_requests);
+    let carry = tokio::spawn(async move {
+        while let Some(batch) = inner.recv().await {
+            keep.send(batch).await.unwrap();
+        }
+        keep
+    });
+    let source = TestSource { batches, key_requests: requests };
+    let guard = transcoder.start_with("test".into(), source, track.format.clone(), target, sink.clone()).unwrap();
+    let keep = carry.await.unwrap();
+    // Done when nothing has come for a while.
+    let mut before = usize::MAX;
+    loop {
+        let now = sink.units.lock().unwrap().len();
+        if now == before {
+            break;
+        }
+        before = now;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    drop((guard, keep));
+    let units = std::mem::take(&mut *sink.units.lock().unwrap());
+    TestTrack { format: sink.format.lock().unwrap().clone().unwrap(), units }
+}
+
+/// Files of one track: initialization and chunks.
+pub fn write_track(dir: &Path, name: &str, events: &[SegmenterEvent], track: u32, epoch: u32) -> std::path::PathBuf {
+    let mut data = Vec::new();
+    for event in events {
+        match event {
+            SegmenterEvent::Init(init) if init.track == track && init.epoch == epoch => data.extend_from_slice(&init.data),
+            SegmenterEvent::Chunk(chunk) if chunk.track == track && chunk.epoch == epoch => data.extend_from_slice(&chunk.data),
+            _ => {}
+        }
+    }
+    let path = dir.join(name);
+    std::fs::write(&path, data).unwrap();
+    path
+}
+
+pub fn chunks(events: &[SegmenterEvent], track: u32, epoch: u32) -> Vec<Chunk> {
+    let of = |event: &SegmenterEvent| match event {
+        SegmenterEvent::Chunk(chunk) if chunk.track == track && chunk.epoch == epoch => Some(chunk.clone()),
+        _ => None,
+    };
+    events.iter().filter_map(of).collect()
+}
+
+/// Decodes a file; gives the hash and time of each frame.
+pub fn decoded(path: &Path, stream: &str) -> Vec<(i64, String)> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-copyts", "-i"])
+        .arg(path)
+        .args(["-map", stream, "-fps_mode", "passthrough", "-enc_time_base", "1:90000", "-f", "framemd5", "-"])
+        .output()
+        .unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+            (fields[2].parse().unwrap(), fields[5].to_owned())
+        })
+        .collect()
+}
+
+/// What must hold for the chunks of any track: numbers and flags, times without holes.
+pub fn check_chunks(chunks: &[Chunk], slack: u64) {
+    assert!(chunks[0].first && chunks[0].independent);
+    for pair in chunks.windows(2) {
+        let (a, b) = (&pair[0], &pair[1]);
+        assert_eq!(b.first, a.last, "{a:?} {b:?}");
+        assert_eq!(b.segment, a.segment + u64::from(b.first));
+        let end = a.decode_time + a.duration;
+        assert!(end.abs_diff(b.decode_time) <= slack, "{} {} {}", a.decode_time, a.duration, b.decode_time);
+        assert!(a.wallclock < b.wallclock);
+        assert!(!b.first || b.independent);
+    }
+}
+
+/// Segments of two tracks begin at the same times, to half an audio frame.
+pub fn check_alignment(video: &[Chunk], audio: &[Chunk]) {
+    let starts = |chunks: &[Chunk]| chunks.iter().filter(|chunk| chunk.first).map(|c| (c.segment, c.wallclock)).collect::<Vec<_>>();
+    let (video, audio) = (starts(video), starts(audio));
+    assert_eq!(video.len(), audio.len(), "{video:?} {audio:?}");
+    for (v, a) in video.iter().zip(&audio) {
+        assert_eq!(v.0, a.0);
+        assert!((v.1 - a.1).abs() <= 12_000_000, "{v:?} {a:?}");
+    }
+}
+
+impl Sender {
+    /// Goes on where another sender's numbers ended.
+    pub fn go_on_after(&mut self, other: &Sender) {
+        self.seq = other.seq;
+        self.said = true;
+    }
+}
+
+/// A source of batches that are there already.
+pub fn from_batches(batches: Vec<RtpBatch>, pause: Duration) -> TestSource {
+    let (way, receiver) = mpsc::channel(64);
+    tokio::spawn(async move {
+        let mut tick = tokio::time::interval(pause);
+        for batch in batches {
+            tick.tick().await;
+            if way.send(batch).await.is_err() {
+                return;
+            }
+        }
+    });
+    TestSource { batches: receiver, key_requests: Arc::default() }
+}
+
+/// As [`play`], but what has times from `gap_end` on is sent as if it had come at `gap_begin`.
+pub fn play_compressed(media: &[TestTrack], speed: f64, gap_end: i64, gap_begin: i64) -> Vec<TestSource> {
+    let mut senders: Vec<Sender> = media.iter().map(|track| Sender::new(&track.format)).collect();
+    let pause = Duration::from_secs_f64(0.01 / speed);
+    media
+        .iter()
+        .zip(&mut senders)
+        .map(|(track, sender)| {
+            let mut timed: Vec<(i64, RtpBatch)> = Vec::new();
+            for unit in &track.units {
+                let at = if unit.dts >= gap_end { unit.dts - gap_end + gap_begin } else { unit.dts };
+                timed.push((at, sender.batch(unit)));
+            }
+            let mut batches = Vec::new();
+            let mut now = 0;
+            for (at, batch) in timed {
+                while now < at {
+                    now += 10_000_000;
+                    batches.push(RtpBatch::default());
+                }
+                batches.push(batch);
+            }
+            from_batches(batches, pause)
+        })
+        .collect()
 }

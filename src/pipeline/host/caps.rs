@@ -3,41 +3,22 @@
 use gstreamer as gst;
 
 use crate::cmaf::TrackInit;
-use crate::codec::{Codec, Format, FormatError, h264};
-
-/// Samples of an AAC frame at the output rate: 2048 with spectral band replication, else 1024 or 960.
-pub fn aac_frame_samples(config: &[u8]) -> u32 {
-    let object = config.first().map_or(2, |byte| byte >> 3);
-    // frameLengthFlag follows audioObjectType (5 bits), samplingFrequencyIndex (4, not escaped) and channelConfiguration (4).
-    let short = config.get(1).is_some_and(|byte| byte & 0x04 != 0);
-    match object {
-        5 | 29 => 2048,
-        _ if short => 960,
-        _ => 1024,
-    }
-}
+use crate::codec::aac::AacConfig;
+use crate::codec::{Codec, Format, FormatError, h264, opus};
 
 /// Whether plain AAC-LC silence fits into the stream.
 pub fn is_aac_lc(config: &[u8]) -> bool {
-    config.first().is_some_and(|byte| byte >> 3 == 2) && aac_frame_samples(config) == 1024
+    AacConfig::parse(config).is_ok_and(|config| config.object_type == 2 && !config.sbr && config.core_frame_len == 1024)
 }
 
-/// Samples (48 kHz) of an Opus packet, RFC 6716 section 3.1.
-pub fn opus_samples(packet: &[u8]) -> Option<u32> {
-    let toc = *packet.first()?;
-    let frame = match toc >> 3 {
-        config @ 0..12 => [480, 960, 1920, 2880][usize::from(config & 3)],
-        config @ 12..16 => [480, 960][usize::from(config & 1)],
-        config => [120, 240, 480, 960][usize::from(config & 3)],
-    };
-    let frames = match toc & 3 {
-        0 => 1,
-        1 | 2 => 2,
-        _ => u32::from(packet.get(1)? & 0x3F),
-    };
-    let samples = frame * frames;
-    // At most 120 ms (section 3.2.5).
-    (1..=5760).contains(&samples).then_some(samples)
+/// The format with what can be filled in: a derived AAC track whose encoder has not spoken yet is plain AAC-LC.
+pub fn completed(format: Format) -> Format {
+    match format {
+        Format::Aac { config, sample_rate, channels } if config.is_empty() => {
+            Format::Aac { config: AacConfig::lc(sample_rate, channels).unwrap_or_default(), sample_rate, channels }
+        }
+        format => format,
+    }
 }
 
 /// The caps of an appsrc. An error where the parameter sets are missing or make no sense.
@@ -81,8 +62,8 @@ pub fn track_init(format: &Format, track: u32, epoch: u32) -> TrackInit {
         }
         Format::Vp8 => ("vp8".to_owned(), None, None),
         Format::Aac { config, sample_rate, channels } => {
-            let object = config.first().map_or(2, |byte| byte >> 3);
-            (format!("mp4a.40.{object}"), None, Some((*sample_rate, *channels)))
+            let codec_string = AacConfig::parse(config).map_or_else(|_| "mp4a.40.2".to_owned(), |config| config.codec_string());
+            (codec_string, None, Some((*sample_rate, *channels)))
         }
         Format::Opus { channels } => ("opus".to_owned(), None, Some((48_000, *channels))),
     };
@@ -116,10 +97,10 @@ pub fn unit_duration(format: &Format, data: &[u8]) -> Option<i64> {
     let samples = match format.codec() {
         Codec::H264 | Codec::Vp8 => return Some(0),
         Codec::Aac => match format {
-            Format::Aac { config, .. } => aac_frame_samples(config),
+            Format::Aac { config, .. } => AacConfig::parse(config).map_or(1024, |config| config.frame_duration()),
             _ => 1024,
         },
-        Codec::Opus => opus_samples(data)?,
+        Codec::Opus => opus::packet_duration(data)?,
     };
     Some(i64::from(samples) * 1_000_000_000 / i64::from(format.clock_rate().max(1)))
 }
@@ -129,22 +110,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn opus_durations() {
-        // TOC bytes: SILK 20 ms, hybrid 10 ms, CELT 2.5 ms, CELT 20 ms twice, three of 20 ms.
-        for (packet, samples) in
-            [(&[1 << 3][..], 960), (&[12 << 3], 480), (&[16 << 3], 120), (&[(31 << 3) | 1], 1920), (&[(31 << 3) | 3, 3], 2880)]
-        {
-            assert_eq!(opus_samples(packet), Some(samples));
-        }
-        assert_eq!(opus_samples(&[]), None);
-        assert_eq!(opus_samples(&[(31 << 3) | 3, 63]), None);
+    fn silence_only_fits_plain_aac() {
+        assert!(is_aac_lc(&[0x11, 0x90]) && !is_aac_lc(&[0x2B, 0x92, 0x08, 0x00]) && !is_aac_lc(&[]));
     }
 
     #[test]
-    fn aac_frame_lengths() {
-        assert_eq!(aac_frame_samples(&[0x11, 0x90]), 1024);
-        assert_eq!(aac_frame_samples(&[0x11, 0x94]), 960);
-        assert_eq!(aac_frame_samples(&[0x2B, 0x92, 0x08, 0x00]), 2048);
-        assert!(is_aac_lc(&[0x11, 0x90]) && !is_aac_lc(&[0x2B, 0x92]));
+    fn durations_of_units() {
+        let aac = completed(Format::Aac { config: bytes::Bytes::new(), sample_rate: 48_000, channels: 2 });
+        assert!(matches!(&aac, Format::Aac { config, .. } if config[..] == [0x11, 0x90]));
+        assert_eq!(unit_duration(&aac, &[1]), Some(21_333_333));
+        assert_eq!(unit_duration(&Format::Opus { channels: 2 }, &[0xFC]), Some(20_000_000));
+        assert_eq!(unit_duration(&Format::Opus { channels: 2 }, &[]), None);
+        assert_eq!(unit_duration(&Format::Vp8, &[]), Some(0));
     }
 }

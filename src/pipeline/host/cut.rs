@@ -10,10 +10,13 @@ use bytes::Bytes;
 
 use crate::pipeline::wire::Cutting;
 
-/// Sound waits for pictures at most this long (of itself): pictures at 4 a second still cut it exactly.
+/// Sound waits for pictures at most this long after it came: pictures at 4 a second still cut it exactly, and so do those of
+/// a key-frame cache, which come as fast as they can.
 const HOLD_MAX: i64 = 250_000_000;
 /// At the beginning sound waits longer, for the first key frame; then it goes on alone.
 const HOLD_START: i64 = 3_000_000_000;
+/// Most audio frames waiting: 20 s, longer than any key-frame cache.
+const HELD_MAX: usize = 1024;
 /// Pictures that are so far behind the sound no longer decide about the cuts.
 const VIDEO_STALLED: i64 = 2_000_000_000;
 
@@ -61,7 +64,8 @@ struct Track {
     segment: Option<u64>,
     chunk_start: i64,
     max_pts: i64,
-    held: VecDeque<Unit>,
+    /// When each came, and what.
+    held: VecDeque<(i64, Unit)>,
 }
 
 /// Decides about the cuts of one job.
@@ -117,24 +121,24 @@ impl Cutter {
         std::mem::take(&mut self.asks)
     }
 
-    /// Takes a unit; appends what may go on now.
-    pub fn push(&mut self, track: usize, unit: Unit, out: &mut Vec<Placed>) {
+    /// Takes a unit that came at `now` (ns of any clock that goes on evenly); appends what may go on now.
+    pub fn push(&mut self, now: i64, track: usize, unit: Unit, out: &mut Vec<Placed>) {
         if unit.pts < self.not_before {
             return;
         }
         if self.tracks[track].video {
             self.push_video(track, unit, out);
         } else {
-            self.tracks[track].held.push_back(unit);
+            self.tracks[track].held.push_back((now, unit));
         }
-        self.release(out);
+        self.release(now, out);
     }
 
     /// Gives what is still held, at the end.
     pub fn finish(&mut self, out: &mut Vec<Placed>) {
         if !self.cuts.is_empty() {
             for track in 0..self.tracks.len() {
-                while let Some(unit) = self.tracks[track].held.pop_front() {
+                while let Some((_, unit)) = self.tracks[track].held.pop_front() {
                     self.place(track, unit, out);
                 }
             }
@@ -171,30 +175,30 @@ impl Cutter {
         }
     }
 
-    fn release(&mut self, out: &mut Vec<Placed>) {
+    fn release(&mut self, now: i64, out: &mut Vec<Placed>) {
         let master = self.master();
         for track in 0..self.tracks.len() {
             if self.tracks[track].video {
                 continue;
             }
-            while let (Some(front), Some(back)) = (self.tracks[track].held.front(), self.tracks[track].held.back()) {
-                let (middle, span) = (front.pts + front.duration / 2, back.pts - front.pts);
+            while let Some((came, front)) = self.tracks[track].held.front() {
+                let (begin, middle, waited) = (front.pts, front.pts + front.duration / 2, now - came);
                 if let Some(master) = master {
                     let shown = self.tracks[master].max_pts;
                     if shown < middle {
                         let patience = if self.cuts.is_empty() { HOLD_START } else { HOLD_MAX };
-                        if span < patience {
+                        if waited < patience && self.tracks[track].held.len() < HELD_MAX {
                             break;
                         }
                         let alone = self.cuts.is_empty() || (shown < middle - VIDEO_STALLED && self.due(middle));
                         if alone {
-                            self.cut(front.pts);
+                            self.cut(begin);
                         }
                     }
                 } else if self.cuts.is_empty() || self.due(middle) {
-                    self.cut(front.pts);
+                    self.cut(begin);
                 }
-                if let Some(unit) = self.tracks[track].held.pop_front() {
+                if let Some((_, unit)) = self.tracks[track].held.pop_front() {
                     self.place(track, unit, out);
                 }
             }
@@ -259,10 +263,10 @@ mod tests {
         let (mut v, mut a) = (0, 0);
         while v < until {
             if a - lead <= v {
-                cutter.push(1, unit(a, AUDIO, true), &mut out);
+                cutter.push(a - lead, 1, unit(a, AUDIO, true), &mut out);
                 a += AUDIO;
             } else {
-                cutter.push(0, unit(v, 0, (v / FRAME) % gop == 0), &mut out);
+                cutter.push(v, 0, unit(v, 0, (v / FRAME) % gop == 0), &mut out);
                 v += FRAME;
             }
         }
@@ -295,6 +299,17 @@ mod tests {
     }
 
     #[test]
+    fn sound_of_a_cache_waits_for_its_pictures() {
+        let mut cutter = cutter(&[true, false]);
+        let mut out = Vec::new();
+        (0..200).for_each(|n| cutter.push(0, 1, unit(n * AUDIO, AUDIO, true), &mut out));
+        assert!(out.is_empty());
+        (0..120).for_each(|n| cutter.push(100 * MS, 0, unit(n * FRAME, 0, n % 50 == 0), &mut out));
+        assert_eq!(segments(&out, 0).len(), 3);
+        assert_eq!(segments(&out, 1).len(), 3);
+    }
+
+    #[test]
     fn long_gops_make_long_segments() {
         let out = run(&mut cutter(&[true, false]), 17_000 * MS, 200, 0);
         assert_eq!(segments(&out, 0), [(5, 0), (6, 8_000 * MS), (7, 16_000 * MS)]);
@@ -313,7 +328,7 @@ mod tests {
         let mut cutter = cutter(&[false]);
         let mut out = Vec::new();
         for n in 0..300 {
-            cutter.push(0, unit(n * AUDIO, AUDIO, true), &mut out);
+            cutter.push(n * AUDIO, 0, unit(n * AUDIO, AUDIO, true), &mut out);
         }
         assert_eq!(out.len(), 300);
         let found = segments(&out, 0);
@@ -330,7 +345,7 @@ mod tests {
             let base = group * 3 * FRAME;
             let order = if group == 0 { vec![0] } else { vec![base, base - 2 * FRAME, base - FRAME] };
             for pts in order {
-                cutter.push(0, Unit { pts, dts, duration: 0, key: pts == 0, data: Bytes::new() }, &mut out);
+                cutter.push(dts, 0, Unit { pts, dts, duration: 0, key: pts == 0, data: Bytes::new() }, &mut out);
                 dts += FRAME;
             }
         }
@@ -350,15 +365,15 @@ mod tests {
         let mut out = run(&mut cutter, 1_000 * MS, 25, 0);
         let mut a = out.iter().filter(|p| p.track == 1).map(|p| p.unit.pts).max().unwrap() + AUDIO;
         while a < 9_000 * MS {
-            cutter.push(1, unit(a, AUDIO, true), &mut out);
+            cutter.push(a, 1, unit(a, AUDIO, true), &mut out);
             a += AUDIO;
         }
         let last = *segments(&out, 1).last().unwrap();
         assert!(last.0 >= 8, "{last:?}");
         out.clear();
-        cutter.push(0, unit(a, 0, false), &mut out);
+        cutter.push(a, 0, unit(a, 0, false), &mut out);
         assert_eq!(cutter.take_wants_key(), [0]);
-        cutter.push(0, unit(a + FRAME, 0, true), &mut out);
+        cutter.push(a, 0, unit(a + FRAME, 0, true), &mut out);
         assert_eq!(segments(&out, 0).len(), 1);
     }
 
@@ -367,7 +382,7 @@ mod tests {
         let mut cutter = cutter(&[true, false]);
         let mut out = Vec::new();
         for n in 0..150 {
-            cutter.push(1, unit(n * AUDIO, AUDIO, true), &mut out);
+            cutter.push(n * AUDIO, 1, unit(n * AUDIO, AUDIO, true), &mut out);
         }
         assert_eq!(segments(&out, 1)[0], (5, 0));
     }

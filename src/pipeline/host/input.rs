@@ -69,6 +69,7 @@ fn depth(format: &Format) -> Option<u8> {
 impl Input {
     /// For a format; `at_least`: pictures known to be held back for reordering.
     pub fn new(format: Format, at_least: u8) -> Self {
+        let format = caps::completed(format);
         let rate = format.clock_rate();
         Self {
             ready: !matches!(&format, Format::H264 { sps, pps } if sps.is_empty() || pps.is_empty()),

@@ -1,6 +1,6 @@
 //! One job: a pipeline, its inputs, and the cuts.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -25,10 +25,31 @@ const PREROLL: i64 = 1_000_000_000;
 /// More in front of a pipeline's first element means that it doesn't work any more: several seconds of the fattest stream.
 const MAX_QUEUED: u64 = 32 << 20;
 
-/// Tells the parent that a job has ended by itself.
-pub fn report(output: &Output, job: JobId, text: &str) {
-    // Without room the parent isn't reading, and will find the job gone.
-    let _ = output.send(Message::Failed { job, failure: Failure::Broken, reorder: 0, text: text.to_owned() });
+/// Tells the parent that a job has ended by itself, once: one error makes a pipeline's elements fail one after the other.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    output: Output,
+    job: JobId,
+    told: Arc<AtomicBool>,
+}
+
+impl Reporter {
+    /// For one job.
+    pub fn new(output: Output, job: JobId) -> Self {
+        Self { output, job, told: Arc::default() }
+    }
+
+    /// The pipeline is broken.
+    pub fn broken(&self, text: &str) {
+        self.failed(Failure::Broken, 0, text.to_owned());
+    }
+
+    fn failed(&self, failure: Failure, reorder: u8, text: String) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            // Without room the parent isn't reading, and will find the job gone.
+            let _ = self.output.send(Message::Failed { job: self.job, failure, reorder, text });
+        }
+    }
 }
 
 struct Track {
@@ -48,6 +69,7 @@ pub struct Job {
     cutting: Option<Cutting>,
     origin: Origin,
     output: Output,
+    reporter: Reporter,
     reorder: u8,
     over: bool,
     stopped: bool,
@@ -72,6 +94,7 @@ impl Job {
         let element = gst::parse::launch(&start.description)?;
         let pipeline = element.downcast::<gst::Pipeline>().map_err(|_| "the template has only one element")?;
         let origin: Origin = Arc::new(AtomicI64::new(UNSET));
+        let reporter = Reporter::new(output.clone(), id);
         let mut tracks = Vec::with_capacity(start.inputs.len());
         let video: Vec<bool> = start.inputs.iter().map(|format| format.kind() == MediaKind::Video).collect();
         for (index, format) in start.inputs.into_iter().enumerate() {
@@ -98,16 +121,18 @@ impl Job {
                 job: id,
                 index: index as u8,
                 output: output.clone(),
+                reporter: reporter.clone(),
                 origin: Arc::clone(&origin),
                 shared: Arc::clone(&shared),
                 default_duration: 0,
+                offset: sink.property("ts-offset"),
                 format: None,
                 broken: false,
             };
             connect(&sink, chunks, taker);
             tracks.push(Track { input: Input::new(format, start.reorder), source, sink, shared, caps_set: false });
         }
-        watch_bus(&pipeline, id, output.clone())?;
+        watch_bus(&pipeline, id, output.clone(), reporter.clone())?;
         let job = Self {
             id,
             pipeline,
@@ -116,6 +141,7 @@ impl Job {
             cutting: start.cutting,
             origin,
             output,
+            reporter,
             reorder: start.reorder,
             over: false,
             stopped: false,
@@ -134,8 +160,9 @@ impl Job {
         }
         let mut units = std::mem::take(&mut self.units);
         let mut packets = packets.iter().filter_map(packet::parse);
-        let ended = self.tracks[index].input.push(clock, &mut packets, wall_clock(), &mut units).err();
-        self.units_in(index, &mut units);
+        let now = wall_clock();
+        let ended = self.tracks[index].input.push(clock, &mut packets, now, &mut units).err();
+        self.units_in(now, index, &mut units);
         self.units = units;
         if self.tracks[index].input.take_key_request() {
             let _ = self.output.send(Message::KeyFrameRequest(self.id, index as u8));
@@ -162,7 +189,7 @@ impl Job {
         let mut units = Vec::new();
         for index in 0..if finished { 0 } else { self.tracks.len() } {
             let _ = self.tracks[index].input.finish(&mut units);
-            self.units_in(index, &mut units);
+            self.units_in(wall_clock(), index, &mut units);
         }
         if let Some(cutter) = &mut self.cutter {
             cutter.finish(&mut self.placed);
@@ -178,15 +205,14 @@ impl Job {
         if let Ended::Reorder(depth) = ended {
             self.reorder = self.reorder.max(*depth);
         }
-        let message = Message::Failed { job: self.id, failure: Failure::Discontinuity, reorder: self.reorder, text: ended.to_string() };
         self.over = true;
-        let _ = self.output.send(message);
+        self.reporter.failed(Failure::Discontinuity, self.reorder, ended.to_string());
     }
 
-    fn units_in(&mut self, index: usize, units: &mut Vec<Unit>) {
+    fn units_in(&mut self, now: UnixNanos, index: usize, units: &mut Vec<Unit>) {
         for unit in units.drain(..) {
             match &mut self.cutter {
-                Some(cutter) => cutter.push(index, unit, &mut self.placed),
+                Some(cutter) => cutter.push(now, index, unit, &mut self.placed),
                 None => self.placed.push(Placed { track: index, split: Split::None, unit }),
             }
         }
@@ -206,7 +232,7 @@ impl Job {
         for unit in placed.drain(..) {
             if let Err(error) = self.feed(unit) {
                 self.over = true;
-                report(&self.output, self.id, &error.to_string());
+                self.reporter.broken(&error.to_string());
             }
         }
         self.placed = placed;
@@ -262,13 +288,13 @@ impl Job {
 }
 
 /// Errors and the end are told from whatever thread they happen on; the parent then has the job removed.
-fn watch_bus(pipeline: &gst::Pipeline, job: JobId, output: Output) -> Result<(), Failed> {
+fn watch_bus(pipeline: &gst::Pipeline, job: JobId, output: Output, reporter: Reporter) -> Result<(), Failed> {
     let bus = pipeline.bus().ok_or("the pipeline has no bus")?;
     bus.set_sync_handler(move |_, message| {
         match message.view() {
             gst::MessageView::Error(error) => {
                 let place = error.src().map(|element| element.name().to_string()).unwrap_or_default();
-                report(&output, job, &format!("{place}: {}", error.error()));
+                reporter.broken(&format!("{place}: {}", error.error()));
             }
             gst::MessageView::Eos(_) => {
                 let _ = output.send(Message::Eos(job));
@@ -294,7 +320,7 @@ fn watch_key_frame_requests(source: &gst_app::AppSrc, job: JobId, input: u8, out
     });
 }
 
-/// The wall clock, only for streams whose SFU side gives no clock mapping.
+/// The wall clock: how long sound has waited, and the time of streams whose SFU side gives no clock mapping.
 #[allow(clippy::disallowed_methods)] // a driver: packets that say nothing about their time get that of their arrival
 fn wall_clock() -> UnixNanos {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_nanos() as i64)

@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use self::job::Job;
+use self::job::{Job, Reporter};
 use self::output::Output;
 use super::wire::{Assembler, JobId, MAX_FRAME, Message, decode};
 
@@ -76,14 +76,14 @@ impl Host {
         match message {
             Message::Start(id, start) => {
                 if self.jobs.len() >= MAX_JOBS || self.jobs.contains_key(&id) {
-                    return job::report(&self.output, id, "the child can't take this job");
+                    return Reporter::new(self.output.clone(), id).broken("the child can't take this job");
                 }
                 match Job::start(id, start, self.output.clone()) {
                     Ok(job) => {
                         self.jobs.insert(id, job);
                         let _ = self.output.send(Message::Started(id));
                     }
-                    Err(error) => job::report(&self.output, id, &error.to_string()),
+                    Err(error) => Reporter::new(self.output.clone(), id).broken(&error.to_string()),
                 }
             }
             Message::Rtp { job, input, clock, packets } => {

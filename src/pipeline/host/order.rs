@@ -29,6 +29,8 @@ pub struct Order<T> {
     frame: i64,
     pending: BinaryHeap<Reverse<i64>>,
     last: i64,
+    /// As [`Self::last`], before it was mended.
+    last_heard: i64,
 }
 
 impl<T> Order<T> {
@@ -46,6 +48,7 @@ impl<T> Order<T> {
             frame: DEFAULT_FRAME,
             pending: BinaryHeap::new(),
             last: i64::MIN,
+            last_heard: i64::MIN,
         }
     }
 
@@ -72,14 +75,21 @@ impl<T> Order<T> {
             self.first = pts;
         }
         self.pending.push(Reverse(pts));
-        let dts = if self.begun < depth {
+        let mut pts = pts;
+        let mut dts = if self.begun < depth {
             self.begun += 1;
             self.first - i64::from(depth + 1 - self.begun) * self.frame
         } else {
             self.pending.pop().map_or(pts, |Reverse(pts)| pts)
         };
+        if dts < self.last_heard && depth < MAX_DEPTH {
+            return Err(TooShallow(depth + 1));
+        }
+        self.last_heard = dts;
         if dts <= self.last {
-            return Err(TooShallow((depth + 1).min(MAX_DEPTH)));
+            // Two pictures at the same time, or nonsense: they follow each other closely.
+            dts = self.last + 1;
+            pts = pts.max(dts);
         }
         self.last = dts;
         out(pts, dts, picture);
@@ -139,6 +149,14 @@ mod tests {
         check(&run(&mut Order::new(None, 0), &PYRAMID).unwrap(), 9);
         let probed = run(&mut Order::new(None, 0), &[0, 10, 20, 30, 40, 50, 60, 70]).unwrap();
         assert!(probed.iter().all(|(pts, dts)| pts == dts));
+    }
+
+    #[test]
+    fn nonsense_never_goes_backwards() {
+        let mut order = Order::new(Some(MAX_DEPTH), 0);
+        let times: Vec<i64> = (0..100).map(|n| (n * 7919) % 13 * 10).collect();
+        check(&run(&mut order, &times).unwrap(), 100);
+        check(&run(&mut Order::new(Some(0), 0), &[0, 10, 10, 10, 20]).unwrap(), 5);
     }
 
     #[test]

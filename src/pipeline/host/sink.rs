@@ -10,11 +10,12 @@ use gstreamer_app as gst_app;
 
 use super::boxes::{chunk_times, default_duration};
 use super::caps::format_of;
+use super::job::Reporter;
 use super::output::Output;
 use crate::base::rescale;
 use crate::cmaf::{Chunk, TrackInit};
 use crate::codec::Format;
-use crate::pipeline::wire::{Failure, JobId, Message};
+use crate::pipeline::wire::{JobId, Message};
 
 /// The wall clock time at running time 0 of a job; [`UNSET`] before the first unit.
 pub type Origin = Arc<AtomicI64>;
@@ -51,12 +52,16 @@ pub struct Sink {
     pub index: u8,
     /// Where to.
     pub output: Output,
+    /// Where to say that it is broken.
+    pub reporter: Reporter,
     /// See [`Origin`].
     pub origin: Origin,
     /// See [`Shared`].
     pub shared: Arc<Mutex<Shared>>,
     /// `default_sample_duration` of the current initialization.
     pub default_duration: u32,
+    /// Added to all times (ns): what the encoder delays, by the template's `ts-offset` of the sink.
+    pub offset: i64,
     /// What the encoder said last.
     pub format: Option<Format>,
     /// Something was dropped: nothing after it makes sense.
@@ -69,13 +74,7 @@ impl Sink {
         let done = if chunks { self.take_list(sample) } else { self.take_unit(sample) };
         if done.is_none() {
             self.broken = true;
-            // Where even this finds no room, the parent is not there to be told.
-            let _ = self.output.send(Message::Failed {
-                job: self.job,
-                failure: Failure::Broken,
-                reorder: 0,
-                text: "the output was not understood, or the parent did not read it in time".into(),
-            });
+            self.reporter.broken("the output was not understood, or the parent did not read it in time");
             return Err(gst::FlowError::Error);
         }
         Ok(gst::FlowSuccess::Ok)
@@ -154,7 +153,7 @@ impl Sink {
             return Some(());
         }
         let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
-        let origin = self.origin.load(Ordering::Relaxed);
+        let origin = self.origin.load(Ordering::Relaxed) + self.offset;
         // Encoders put pictures before running time 0 where they need room for decoding times, and sound for their priming.
         let time = |time: Option<gst::ClockTime>| {
             Some(match segment.to_running_time_full(time?)? {

@@ -189,13 +189,13 @@ impl Feeds {
             // One request waiting is as good as many.
             let (request, mut requested) = mpsc::channel(1);
             requests.push(request);
-            let job = job.clone();
+            let mut job = job.input(index as u8);
             tasks.spawn(async move {
                 loop {
                     tokio::select! {
                         batch = source.recv() => match batch {
                             Some(batch) => {
-                                job.rtp(index as u8, &batch);
+                                job.send(&batch).await;
                             }
                             None => return,
                         },

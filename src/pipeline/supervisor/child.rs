@@ -117,10 +117,14 @@ impl Child {
 
     /// Sends a message that must fit one frame, waiting for room.
     pub async fn send(&self, message: &Message) -> Result<(), PipelineError> {
-        let frame = encode_frame(message)?;
+        self.send_frame(&encode_frame(message)?).await
+    }
+
+    /// Sends a frame, waiting for room.
+    pub async fn send_frame(&self, frame: &[u8]) -> Result<(), PipelineError> {
         tokio::select! {
             () = self.ended.cancelled() => Err(PipelineError::ChildGone),
-            sent = self.socket.send(&frame) => sent.map(drop).map_err(|_| PipelineError::ChildGone),
+            sent = self.socket.send(frame) => sent.map(drop).map_err(|_| PipelineError::ChildGone),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A job's owner side.
 
-use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -9,7 +9,7 @@ use super::child::{Child, Reservation};
 use super::counters::PipelineCounters;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::wire::{JobId, Message, Start, encode_rtp};
-use crate::sfu::RtpBatch;
+use crate::sfu::{ClockMapping, RtpBatch};
 
 /// Events waiting for a job's owner: several seconds of chunks of two tracks, or of audio packets of 10 ms. A slower owner loses the job.
 const MAX_EVENTS: usize = 1024;
@@ -30,26 +30,54 @@ pub struct JobSender {
     id: JobId,
 }
 
-thread_local! {
-    /// For building frames without allocating.
-    static FRAME: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+/// How long packets wait for a child that doesn't read: it is busy starting another job's pipeline, or dead.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The way in of one input.
+#[derive(Debug)]
+pub struct JobInput {
+    sender: JobSender,
+    input: u8,
+    /// A clock mapping whose batch was dropped goes with the next one.
+    clock: Option<ClockMapping>,
+    frame: Vec<u8>,
+}
+
+impl JobInput {
+    /// Hands over packets, waiting for room (half a second at most). False where they were dropped; that is counted.
+    pub async fn send(&mut self, batch: &RtpBatch) -> bool {
+        self.clock = batch.clock.or(self.clock);
+        let JobSender { child, id } = &self.sender;
+        let mut late: Vec<Vec<u8>> = Vec::new();
+        let mut bytes = 0;
+        encode_rtp(*id, self.input, self.clock, &batch.packets, &mut self.frame, |frame| {
+            bytes += frame.len() as u64;
+            if !late.is_empty() || !child.try_frame(frame) {
+                late.push(frame.to_vec());
+            }
+            true
+        });
+        let waiting = async {
+            for frame in &late {
+                child.send_frame(frame).await?;
+            }
+            Ok::<_, PipelineError>(())
+        };
+        let sent = late.is_empty() || tokio::time::timeout(PATIENCE, waiting).await.is_ok_and(|sent| sent.is_ok());
+        if sent {
+            self.clock = None;
+            PipelineCounters::add(&child.counters.rtp_bytes, bytes);
+        } else {
+            PipelineCounters::add(&child.counters.rtp_batches_dropped, 1);
+        }
+        sent
+    }
 }
 
 impl JobSender {
-    /// Hands over packets of input `input`. Never waits: false where the child does not read fast enough (they are dropped and counted).
-    pub fn rtp(&self, input: u8, batch: &RtpBatch) -> bool {
-        let mut bytes = 0;
-        let sent = FRAME.with_borrow_mut(|frame| {
-            encode_rtp(self.id, input, batch.clock, &batch.packets, frame, |frame| {
-                bytes += frame.len() as u64;
-                self.child.try_frame(frame)
-            })
-        });
-        PipelineCounters::add(&self.child.counters.rtp_bytes, bytes);
-        if !sent {
-            PipelineCounters::add(&self.child.counters.rtp_batches_dropped, 1);
-        }
-        sent
+    /// The way in of input `input`.
+    pub fn input(&self, input: u8) -> JobInput {
+        JobInput { sender: self.clone(), input, clock: None, frame: Vec::new() }
     }
 
     /// Asks output `output`'s encoder for a key frame.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use self::counters::{CounterValues, PipelineCounters};
-pub use self::job::{Job, JobEvent, JobSender};
+pub use self::job::{Job, JobEvent, JobInput, JobSender};
 
 use self::child::Child;
 use super::config::PipelineConfig;

@@ -1,1 +1,271 @@
+//! Two workers on real loopback sockets: viewers on both, by UDP and TCP, a publisher, pipes, closing.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::timeout;
+
+use super::shard::now;
+use super::{Router, WebRtcTransport, WorkerPool};
+use crate::base::MediaKind;
+use crate::net::tcp::{FrameReader, FrameWriter};
+use crate::rtp::packet::{RtpHeader, RtpPacket, write_header};
+use crate::rtp::srtp::MAX_SRTP_OVERHEAD;
+use crate::sfu::config::SfuConfig;
+use crate::sfu::error::SfuError;
+use crate::sfu::ortc::{DtlsRole, RtpCodecParameters, RtpEncodingParameters, RtpParameters, router_capabilities};
+use crate::sfu::peer::client::ClientPeer;
+use crate::sfu::peer::{Certificate, PeerEvent, Protocol, Received, Tuple};
+use crate::sfu::transport::Srtp;
+use crate::sfu::types::{ConsumerOptions, ProducerOptions, RtpBatch, TransportEvent, WebRtcTransportOptions};
+
+/// Far beyond what anything here takes; a test that hangs fails by it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn pool(workers: usize) -> WorkerPool {
+    let listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+    WorkerPool::start(&SfuConfig { listen, workers, ..Default::default() }).unwrap()
+}
+
+fn vp8() -> ProducerOptions {
+    let codec = RtpCodecParameters {
+        mime_type: "video/VP8".into(),
+        payload_type: 96,
+        clock_rate: 90_000,
+        channels: None,
+        parameters: Default::default(),
+        rtcp_feedback: vec![],
+    };
+    let encodings = vec![RtpEncodingParameters { ssrc: Some(500), ..Default::default() }];
+    ProducerOptions { kind: MediaKind::Video, rtp_parameters: RtpParameters { codecs: vec![codec], encodings, ..Default::default() } }
+}
+
+/// A VP8 key frame in one packet, or a predicted one.
+fn picture(seq: u16, key: bool) -> Bytes {
+    let mut bytes = [0; 12 + 11];
+    let header = RtpHeader { marker: true, payload_type: 96, sequence_number: seq, timestamp: u32::from(seq) * 3000, ssrc: 500 };
+    write_header(&mut bytes, &header, &[]).unwrap();
+    bytes[12..].copy_from_slice(&[0x10, u8::from(!key), 0, 0, 0x9D, 0x01, 0x2A, 16, 0, 16, 0]);
+    Bytes::copy_from_slice(&bytes)
+}
+
+enum Wire {
+    Udp(UdpSocket),
+    Tcp(TcpStream, FrameReader),
+}
+
+impl Wire {
+    async fn recv(&mut self) -> Option<BytesMut> {
+        match self {
+            Wire::Udp(socket) => {
+                let mut buffer = BytesMut::zeroed(2048);
+                let len = socket.recv(&mut buffer).await.ok()?;
+                buffer.truncate(len);
+                Some(buffer)
+            }
+            Wire::Tcp(stream, reader) => loop {
+                if let Some(frame) = reader.next_frame().unwrap() {
+                    return Some(frame);
+                }
+                if stream.read_buf(reader.buffer()).await.ok()? == 0 {
+                    return None;
+                }
+            },
+        }
+    }
+
+    async fn send(&mut self, datagram: &[u8]) {
+        match self {
+            Wire::Udp(socket) => drop(socket.send(datagram).await),
+            Wire::Tcp(stream, _) => {
+                let mut writer = FrameWriter::new();
+                writer.push(datagram);
+                drop(stream.write_all(&writer.take()).await);
+            }
+        }
+    }
+}
+
+struct Browser {
+    peer: ClientPeer,
+    wire: Wire,
+    tuple: Tuple,
+    srtp: Option<Srtp>,
+    transport: WebRtcTransport,
+}
+
+impl Browser {
+    async fn new(router: &Router, protocol: &str) -> Self {
+        let transport = router.create_webrtc_transport(WebRtcTransportOptions::default()).await.unwrap();
+        let candidate = transport.ice_candidates.iter().find(|candidate| candidate.protocol == protocol).unwrap();
+        let remote = SocketAddr::new(candidate.address.parse().unwrap(), candidate.port);
+        let (wire, local, protocol) = if protocol == "tcp" {
+            let stream = TcpStream::connect(remote).await.unwrap();
+            let local = stream.local_addr().unwrap();
+            (Wire::Tcp(stream, FrameReader::new()), local, Protocol::Tcp)
+        } else {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            socket.connect(remote).await.unwrap();
+            let local = socket.local_addr().unwrap();
+            (Wire::Udp(socket), local, Protocol::Udp)
+        };
+        let tuple = Tuple { local, remote, protocol };
+        let certificate = Certificate::generate().unwrap();
+        let (ice, dtls) = (&transport.ice_parameters, &transport.dtls_parameters);
+        let peer = ClientPeer::new(now(), &certificate, DtlsRole::Client, ice, dtls, tuple);
+        transport.connect(peer.dtls_parameters()).await.unwrap();
+        Self { peer, wire, tuple, srtp: None, transport }
+    }
+
+    /// Goes on until something came under SRTP, or until connected if there is nothing to wait for.
+    async fn step(&mut self) -> Option<BytesMut> {
+        while let Some((_, datagram)) = self.peer.poll_transmit() {
+            self.wire.send(&datagram).await;
+        }
+        while let Some(event) = self.peer.poll_event() {
+            if let PeerEvent::Connected(keys) = event {
+                self.srtp = Some(Srtp::new(&keys).unwrap());
+            }
+        }
+        let deadline = self.peer.poll_timeout().unwrap();
+        tokio::select! {
+            received = self.wire.recv() => {
+                let mut datagram = received?;
+                if self.peer.handle_datagram(now(), self.tuple, &datagram) == Received::Srtp {
+                    let len = self.srtp.as_mut().unwrap().receiver.open(&mut datagram).unwrap();
+                    datagram.truncate(len);
+                    return Some(datagram);
+                }
+            }
+            () = tokio::time::sleep_until(deadline.into()) => self.peer.handle_timeout(now()),
+        }
+        None
+    }
+
+    async fn connected(&mut self) {
+        while self.srtp.is_none() {
+            self.step().await;
+        }
+    }
+
+    async fn watch(&mut self, producer: crate::sfu::ProducerId) {
+        let options = ConsumerOptions {
+            producer,
+            rtp_capabilities: router_capabilities().clone(),
+            mid: None,
+            cname: "c".into(),
+            drop_disposable: false,
+            paused: false,
+        };
+        self.transport.consume(options).await.unwrap();
+    }
+
+    async fn timestamps(mut self, count: usize) -> (Self, Vec<u32>) {
+        let mut seen = Vec::new();
+        while seen.len() < count {
+            if let Some(packet) = self.step().await {
+                seen.push(RtpPacket::parse(&packet).unwrap().timestamp());
+            }
+        }
+        (self, seen)
+    }
+}
+
+#[tokio::test]
+async fn viewers_on_two_workers_get_every_picture() {
+    let pool = pool(2);
+    let (here, there) = (pool.create_router(0).await.unwrap(), pool.create_router(1).await.unwrap());
+    let producer = here.produce_direct(vp8()).await.unwrap();
+    for seq in 0..5 {
+        assert!(producer.send(RtpBatch { packets: vec![picture(seq, seq == 0)], clock: None }));
+    }
+    here.pipe_to(producer.id, &there).await.unwrap();
+    here.pipe_to(producer.id, &there).await.unwrap();
+    let mut viewers = Vec::new();
+    // With this many, some surely come to the socket of the worker that is not theirs.
+    for index in 0..8 {
+        let router = if index % 2 == 0 { &here } else { &there };
+        let mut browser = Browser::new(router, if index < 6 { "udp" } else { "tcp" }).await;
+        browser.watch(producer.id).await;
+        viewers.push(tokio::spawn(async move { timeout(PATIENCE, browser.timestamps(5)).await.expect("in time") }));
+    }
+    let mut browsers = Vec::new();
+    for viewer in viewers {
+        let (browser, seen) = viewer.await.unwrap();
+        assert_eq!(seen, (0..5).map(|n| n * 3000).collect::<Vec<u32>>());
+        browsers.push(browser);
+    }
+    assert!(producer.send(RtpBatch { packets: vec![picture(5, false)], clock: None }));
+    for browser in browsers {
+        let (mut browser, seen) = timeout(PATIENCE, browser.timestamps(1)).await.expect("in time");
+        assert_eq!(seen, [15_000]);
+        assert_eq!(browser.transport.events.recv().await, Some(TransportEvent::IceConnected));
+        assert_eq!(browser.transport.events.recv().await, Some(TransportEvent::Connected));
+    }
+    let stats = pool.stats().await;
+    assert_eq!((stats.routers, stats.producers, stats.packets_out, stats.fast_starts), (2, 2, 48, 8));
+    assert_eq!((stats.drop_send, stats.drop_handover), (0, 0));
+    drop(producer);
+    // Closing spreads over the pipe: both copies are gone once a command has gone round.
+    timeout(PATIENCE, async {
+        while pool.stats().await.producers > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("closed");
+    drop((here, there));
+    pool.shutdown().await;
+    assert!(matches!(pool.create_router(0).await, Err(SfuError::WorkerGone)));
+}
+
+#[tokio::test]
+async fn a_browser_publishes_to_a_reader_in_this_process() {
+    let pool = pool(1);
+    let router = pool.create_router(0).await.unwrap();
+    let mut browser = Browser::new(&router, "udp").await;
+    timeout(PATIENCE, browser.connected()).await.expect("in time");
+    let producer = browser.transport.produce(vp8()).await.unwrap();
+    let mut reader = router.consume_direct(producer).await.unwrap();
+    reader.request_key_frame();
+    let plain = picture(7, true);
+    let mut sealed = plain.to_vec();
+    sealed.resize(plain.len() + MAX_SRTP_OVERHEAD, 0);
+    let len = browser.srtp.as_mut().unwrap().sender.seal(&mut sealed, 12, plain.len()).unwrap();
+    browser.wire.send(&sealed[..len]).await;
+    let batch = timeout(PATIENCE, reader.recv()).await.expect("in time").unwrap();
+    assert_eq!(batch.packets, [plain]);
+    assert!(batch.clock.is_some());
+    assert_eq!(router.producer_stats(producer).await.unwrap().key_frames, 1);
+    drop(browser);
+    assert!(timeout(PATIENCE, reader.recv()).await.expect("in time").is_none());
+    assert!(matches!(router.producer_stats(producer).await, Err(SfuError::NotFound(_))));
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn key_frame_requests_travel_back_through_a_pipe() {
+    let pool = pool(2);
+    let (here, there) = (pool.create_router(0).await.unwrap(), pool.create_router(1).await.unwrap());
+    let mut producer = here.produce_direct(vp8()).await.unwrap();
+    here.pipe_to(producer.id, &there).await.unwrap();
+    there.request_key_frame(producer.id).await;
+    assert_eq!(timeout(PATIENCE, producer.key_frame_requested()).await.expect("in time"), Some(()));
+    let newer = here.produce_direct(vp8()).await.unwrap();
+    here.replace_producer(producer.id, newer.id).await.unwrap();
+    assert_eq!(timeout(PATIENCE, producer.key_frame_requested()).await.expect("in time"), None);
+    assert!(there.producer_stats(newer.id).await.is_ok());
+    assert!(there.producer_stats(producer.id).await.is_err());
+    pool.shutdown().await;
+}
+
+#[test]
+fn an_address_that_is_taken_is_said() {
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let listen = vec![taken.local_addr().unwrap()];
+    assert!(matches!(WorkerPool::start(&SfuConfig { listen, ..Default::default() }), Err(SfuError::Listen { .. })));
+    assert!(matches!(WorkerPool::start(&SfuConfig { listen: vec![], ..Default::default() }), Err(SfuError::BadParameters(_))));
+}

@@ -25,8 +25,6 @@ const MAX_CNAME_LEN: usize = 255;
 pub struct BatchConsumer {
     /// Its id.
     pub id: ConsumerId,
-    /// Audio or video.
-    pub kind: MediaKind,
     /// The producer's parameters: packets come as the producer sent them.
     pub rtp_parameters: RtpParameters,
 }
@@ -281,7 +279,7 @@ impl Worker {
         let kind = producer.kind();
         let sender = Box::new(Sender::new(&parameters, rand::random(), rand::random()));
         let outlet = Outlet::Network { transport: transport_key, sender };
-        let mut consumer = Consumer::new(ConsumerId::next(), router, producer_key, kind, outlet);
+        let mut consumer = Consumer::new(ConsumerId::next(), producer_key, kind, outlet);
         consumer.drop_disposable = options.drop_disposable;
         consumer.paused = options.paused;
         let info = ConsumerInfo { id: consumer.id, kind, rtp_parameters: parameters };
@@ -295,10 +293,10 @@ impl Worker {
     pub fn consume_batches(&mut self, router: RouterId, producer: ProducerId, pipe: bool) -> Result<BatchConsumer, SfuError> {
         let key = self.producer_key(router, producer)?;
         let (kind, rtp_parameters) = (self.producers[key].kind(), self.producers[key].parameters.clone());
-        let consumer = Consumer::new(ConsumerId::next(), router, key, kind, Outlet::Batches { pipe, clock_version: None });
+        let consumer = Consumer::new(ConsumerId::next(), key, kind, Outlet::Batches { pipe, clock_version: None });
         let id = consumer.id;
         self.add_consumer(consumer)?;
-        Ok(BatchConsumer { id, kind, rtp_parameters })
+        Ok(BatchConsumer { id, rtp_parameters })
     }
 
     /// Lets a consumer of [`Self::consume_batches`] begin, once its outlet is in place.
@@ -430,7 +428,7 @@ impl Worker {
     }
 
     /// What is known of a producer.
-    pub fn producer_stats(&self, now: Instant, router: RouterId, id: ProducerId) -> Result<ProducerStats, SfuError> {
+    pub fn producer_stats(&mut self, now: Instant, router: RouterId, id: ProducerId) -> Result<ProducerStats, SfuError> {
         let key = self.producer_key(router, id)?;
         let mut stats = self.producers[key].stats(now);
         if let Source::Network(transport) = self.producers[key].source

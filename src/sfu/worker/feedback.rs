@@ -69,8 +69,7 @@ impl Worker {
         let transport = &mut self.transports[key];
         let Some(whose) = transport.find_ssrc(ssrc).filter(|whose| !whose.rtx) else { return };
         let theirs = info.ntp.to_unix_nanos();
-        // One offset for all tracks of the peer: their clocks then differ as they do at the peer, which is what lip sync needs.
-        let offset = *transport.ntp_offset.get_or_insert(wallclock.wrapping_sub(theirs));
+        let offset = transport.ntp_offset.observe(info.ntp, wallclock);
         transport.note_sender_report(now, whose.producer, info);
         if let Some(producer) = self.producers.get_mut(whose.producer) {
             producer.set_clock(ClockMapping { rtp: info.rtp_timestamp, wallclock: theirs.wrapping_add(offset) });
@@ -228,9 +227,12 @@ impl Worker {
         if !remb.is_empty() {
             write_remb(&mut compound, local_ssrc, self.config.max_incoming_bitrate, &remb);
         }
-        transport.write_transport_feedback(now, &mut compound);
         transport.send_rtcp(&compound, out);
         compound.clear();
+        while transport.twcc.poll(now, local_ssrc, transport.twcc_ssrc, &mut compound) {
+            transport.send_rtcp(&compound, out);
+            compound.clear();
+        }
         (self.scratch, self.seqs) = (compound, seqs);
         true
     }

@@ -12,7 +12,7 @@ use crate::sfu::producer::{Producer, Source};
 use crate::sfu::sender::{Path, Sender};
 use crate::sfu::sink::{Outbox, Readiness};
 use crate::sfu::stats::WorkerStats;
-use crate::sfu::types::RtpBatch;
+use crate::sfu::types::{ClockMapping, RtpBatch};
 
 impl Worker {
     /// Serves the consumers of all producers that got packets since the last call. Call after a batch of input.
@@ -150,11 +150,13 @@ fn deliver(consumer: &mut Consumer, producer: &Producer, run: &Run, out: &mut im
     let packets = run.packets.clone().filter_map(|index| producer.store.get(index)).map(|packet| packet.bytes.clone()).collect();
     let mut clock = None;
     if let Outlet::Batches { clock_version, .. } = &mut consumer.outlet
-        && producer.clock.is_some()
-        && *clock_version != Some(producer.clock_version)
+        && *clock_version != Some(producer.clock_version())
+        && let Some(rtp) = producer.store.get(run.packets.start).map(|packet| packet.timestamp)
+        && let Some(wallclock) = producer.captured_at(rtp)
     {
-        *clock_version = Some(producer.clock_version);
-        clock = producer.clock;
+        *clock_version = Some(producer.clock_version());
+        // Told of a timestamp that is there, never of one from hours ago: the reader could not tell on which side of the wrap it lies.
+        clock = Some(ClockMapping { rtp, wallclock });
     }
     out.deliver(consumer.id, RtpBatch { packets, clock });
 }

@@ -27,8 +27,6 @@ use super::transport::Transport;
 use super::types::TransportEvent;
 use crate::base::UnixNanos;
 
-pub use commands::BatchConsumer;
-
 type FastMap<K, V> = HashMap<K, V, ahash::RandomState>;
 
 /// What a worker tells the outside.

@@ -165,7 +165,6 @@ impl Worker {
                     tracing::debug!(transport = %id, %reason, "transport closed");
                     closed = true;
                 }
-                _ => {}
             }
         }
         if closed {

@@ -1,0 +1,113 @@
+//! Garbage from strangers and from peers.
+
+use std::time::Duration;
+
+use super::sim::{FRAME, Picture, Sim, Source, browser_h264, h264, opus};
+use crate::base::MediaKind;
+use crate::sfu::config::SfuConfig;
+use crate::sfu::error::SfuError;
+use crate::sfu::peer::{Protocol, Tuple};
+use crate::sfu::types::ProducerOptions;
+use crate::sfu::worker::Owner;
+
+#[test]
+fn garbage_from_strangers_and_peers_changes_nothing() {
+    let mut sim = Sim::new(31);
+    let producer = sim.produce_direct(h264(500), MediaKind::Video);
+    let viewer = sim.joined();
+    sim.consume(viewer, producer);
+    let stranger = Tuple { local: "192.0.2.1:8189".parse().unwrap(), remote: "203.0.113.5:5".parse().unwrap(), protocol: Protocol::Udp };
+    let own = Tuple { remote: sim.browsers[viewer].address, ..stranger };
+    let mut random = 7u64;
+    for round in 0..20_000u32 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let len = (random >> 33) as usize % 80;
+        let mut datagram: Vec<u8> = (0..len).map(|index| (random >> (index % 8 * 8)) as u8 ^ (round >> (index % 3 * 8)) as u8).collect();
+        if let Some(first) = datagram.first_mut() {
+            *first = [0, 1, 20, 22, 63, 128, 144, 160, 191, 255][round as usize % 10];
+        }
+        let tuple = if round % 2 == 0 { stranger } else { own };
+        assert_ne!(sim.worker.owner_of(&stranger, &datagram), Owner::Here);
+        sim.worker.handle_datagram(sim.now, tuple, &mut datagram, &mut sim.out);
+        assert!(sim.out.datagrams.is_empty(), "an answer to garbage");
+    }
+    sim.feed(producer, vec![bytes::Bytes::from_static(b"\x80"), bytes::Bytes::new()]);
+    let mut source = Source::new(0, 0);
+    sim.feed(producer, source.picture(Picture::Key));
+    sim.run(FRAME);
+    assert_eq!(sim.browsers[viewer].video().len(), 3);
+    let stats = sim.worker.stats();
+    assert!(stats.drop_unknown_peer >= 10_000 && stats.drop_srtp > 1000, "{stats:?}");
+}
+
+#[test]
+fn rtcp_garbage_from_a_viewer_is_survived() {
+    let mut sim = Sim::new(32);
+    let producer = sim.produce_direct(h264(500), MediaKind::Video);
+    let viewer = sim.joined();
+    let ssrc = sim.consume(viewer, producer).rtp_parameters.encodings[0].ssrc.unwrap().to_be_bytes();
+    let mut source = Source::new(0, 0);
+    sim.feed(producer, source.picture(Picture::Key));
+    for kind in 192..=223u8 {
+        for count in 0..32u8 {
+            let mut packet = vec![0x80 | count, kind, 0, 5];
+            packet.extend_from_slice(&[0xFF; 4]);
+            packet.extend_from_slice(&ssrc);
+            packet.extend_from_slice(&[0xFF; 12]);
+            sim.send_rtcp(viewer, &packet);
+        }
+        sim.run(Duration::from_millis(5));
+    }
+    sim.feed(producer, source.picture(Picture::Predicted));
+    sim.run(Duration::from_secs(1));
+    assert!(sim.browsers[viewer].video().len() >= 5);
+}
+
+#[test]
+fn bounds_are_kept_and_said() {
+    let config = SfuConfig { max_transports: 1, max_producers: 2, max_consumers: 1, ..Default::default() };
+    let mut sim = Sim::with(33, config);
+    let video = sim.produce_direct(h264(1), MediaKind::Video);
+    sim.produce_direct(opus(2), MediaKind::Audio);
+    let viewer = sim.joined();
+    let third = ProducerOptions { kind: MediaKind::Audio, rtp_parameters: opus(3) };
+    assert!(matches!(sim.worker.produce_direct(sim.router, None, third), Err(SfuError::TooMany(_))));
+    assert!(matches!(sim.worker.create_transport(sim.now, sim.router), Err(SfuError::TooMany(_))));
+    sim.consume(viewer, video);
+    assert!(matches!(sim.worker.consume_batches(sim.router, video, false), Err(SfuError::TooMany(_))));
+}
+
+#[test]
+fn contradicting_parameters_are_refused() {
+    let mut sim = Sim::new(34);
+    let browser = sim.joined();
+    let transport = sim.browsers[browser].transport;
+    let good = browser_h264();
+    sim.worker.produce(transport, ProducerOptions { kind: MediaKind::Video, rtp_parameters: good.clone() }).unwrap();
+    let change = |change: &dyn Fn(&mut crate::sfu::ortc::RtpParameters)| {
+        let mut parameters = good.clone();
+        parameters.encodings[0].ssrc = Some(9);
+        parameters.encodings[0].rtx = None;
+        change(&mut parameters);
+        parameters
+    };
+    let bad = [
+        good.clone(), // SSRC in use
+        change(&|p| p.codecs.clear()),
+        change(&|p| p.codecs[0].mime_type = "video/x".into()),
+        change(&|p| p.codecs[0].payload_type = 200),
+        change(&|p| p.codecs[0].payload_type = 72),
+        change(&|p| p.codecs[1].payload_type = 96),
+        change(&|p| p.codecs[0].clock_rate = 0),
+        change(&|p| p.codecs[0].clock_rate = 8000),
+        change(&|p| p.header_extensions[0].id = 0),
+        change(&|p| p.header_extensions[0].id = 15),
+        change(&|p| p.mid = Some("12345678901234567".into())),
+    ];
+    for rtp_parameters in bad {
+        let options = ProducerOptions { kind: MediaKind::Video, rtp_parameters: rtp_parameters.clone() };
+        assert!(matches!(sim.worker.produce(transport, options), Err(SfuError::BadParameters(_))), "{rtp_parameters:?}");
+    }
+    let options = ProducerOptions { kind: MediaKind::Audio, rtp_parameters: change(&|_| ()) };
+    assert!(sim.worker.produce(transport, options).is_err());
+}

@@ -1,0 +1,142 @@
+//! From a publishing browser: recovery of losses, key-frame requests, reports.
+
+use std::time::Duration;
+
+use super::sim::{FRAME, Picture, Sim, Source, browser_h264, h264, number};
+use crate::base::{MediaKind, NtpTime};
+use crate::rtp::rtcp::{SenderInfo, write_sender_report};
+use crate::sfu::types::ProducerOptions;
+
+fn publisher(sim: &mut Sim) -> (usize, crate::sfu::ProducerId) {
+    let browser = sim.joined();
+    let options = ProducerOptions { kind: MediaKind::Video, rtp_parameters: browser_h264() };
+    let producer = sim.worker.produce(sim.browsers[browser].transport, options).unwrap();
+    (browser, producer)
+}
+
+#[test]
+fn a_browser_publishes_and_another_watches() {
+    let mut sim = Sim::new(21);
+    let (browser, producer) = publisher(&mut sim);
+    let viewer = sim.joined();
+    sim.consume(viewer, producer);
+    sim.run(Duration::from_millis(50));
+    assert_eq!(sim.browsers[browser].plis.len(), 1, "a viewer waits");
+    let mut source = Source::new(65_000, 0);
+    for index in 0..100 {
+        for packet in source.picture(if index == 0 { Picture::Key } else { Picture::Predicted }) {
+            sim.publish(browser, &packet);
+        }
+        sim.run(FRAME);
+    }
+    let mut got: Vec<u16> = sim.browsers[viewer].video().iter().filter_map(|got| number(&got.payload)).collect();
+    got.dedup();
+    assert_eq!(got, (1..=100).collect::<Vec<u16>>());
+    assert!(sim.browsers[browser].receiver_reports >= 3);
+    let stats = sim.worker.producer_stats(sim.now, sim.router, producer).unwrap();
+    assert_eq!((stats.packets, stats.frames, stats.key_frames, stats.lost, stats.reordered), (201, 100, 1, 0, false));
+    assert_eq!(stats.key_frame_requests, 1);
+    assert!(stats.bitrate > 0);
+}
+
+#[test]
+fn lost_packets_are_asked_for_and_recovered_by_rtx() {
+    let mut sim = Sim::new(22);
+    let (browser, producer) = publisher(&mut sim);
+    let viewer = sim.joined();
+    sim.consume(viewer, producer);
+    let mut source = Source::new(0, 0);
+    for packet in source.picture(Picture::Key) {
+        sim.publish(browser, &packet);
+    }
+    sim.run(FRAME);
+    let lost = source.picture(Picture::Predicted);
+    sim.publish(browser, &lost[0]);
+    for packet in source.picture(Picture::Predicted) {
+        sim.publish(browser, &packet);
+    }
+    sim.run(Duration::from_millis(60));
+    let seq = u16::from_be_bytes([lost[1][2], lost[1][3]]);
+    assert!(sim.browsers[browser].nacks.contains(&seq));
+    // As RTX: own SSRC and number, the original number before the payload.
+    let mut rtx = lost[1][..12].to_vec();
+    rtx[1] = (rtx[1] & 0x80) | 97;
+    rtx[2..4].copy_from_slice(&7u16.to_be_bytes());
+    rtx[8..12].copy_from_slice(&501u32.to_be_bytes());
+    rtx.extend_from_slice(&lost[1][2..4]);
+    rtx.extend_from_slice(&lost[1][12..]);
+    sim.publish(browser, &rtx);
+    sim.run(Duration::from_millis(60));
+    let payloads: Vec<Vec<u8>> = sim.browsers[viewer].video_in_order().iter().map(|got| got.payload.clone()).collect();
+    assert!(payloads.contains(&lost[1][12..].to_vec()));
+    assert_eq!(sim.worker.stats().recovered, 1);
+    assert_eq!(sim.worker.producer_stats(sim.now, sim.router, producer).unwrap().lost, 0);
+}
+
+#[test]
+fn many_viewers_make_one_key_frame_request_a_second() {
+    let mut sim = Sim::new(23);
+    let (browser, producer) = publisher(&mut sim);
+    let viewers: Vec<usize> = (0..4).map(|_| sim.joined()).collect();
+    let ssrcs: Vec<u32> = viewers.iter().map(|v| sim.consume(*v, producer).rtp_parameters.encodings[0].ssrc.unwrap()).collect();
+    let mut source = Source::new(0, 0);
+    for index in 0..90 {
+        if index % 30 == 0 {
+            for packet in source.picture(Picture::Key) {
+                sim.publish(browser, &packet);
+            }
+        }
+        for (viewer, ssrc) in viewers.iter().zip(&ssrcs) {
+            sim.send_pli(*viewer, *ssrc);
+        }
+        sim.run(FRAME);
+    }
+    let plis = &sim.browsers[browser].plis;
+    assert!((3..=4).contains(&plis.len()), "{} PLIs", plis.len());
+    assert!(plis.windows(2).all(|pair| pair[1].0 - pair[0].0 >= Duration::from_millis(990)));
+    assert!(sim.worker.stats().key_frame_requests_in > 300);
+}
+
+#[test]
+fn sender_reports_set_the_clock_and_transport_feedback_goes_out() {
+    let mut sim = Sim::new(24);
+    let (browser, producer) = publisher(&mut sim);
+    let reader = sim.worker.consume_batches(sim.router, producer, false).unwrap();
+    sim.worker.start_batches(sim.now, reader.id, &mut sim.out);
+    let mut source = Source::new(0, 90_000);
+    for index in 0u16..20 {
+        if index == 10 {
+            let mut compound = Vec::new();
+            let ntp = NtpTime::from_unix_nanos(55_000_000_000);
+            write_sender_report(&mut compound, 500, &SenderInfo { ntp, rtp_timestamp: source.timestamp, packets: 1, octets: 1 }, &[]);
+            sim.send_rtcp(browser, &compound);
+        }
+        source.timestamp += 3000;
+        let kind = if index == 0 { 0x65 } else { 0x41 };
+        let packet = source.packet(&[kind, 0x88, 0, 0, 0], true, &[(5, &index.to_be_bytes())]);
+        sim.publish(browser, &packet);
+        sim.run(FRAME);
+    }
+    assert!(sim.browsers[browser].feedbacks >= 3, "{}", sim.browsers[browser].feedbacks);
+    let clocks: Vec<_> = sim.out.batches[&reader.id].iter().filter_map(|batch| batch.clock).collect();
+    assert_eq!(clocks.len(), 2, "by arrival, then by report");
+    let seconds = (clocks[1].wallclock - clocks[0].wallclock) as f64 / 1e9;
+    let ticks = f64::from(clocks[1].rtp - clocks[0].rtp) / 90_000.0;
+    // The report names the picture before, which came one picture earlier.
+    assert!((seconds - ticks).abs() < 0.04, "{seconds} {ticks}");
+}
+
+#[test]
+fn an_unsignalled_ssrc_is_found_by_payload_type() {
+    let mut sim = Sim::new(25);
+    let browser = sim.joined();
+    let mut parameters = h264(1);
+    parameters.encodings[0].ssrc = None;
+    let options = ProducerOptions { kind: MediaKind::Video, rtp_parameters: parameters };
+    let producer = sim.worker.produce(sim.browsers[browser].transport, options).unwrap();
+    for packet in Source::new(0, 0).picture(Picture::Key) {
+        sim.publish(browser, &packet);
+    }
+    sim.run(FRAME);
+    assert_eq!(sim.worker.producer_stats(sim.now, sim.router, producer).unwrap().packets, 3);
+}
