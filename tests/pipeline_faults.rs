@@ -142,6 +142,20 @@ async fn sound_alone_and_pictures_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sound_goes_on_without_the_promised_pictures() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut tracks = media(dir.path(), 6);
+    tracks[0].units.clear();
+    let supervisor = supervisor();
+    let (end, events) = segment(&supervisor, &tracks, &mut Presentation::default(), 1.0, std::future::pending()).await;
+    assert_eq!(end, EpochEnd::Rebuild);
+    let audio = chunks(&events, 1, 0);
+    check_chunks(&audio, 1);
+    assert!(seconds(&audio) > 5.5);
+    supervisor.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_child_that_hangs_is_killed() {
     let dir = tempfile::tempdir().unwrap();
     let tracks = media(dir.path(), 30);

@@ -35,7 +35,8 @@ const QUIET: &str = "rtc_dtls=error";
 
 /// Begins to log to standard error. Fails, with the reason, on a level that can't be read.
 pub fn init(config: &LogConfig) -> Result<(), String> {
-    let filter = EnvFilter::try_new(format!("{QUIET},{}", config.level)).map_err(|error| format!("log.level {:?}: {error}", config.level))?;
+    let filter =
+        EnvFilter::try_new(format!("{QUIET},{}", config.level)).map_err(|error| format!("log.level {:?}: {error}", config.level))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let done = match config.format {
         LogFormat::Text => builder.with_target(false).try_init(),

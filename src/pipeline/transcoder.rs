@@ -14,7 +14,9 @@ use super::error::PipelineError;
 use super::source::{RtpSource, UnitSink};
 use super::supervisor::{JobEvent, PipelineCounters, Supervisor};
 use super::wire::{Message, Start};
+use crate::base::rescale;
 use crate::codec::{AccessUnit, Codec, Format, h264};
+use crate::sfu::{ClockMapping, RtpBatch};
 use crate::stream::{TranscodeError, TranscodeGuard, TranscodeJob, TranscodeTarget, Transcoder};
 
 /// First pause after a job that failed; doubled each time.
@@ -130,12 +132,44 @@ impl Transcoder for PipelineTranscoder {
     }
 }
 
+/// The source's clock, for the job after one that died: the source tells it only when it changes.
+#[derive(Debug)]
+struct LastClock {
+    rate: u32,
+    /// The last mapping told, and ticks from there to `last`.
+    told: Option<(ClockMapping, i64)>,
+    /// The newest RTP timestamp.
+    last: u32,
+}
+
+impl LastClock {
+    fn follow(&mut self, batch: &RtpBatch) {
+        if let Some(mapping) = batch.clock {
+            self.told = Some((mapping, 0));
+            self.last = mapping.rtp;
+        }
+        let newest = batch.packets.last().and_then(|packet| packet.get(4..8)).and_then(|bytes| bytes.try_into().ok());
+        if let (Some(newest), Some((_, ticks))) = (newest.map(u32::from_be_bytes), &mut self.told) {
+            *ticks += i64::from(newest.wrapping_sub(self.last) as i32);
+            self.last = newest;
+        }
+    }
+
+    /// A mapping near the newest timestamp, so that it can't be mistaken for one a wrap away.
+    fn mapping(&self) -> Option<ClockMapping> {
+        let (told, ticks) = self.told?;
+        Some(ClockMapping { rtp: self.last, wallclock: told.wallclock + rescale(ticks, self.rate, 1_000_000_000) })
+    }
+}
+
 async fn run<S: RtpSource, U: UnitSink>(supervisor: Supervisor, mut start: Start, mut input: S, mut output: U) {
+    let rate = start.inputs.first().map_or(90_000, Format::clock_rate).max(1);
+    let mut clock = LastClock { rate, told: None, last: 0 };
     tracing::info!(job = start.name, "transcode started");
     let mut pause = RETRY_FIRST;
     loop {
         let mut worked = false;
-        match once(&supervisor, &mut start, &mut input, &mut output, &mut worked).await {
+        match once(&supervisor, &mut start, &mut input, &mut output, &mut clock, &mut worked).await {
             Ok(After::Over) => break,
             Ok(After::Again) => {}
             Err(error) => tracing::warn!(job = start.name, %error, "transcode can't go on yet"),
@@ -163,15 +197,18 @@ async fn once<S: RtpSource, U: UnitSink>(
     start: &mut Start,
     input: &mut S,
     output: &mut U,
+    clock: &mut LastClock,
     worked: &mut bool,
 ) -> Result<After, PipelineError> {
     let mut job = supervisor.start(start.clone()).await?;
     let sender = job.sender().clone();
     let mut feed = sender.input(0);
+    feed.set_clock(clock.mapping());
     loop {
         tokio::select! {
             batch = input.recv() => match batch {
                 Some(batch) => {
+                    clock.follow(&batch);
                     feed.send(&batch).await;
                 }
                 None => return Ok(After::Over),
@@ -197,5 +234,25 @@ async fn once<S: RtpSource, U: UnitSink>(
                 JobEvent::Message(_) => {}
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_is_known_after_many_wraps() {
+        let mut clock = LastClock { rate: 48_000, told: None, last: 0 };
+        assert_eq!(clock.mapping(), None);
+        let mut rtp = u32::MAX - 10;
+        let mut batch = RtpBatch { packets: Vec::new(), clock: Some(ClockMapping { rtp, wallclock: 5 }) };
+        for _ in 0..100 {
+            rtp = rtp.wrapping_add(48_000 * 10_000);
+            batch.packets = vec![[&[0x80, 96, 0, 0][..], &rtp.to_be_bytes()].concat().into()];
+            clock.follow(&batch);
+            batch.clock = None;
+        }
+        assert_eq!(clock.mapping(), Some(ClockMapping { rtp, wallclock: 1_000_000 * 1_000_000_000 + 5 }));
     }
 }

@@ -20,10 +20,11 @@ mod types;
 mod worker;
 
 pub use config::SfuConfig;
-pub use driver::{DirectConsumer, DirectProducer, Router, WebRtcTransport, WorkerPool};
+pub use driver::{DirectConsumer, DirectProducer, PlainTransport, Router, WebRtcTransport, WorkerPool};
 pub use error::SfuError;
 pub use id::{ConsumerId, ProducerId, RouterId, TransportId};
 pub use stats::WorkerStats;
 pub use types::{
-    ClockMapping, ConsumerInfo, ConsumerOptions, ProducerOptions, ProducerStats, RtpBatch, TransportEvent, WebRtcTransportOptions,
+    ClockMapping, ConsumerInfo, ConsumerOptions, PlainTransportOptions, ProducerOptions, ProducerStats, RtpBatch, TransportEvent,
+    WebRtcTransportOptions,
 };

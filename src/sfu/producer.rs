@@ -135,24 +135,26 @@ impl Producer {
         }
         self.block.extend_from_slice(packet);
         let bytes = self.block.split().freeze();
-        self.push(now, wallclock, bytes, None)
+        // Of a single packet nobody can tell whether its picture is disposable: sources that have such pictures give them whole.
+        self.push(now, wallclock, bytes, false)
     }
 
-    /// Takes the packets of a picture together, so that what is disposable is known of all of it.
-    pub fn push_unit(&mut self, now: Instant, wallclock: UnixNanos, packets: Vec<Bytes>) -> (usize, usize) {
-        let codec = self.rtp.codec;
-        // A picture can only be left out whole: supplemental information alone is "disposable" in pictures that are not.
-        let disposable = codec.kind() == MediaKind::Video
-            && packets.iter().all(|bytes| RtpPacket::parse(bytes).is_ok_and(|packet| payload_facts(codec, packet.payload()).disposable));
-        let mut stored = 0;
-        let total = packets.len();
-        for bytes in packets {
-            stored += usize::from(self.push(now, wallclock, bytes, Some(disposable)) == Taken::Stored);
+    /// Takes packets of whole pictures, so that what is disposable is known of all of a picture. Gives how many were taken and not.
+    pub fn push_units(&mut self, now: Instant, wallclock: UnixNanos, packets: Vec<Bytes>) -> (usize, usize) {
+        let (codec, total, mut stored) = (self.rtp.codec, packets.len(), 0);
+        let timestamp = |bytes: &Bytes| RtpPacket::parse(bytes).ok().map(|packet| packet.timestamp());
+        for picture in packets.chunk_by(|a, b| timestamp(a) == timestamp(b)) {
+            // A picture can only be left out whole: supplemental information alone is "disposable" in pictures that are not.
+            let of = |bytes: &Bytes| RtpPacket::parse(bytes).is_ok_and(|packet| payload_facts(codec, packet.payload()).disposable);
+            let disposable = codec.kind() == MediaKind::Video && picture.iter().all(of);
+            for bytes in picture {
+                stored += usize::from(self.push(now, wallclock, bytes.clone(), disposable) == Taken::Stored);
+            }
         }
         (stored, total - stored)
     }
 
-    fn push(&mut self, now: Instant, wallclock: UnixNanos, bytes: Bytes, disposable: Option<bool>) -> Taken {
+    fn push(&mut self, now: Instant, wallclock: UnixNanos, bytes: Bytes, disposable: bool) -> Taken {
         let Ok(packet) = RtpPacket::parse(&bytes) else { return Taken::Garbage };
         let (timestamp, marker) = (packet.timestamp(), packet.marker());
         let seq = self.extender.peek(packet.sequence_number());
@@ -173,8 +175,6 @@ impl Producer {
         self.rate.add(now, bytes.len());
         // Until a sender report says better, a packet was captured when it came.
         self.clock.observe(timestamp, wallclock);
-        // Of a single packet nobody can tell whether its picture is disposable: sources that have such pictures give them whole.
-        let disposable = disposable.unwrap_or(false);
         self.store.push(StoredPacket {
             seq,
             timestamp,

@@ -307,6 +307,7 @@ fn fill(
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // a virtual clock has to begin somewhere
 mod tests {
     use super::*;
 

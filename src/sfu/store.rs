@@ -152,6 +152,7 @@ impl PacketStore {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // a virtual clock has to begin somewhere
 mod tests {
     use super::*;
 

@@ -1,4 +1,4 @@
-//! A path to one browser: ICE and DTLS below, SRTP in the middle, producers and consumers above.
+//! A path to one peer: for browsers ICE and DTLS below and SRTP in the middle; producers and consumers above.
 //!
 //! In: what the peer machine says. Out: which producer a packet belongs to, and how to send to the peer.
 
@@ -58,15 +58,26 @@ pub struct Ssrc {
     pub rtx: bool,
 }
 
-/// A path to one browser.
+/// What a plain transport is.
+#[derive(Debug, Clone, Copy)]
+pub struct Plain {
+    /// The port of its own socket.
+    pub port: u16,
+    /// The peer's address is learned from the first RTP packet it sends.
+    pub comedia: bool,
+}
+
+/// A path to one browser, or to somebody who speaks RTP as it is.
 #[derive(Debug)]
 pub struct Transport {
     /// Its id.
     pub id: TransportId,
     /// Its router.
     pub router: RouterId,
-    /// ICE and DTLS.
-    pub peer: Peer,
+    /// ICE and DTLS; `None` for a plain transport.
+    pub peer: Option<Peer>,
+    /// For a plain transport.
+    pub plain: Option<Plain>,
     /// Once DTLS is done.
     pub srtp: Option<Box<Srtp>>,
     /// Where to send media.
@@ -96,12 +107,13 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// One that waits for its peer.
-    pub fn new(id: TransportId, router: RouterId, peer: Peer) -> Self {
+    /// One that waits for its peer: a browser, or anybody who sends RTP as it is (`plain`).
+    pub fn new(id: TransportId, router: RouterId, peer: Option<Peer>, plain: Option<Plain>) -> Self {
         Self {
             id,
             router,
             peer,
+            plain,
             srtp: None,
             tuple: None,
             consumers: Vec::new(),
@@ -120,7 +132,11 @@ impl Transport {
 
     /// How to send media, once that is possible.
     pub fn path(&self) -> Option<Path<'_>> {
-        Some(Path { tuple: self.tuple.as_ref()?, srtp: Some(&self.srtp.as_ref()?.sender) })
+        let tuple = self.tuple.as_ref()?;
+        match &self.srtp {
+            Some(srtp) => Some(Path { tuple, srtp: Some(&srtp.sender) }),
+            None => self.plain.map(|_| Path { tuple, srtp: None }),
+        }
     }
 
     /// Whose SSRC it is.

@@ -2,6 +2,8 @@
 //!
 //! In and out: plain values; both the workers and the handles above them use them.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 
 use super::id::{ConsumerId, ProducerId};
@@ -32,6 +34,22 @@ pub struct ClockMapping {
 pub struct WebRtcTransportOptions {
     /// Prefer TCP candidates over UDP.
     pub prefer_tcp: bool,
+}
+
+/// How to make a PlainTransport.
+#[derive(Debug, Clone, Copy)]
+pub struct PlainTransportOptions {
+    /// Where to listen; port 0 takes a free one. RTP and RTCP share the port (RFC 5761).
+    pub listen: SocketAddr,
+    /// Learn the peer's address from its first RTP packet, instead of being told by `connect`.
+    pub comedia: bool,
+}
+
+impl Default for PlainTransportOptions {
+    /// A free port on loopback.
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 0)), comedia: false }
+    }
 }
 
 /// What a WebRtcTransport tells its owner.

@@ -7,6 +7,7 @@ mod config;
 mod driver;
 mod framer;
 mod http_viewers;
+mod picture_order;
 mod timeline;
 
 pub use config::{AccessRule, BFrames, OnConflict, StreamConfig, pattern_matches, same_secret};

@@ -190,9 +190,11 @@ pub struct Process {
 impl Process {
     pub fn start(program: &str, args: &[&str]) -> Self {
         let mut child =
-            Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap_or_else(|error| {
-                panic!("{program}: {error}; scripts/setup.sh --test installs it");
-            });
+            Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap_or_else(
+                |error| {
+                    panic!("{program}: {error}; scripts/setup.sh --test installs it");
+                },
+            );
         let output = collect(child.stderr.take().unwrap());
         Self { child, output }
     }
@@ -233,6 +235,8 @@ pub struct Source<'a> {
     pub fps: u32,
     pub gop: u32,
     pub b_frames: u32,
+    /// Whether B-frames may refer to each other, as in x264 by default.
+    pub b_pyramid: bool,
     pub video: bool,
     pub audio: bool,
     pub seconds: u32,
@@ -240,7 +244,7 @@ pub struct Source<'a> {
 
 impl Default for Source<'_> {
     fn default() -> Self {
-        Self { size: "640x360", fps: 30, gop: 60, b_frames: 0, video: true, audio: true, seconds: 120 }
+        Self { size: "640x360", fps: 30, gop: 60, b_frames: 0, b_pyramid: true, video: true, audio: true, seconds: 120 }
     }
 }
 
@@ -259,6 +263,7 @@ pub fn publish(url: &str, source: Source<'_>) -> Process {
     args.extend(["-t", &seconds]);
     if source.video {
         args.extend(["-c:v", "libx264", "-preset", "ultrafast", "-g", &gop, "-keyint_min", &gop, "-sc_threshold", "0"]);
+        args.extend(["-b-pyramid", if source.b_pyramid { "normal" } else { "none" }]);
         args.extend(["-bf", &b_frames, "-b:v", "1000k", "-pix_fmt", "yuv420p"]);
     }
     if source.audio {

@@ -1,5 +1,5 @@
-// node stay.mjs URL: watches by WHEP and stays; says "playing" at the first pictures, and "again" when pictures come after a
-// pause of more than a second. Ends by itself 10 s after that, or after 60 s.
+// node stay.mjs URL: watches by WHEP and stays; says "playing" at the first pictures, then every half second how many there were so
+// far. Never connects a second time. Ends by itself after 60 s.
 import { foreignPage, launch } from "./browser.mjs";
 
 const [url] = process.argv.slice(2);
@@ -18,16 +18,14 @@ await page.evaluate(async (url) => {
   await pc.setLocalDescription(await pc.createOffer());
   const response = await fetch(url, { method: "POST", headers: { "content-type": "application/sdp" }, body: pc.localDescription.sdp });
   await pc.setRemoteDescription({ type: "answer", sdp: await response.text() });
-  let last = null;
   let count = 0;
-  const frame = (now) => {
+  const frame = () => {
     count += 1;
     if (count === 10) window.say("playing");
-    if (last !== null && now - last > 1000 && count > 10) window.say("again");
-    last = now;
     video.requestVideoFrameCallback(frame);
   };
   video.requestVideoFrameCallback(frame);
+  setInterval(() => window.say(`pictures ${count}`), 500);
 }, url);
 await page.waitForTimeout(60000);
 await browser.close();

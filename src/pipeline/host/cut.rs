@@ -310,6 +310,18 @@ mod tests {
     }
 
     #[test]
+    fn a_key_frame_is_asked_for_when_a_segment_is_long_enough() {
+        let mut cutter = cutter(&[true]);
+        let mut out = Vec::new();
+        for n in 0..60 {
+            cutter.push(0, 0, unit(n * FRAME, 0, n == 0), &mut out);
+            assert_eq!(!cutter.take_asks().is_empty(), n * FRAME >= 1_900 * MS, "{n}");
+        }
+        assert!(cutter.take_wants_key().is_empty());
+        assert_eq!(out.len(), 60);
+    }
+
+    #[test]
     fn long_gops_make_long_segments() {
         let out = run(&mut cutter(&[true, false]), 17_000 * MS, 200, 0);
         assert_eq!(segments(&out, 0), [(5, 0), (6, 8_000 * MS), (7, 16_000 * MS)]);

@@ -25,6 +25,9 @@ const PREROLL: i64 = 1_000_000_000;
 /// More in front of a pipeline's first element means that it doesn't work any more: several seconds of the fattest stream.
 const MAX_QUEUED: u64 = 32 << 20;
 
+/// Most units handed over in one piece: 2 s of 60 pictures a second, the longest part.
+const MAX_PENDING: usize = 120;
+
 /// Tells the parent that a job has ended by itself, once: one error makes a pipeline's elements fail one after the other.
 #[derive(Debug, Clone)]
 pub struct Reporter {
@@ -58,6 +61,12 @@ struct Track {
     sink: gst_app::AppSink,
     shared: Arc<Mutex<Shared>>,
     caps_set: bool,
+    video: bool,
+    /// Presentation time of the key frame whose GOP's earliest picture the muxer can't know yet.
+    open: Option<i64>,
+    /// Units of the chunk in work. The muxer gives nothing before a chunk is whole: handing it over in one piece instead of unit by
+    /// unit costs no time and saves most of the thread switches.
+    pending: gst::BufferList,
 }
 
 /// A running job. Dropping it takes the pipeline down.
@@ -130,7 +139,16 @@ impl Job {
                 broken: false,
             };
             connect(&sink, chunks, taker);
-            tracks.push(Track { input: Input::new(format, start.reorder), source, sink, shared, caps_set: false });
+            tracks.push(Track {
+                input: Input::new(format, start.reorder),
+                source,
+                sink,
+                shared,
+                caps_set: false,
+                video: video[index],
+                open: None,
+                pending: gst::BufferList::new(),
+            });
         }
         watch_bus(&pipeline, id, output.clone(), reporter.clone())?;
         let job = Self {
@@ -195,7 +213,8 @@ impl Job {
             cutter.finish(&mut self.placed);
         }
         self.feed_placed();
-        for track in &self.tracks {
+        for track in &mut self.tracks {
+            let _ = track.flush();
             let _ = track.source.end_of_stream();
         }
     }
@@ -267,9 +286,11 @@ impl Job {
             shared.begun.push_back(Begun { segment, first, independent: unit.key });
         }
         if split != Split::None && !begins {
+            track.flush()?;
             let split = gst::Structure::builder("FMP4MuxSplitNow").field("chunk", split == Split::Chunk).build();
             track.source.send_event(gst::event::CustomDownstream::new(split));
         }
+        let (unit_key, unit_pts, unit_dts) = (unit.key, unit.pts, unit.dts);
         let mut buffer = gst::Buffer::from_slice(unit.data);
         if let Some(buffer) = buffer.get_mut() {
             let time = |time: i64| u64::try_from(time - origin).ok().map(gst::ClockTime::from_nseconds);
@@ -282,7 +303,33 @@ impl Job {
                 buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
             }
         }
-        track.source.push_buffer(buffer)?;
+        if unit_key && track.video {
+            track.open = Some(unit_pts);
+        }
+        // The muxer lets out the end of a GOP once it knows that nothing of the next one is shown earlier than its key frame.
+        let open = track.open.is_some();
+        if !unit_key && track.open.is_some_and(|key| unit_dts >= key) {
+            track.open = None;
+        }
+        if split == Split::None && !open && self.cutting.is_some() {
+            track.pending.make_mut().add(buffer);
+            if track.pending.len() >= MAX_PENDING {
+                track.flush()?;
+            }
+        } else {
+            // The first unit of a chunk lets out the chunk before it.
+            track.flush()?;
+            track.source.push_buffer(buffer)?;
+        }
+        Ok(())
+    }
+}
+
+impl Track {
+    fn flush(&mut self) -> Result<(), gst::FlowError> {
+        if !self.pending.is_empty() {
+            self.source.push_buffer_list(std::mem::replace(&mut self.pending, gst::BufferList::new()))?;
+        }
         Ok(())
     }
 }

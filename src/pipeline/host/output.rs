@@ -35,8 +35,9 @@ impl Output {
         let bytes = Arc::new(AtomicUsize::new(0));
         let queued = Arc::clone(&bytes);
         std::thread::Builder::new().name("output".into()).spawn(move || {
-            write(&socket, &messages, &queued);
-            std::process::exit(0)
+            if write(&socket, &messages, &queued).is_err() {
+                std::process::exit(0);
+            }
         })?;
         Ok(Self { queue, bytes })
     }
@@ -59,7 +60,7 @@ impl Output {
     }
 }
 
-fn write(socket: &socket2::Socket, messages: &Receiver<Message>, queued: &AtomicUsize) {
+fn write(socket: &socket2::Socket, messages: &Receiver<Message>, queued: &AtomicUsize) -> io::Result<()> {
     let mut buffer = Vec::new();
     for message in messages {
         buffer.clear();
@@ -70,7 +71,7 @@ fn write(socket: &socket2::Socket, messages: &Receiver<Message>, queued: &Atomic
                 match socket.send_vectored(&[IoSlice::new(&head), IoSlice::new(part)]) {
                     Ok(_) => break,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(_) => return,
+                    Err(error) => return Err(error),
                 }
             }
         }
@@ -79,4 +80,5 @@ fn write(socket: &socket2::Socket, messages: &Receiver<Message>, queued: &Atomic
             buffer = Vec::new();
         }
     }
+    Ok(())
 }

@@ -18,6 +18,9 @@ use crate::pipeline::wire::{Cutting, Failure, Message, Start};
 /// How long a job that is told to stop gets to let out what is inside.
 const STOP_TIME: Duration = Duration::from_secs(2);
 
+/// How long the other tracks of a job get once one of them failed to end.
+const FAILED_STOP_TIME: Duration = Duration::from_millis(200);
+
 /// What goes on from epoch to epoch.
 #[derive(Debug)]
 pub struct Presentation {
@@ -158,9 +161,15 @@ async fn drain(job: &mut Job, presentation: &mut Presentation, sink: &mut impl C
     loop {
         match job.recv().await {
             JobEvent::Lost | JobEvent::Message(Message::Eos(_)) => return any,
+            // A track that never got anything can't end in order; the others still can.
+            JobEvent::Message(Message::Failed { .. }) => break,
             JobEvent::Message(message) => any |= give(message, presentation, sink),
         }
     }
+    while let Ok(JobEvent::Message(message)) = tokio::time::timeout(FAILED_STOP_TIME, job.recv()).await {
+        any |= give(message, presentation, sink);
+    }
+    any
 }
 
 fn give(message: Message, presentation: &mut Presentation, sink: &mut impl ChunkSink) -> bool {

@@ -60,8 +60,7 @@ pub struct Segmenter;
 struct Signature(Vec<(MediaKind, ProducerId, Format)>);
 
 impl Segmenter {
-    /// Runs until the stream is over; `sink` gets [`SegmenterEvent::End`] last, also when this future is not polled to its end by then:
-    /// drop it to stop at once.
+    /// Runs until the stream is over; `sink` gets [`SegmenterEvent::End`] last. Dropping the future stops at once, without `End`.
     pub async fn run(stream: Stream, supervisor: Supervisor, mut sink: impl ChunkSink) {
         let mut presentation = Presentation::default();
         let mut pause = RETRY_FIRST;
@@ -70,7 +69,7 @@ impl Segmenter {
             if !wait_for_publisher(&stream, &mut seen).await {
                 break;
             }
-            let before = presentation.next_segment;
+            let (before, epoch) = (presentation.next_segment, presentation.epoch);
             let end = match Self::epoch(&stream, &supervisor, &mut presentation, &mut seen, &mut sink).await {
                 Ok(end) => end,
                 Err(Trouble::Select(SelectError::Ended)) => break,
@@ -90,7 +89,7 @@ impl Segmenter {
                     pause = RETRY_MAX.min(pause * 2);
                 }
             }
-            if presentation.epoch > 0 {
+            if presentation.epoch > epoch {
                 PipelineCounters::add(&supervisor.counters().rebuilds, 1);
             }
         }

@@ -44,6 +44,11 @@ pub struct JobInput {
 }
 
 impl JobInput {
+    /// What is known of the clock before the first batch says anything.
+    pub fn set_clock(&mut self, clock: Option<ClockMapping>) {
+        self.clock = clock;
+    }
+
     /// Hands over packets, waiting for room (half a second at most). False where they were dropped; that is counted.
     pub async fn send(&mut self, batch: &RtpBatch) -> bool {
         self.clock = batch.clock.or(self.clock);

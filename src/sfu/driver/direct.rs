@@ -3,6 +3,7 @@
 //! In: batches. Out: batches, and requests for key frames.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
@@ -18,6 +19,7 @@ pub struct DirectProducer {
     pub id: ProducerId,
     pub(super) router: RouterId,
     pub(super) media: mpsc::Sender<Media>,
+    pub(super) refused: Arc<AtomicU64>,
     pub(super) key_frames: mpsc::Receiver<()>,
     pub(super) _closer: Closer,
 }
@@ -25,7 +27,11 @@ pub struct DirectProducer {
 impl DirectProducer {
     /// Hands over packets. Never waits: returns false where the worker's queue is full (they are dropped and counted) or gone.
     pub fn send(&self, batch: RtpBatch) -> bool {
-        self.media.try_send(Media::Batch { router: self.router, producer: self.id, batch }).is_ok()
+        let taken = self.media.try_send(Media::Batch { router: self.router, producer: self.id, batch }).is_ok();
+        if !taken {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
     }
 
     /// Waits until somebody asked for a key frame. Cancel safe. `None` when the producer was closed.

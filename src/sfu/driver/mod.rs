@@ -4,6 +4,7 @@
 
 mod direct;
 mod outbox;
+mod plain;
 mod pool;
 mod router;
 mod shard;
@@ -14,6 +15,7 @@ mod tests;
 mod webrtc;
 
 pub use direct::{DirectConsumer, DirectProducer};
+pub use plain::PlainTransport;
 pub use pool::WorkerPool;
 pub use router::Router;
 pub use webrtc::WebRtcTransport;

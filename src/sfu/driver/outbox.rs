@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::shared::Media;
 use crate::net::udp::{SendBatch, UdpPort};
-use crate::sfu::id::{ConsumerId, ProducerId, RouterId};
+use crate::sfu::id::{ConsumerId, ProducerId, RouterId, TransportId};
 use crate::sfu::peer::{Protocol, Tuple};
 use crate::sfu::sink::{Outbox, Readiness};
 use crate::sfu::types::RtpBatch;
@@ -21,6 +21,8 @@ pub(super) struct Port {
     pub(super) batch: SendBatch,
     /// The kernel had no room: flush again when it has.
     pub(super) blocked: bool,
+    /// The plain transport that it belongs to.
+    pub(super) owner: Option<TransportId>,
 }
 
 /// Where a consumer's batches go.
@@ -51,8 +53,23 @@ pub(super) struct NetOutbox {
 
 impl NetOutbox {
     pub(super) fn new(ports: Vec<UdpPort>) -> Self {
-        let ports = ports.into_iter().map(|socket| Port { socket, batch: SendBatch::new(), blocked: false }).collect();
+        let ports = ports.into_iter().map(|socket| Port { socket, batch: SendBatch::new(), blocked: false, owner: None }).collect();
         Self { ports, tcp: HashMap::new(), readers: HashMap::new(), dropped: 0, scratch: Vec::new() }
+    }
+
+    /// Adds a plain transport's own socket.
+    pub(super) fn add_port(&mut self, socket: UdpPort, owner: TransportId) {
+        self.ports.push(Port { socket, batch: SendBatch::new(), blocked: false, owner: Some(owner) });
+    }
+
+    /// Closes a plain transport's socket, once what it has to send is sent.
+    pub(super) fn remove_port(&mut self, owner: TransportId) {
+        if let Some(index) = self.ports.iter().position(|port| port.owner == Some(owner)) {
+            let mut port = self.ports.remove(index);
+            port.flush();
+            let counters = port.batch.counters();
+            self.dropped += counters.dropped + counters.refused;
+        }
     }
 
     /// Hands everything written since the last time to the kernel.

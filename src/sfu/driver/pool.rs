@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime};
@@ -45,6 +46,7 @@ impl WorkerPool {
         if let Some(problem) = config.problem() {
             return Err(SfuError::BadParameters(problem));
         }
+        config.listen.iter().try_for_each(|address| check_free(*address))?;
         let count = match config.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from).min(256),
             workers => workers,
@@ -56,18 +58,18 @@ impl WorkerPool {
             let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
             let (media, media_queue) = mpsc::channel(MEDIA_QUEUE);
             let (notices, notice_queue) = mpsc::unbounded_channel();
-            links.push(Link { commands, media, notices });
-            queues.push(Queues { commands: command_queue, media: media_queue, notices: notice_queue });
+            links.push(Link { commands, media, notices, refused: Arc::default() });
+            queues.push((Queues { commands: command_queue, media: media_queue }, notice_queue));
         }
         let shared = Arc::new(Shared { links, config: config.clone(), candidates: std::sync::OnceLock::new() });
         let mut pool = WorkerPool { shared: shared.clone(), addresses: config.listen.clone(), threads: Mutex::new(Vec::new()) };
-        for (index, queues) in queues.into_iter().enumerate() {
+        for (index, (queues, notices)) in queues.into_iter().enumerate() {
             let worker = Worker::new(index as u16, config.clone(), certificate.clone(), epoch);
             let (shared, addresses) = (shared.clone(), pool.addresses.clone());
             let (report, started) = std::sync::mpsc::sync_channel::<Started>(1);
             let thread = std::thread::Builder::new()
                 .name(format!("sfu-{index}"))
-                .spawn(move || run(index, worker, shared, &addresses, count > 1, queues, &report))
+                .spawn(move || run(index, worker, shared, &addresses, count > 1, queues, notices, &report))
                 .map_err(|error| SfuError::Start(error.to_string()))?;
             if let Ok(mut threads) = pool.threads.lock() {
                 threads.push(thread);
@@ -98,9 +100,10 @@ impl WorkerPool {
     pub async fn stats(&self) -> WorkerStats {
         let mut sum = WorkerStats::default();
         for worker in 0..self.len() {
-            let stats = self.shared.call(worker, |shard, _| {
+            let stats = self.shared.call(worker, move |shard, _| {
                 let mut stats = shard.worker.stats();
                 stats.drop_send += shard.out.lost();
+                stats.drop_queue_full += shard.shared.links[worker].refused.load(Ordering::Relaxed);
                 stats
             });
             if let Ok(stats) = stats.await {
@@ -146,6 +149,7 @@ fn read_clocks() -> (Instant, UnixNanos) {
     (Instant::now(), i64::try_from(unix.as_nanos()).unwrap_or(0))
 }
 
+#[allow(clippy::too_many_arguments)] // the thread's whole inheritance, handed over once
 fn run(
     index: usize,
     worker: Worker,
@@ -153,6 +157,7 @@ fn run(
     addresses: &[SocketAddr],
     reuse_port: bool,
     queues: Queues,
+    notices: mpsc::UnboundedReceiver<Notice>,
     report: &std::sync::mpsc::SyncSender<Started>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -173,7 +178,7 @@ fn run(
         };
         let _ = report.send(Ok(ports.iter().map(UdpPort::local_addr).collect()));
         let (tcp_in, tcp_out) = mpsc::channel(tcp::READ_QUEUE);
-        Shard::new(index, worker, NetOutbox::new(ports), shared, tcp_in).run(queues, listeners, tcp_out).await;
+        Shard::new(index, worker, NetOutbox::new(ports), shared, tcp_in, notices).run(queues, listeners, tcp_out).await;
     });
 }
 
@@ -202,9 +207,31 @@ fn listen(addresses: &[SocketAddr], ice_tcp: bool, reuse_port: bool) -> Result<(
 }
 
 fn open(address: SocketAddr, ice_tcp: bool, reuse_port: bool) -> io::Result<(UdpPort, Option<TcpListener>)> {
-    let port = UdpPort::bind(address, reuse_port)?;
-    let listener = if ice_tcp { Some(crate::net::tcp::listen(port.local_addr(), reuse_port)?) } else { None };
-    Ok((port, listener))
+    /// A port that is free for UDP may be taken for TCP: with port 0 another one is tried.
+    const TRIES: usize = 16;
+    let mut tries = if address.port() == 0 { TRIES } else { 1 };
+    loop {
+        tries -= 1;
+        let port = UdpPort::bind(address, reuse_port)?;
+        if !ice_tcp {
+            return Ok((port, None));
+        }
+        match crate::net::tcp::listen(port.local_addr(), reuse_port) {
+            Ok(listener) => return Ok((port, Some(listener))),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether another process has the address. With `SO_REUSEPORT` a second server of the same user could bind it as well, and each of
+/// them would get half of the datagrams.
+fn check_free(address: SocketAddr) -> Result<(), SfuError> {
+    match std::net::UdpSocket::bind(address) {
+        Err(source) if source.kind() == io::ErrorKind::AddrInUse => Err(SfuError::Listen { address, source }),
+        // Other errors come again, and are dealt with, when the workers bind it.
+        _ => Ok(()),
+    }
 }
 
 fn no_such_family(error: &io::Error) -> bool {

@@ -8,13 +8,15 @@ use tokio::sync::mpsc;
 
 use super::direct::{DirectConsumer, DirectProducer};
 use super::outbox::Reader;
+use super::plain::PlainTransport;
 use super::shard::Upstream;
 use super::shared::{Closer, Notice, Shared};
 use super::webrtc::WebRtcTransport;
+use crate::net::udp::UdpPort;
 use crate::sfu::error::SfuError;
 use crate::sfu::id::{ProducerId, RouterId};
 use crate::sfu::ortc::{RtpCapabilities, router_capabilities};
-use crate::sfu::types::{ProducerOptions, ProducerStats, WebRtcTransportOptions};
+use crate::sfu::types::{PlainTransportOptions, ProducerOptions, ProducerStats, WebRtcTransportOptions};
 
 /// Events of a transport that wait to be read: there are three kinds, and ICE may connect again.
 const EVENT_QUEUE: usize = 8;
@@ -80,6 +82,27 @@ impl Router {
             .await?
     }
 
+    /// Makes a transport for RTP and RTCP as they are, on a UDP port of its own.
+    pub async fn create_plain_transport(&self, options: PlainTransportOptions) -> Result<PlainTransport, SfuError> {
+        let (worker, router) = (self.inner.worker, self.inner.id);
+        self.inner
+            .shared
+            .call(worker, move |shard, _| {
+                let listen = |source| SfuError::Listen { address: options.listen, source };
+                let socket = UdpPort::bind(options.listen, false).map_err(listen)?;
+                let local_address = socket.local_addr();
+                // Datagrams are told apart by port: the media port is for browsers on every address.
+                if shard.out.ports.iter().any(|port| port.socket.local_addr().port() == local_address.port()) {
+                    return Err(listen(std::io::ErrorKind::AddrInUse.into()));
+                }
+                let id = shard.worker.create_plain_transport(router, local_address.port(), options.comedia)?;
+                shard.out.add_port(socket, id);
+                let _closer = Closer::new(&shard.shared, worker, Notice::CloseTransport(id));
+                Ok(PlainTransport { id, local_address, shared: shard.shared.clone(), worker, _closer })
+            })
+            .await?
+    }
+
     /// A producer fed from this process. `rtp_parameters` has one codec and one encoding with SSRC.
     pub async fn produce_direct(&self, options: ProducerOptions) -> Result<DirectProducer, SfuError> {
         let (worker, router) = (self.inner.worker, self.inner.id);
@@ -90,7 +113,9 @@ impl Router {
                 let (sender, key_frames) = mpsc::channel(1);
                 shard.upstreams.insert((router, id), Upstream::Handle(sender));
                 let _closer = Closer::new(&shard.shared, worker, Notice::CloseProducer(router, id));
-                Ok(DirectProducer { id, router, media: shard.shared.links[worker].media.clone(), key_frames, _closer })
+                let link = &shard.shared.links[worker];
+                let (media, refused) = (link.media.clone(), link.refused.clone());
+                Ok(DirectProducer { id, router, media, refused, key_frames, _closer })
             })
             .await?
     }

@@ -18,7 +18,7 @@ use crate::net::udp::RecvBatch;
 use crate::sfu::id::{ProducerId, RouterId, TransportId};
 use crate::sfu::peer::{Protocol, Tuple};
 use crate::sfu::types::TransportEvent;
-use crate::sfu::worker::{Event, Worker};
+use crate::sfu::worker::{Event, Owner, Worker};
 
 /// Receive calls per socket and wake-up: about 32 super-packets each, so that one socket can't starve the rest.
 const RECEIVES_PER_WAKE: usize = 4;
@@ -47,6 +47,7 @@ pub(super) struct Shard {
     pub(super) transports: HashMap<TransportId, mpsc::Sender<TransportEvent>>,
     pub(super) upstreams: HashMap<(RouterId, ProducerId), Upstream>,
     pub(super) tcp_in: mpsc::Sender<tcp::Input>,
+    notices: mpsc::UnboundedReceiver<Notice>,
     stopping: bool,
 }
 
@@ -54,7 +55,6 @@ pub(super) struct Shard {
 pub(super) struct Queues {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) media: mpsc::Receiver<Media>,
-    pub(super) notices: mpsc::UnboundedReceiver<Notice>,
 }
 
 /// Reads the clock: the one place where the SFU does so after starting.
@@ -64,8 +64,16 @@ pub(super) fn now() -> Instant {
 }
 
 impl Shard {
-    pub(super) fn new(index: usize, worker: Worker, out: NetOutbox, shared: Arc<Shared>, tcp_in: mpsc::Sender<tcp::Input>) -> Self {
-        Self { index, worker, out, shared, transports: HashMap::new(), upstreams: HashMap::new(), tcp_in, stopping: false }
+    pub(super) fn new(
+        index: usize,
+        worker: Worker,
+        out: NetOutbox,
+        shared: Arc<Shared>,
+        tcp_in: mpsc::Sender<tcp::Input>,
+        notices: mpsc::UnboundedReceiver<Notice>,
+    ) -> Self {
+        let (transports, upstreams) = (HashMap::new(), HashMap::new());
+        Self { index, worker, out, shared, transports, upstreams, tcp_in, notices, stopping: false }
     }
 
     /// Runs until told to stop.
@@ -84,12 +92,16 @@ impl Shard {
                     if count == 0 { break }
                 }
                 command = queues.commands.recv() => first_command = command,
-                notice = queues.notices.recv() => first_notice = notice,
+                notice = self.notices.recv() => first_notice = notice,
                 input = tcp_out.recv() => first_tcp = input,
                 accepted = tcp::accept(&listeners) => tcp::first_frame(accepted, self.shared.clone(), self.index),
                 () = sleep_until(deadline) => {}
             }
             let now = now();
+            if let Some(notice) = first_notice {
+                self.take_notice(now, notice);
+            }
+            self.take_notices(now);
             self.receive(now, &mut received);
             let more = MESSAGES_PER_WAKE - media.len();
             for message in media.drain(..).chain(std::iter::from_fn(|| queues.media.try_recv().ok()).take(more)) {
@@ -101,9 +113,6 @@ impl Shard {
             self.worker.flush(now, &mut self.out);
             for command in first_command.into_iter().chain(std::iter::from_fn(|| queues.commands.try_recv().ok()).take(MESSAGES_PER_WAKE)) {
                 command(&mut self, now);
-            }
-            for notice in first_notice.into_iter().chain(std::iter::from_fn(|| queues.notices.try_recv().ok()).take(MESSAGES_PER_WAKE)) {
-                self.take_notice(now, notice);
             }
             if self.worker.poll_timeout().is_some_and(|at| at <= now) {
                 self.worker.handle_timeout(now, &mut self.out);
@@ -133,14 +142,31 @@ impl Shard {
         }
     }
 
+    fn take_notices(&mut self, now: Instant) {
+        for _ in 0..MESSAGES_PER_WAKE {
+            let Ok(notice) = self.notices.try_recv() else { break };
+            self.take_notice(now, notice);
+        }
+    }
+
     fn take_datagram(&mut self, now: Instant, tuple: Tuple, datagram: &mut [u8]) {
-        match self.worker.is_stray(&tuple, datagram).and_then(|worker| self.shared.links.get(worker)) {
-            None => self.worker.handle_datagram(now, tuple, datagram, &mut self.out),
-            Some(link) => {
-                if link.media.try_send(Media::Datagram(tuple, BytesMut::from(&*datagram))).is_err() {
-                    self.worker.stats_mut().drop_handover += 1;
-                }
+        let mut owner = self.worker.owner_of(&tuple, datagram);
+        if owner == Owner::Nobody {
+            // Its path may have become valid on another worker a moment ago: the notice was sent before the answer that the peer
+            // answers here. Without it the first DTLS flight would be lost, and a second with it.
+            self.take_notices(now);
+            owner = self.worker.owner_of(&tuple, datagram);
+        }
+        match owner {
+            Owner::Worker(worker) => {
+                let taken = self.shared.links.get(worker).is_some_and(|link| {
+                    let message = Media::Datagram(tuple, BytesMut::from(&*datagram));
+                    link.media.try_send(message).is_ok()
+                });
+                self.worker.stats_mut().drop_handover += u64::from(!taken);
             }
+            // Nobody's are counted there.
+            Owner::Here | Owner::Nobody => self.worker.handle_datagram(now, tuple, datagram, &mut self.out),
         }
     }
 
@@ -218,6 +244,7 @@ impl Shard {
 
     fn tell_transport(&mut self, id: TransportId, event: TransportEvent) {
         if event == TransportEvent::Closed {
+            self.out.remove_port(id);
             if let Some(events) = self.transports.remove(&id) {
                 let _ = events.try_send(event);
             }

@@ -3,6 +3,7 @@
 //! In: closures to run on a worker, media for it. Out: answers; nothing waits but who asks.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -70,6 +71,8 @@ pub(super) struct Link {
     /// Unbounded because closing must neither wait nor fail; bounded in fact: each handle closes once, each validated path is announced
     /// twice, key-frame requests are throttled by their producer.
     pub(super) notices: mpsc::UnboundedSender<Notice>,
+    /// Batches of direct producers that `media` had no room for.
+    pub(super) refused: Arc<AtomicU64>,
 }
 
 /// What all handles and workers share.

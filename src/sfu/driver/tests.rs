@@ -13,6 +13,7 @@ use super::{Router, WebRtcTransport, WorkerPool};
 use crate::base::MediaKind;
 use crate::net::tcp::{FrameReader, FrameWriter};
 use crate::rtp::packet::{RtpHeader, RtpPacket, write_header};
+use crate::rtp::rtcp::{Rtcp, parse};
 use crate::rtp::srtp::MAX_SRTP_OVERHEAD;
 use crate::sfu::config::SfuConfig;
 use crate::sfu::error::SfuError;
@@ -20,7 +21,7 @@ use crate::sfu::ortc::{DtlsRole, RtpCodecParameters, RtpEncodingParameters, RtpP
 use crate::sfu::peer::client::ClientPeer;
 use crate::sfu::peer::{Certificate, PeerEvent, Protocol, Received, Tuple};
 use crate::sfu::transport::Srtp;
-use crate::sfu::types::{ConsumerOptions, ProducerOptions, RtpBatch, TransportEvent, WebRtcTransportOptions};
+use crate::sfu::types::{ConsumerOptions, PlainTransportOptions, ProducerOptions, RtpBatch, TransportEvent, WebRtcTransportOptions};
 
 /// Far beyond what anything here takes; a test that hangs fails by it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -259,6 +260,43 @@ async fn key_frame_requests_travel_back_through_a_pipe() {
     assert_eq!(timeout(PATIENCE, producer.key_frame_requested()).await.expect("in time"), None);
     assert!(there.producer_stats(newer.id).await.is_ok());
     assert!(there.producer_stats(producer.id).await.is_err());
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn plain_rtp_goes_in_and_out() {
+    let pool = pool(1);
+    let router = pool.create_router(0).await.unwrap();
+    let inward = router.create_plain_transport(PlainTransportOptions { comedia: true, ..Default::default() }).await.unwrap();
+    let outward = router.create_plain_transport(PlainTransportOptions::default()).await.unwrap();
+    let producer = inward.produce(vp8()).await.unwrap();
+    let (sender, receiver) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    outward.connect(receiver.local_addr().unwrap()).await.unwrap();
+    let options = ConsumerOptions {
+        producer,
+        rtp_capabilities: router_capabilities().clone(),
+        mid: None,
+        cname: "c".into(),
+        drop_disposable: false,
+        paused: false,
+    };
+    let ssrc = outward.consume(options).await.unwrap().rtp_parameters.encodings[0].ssrc.unwrap();
+    sender.send_to(&picture(3, true), inward.local_address).await.unwrap();
+    let mut buffer = [0; 2048];
+    let (len, from) = timeout(PATIENCE, receiver.recv_from(&mut buffer)).await.expect("in time").unwrap();
+    let packet = RtpPacket::parse(&buffer[..len]).unwrap();
+    assert_eq!((packet.ssrc(), packet.timestamp(), packet.payload()), (ssrc, 9000, &picture(3, true)[12..]));
+    assert_eq!(from, outward.local_address);
+    // Sender reports come as well, on the same port.
+    let (len, _) = timeout(PATIENCE, receiver.recv_from(&mut buffer)).await.expect("in time").unwrap();
+    assert!(matches!(parse(&buffer[..len]).next(), Some(Ok(Rtcp::SenderReport { .. }))));
+    // The publisher's address is learned: nobody else can join in.
+    receiver.send_to(&picture(4, false), inward.local_address).await.unwrap();
+    sender.send_to(&picture(4, false), inward.local_address).await.unwrap();
+    timeout(PATIENCE, receiver.recv_from(&mut buffer)).await.expect("in time").unwrap();
+    assert_eq!(pool.stats().await.drop_unknown_peer, 1);
+    drop((inward, outward));
+    timeout(PATIENCE, async { while pool.stats().await.transports > 0 {} }).await.expect("closed");
     pool.shutdown().await;
 }
 

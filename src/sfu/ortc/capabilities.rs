@@ -157,6 +157,8 @@ pub struct ExtensionIds {
     pub mid: u8,
     /// [`extension_uri::RID`].
     pub rid: u8,
+    /// [`extension_uri::REPAIRED_RID`].
+    pub repaired_rid: u8,
     /// [`extension_uri::ABS_SEND_TIME`].
     pub abs_send_time: u8,
     /// [`extension_uri::TRANSPORT_CC`].
@@ -175,6 +177,7 @@ impl ExtensionIds {
             let slot = match extension.uri.as_str() {
                 extension_uri::MID => &mut ids.mid,
                 extension_uri::RID => &mut ids.rid,
+                extension_uri::REPAIRED_RID => &mut ids.repaired_rid,
                 extension_uri::ABS_SEND_TIME => &mut ids.abs_send_time,
                 extension_uri::TRANSPORT_CC => &mut ids.transport_cc,
                 extension_uri::AUDIO_LEVEL => &mut ids.audio_level,
@@ -204,6 +207,8 @@ pub struct ProducerRtp {
     pub rtx_ssrc: Option<u32>,
     /// Its `mid`.
     pub mid: Option<String>,
+    /// The RID of the encoding (RFC 8851): of a simulcast publisher only this layer is taken.
+    pub rid: Option<String>,
     /// Header extensions in use.
     pub extensions: ExtensionIds,
     /// The source answers generic NACKs.
@@ -265,6 +270,7 @@ impl ProducerRtp {
             ssrc: encoding.ssrc,
             rtx_ssrc: encoding.rtx.map(|rtx| rtx.ssrc),
             mid: parameters.mid.clone(),
+            rid: encoding.rid,
             extensions,
             nack: has("nack", ""),
             pli: has("nack", "pli"),

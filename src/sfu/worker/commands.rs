@@ -52,7 +52,7 @@ impl Worker {
         }
     }
 
-    fn check_router(&self, id: RouterId) -> Result<(), SfuError> {
+    pub(super) fn check_router(&self, id: RouterId) -> Result<(), SfuError> {
         self.routers.get(&id).copied().ok_or(SfuError::NotFound("router"))
     }
 
@@ -65,7 +65,7 @@ impl Worker {
         let id = TransportId::next();
         let peer = Peer::new(now, &self.certificate, self.index);
         let (ice, dtls) = (peer.ice_parameters().clone(), peer.dtls_parameters());
-        let key = self.transports.insert(Transport::new(id, router, peer));
+        let key = self.transports.insert(Transport::new(id, router, Some(peer), None));
         self.transport_keys.insert(id, key);
         self.ufrags.insert(ice.username_fragment.clone(), key);
         self.schedule(key);
@@ -89,15 +89,20 @@ impl Worker {
         out: &mut impl Outbox,
     ) -> Result<(), SfuError> {
         let key = self.transport_key(id)?;
-        self.transports[key].peer.connect(now, remote).map_err(peer_error)?;
+        self.peer_of(key)?.connect(now, remote).map_err(peer_error)?;
         self.service_peer(now, key, out);
         Ok(())
+    }
+
+    fn peer_of(&mut self, key: usize) -> Result<&mut Peer, SfuError> {
+        let peer = self.transports[key].peer.as_mut();
+        peer.ok_or_else(|| SfuError::BadParameters("this is a plain transport: it has neither ICE nor DTLS".into()))
     }
 
     /// New ICE credentials.
     pub fn restart_ice(&mut self, id: TransportId) -> Result<IceParameters, SfuError> {
         let key = self.transport_key(id)?;
-        let ice = self.transports[key].peer.restart_ice().map_err(peer_error)?.clone();
+        let ice = self.peer_of(key)?.restart_ice().map_err(peer_error)?.clone();
         self.ufrags.insert(ice.username_fragment.clone(), key);
         Ok(ice)
     }
@@ -114,8 +119,13 @@ impl Worker {
             })
             .collect();
         self.send_bye(key, &ssrcs, out);
-        self.transports[key].peer.close(now);
-        self.service_peer(now, key, out);
+        match &mut self.transports[key].peer {
+            Some(peer) => {
+                peer.close(now);
+                self.service_peer(now, key, out);
+            }
+            None => self.remove_transport(now, key, out),
+        }
     }
 
     /// Forgets a transport whose peer is closed.
@@ -123,6 +133,9 @@ impl Worker {
         let Some(transport) = self.transports.try_remove(key) else { return };
         self.transport_keys.remove(&transport.id);
         self.ufrags.retain(|_, owner| *owner != key);
+        if let Some(plain) = transport.plain {
+            self.plain_ports.remove(&plain.port);
+        }
         let events = &mut self.events;
         self.tuples.retain(|tuple, owner| {
             if *owner == key {
@@ -158,7 +171,7 @@ impl Worker {
     pub fn produce(&mut self, id: TransportId, options: ProducerOptions) -> Result<ProducerId, SfuError> {
         let transport = self.transport_key(id)?;
         let rtp = ProducerRtp::parse(options.kind, &options.rtp_parameters)?;
-        if rtp.codec == crate::codec::Codec::Aac {
+        if rtp.codec == crate::codec::Codec::Aac && self.transports[transport].plain.is_none() {
             return Err(SfuError::BadParameters("AAC can't be received over WebRTC; offer Opus".into()));
         }
         let router = self.transports[transport].router;

@@ -37,7 +37,11 @@ impl Worker {
             self.stats.drop_srtp += 1;
             return;
         };
-        for packet in parse(&datagram[..len]).flatten() {
+        self.handle_rtcp(now, key, &datagram[..len], out);
+    }
+
+    pub(super) fn handle_rtcp(&mut self, now: Instant, key: usize, compound: &[u8], out: &mut impl Outbox) {
+        for packet in parse(compound).flatten() {
             match packet {
                 Rtcp::SenderReport { ssrc, info, reports } => {
                     self.note_sender_report(now, key, ssrc, &info);
@@ -157,7 +161,7 @@ impl Worker {
             write_sender_report(&mut compound, sender.ssrc, &info, &[]);
             write_sdes_cname(&mut compound, sender.ssrc, &sender.cname);
             if compound.len() > MAX_COMPOUND - 300 {
-                send_rtcp(transport.tuple.as_ref(), transport.srtp.as_deref_mut(), &compound, out);
+                send_rtcp(transport.tuple.as_ref(), transport.srtp.as_deref_mut(), transport.plain.is_some(), &compound, out);
                 compound.clear();
             }
         }
@@ -240,15 +244,18 @@ impl Worker {
 
 impl Transport {
     fn send_rtcp(&mut self, compound: &[u8], out: &mut impl Outbox) {
-        send_rtcp(self.tuple.as_ref(), self.srtp.as_deref_mut(), compound, out);
+        send_rtcp(self.tuple.as_ref(), self.srtp.as_deref_mut(), self.plain.is_some(), compound, out);
     }
 }
 
 /// Seals a compound packet and sends it; nothing if it is empty or the transport isn't connected.
-fn send_rtcp(tuple: Option<&Tuple>, srtp: Option<&mut Srtp>, compound: &[u8], out: &mut impl Outbox) {
-    let (Some(tuple), Some(srtp), false) = (tuple, srtp, compound.is_empty()) else { return };
+fn send_rtcp(tuple: Option<&Tuple>, srtp: Option<&mut Srtp>, plain: bool, compound: &[u8], out: &mut impl Outbox) {
+    let (Some(tuple), false) = (tuple, compound.is_empty()) else { return };
+    if srtp.is_none() && !plain {
+        return;
+    }
     out.datagram(tuple, compound.len() + MAX_SRTCP_OVERHEAD, |buffer| {
         buffer[..compound.len()].copy_from_slice(compound);
-        srtp.sender.seal_rtcp(buffer, compound.len()).unwrap_or(0)
+        srtp.map_or(compound.len(), |srtp| srtp.sender.seal_rtcp(buffer, compound.len()).unwrap_or(0))
     });
 }

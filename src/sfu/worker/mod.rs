@@ -5,6 +5,7 @@
 mod commands;
 mod feedback;
 mod forward;
+mod plain;
 mod receive;
 #[cfg(test)]
 mod tests;
@@ -74,6 +75,8 @@ pub struct Worker {
     /// Validated paths of other workers' transports.
     foreign: FastMap<Tuple, usize>,
     ufrags: FastMap<String, usize>,
+    /// Plain transports by the port of their own socket.
+    plain_ports: FastMap<u16, usize>,
     /// Producers with packets that their consumers have not been served.
     dirty: Vec<usize>,
     /// Consumers to look at again at a certain time.
@@ -109,6 +112,7 @@ impl Worker {
             tuples: FastMap::default(),
             foreign: FastMap::default(),
             ufrags: FastMap::default(),
+            plain_ports: FastMap::default(),
             dirty: Vec::new(),
             paced: Vec::new(),
             timers: BinaryHeap::new(),
@@ -145,7 +149,7 @@ impl Worker {
 
     /// Whose a datagram is: by its path if that is validated, else by the user name of a STUN request (RFC 8445 section 7.3).
     pub fn owner_of(&self, tuple: &Tuple, datagram: &[u8]) -> Owner {
-        if self.tuples.contains_key(tuple) {
+        if self.tuples.contains_key(tuple) || self.plain_ports.contains_key(&tuple.local.port()) {
             return Owner::Here;
         }
         // A path of before may belong to another session now: STUN says whose it is.

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use super::{Event, Owner, Worker};
+use super::{Event, Worker};
 use crate::rtp::packet::RtpPacket;
 use crate::rtp::rtx::decapsulate;
 use crate::sfu::id::{ProducerId, RouterId};
@@ -24,16 +24,20 @@ impl Worker {
         self.stats.bytes_in += datagram.len() as u64;
         let by_ufrag = |worker: &Self, datagram: &[u8]| peek_ufrag(datagram).and_then(|ufrag| worker.ufrags.get(ufrag).copied());
         // STUN goes by its user name: behind one NAT a path can pass from one session to the next.
+        if let Some(key) = self.plain_ports.get(&tuple.local.port()).copied() {
+            self.handle_plain(now, key, tuple, datagram, out);
+            return;
+        }
         let key = match datagram.first() {
             Some(0..=3) => by_ufrag(self, datagram).or_else(|| self.tuples.get(&tuple).copied()),
             _ => self.tuples.get(&tuple).copied(),
         };
-        let Some(transport) = key.and_then(|key| self.transports.get_mut(key)) else {
+        let found = key.and_then(|key| Some((key, self.transports.get_mut(key)?.peer.as_mut()?)));
+        let Some((key, peer)) = found else {
             self.stats.drop_unknown_peer += 1;
             return;
         };
-        let Some(key) = key else { return };
-        match transport.peer.handle_datagram(now, tuple, datagram) {
+        match peer.handle_datagram(now, tuple, datagram) {
             Received::Srtp => self.handle_srtp(now, key, datagram),
             Received::Srtcp => self.handle_srtcp(now, key, datagram, out),
             Received::Consumed => self.service_peer(now, key, out),
@@ -43,8 +47,9 @@ impl Worker {
 
     /// A TCP connection is gone.
     pub fn handle_disconnected(&mut self, now: Instant, tuple: &Tuple, out: &mut impl Outbox) {
-        if let Some(key) = self.tuples.get(tuple).copied() {
-            self.transports[key].peer.handle_disconnected(now, tuple);
+        let Some(key) = self.tuples.get(tuple).copied() else { return };
+        if let Some(peer) = &mut self.transports[key].peer {
+            peer.handle_disconnected(now, tuple);
             self.service_peer(now, key, out);
         }
     }
@@ -57,7 +62,7 @@ impl Worker {
         if let Some(clock) = batch.clock {
             producer.set_clock(clock);
         }
-        let (stored, dropped) = producer.push_unit(now, wallclock, batch.packets);
+        let (stored, dropped) = producer.push_units(now, wallclock, batch.packets);
         self.stats.packets_in += stored as u64;
         self.stats.drop_duplicate += dropped as u64;
         if stored > 0 {
@@ -66,17 +71,17 @@ impl Worker {
     }
 
     fn handle_srtp(&mut self, now: Instant, key: usize, datagram: &mut [u8]) {
+        let opened = self.transports[key].srtp.as_mut().and_then(|srtp| srtp.receiver.open(datagram).ok());
+        match opened {
+            Some(len) => self.handle_rtp(now, key, &mut datagram[..len]),
+            None => self.stats.drop_srtp += 1,
+        }
+    }
+
+    pub(super) fn handle_rtp(&mut self, now: Instant, key: usize, datagram: &mut [u8]) {
         let wallclock = self.wallclock(now);
+        let len = datagram.len();
         let transport = &mut self.transports[key];
-        let Some(srtp) = &mut transport.srtp else {
-            self.stats.drop_srtp += 1;
-            return;
-        };
-        let Ok(len) = srtp.receiver.open(datagram) else {
-            self.stats.drop_srtp += 1;
-            return;
-        };
-        let datagram = &mut datagram[..len];
         let Ok(packet) = RtpPacket::parse(datagram) else {
             self.stats.drop_garbage += 1;
             return;
@@ -122,13 +127,14 @@ impl Worker {
     pub(super) fn service_peer(&mut self, now: Instant, key: usize, out: &mut impl Outbox) {
         let mut closed = false;
         while let Some(transport) = self.transports.get_mut(key) {
-            while let Some((tuple, bytes)) = transport.peer.poll_transmit() {
+            let Some(peer) = &mut transport.peer else { break };
+            while let Some((tuple, bytes)) = peer.poll_transmit() {
                 out.datagram(&tuple, bytes.len(), |buffer| {
                     buffer.copy_from_slice(&bytes);
                     bytes.len()
                 });
             }
-            let Some(event) = transport.peer.poll_event() else { break };
+            let Some(event) = peer.poll_event() else { break };
             let id = transport.id;
             match event {
                 PeerEvent::TupleAdded(tuple) => {
@@ -158,7 +164,7 @@ impl Worker {
                     }
                     Err(error) => {
                         tracing::warn!(transport = %id, %error, "DTLS agreed on keys that SRTP can't use");
-                        transport.peer.close(now);
+                        peer.close(now);
                     }
                 },
                 PeerEvent::Closed(reason) => {
@@ -171,14 +177,6 @@ impl Worker {
             self.remove_transport(now, key, out);
         } else {
             self.schedule(key);
-        }
-    }
-
-    /// Whether a datagram could be for another worker: see [`Self::owner_of`].
-    pub fn is_stray(&self, tuple: &Tuple, datagram: &[u8]) -> Option<usize> {
-        match self.owner_of(tuple, datagram) {
-            Owner::Worker(worker) => Some(worker),
-            Owner::Here | Owner::Nobody => None,
         }
     }
 }
@@ -195,7 +193,12 @@ fn learn_ssrc(
             let rtp = &producer.rtp;
             let type_fits = rtp.payload_type == payload_type || rtp.rtx_payload_type == Some(payload_type);
             let mid = packet.extension(rtp.extensions.mid).filter(|_| rtp.extensions.mid != 0);
-            type_fits && mid.zip(rtp.mid.as_deref()).is_none_or(|(packet_mid, mid)| packet_mid == mid.as_bytes())
+            // Other layers of a simulcast have the same `mid` and payload type, and drop their RID after a while.
+            let layer_fits = rtp.rid.as_deref().is_none_or(|rid| {
+                let id = if rtp.payload_type == payload_type { rtp.extensions.rid } else { rtp.extensions.repaired_rid };
+                id != 0 && packet.extension(id) == Some(rid.as_bytes())
+            });
+            type_fits && layer_fits && mid.zip(rtp.mid.as_deref()).is_none_or(|(packet_mid, mid)| packet_mid == mid.as_bytes())
         })
     });
     let producer = candidates.next()?;

@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use super::Worker;
+use crate::sfu::peer::Peer;
 use crate::sfu::producer::Source;
 use crate::sfu::sink::Outbox;
 
@@ -26,8 +27,10 @@ impl Worker {
             self.timers.pop();
             let Some(transport) = self.transports.get_mut(key).filter(|transport| transport.scheduled == Some(at)) else { continue };
             transport.scheduled = None;
-            if transport.peer.poll_timeout().is_some_and(|due| due <= now) {
-                transport.peer.handle_timeout(now);
+            if let Some(peer) = &mut transport.peer
+                && peer.poll_timeout().is_some_and(|due| due <= now)
+            {
+                peer.handle_timeout(now);
             }
             self.send_reports_if_due(now, key, out);
             self.service_peer(now, key, out);
@@ -43,7 +46,7 @@ impl Worker {
     /// Puts a transport's next timer into the heap.
     pub(super) fn schedule(&mut self, key: usize) {
         let Some(transport) = self.transports.get_mut(key) else { return };
-        let due = [transport.peer.poll_timeout(), transport.next_report].into_iter().flatten().min();
+        let due = [transport.peer.as_ref().and_then(Peer::poll_timeout), transport.next_report].into_iter().flatten().min();
         if let Some(at) = due
             && transport.scheduled.is_none_or(|scheduled| at < scheduled)
         {

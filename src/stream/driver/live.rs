@@ -38,6 +38,8 @@ pub struct Track {
     pub format: Format,
     /// Whether pictures come in another order than they are shown in (B-frames).
     pub reordered: bool,
+    /// Whether pictures that others refer to are reordered too (B-pyramids): then leaving out the disposable ones does not put the rest in order.
+    pub references_reordered: bool,
     /// Its producer on the stream's home router.
     pub producer: ProducerId,
 }
@@ -280,7 +282,7 @@ impl Stream {
             if !(wanted.in_order && track.reordered) {
                 return Ok(Lease::published(self.clone(), track, false));
             }
-            if self.0.hub.0.b_frames == BFrames::Transcode {
+            if self.0.hub.0.b_frames == BFrames::Transcode || track.references_reordered {
                 match self.derive(&track, TranscodeTarget::H264).await {
                     Ok(lease) => return Ok(lease),
                     Err(error) => self.warn(Warning {
@@ -339,11 +341,14 @@ impl Stream {
         self.0.last_media.store(now, Ordering::Relaxed);
     }
 
-    /// B-frames were seen.
-    pub(super) fn set_reordered(&self, generation: u64) {
+    /// B-frames were seen; `references`: ones that others refer to.
+    pub(super) fn set_reordered(&self, generation: u64, references: bool) {
         let mut state = self.state();
         let video = state.tracks.iter_mut().find(|entry| entry.generation == generation && entry.track.kind == MediaKind::Video);
-        let changed = video.is_some_and(|entry| !std::mem::replace(&mut entry.track.reordered, true));
+        let changed = video.is_some_and(|entry| {
+            let first = !std::mem::replace(&mut entry.track.reordered, true);
+            first | (references && !std::mem::replace(&mut entry.track.references_reordered, true))
+        });
         drop(state);
         if changed {
             self.touch();

@@ -114,7 +114,10 @@ impl Publication {
         {
             let mut state = self.stream.state();
             let reordered = declares_reordering(&format);
-            let entry = Entry { track: Track { kind: format.kind(), format, reordered, producer }, generation: self.generation };
+            let entry = Entry {
+                track: Track { kind: format.kind(), format, reordered, references_reordered: false, producer },
+                generation: self.generation,
+            };
             match state.tracks.iter_mut().find(|known| known.track.kind == entry.track.kind) {
                 Some(known) => *known = entry,
                 None => state.tracks.push(entry),

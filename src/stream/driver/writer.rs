@@ -7,6 +7,7 @@ use crate::base::{MediaKind, UnixNanos, rescale};
 use crate::codec::{AccessUnit, Codec, Format};
 use crate::sfu::{ClockMapping, DirectProducer, ProducerId, ProducerOptions, Router, RtpBatch, SfuError};
 use crate::stream::framer::{Framer, direct_rtp_parameters};
+use crate::stream::picture_order::PictureOrder;
 use crate::stream::timeline::Timeline;
 
 /// Nanoseconds per second.
@@ -85,13 +86,13 @@ pub struct TrackWriter {
 /// What a writer belongs to.
 #[derive(Debug)]
 enum Of {
-    Publication { stream: Stream, generation: u64, timeline: Arc<Mutex<Timeline>>, track: usize, reordered: bool, last_pts: i64 },
+    Publication { stream: Stream, generation: u64, timeline: Arc<Mutex<Timeline>>, track: usize, order: PictureOrder },
     Derived,
 }
 
 impl TrackWriter {
     pub(super) fn published(core: WriterCore, stream: Stream, generation: u64, timeline: Arc<Mutex<Timeline>>, track: usize) -> Self {
-        Self { core: Some(core), of: Of::Publication { stream, generation, timeline, track, reordered: false, last_pts: i64::MIN } }
+        Self { core: Some(core), of: Of::Publication { stream, generation, timeline, track, order: PictureOrder::default() } }
     }
 
     pub(super) fn derived(core: WriterCore) -> Self {
@@ -103,17 +104,16 @@ impl TrackWriter {
     /// `now` is the wall clock at arrival. Never waits; false where the SFU's queue was full and the unit was dropped.
     pub fn write(&mut self, unit: AccessUnit, now: UnixNanos) -> bool {
         let Some(core) = &mut self.core else { return false };
-        let Of::Publication { stream, generation, timeline, track, reordered, last_pts } = &mut self.of else { return false };
+        let Of::Publication { stream, generation, timeline, track, order } = &mut self.of else { return false };
         let clock_rate = core.format.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clock_rate();
         let media = rescale(unit.dts, clock_rate, NANOS);
         let offset = timeline.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).offset(*track, media, now);
         stream.note_media(now);
-        // A picture shown before the one sent before it, though decoded after it: B-frames. A jump of the clock is none.
-        if !*reordered && unit.pts < *last_pts && unit.pts != unit.dts && core.kind() == MediaKind::Video {
-            *reordered = true;
-            stream.set_reordered(*generation);
+        if core.codec() == Codec::H264
+            && let Some(references) = order.observe(&unit, offset)
+        {
+            stream.set_reordered(*generation, references);
         }
-        *last_pts = unit.pts;
         core.send(&unit, offset)
     }
 

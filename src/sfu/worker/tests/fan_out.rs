@@ -155,13 +155,18 @@ fn disposable_pictures_are_left_out_without_gaps() {
     sim.consume(all, producer);
     sim.consume_with(some, producer, |options| options.drop_disposable = true);
     let mut source = Source::new(65_000, 0);
+    let mut waiting = Vec::new();
     for index in 0..300 {
         let kind = match index {
             0 => Picture::Key,
             n if n % 3 == 0 => Picture::Predicted,
             _ => Picture::Disposable,
         };
-        sim.feed(producer, source.picture(kind));
+        waiting.extend(source.picture(kind));
+        // One by one, then, as out of a pipe, several at once.
+        if index < 100 || index % 4 == 3 {
+            sim.feed(producer, std::mem::take(&mut waiting));
+        }
         sim.run(FRAME);
     }
     assert_eq!(numbers(&sim, all).len(), 300);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::sim::{FRAME, Picture, Sim, Source, browser_h264, h264, number};
 use crate::base::{MediaKind, NtpTime};
 use crate::rtp::rtcp::{SenderInfo, write_sender_report};
+use crate::sfu::ortc::{RtpEncodingParameters, RtpHeaderExtensionParameters, extension_uri};
 use crate::sfu::types::ProducerOptions;
 
 fn publisher(sim: &mut Sim) -> (usize, crate::sfu::ProducerId) {
@@ -139,4 +140,29 @@ fn an_unsignalled_ssrc_is_found_by_payload_type() {
     }
     sim.run(FRAME);
     assert_eq!(sim.worker.producer_stats(sim.now, sim.router, producer).unwrap().packets, 3);
+}
+
+#[test]
+fn of_a_simulcast_publisher_the_first_layer_is_taken() {
+    let mut sim = Sim::new(26);
+    let browser = sim.joined();
+    let mut parameters = h264(1);
+    parameters.encodings[0] = RtpEncodingParameters { rid: Some("h".into()), ..Default::default() };
+    parameters.encodings.push(RtpEncodingParameters { rid: Some("l".into()), ..Default::default() });
+    parameters.header_extensions = vec![RtpHeaderExtensionParameters { uri: extension_uri::RID.into(), id: 2, encrypt: false }];
+    let options = ProducerOptions { kind: MediaKind::Video, rtp_parameters: parameters };
+    let producer = sim.worker.produce(sim.browsers[browser].transport, options).unwrap();
+    let mut layers = [("l", 10u32), ("h", 11)].map(|(rid, ssrc)| (Source::new(0, 0), rid, ssrc));
+    for index in 0..10 {
+        for (source, rid, ssrc) in &mut layers {
+            let rid = (2, rid.as_bytes());
+            // The RID goes with the first packets only.
+            let mut packet = source.packet(&[0x41, 0x88, 0, 0, 0], true, if index < 3 { std::slice::from_ref(&rid) } else { &[] }).to_vec();
+            packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+            sim.publish(browser, &packet);
+        }
+    }
+    sim.run(FRAME);
+    assert_eq!(sim.worker.producer_stats(sim.now, sim.router, producer).unwrap().packets, 10);
+    assert_eq!(sim.worker.stats().drop_unknown_ssrc, 10);
 }

@@ -1,0 +1,45 @@
+//! The handle of a plain transport.
+//!
+//! In: the peer's address. Out: ours, producers and consumers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::shared::{Closer, Shared};
+use crate::sfu::error::SfuError;
+use crate::sfu::id::{ProducerId, TransportId};
+use crate::sfu::types::{ConsumerInfo, ConsumerOptions, ProducerOptions};
+
+/// RTP and RTCP over UDP as they are, on one port. Dropping it closes it.
+#[derive(Debug)]
+pub struct PlainTransport {
+    /// Its id.
+    pub id: TransportId,
+    /// Where the peer is to send to (the port; the address may be a wildcard).
+    pub local_address: SocketAddr,
+    pub(super) shared: Arc<Shared>,
+    pub(super) worker: usize,
+    pub(super) _closer: Closer,
+}
+
+impl PlainTransport {
+    /// Tells the peer's address: RTP goes there, and is taken from there only. Not needed with `comedia` to receive.
+    pub async fn connect(&self, remote: SocketAddr) -> Result<(), SfuError> {
+        let (id, local) = (self.id, self.local_address);
+        self.shared
+            .call(self.worker, move |shard, now| shard.worker.connect_plain_transport(now, id, local, remote, &mut shard.out))
+            .await?
+    }
+
+    /// Receives a track from the peer.
+    pub async fn produce(&self, options: ProducerOptions) -> Result<ProducerId, SfuError> {
+        let id = self.id;
+        self.shared.call(self.worker, move |shard, _| shard.worker.produce(id, options)).await?
+    }
+
+    /// Sends a track to the peer. Sending begins once its address is known.
+    pub async fn consume(&self, options: ConsumerOptions) -> Result<ConsumerInfo, SfuError> {
+        let id = self.id;
+        self.shared.call(self.worker, move |shard, now| shard.worker.consume(now, id, options, &mut shard.out)).await?
+    }
+}
