@@ -24,7 +24,7 @@ fail() { printf 'demo: %s\n' "$*" >&2; exit 1; }
 command -v ffmpeg >/dev/null || fail "ffmpeg is missing; install it with: scripts/setup.sh --demo"
 command -v curl >/dev/null || fail "curl is missing; install it with: scripts/setup.sh --demo"
 
-# A second headend could share the media port with the first one without either noticing, so all three are looked at.
+# headend would say so itself; here it can be said which variable helps.
 for port in "$http_port DEMO_HTTP_PORT" "$rtmp_port DEMO_RTMP_PORT" "$media_port DEMO_MEDIA_PORT"; do
   read -r number name <<<"$port"
   if (exec 3<>"/dev/tcp/127.0.0.1/$number") 2>/dev/null; then

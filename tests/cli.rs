@@ -164,6 +164,18 @@ fn serve_on_a_taken_port_fails_with_a_sentence() {
     }
 }
 
+/// Several workers share the media port, and a second server could do so too, unnoticed.
+#[test]
+fn serve_on_another_servers_media_port_fails_with_a_sentence() {
+    let server = common::Server::start();
+    let dir = tempfile::tempdir().unwrap();
+    let (http, rtmp) = (format!("127.0.0.1:{}", common::free_port()), format!("127.0.0.1:{}", common::free_port()));
+    let mut command = headend(&["serve", "--http", &http, "--rtmp", &rtmp, "--data-dir", dir.path().to_str().unwrap()]);
+    command.env("HEADEND_SFU__LISTEN", format!("[\"127.0.0.1:{}\"]", server.media));
+    let (good, _, err) = text(&command.output().unwrap());
+    assert!(!good && err.contains("headend: can't start the SFU") && err.contains(&format!("127.0.0.1:{}", server.media)), "{err}");
+}
+
 #[test]
 fn serve_with_a_bad_configuration_fails_as_check_does() {
     let config = file("[rtmp]\nlissten = \"x\"");
