@@ -102,7 +102,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let api = ApiRoutes { config: config.api.clone(), hub: hub.clone(), recordings: recordings.clone(), rtmp_port };
     http::register_api(&mut routes, api);
     http::register_vod(&mut routes, VodRoutes { recordings: recordings.clone(), hub: hub.clone() });
-    // http::register_pages(&mut routes);
+    http::register_pages(&mut routes);
     let http_stop = CancellationToken::new();
     let router = routes.into_router(&config.http, &http_metrics);
     let http = HttpServer::bind(&config.http, router, http_metrics, http_stop.clone()).map_err(cannot("HTTP"))?;

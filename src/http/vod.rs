@@ -28,7 +28,7 @@ pub struct VodRoutes {
 
 /// Adds the routes.
 pub fn register(routes: &mut Routes, state: VodRoutes) {
-    let router = Router::new().route("/vod/{*path}", get(vod)).with_state(state);
+    let router = Router::new().route("/vod/{id}", get(whole)).route("/vod/{id}/{file}", get(file)).with_state(state);
     routes.merge(super::compress::compressed_router(router));
 }
 
@@ -40,13 +40,28 @@ pub(super) fn admit(state: &VodRoutes, id: &str, headers: &HeaderMap, uri: &Uri)
     if open { Ok(()) } else { Err(ApiError::unauthorized(key.is_some(), "this recording needs the token of its stream")) }
 }
 
-async fn vod(State(state): State<VodRoutes>, Path(path): Path<String>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
-    let first = path.split('/').next().unwrap_or_default();
-    let id = first.strip_suffix(".mp4").unwrap_or(first);
+/// `/vod/<id>.mp4`.
+async fn whole(State(state): State<VodRoutes>, Path(name): Path<String>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+    let id = name.strip_suffix(".mp4").unwrap_or(&name);
     admit(&state, id, &headers, &uri)?;
+    answer(&state, name.clone(), &headers).await
+}
+
+/// `/vod/<id>/<file>`.
+async fn file(
+    State(state): State<VodRoutes>,
+    Path((id, file)): Path<(String, String)>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    admit(&state, &id, &headers, &uri)?;
+    answer(&state, format!("{id}/{file}"), &headers).await
+}
+
+async fn answer(state: &VodRoutes, path: String, headers: &HeaderMap) -> Result<Response, ApiError> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let request = VodRequest {
-        path: path.clone(),
+        path,
         range: text(RANGE),
         if_range: text(IF_RANGE),
         if_match: text(IF_MATCH),

@@ -2,6 +2,8 @@
 //!
 //! In: async calls. Out: commands to the worker threads over bounded channels, and their answers and events.
 
+#[cfg(test)]
+mod chromium_test;
 mod direct;
 mod outbox;
 mod plain;
