@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what headend needs to be built, run and tested on Debian 12 (or Ubuntu 22.04 and later): GStreamer, and with
+# Installs what headend needs to be built, run and tested on Debian 12 (and relatives with GStreamer 1.22): GStreamer, and with
 # `--test` the real clients that the tests use. Does nothing where everything is there. Says what it does. Rust and Node.js are
 # yours to install; it says so where they are missing.
 #

@@ -199,7 +199,19 @@ fn nginx_in_front_as_the_readme_says() {
     let at = |name: &str| dir.path().join(name).display().to_string();
     let (cert, key) = (at("cert.pem"), at("key.pem"));
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=live.example.net", "-days", "2"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-subj",
+            "/CN=live.example.net",
+            "-days",
+            "2",
+        ])
         .args(["-keyout", &key, "-out", &cert])
         .output()
         .unwrap();
@@ -215,7 +227,12 @@ fn nginx_in_front_as_the_readme_says() {
     let text = format!(
         "daemon off;\nuser {};\npid {};\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\nclient_body_temp_path {};\nproxy_temp_path {};\nfastcgi_temp_path {};\nuwsgi_temp_path {};\nscgi_temp_path {};\n{site}}}\n",
         String::from_utf8_lossy(&Command::new("id").arg("-un").output().unwrap().stdout).trim(),
-        at("pid"), at("body"), at("proxy"), at("fastcgi"), at("uwsgi"), at("scgi"),
+        at("pid"),
+        at("body"),
+        at("proxy"),
+        at("fastcgi"),
+        at("uwsgi"),
+        at("scgi"),
     );
     std::fs::write(at("nginx.conf"), text).unwrap();
     let process = common::Process::start("nginx", &["-c", &at("nginx.conf"), "-e", "stderr"]);
