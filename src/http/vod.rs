@@ -60,13 +60,8 @@ async fn file(
 
 async fn answer(state: &VodRoutes, path: String, headers: &HeaderMap) -> Result<Response, ApiError> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let request = VodRequest {
-        path,
-        range: text(RANGE),
-        if_range: text(IF_RANGE),
-        if_match: text(IF_MATCH),
-        if_none_match: text(IF_NONE_MATCH),
-    };
+    let request =
+        VodRequest { path, range: text(RANGE), if_range: text(IF_RANGE), if_match: text(IF_MATCH), if_none_match: text(IF_NONE_MATCH) };
     let answer = state.recordings.vod(request).await?;
     let mut response = Response::new(match answer.body {
         VodBody::Bytes(bytes) => Body::from(bytes),
