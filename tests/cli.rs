@@ -130,6 +130,9 @@ fn the_environment_wins_over_the_file_and_its_mistakes_are_named_as_such() {
     assert!(!good && said.contains("rtmp.max_connections"), "{said}");
     let (good, said) = check("", &[("HEADEND_SFU__LISTEN", "[\"0.0.0.0:9000\"]"), ("HEADEND_LOG__FORMAT", "json")]);
     assert!(good, "{said}");
+    // As docker-compose.yml gives it.
+    let (good, said) = check("", &[("HEADEND_SFU__ANNOUNCED_ADDRESSES", "[\"203.0.113.7\"]")]);
+    assert!(good, "{said}");
     let (good, said) = check("", &[("HEADEND_RECORD__PATHSS", "1")]);
     assert!(!good && said.contains("environment variable HEADEND_RECORD__PATHSS") && said.contains("did you mean paths?"), "{said}");
     let (good, said) = check("", &[("HEADEND_RTMP__ENABLED", "perhaps")]);

@@ -172,6 +172,20 @@ fn linked_files_are_there() {
     }
 }
 
+#[test]
+fn the_map_shows_every_module_and_nothing_that_is_not_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let map = std::fs::read_to_string(root.join("docs/architecture.md")).unwrap();
+    for entry in std::fs::read_dir(root.join("src")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(map.contains(&format!("`{}`", name.trim_end_matches("lib.rs"))) || name == "lib.rs", "docs/architecture.md lacks {name}");
+    }
+    // What stands in backticks with a slash and an ending is a file: from the root, below src, or with a star in it.
+    for name in map.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs") && name.contains('/') && !name.contains(['*', ' '])) {
+        assert!(root.join(name).exists() || root.join("src").join(name).exists(), "docs/architecture.md names {name}, which is not there");
+    }
+}
+
 /// A running nginx with the README's server block; ended by its own pid.
 struct Nginx {
     dir: PathBuf,
