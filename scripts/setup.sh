@@ -20,7 +20,7 @@ packages=(
 case "${1:-}" in
   "") ;;
   --demo) packages+=(ffmpeg) ;;
-  --test) packages+=(ffmpeg chromium mpv vlc-bin vlc-plugin-base nginx openssl jq) ;;
+  --test) packages+=(ffmpeg chromium mpv vlc-bin vlc-plugin-base nginx openssl jq obs-studio xvfb) ;;
   *) say "unknown option $1"; exit 2 ;;
 esac
 
