@@ -28,7 +28,11 @@ pub struct VodRoutes {
 
 /// Adds the routes.
 pub fn register(routes: &mut Routes, state: VodRoutes) {
-    let router = Router::new().route("/vod/{id}", get(whole)).route("/vod/{id}/{file}", get(file)).with_state(state);
+    let router = Router::new()
+        .route("/vod/{id}", get(whole))
+        .route("/vod/{id}/", get(super::pages::recording))
+        .route("/vod/{id}/{file}", get(file))
+        .with_state(state);
     routes.merge(super::compress::compressed_router(router));
 }
 
