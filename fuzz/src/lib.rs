@@ -18,7 +18,7 @@ use headend::pipeline::wire;
 use headend::record::RecordingId;
 use headend::record::index::Records;
 use headend::rtmp::amf0;
-use headend::rtmp::chunk::{ChunkReader, ChunkWriter, Limits, Message, kind};
+use headend::rtmp::chunk::{ChunkReader, ChunkWriter, Limits, Message};
 use headend::rtmp::session::{Event, ServerSession, SessionTimeouts};
 use headend::rtmp::{Target, flv};
 use headend::rtp::packet::{RtpPacket, header_len};
