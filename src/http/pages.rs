@@ -13,8 +13,8 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tower_http::compression::CompressionLayer;
 
+use super::compress::{compressed, compressed_router};
 use super::{ApiError, Routes};
 
 #[derive(rust_embed::RustEmbed)]
@@ -71,13 +71,12 @@ pub fn asset(path: &str) -> Option<Asset> {
     Some(Asset { bytes: file.data, content_type, etag: format!("W/\"{hash}\"") })
 }
 
-/// Adds the pages and their assets, compressed for those who take it (hls.js is 580 KB without).
+/// Adds the pages and their assets, compressed for those who take it (hls.js is 580 KB without). [`recording`] is answered by the
+/// routes below `/vod/`: two patterns there would be in each other's way.
 pub fn register(routes: &mut Routes) {
-    let gzip = CompressionLayer::new();
-    let fixed = Router::new().route("/", get(dashboard)).route("/vod/{id}/", get(recording)).route("/static/{file}", get(static_file));
-    routes.merge(fixed.layer(gzip.clone()));
-    routes.stream("", get(watch).layer(gzip.clone()));
-    routes.stream("publish", get(publish).layer(gzip));
+    routes.merge(compressed_router(Router::new().route("/", get(dashboard)).route("/static/{file}", get(static_file))));
+    routes.stream("", compressed(get(watch)));
+    routes.stream("publish", compressed(get(publish)));
 }
 
 /// `/`: what is live and what was recorded.
@@ -215,7 +214,7 @@ mod tests {
     #[tokio::test]
     async fn assets_are_compressed() {
         use tower::ServiceExt;
-        let router = || Router::new().route("/static/{file}", get(static_file)).layer(CompressionLayer::new());
+        let router = || Router::new().route("/static/{file}", compressed(get(static_file)));
         let file = Dist::iter().filter_map(|name| name.strip_prefix("assets/hls-").map(|rest| format!("hls-{rest}"))).next().unwrap();
         let request = |encoding: &str| {
             let request = axum::http::Request::get(format!("/static/{file}")).header("accept-encoding", encoding);

@@ -28,7 +28,11 @@ pub struct VodRoutes {
 
 /// Adds the routes.
 pub fn register(routes: &mut Routes, state: VodRoutes) {
-    let router = Router::new().route("/vod/{id}", get(whole)).route("/vod/{id}/{file}", get(file)).with_state(state);
+    let router = Router::new()
+        .route("/vod/{id}", get(whole))
+        .route("/vod/{id}/", get(super::pages::recording))
+        .route("/vod/{id}/{file}", get(file))
+        .with_state(state);
     routes.merge(super::compress::compressed_router(router));
 }
 
@@ -60,13 +64,8 @@ async fn file(
 
 async fn answer(state: &VodRoutes, path: String, headers: &HeaderMap) -> Result<Response, ApiError> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let request = VodRequest {
-        path,
-        range: text(RANGE),
-        if_range: text(IF_RANGE),
-        if_match: text(IF_MATCH),
-        if_none_match: text(IF_NONE_MATCH),
-    };
+    let request =
+        VodRequest { path, range: text(RANGE), if_range: text(IF_RANGE), if_match: text(IF_MATCH), if_none_match: text(IF_NONE_MATCH) };
     let answer = state.recordings.vod(request).await?;
     let mut response = Response::new(match answer.body {
         VodBody::Bytes(bytes) => Body::from(bytes),

@@ -59,8 +59,8 @@ pub fn manifest(snapshot: &Snapshot, now: UnixNanos, utc_url: &str, query: &str)
             latency * 3
         );
     }
-    for (index, epoch) in snapshot.epochs.iter().enumerate() {
-        period(&mut out, snapshot, *epoch, start, snapshot.epochs.get(index + 1), query);
+    for epoch in &snapshot.epochs {
+        period(&mut out, snapshot, *epoch, start, query);
     }
     if !snapshot.ended {
         let _ = writeln!(out, " <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"{}\"/>", escape(utc_url));
@@ -74,8 +74,7 @@ fn availability_start(snapshot: &Snapshot) -> UnixNanos {
     i64::try_from(snapshot.first_number).unwrap_or(0).saturating_sub(60).max(0) * i64::from(NANOS)
 }
 
-fn period(out: &mut String, snapshot: &Snapshot, epoch: Epoch, start: UnixNanos, next: Option<&Epoch>, query: &str) {
-    let _ = next;
+fn period(out: &mut String, snapshot: &Snapshot, epoch: Epoch, start: UnixNanos, query: &str) {
     // Decode time 0 may lie before the presentation's beginning; a Period may not.
     let zero = epoch.zero.max(start);
     let _ = writeln!(out, " <Period id=\"{}\" start=\"{}\">", snapshot.first_number + u64::from(epoch.epoch), duration(zero - start));
@@ -122,9 +121,9 @@ fn adaptation_set(
         let _ = write!(out, " width=\"{width}\" height=\"{height}\"");
     }
     if let Some((rate, channels)) = init.audio {
-        let _ = write!(
+        let _ = writeln!(
             out,
-            " audioSamplingRate=\"{rate}\"><AudioChannelConfiguration schemeIdUri=\"urn:mpeg:dash:23003:3:audio_channel_configuration:2011\" value=\"{channels}\"/>\n"
+            " audioSamplingRate=\"{rate}\"><AudioChannelConfiguration schemeIdUri=\"urn:mpeg:dash:23003:3:audio_channel_configuration:2011\" value=\"{channels}\"/>"
         );
     } else {
         out.push_str(">\n");

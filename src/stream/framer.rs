@@ -97,7 +97,7 @@ pub(super) fn direct_rtp_parameters(format: &Format, ssrc: u32, payload_type: u8
         .into_iter()
         .map(|(name, value)| {
             // Hexadecimal ones may look like numbers ("640028").
-            let number = if matches!(&*name, "profile-level-id" | "config") { None } else { value.parse().ok() };
+            let number = if matches!(name, "profile-level-id" | "config") { None } else { value.parse().ok() };
             (name.to_string(), number.map_or_else(|| ParameterValue::Text(value.to_string()), ParameterValue::Number))
         })
         .collect();

@@ -29,7 +29,7 @@ function updateStream(card, stream) {
   const source = $('.source', card);
   setText(source, publisher ? format.protocol(publisher.protocol) : 'Publisher away');
   source.className = `badge source ${publisher ? 'live' : 'warn'}`;
-  source.title = publisher ? [publisher.agent, publisher.remote].filter(Boolean).join(' · ') : 'The stream goes on if its publisher comes back in time.';
+  source.title = publisher ? [format.agent(publisher.agent), publisher.remote].filter(Boolean).join(' · ') : 'The stream goes on if its publisher comes back in time.';
   setText($('.since', card), `for ${format.span(Date.now() - stream.started_at_ms)}`);
   $('.since', card).title = format.dateTime(stream.started_at_ms);
   reconcile($('.tracks', card), tracks.map((track, i) => ({ ...track, i })), (t) => `${t.i}${t.kind}`, makeTrack, updateTrack);
@@ -153,6 +153,8 @@ $('#more').addEventListener('click', async (event) => {
 function showGuide(info) {
   const host = location.hostname;
   const port = info.rtmp_port ?? 1935;
+  // 0: RTMP is turned off.
+  for (const way of document.querySelectorAll('.rtmp')) way.hidden = port === 0;
   const server = `rtmp://${host}${port === 1935 ? '' : `:${port}`}/live`;
   setText($('#obs-server'), server);
   setText(

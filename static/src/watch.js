@@ -298,7 +298,7 @@ function describe(stream) {
   ui.viewers.hidden = false;
   setText(ui['viewers-text'], format.count(watching, 'viewer'));
   const chips = [];
-  if (stream.publisher) chips.push(`${format.protocol(stream.publisher.protocol)}${stream.publisher.agent ? ` · ${stream.publisher.agent}` : ''}`);
+  if (stream.publisher) chips.push(`${format.protocol(stream.publisher.protocol)}${stream.publisher.agent ? ` · ${format.agent(stream.publisher.agent)}` : ''}`);
   else chips.push('Publisher away');
   chips.push(...(stream.tracks ?? []).map((t) => format.track({ ...t, bitrate: undefined })));
   reconcile(ui.chips, chips.map((text, i) => ({ i, text })), (c) => c.i, () => h('li'), (li, c) => setText(li, c.text));

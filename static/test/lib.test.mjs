@@ -28,6 +28,18 @@ test('tracks in a line', () => {
   assert.equal(format.count(0, 'viewer'), '0 viewers');
 });
 
+test('browsers by their names', () => {
+  for (const [text, name] of [
+    ['Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/156.0.0.0 Safari/537.36', 'Chrome 156'],
+    ['Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36 Edg/130.0.0.0', 'Edge 130'],
+    ['Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0', 'Firefox 140'],
+    ['Mozilla/5.0 (iPhone) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1', 'Safari 17'],
+    ['Mozilla/5.0', 'a browser'],
+    ['obs-studio 30.2', 'obs-studio 30.2'],
+    [null, ''],
+  ]) assert.equal(format.agent(text), name);
+});
+
 test('backoff grows to its bound, with jitter, and starts over', () => {
   const calm = new Backoff({ min: 500, max: 3000, random: () => 0 });
   assert.deepEqual([calm.next(), calm.next(), calm.next(), calm.next(), calm.next()], [500, 1000, 2000, 3000, 3000]);

@@ -3,6 +3,7 @@
 //! Everything that is started is ended when its handle is dropped, by its own pid. Waiting is for conditions, with a bound.
 
 #![allow(dead_code)] // each test binary uses a part of it
+#![allow(clippy::disallowed_methods)] // real processes take real time
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};

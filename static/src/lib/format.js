@@ -72,6 +72,16 @@ export function protocol(name) {
   return PROTOCOLS[name] ?? String(name ?? '–').toUpperCase();
 }
 
+/** Who publishes, briefly: a browser's user agent becomes its name and version. */
+export function agent(text) {
+  if (!text?.startsWith('Mozilla/')) return text ?? '';
+  const found = /(Edg|OPR|Firefox|(?:Headless)?Chrome|Version)\/(\d+)/g;
+  const known = [...text.matchAll(found)].map(([, name, version]) => [{ Edg: 'Edge', OPR: 'Opera', HeadlessChrome: 'Chrome', Version: 'Safari' }[name] ?? name, version]);
+  // Edge and Opera call themselves Chrome too, and name themselves last.
+  const best = known.find(([name]) => name === 'Edge' || name === 'Opera') ?? known[0];
+  return best ? best.join(' ') : 'a browser';
+}
+
 /** A track in a line: `H.264 · 1920×1080 · 4.2 Mbit/s`, `AAC · 48 kHz stereo · 128 kbit/s`. */
 export function track(t) {
   const parts = [codec(t.codec)];

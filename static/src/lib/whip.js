@@ -30,7 +30,9 @@ export class WhipPublisher {
     for (const track of this.stream.getTracks()) {
       const encoding = track.kind === 'video' ? { maxBitrate: bitrate } : {};
       const transceiver = pc.addTransceiver(track, { direction: 'sendonly', streams: [this.stream], sendEncodings: [encoding] });
-      if (track.kind === 'video') preferCodec(transceiver, codec);
+      if (track.kind !== 'video') continue;
+      preferCodec(transceiver, codec);
+      holdResolution(transceiver.sender);
     }
   }
 
@@ -61,6 +63,13 @@ function preferCodec(transceiver, mimeType) {
   const all = RTCRtpSender.getCapabilities?.('video')?.codecs ?? [];
   const wanted = all.filter((c) => c.mimeType.toLowerCase() === mimeType.toLowerCase());
   if (wanted.length > 0) transceiver.setCodecPreferences?.([...wanted, ...all.filter((c) => HELPERS.includes(c.mimeType.toLowerCase()))]);
+}
+
+/** Fewer frames rather than a smaller picture where the network is narrow: each change of size begins HLS and the recording anew. */
+function holdResolution(sender) {
+  const parameters = sender.getParameters();
+  parameters.degradationPreference = 'maintain-resolution';
+  sender.setParameters(parameters).catch(() => {}); // not known to this browser
 }
 
 /** Whether this browser can encode a codec, as far as it tells. */
