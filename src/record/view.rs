@@ -266,7 +266,7 @@ mod tests {
             let _ = hls::multivariant(&view, "");
             let _ = hls::media(&view, 0, "");
             let _ = hls::media(&view, 1, "");
-            let _ = dash::manifest(&view, &meta, i64::MAX);
+            let _ = dash::manifest(&view, &meta, i64::MAX, "");
         }
     }
 }
