@@ -77,7 +77,8 @@ await main(async (browser) => {
         await instance.load(url);
         latency = () => instance.getStats().liveLatency;
       }
-      video.play().catch(() => {});
+      // dash.js begins by itself; begun before it listens, it takes the player for paused and never reads the manifest again.
+      if (player !== "dash") video.play().catch(() => {});
       const end = began + seconds * 1000;
       while (performance.now() < end) {
         await new Promise((r) => setTimeout(r, 250));
@@ -89,6 +90,7 @@ await main(async (browser) => {
         player, url, firstPictureMs: first === null ? null : Math.round(first - began), frames, sizes, longestGapMs, stalls,
         sinceLastMs: Math.round(now - lastAt), lastSecondsFps: recent.filter((at) => at > now - 3000).length / 3,
         latencyP50: latencies[Math.floor(latencies.length / 2)], latencyP95: latencies[Math.floor(latencies.length * 0.95)],
+        currentTime: video.currentTime, buffered: Array.from({ length: video.buffered.length }, (_, i) => [video.buffered.start(i), video.buffered.end(i)]),
         error: video.error?.message ?? null, audioBytes: video.webkitAudioDecodedByteCount ?? 0, events: events.slice(0, 20), stats: await stats(),
       };
     };
