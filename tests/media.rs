@@ -83,7 +83,11 @@ fn sound_and_picture_stay_together_on_every_way_out() {
         let (video, audio) = (dir.join("v.mp4"), dir.join("a.mp4"));
         assert!(download(&server, &path, "v", &video) >= 3 && download(&server, &path, "a", &audio) >= 3);
         let (video, audio) = (onsets(video.to_str().unwrap(), 30, dir), onsets(audio.to_str().unwrap(), 30, dir));
-        Onsets { flashes: video.flashes, beeps: audio.beeps, complaints: String::new() }.assert_in_sync(&format!("{path} segments"), 4, 40.0);
+        Onsets { flashes: video.flashes, beeps: audio.beeps, complaints: String::new() }.assert_in_sync(
+            &format!("{path} segments"),
+            4,
+            40.0,
+        );
         onsets(&server.url(&format!("/{path}/manifest.mpd")), 5, dir).assert_in_sync(&format!("{path} DASH"), 3, 40.0);
         onsets(&server.url(&format!("/{path}/index.m3u8")), 5, dir).assert_in_sync(&format!("{path} HLS"), 3, 40.0);
         publisher.wait();
@@ -192,10 +196,20 @@ fn every_usual_rate_and_format_passes() {
         ("29-97", Clip { fps: "30000/1001", gop: 60, ..Default::default() }),
         ("50", Clip { fps: "50", gop: 100, ..Default::default() }),
         ("60", Clip { fps: "60", gop: 120, ..Default::default() }),
-        ("variable", Clip { gop: 40, more: &["-vf", "select='not(mod(n,7)*mod(n,11)*mod(n,3))+lt(mod(n,30),4)'", "-vsync", "vfr"], ..Default::default() }),
+        (
+            "variable",
+            Clip {
+                gop: 40,
+                more: &["-vf", "select='not(mod(n,7)*mod(n,11)*mod(n,3))+lt(mod(n,30),4)'", "-vsync", "vfr"],
+                ..Default::default()
+            },
+        ),
         ("surround", Clip { channels: 6, ..Default::default() }),
         ("long-gop", Clip { gop: 250, more: &["-force_key_frames", "0,8.3"], seconds: 17, ..Default::default() }),
-        ("huge", Clip { size: "1920x1080", gop: 15, fps: "15", more: &["-crf", "12", "-vf", "noise=alls=60"], seconds: 4, ..Default::default() }),
+        (
+            "huge",
+            Clip { size: "1920x1080", gop: 15, fps: "15", more: &["-crf", "12", "-vf", "noise=alls=60"], seconds: 4, ..Default::default() },
+        ),
     ];
     let mut publishers = Vec::new();
     for (name, clip) in clips {
@@ -256,8 +270,14 @@ fn follow(server: &Server, path: &str, track: &str, seconds: u64, publisher: &Pu
         assert!(next.next() > (msn, part), "blocking reload gave {:?} for {:?}", next.next(), (msn, part));
         let delta = client.playlist(&format!("{file}?_HLS_msn={msn}&_HLS_part={part}&_HLS_skip=YES"));
         for segment in &delta.segments {
-            if let Some(whole) = next.segments.iter().find(|whole| whole.number == segment.number && whole.duration > 0.0 && segment.duration > 0.0) {
-                assert_eq!((&whole.uri, whole.pdt, whole.discontinuity), (&segment.uri, segment.pdt, segment.discontinuity), "the delta update");
+            if let Some(whole) =
+                next.segments.iter().find(|whole| whole.number == segment.number && whole.duration > 0.0 && segment.duration > 0.0)
+            {
+                assert_eq!(
+                    (&whole.uri, whole.pdt, whole.discontinuity),
+                    (&segment.uri, segment.pdt, segment.discontinuity),
+                    "the delta update"
+                );
             }
         }
         let named = next.segments.iter().find(|segment| segment.number == msn).unwrap();
@@ -285,13 +305,19 @@ fn follow(server: &Server, path: &str, track: &str, seconds: u64, publisher: &Pu
         }
         for segment in next.segments.iter().filter(|segment| !segment.uri.is_empty()) {
             if let Some(before) = known.insert(segment.number, segment.clone()) {
-                assert_eq!((&before.uri, before.pdt, before.duration, before.discontinuity), (&segment.uri, segment.pdt, segment.duration, segment.discontinuity));
+                assert_eq!(
+                    (&before.uri, before.pdt, before.duration, before.discontinuity),
+                    (&segment.uri, segment.pdt, segment.duration, segment.discontinuity)
+                );
             }
         }
         for (uri, msn, part) in &next.reports {
             let other = client.playlist(&format!("{base}/{uri}"));
             let newest = other.next();
-            assert!(newest.0 >= *msn && newest.0 <= msn + 1 && (newest.0 > *msn || newest.1 as u64 > *part), "report {msn}/{part}, in truth {newest:?}");
+            assert!(
+                newest.0 >= *msn && newest.0 <= msn + 1 && (newest.0 > *msn || newest.1 as u64 > *part),
+                "report {msn}/{part}, in truth {newest:?}"
+            );
         }
         list = next;
     }
@@ -325,7 +351,13 @@ fn follow_for(seconds: u64) {
         (audio.join().unwrap(), video)
     });
     let at = |latencies: &[f64], share: f64| latencies[(latencies.len() as f64 * share) as usize];
-    eprintln!("LL-HLS, sent to downloadable, ms: p50 {:.0}, p95 {:.0}, max {:.0} of {} parts", at(&video, 0.5), at(&video, 0.95), at(&video, 0.999), video.len());
+    eprintln!(
+        "LL-HLS, sent to downloadable, ms: p50 {:.0}, p95 {:.0}, max {:.0} of {} parts",
+        at(&video, 0.5),
+        at(&video, 0.95),
+        at(&video, 0.999),
+        video.len()
+    );
     assert!(at(&video, 0.5) < 150.0, "{video:.0?}");
     assert!(video.len() as u64 > seconds * 4 && audio.len() as u64 > seconds * 4);
 }

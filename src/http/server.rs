@@ -42,7 +42,7 @@ Access-Control-Allow-Origin: *\r\nContent-Length: 97\r\n\r\n\
 #[non_exhaustive]
 pub enum ServeError {
     /// The address can't be listened on.
-    #[error("can't listen for HTTP on {address} (http.listen): {source}")]
+    #[error("can't listen for HTTP on {address}: {source}; choose another with --http or http.listen, or stop what uses it")]
     Listen {
         /// Where.
         address: SocketAddr,

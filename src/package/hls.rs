@@ -36,12 +36,11 @@ impl BlockingReload {
     /// Whether the track has what was asked for (RFC 8216bis section 6.2.5.2).
     pub fn is_met(&self, track: &TrackSnapshot) -> bool {
         let Some(msn) = self.msn else { return true };
-        let (next_msn, next_part) = track.next();
-        match self.part {
-            // A part index beyond the segment's last one means the first part of the next segment.
-            Some(part) => msn < next_msn || (msn == next_msn && part < next_part),
-            None => msn < next_msn,
-        }
+        let Some(part) = self.part else { return msn < track.next().0 };
+        // A part beyond a segment's last one means the first of the segment after it.
+        let parts = track.segment(msn).filter(|segment| segment.complete).map(|segment| segment.parts.len());
+        let asked = if parts.is_some_and(|parts| part >= parts) { (msn + 1, 0) } else { (msn, part) };
+        asked < track.next()
     }
 
     /// Whether it asks for more than could come soon: over two segments ahead is an error.

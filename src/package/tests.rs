@@ -195,11 +195,15 @@ fn blocking_reload_is_met_when_the_part_is_there() {
         (Some(first + 3), None, false),
         (Some(first + 3), Some(1), true),
         (Some(first + 3), Some(2), false),
-        (Some(first + 2), Some(99), true),
+        (Some(first + 1), Some(99), true),
+        (Some(first + 2), Some(10), true),
         (Some(first + 4), Some(0), false),
     ] {
         assert_eq!(BlockingReload { msn, part }.is_met(track), met, "{msn:?} {part:?}");
     }
+    let between = window(3, 0).snapshot();
+    let beyond = BlockingReload { msn: Some(first + 2), part: Some(10) };
+    assert!(!beyond.is_met(between.track(0).unwrap()), "it means the first part of the next segment, which isn't there");
     assert!(BlockingReload { msn: Some(first + 6), part: None }.is_too_far(track));
     assert!(!BlockingReload { msn: Some(first + 5), part: None }.is_too_far(track));
 }

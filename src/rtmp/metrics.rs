@@ -38,7 +38,7 @@ pub struct RtmpMetrics {
 impl RtmpMetrics {
     /// Registers them; call it once per registry.
     pub fn register(&self, registry: &mut Registry) {
-        let registry = registry.sub_registry_with_prefix("headend_rtmp");
+        let registry = registry.sub_registry_with_prefix("rtmp");
         registry.register("connections", "Open RTMP connections", self.connections.clone());
         registry.register("publishers", "RTMP connections that publish", self.publishers.clone());
         registry.register("players", "RTMP connections that play", self.players.clone());
