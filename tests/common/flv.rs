@@ -52,10 +52,26 @@ impl Default for Clip<'_> {
 pub fn make(clip: Clip<'_>) -> Vec<Tag> {
     let video = format!("testsrc2=size={}:rate={},{FLASH}", clip.size, clip.fps);
     let audio = format!("{BEEP}{}", clip.audio_rate);
-    let (gop, b, seconds, channels) = (clip.gop.to_string(), clip.b_frames.to_string(), clip.seconds.to_string(), clip.channels.to_string());
+    let (gop, b, seconds, channels) =
+        (clip.gop.to_string(), clip.b_frames.to_string(), clip.seconds.to_string(), clip.channels.to_string());
     let mut child = Command::new("ffmpeg")
         .args(["-v", "error", "-nostdin", "-f", "lavfi", "-i", &video, "-f", "lavfi", "-i", &audio, "-t", &seconds])
-        .args(["-c:v", "libx264", "-preset", "superfast", "-threads", "2", "-pix_fmt", "yuv420p", "-g", &gop, "-sc_threshold", "0", "-bf", &b])
+        .args([
+            "-c:v",
+            "libx264",
+            "-preset",
+            "superfast",
+            "-threads",
+            "2",
+            "-pix_fmt",
+            "yuv420p",
+            "-g",
+            &gop,
+            "-sc_threshold",
+            "0",
+            "-bf",
+            &b,
+        ])
         .args(["-c:a", "aac", "-b:a", "96k", "-ac", &channels])
         .args(clip.more)
         .args(["-f", "flv", "-flvflags", "no_duration_filesize", "-"])

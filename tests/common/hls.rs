@@ -66,7 +66,8 @@ pub fn parse(text: &str) -> Playlist {
     let mut list = Playlist::default();
     let mut map = String::new();
     let mut discontinuity = 0;
-    let mut open = Segment { number: 0, discontinuity: 0, map: String::new(), pdt: None, duration: 0.0, uri: String::new(), parts: Vec::new() };
+    let mut open =
+        Segment { number: 0, discontinuity: 0, map: String::new(), pdt: None, duration: 0.0, uri: String::new(), parts: Vec::new() };
     let fresh = open.clone();
     assert!(text.starts_with("#EXTM3U\n"), "{text}");
     for line in text.lines() {
@@ -157,7 +158,8 @@ impl Client {
         };
         let text = String::from_utf8_lossy(&bytes[..head]).to_lowercase();
         let status = text.split_whitespace().nth(1).unwrap().parse().unwrap();
-        let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")).map(|length| length.trim().parse::<usize>().unwrap());
+        let length =
+            text.lines().find_map(|line| line.strip_prefix("content-length: ")).map(|length| length.trim().parse::<usize>().unwrap());
         if let Some(length) = length {
             while bytes.len() < head + length {
                 more(&mut bytes);
