@@ -15,6 +15,7 @@ test: setup-test $(PAGES)
 	cargo build --bin headend
 	cargo nextest run --no-fail-fast
 	cargo test --doc
+	cd static && npm test --silent
 
 ## check: formatting, lints, pages
 check: setup-test $(PAGES)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what headend needs to be built, run and tested on Debian 12 (or Ubuntu 22.04 and later): GStreamer, and with
-# `--test` the real clients that the tests use. Does nothing where everything is there. Says what it does.
+# Installs what headend needs to be built, run and tested on Debian 12 (and relatives with GStreamer 1.22): GStreamer, and with
+# `--test` the real clients that the tests use. Does nothing where everything is there. Says what it does. Rust and Node.js are
+# yours to install; it says so where they are missing.
 #
 #   scripts/setup.sh          what building and running needs
 #   scripts/setup.sh --demo   also what the demonstration needs (ffmpeg)
@@ -19,7 +20,7 @@ packages=(
 case "${1:-}" in
   "") ;;
   --demo) packages+=(ffmpeg) ;;
-  --test) packages+=(ffmpeg chromium mpv vlc-bin vlc-plugin-base jq) ;;
+  --test) packages+=(ffmpeg chromium mpv vlc-bin vlc-plugin-base nginx openssl jq obs-studio xvfb) ;;
   *) say "unknown option $1"; exit 2 ;;
 esac
 
@@ -30,14 +31,21 @@ done
 if [ ${#missing[@]} -gt 0 ]; then
   command -v apt-get >/dev/null || { say "this system has no apt-get; install by hand: ${missing[*]}"; exit 1; }
   sudo=""
-  if [ "$(id -u)" != 0 ]; then sudo=sudo; fi
+  if [ "$(id -u)" != 0 ]; then
+    sudo=sudo
+    command -v sudo >/dev/null || { say "run this as root, or install sudo; it wants to install ${missing[*]}"; exit 1; }
+  fi
   say "installing ${missing[*]}"
   $sudo apt-get update -qq
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  # RUNLEVEL=1: installed services (nginx) are not started.
+  $sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
 command -v cargo >/dev/null || { say "Rust is missing: install it from https://rustup.rs, then run this again"; exit 1; }
 command -v npm >/dev/null || { say "Node.js (20 or later) with npm is missing: install it, then run this again"; exit 1; }
+node=$(node --version 2>/dev/null || true)
+node=${node#v}
+if [ "${node%%.*}" -lt 20 ] 2>/dev/null; then say "Node.js is $node, but 20 or later is needed"; exit 1; fi
 if [ "${1:-}" = --test ] && ! cargo nextest --version >/dev/null 2>&1; then
   say "installing cargo-nextest"
   cargo install --locked cargo-nextest >/dev/null

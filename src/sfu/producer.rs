@@ -36,6 +36,8 @@ pub enum Source {
     Pipe,
     /// A transport of this worker, by slab key.
     Network(usize),
+    /// A transport that has closed: its consumers wait for a producer that replaces this one.
+    Gone,
 }
 
 /// What became of a packet.
@@ -58,6 +60,8 @@ pub struct Producer {
     pub router: RouterId,
     /// Where its packets come from.
     pub source: Source,
+    /// Whether it stays, silent, when its transport closes.
+    pub outlives_transport: bool,
     /// As given when it was made.
     pub parameters: RtpParameters,
     /// The parsed form of `parameters`.
@@ -94,6 +98,7 @@ impl Producer {
             id,
             router,
             source,
+            outlives_transport: false,
             parameters,
             rtp,
             store: PacketStore::new(limits),

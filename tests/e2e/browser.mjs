@@ -10,6 +10,7 @@ export async function launch() {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     headless: true,
+    handleSIGTERM: false, // scripts end in order
     args: [
       "--no-sandbox",
       "--disable-gpu",

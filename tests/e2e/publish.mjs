@@ -1,7 +1,10 @@
-// node publish.mjs URL SECONDS [CODEC]: publishes Chromium's fake camera by WHIP from another origin, without headend's page.
+// node publish.mjs URL SECONDS [CODEC]: publishes Chromium's fake camera by WHIP, without headend's page. Ends with DELETE, earlier on
+// SIGTERM. Says "publishing" when the media connection stands, "deleted STATUS" at the end.
 import { foreignPage, main } from "./browser.mjs";
 
 const [url, seconds = "10", codec = "H264"] = process.argv.slice(2);
+
+const told = new Promise((resolve) => process.once("SIGTERM", resolve));
 
 await main(async (browser) => {
   // getUserMedia wants a secure origin: localhost counts as one.
@@ -32,8 +35,9 @@ await main(async (browser) => {
     [url, codec],
   );
   if (session.status !== 201) return { ...session, errors };
+  await page.waitForFunction(() => window.__pc.connectionState === "connected");
   process.stderr.write("publishing\n");
-  await page.waitForTimeout(Number(seconds) * 1000);
+  await Promise.race([page.waitForTimeout(Number(seconds) * 1000), told]);
   const stats = await page.evaluate(async () => {
     const out = {};
     for (const entry of (await window.__pc.getStats()).values()) {
@@ -45,5 +49,6 @@ await main(async (browser) => {
     const response = await fetch(window.__location, { method: "DELETE" });
     return { ...out, ended: response.status };
   });
+  process.stderr.write(`deleted ${stats.ended}\n`);
   return { ...session, stats, errors };
 });

@@ -186,6 +186,12 @@ impl Router {
         shared.call(worker, move |shard, now| shard.worker.replace_producer(now, router, old, new, &mut shard.out)).await?
     }
 
+    /// Lets a producer outlive its transport: it stays, silent, until it is replaced or closed, and its consumers with it.
+    pub async fn keep_producer(&self, producer: ProducerId) -> Result<(), SfuError> {
+        let router = self.inner.id;
+        self.inner.shared.call(self.inner.worker, move |shard, _| shard.worker.keep_producer(router, producer)).await?
+    }
+
     /// Closes a producer, its consumers (on every router it is piped to) with it.
     pub async fn close_producer(&self, producer: ProducerId) {
         let router = self.inner.id;

@@ -146,8 +146,12 @@ impl Worker {
         for consumer in transport.consumers {
             self.remove_consumer(consumer);
         }
-        for producer in transport.producers {
-            if let Some((router, id)) = self.producers.get(producer).map(|producer| (producer.router, producer.id)) {
+        for key in transport.producers {
+            let Some(producer) = self.producers.get_mut(key) else { continue };
+            if producer.outlives_transport {
+                producer.source = Source::Gone;
+            } else {
+                let (router, id) = (producer.router, producer.id);
                 self.close_producer(now, router, id, out);
             }
         }
@@ -183,6 +187,14 @@ impl Worker {
         let producer = self.add_producer(router, id, Source::Network(transport), options.rtp_parameters, rtp.clone())?;
         self.transports[transport].add_producer(producer, &rtp);
         Ok(id)
+    }
+
+    /// Lets a producer stay, silent, when its transport closes, until it is replaced or closed: its consumers don't notice that
+    /// their source comes back by another transport.
+    pub fn keep_producer(&mut self, router: RouterId, id: ProducerId) -> Result<(), SfuError> {
+        let key = self.producer_key(router, id)?;
+        self.producers[key].outlives_transport = true;
+        Ok(())
     }
 
     fn add_producer(

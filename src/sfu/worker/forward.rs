@@ -102,11 +102,12 @@ impl Worker {
 
     pub(super) fn send_key_frame_request(&mut self, key: usize) {
         let Some(producer) = self.producers.get(key) else { return };
-        self.stats.key_frame_requests_out += 1;
         match producer.source {
             Source::Direct | Source::Pipe => self.events.push_back(Event::KeyFrameWanted(producer.router, producer.id)),
             Source::Network(_) => self.key_frame_requests.push(key),
+            Source::Gone => return,
         }
+        self.stats.key_frame_requests_out += 1;
     }
 }
 

@@ -124,7 +124,7 @@ pub type SharedTranscoder = Arc<dyn Transcoder>;
 /// A derived track at work.
 #[derive(Debug)]
 pub(super) struct Derived {
-    pub source: ProducerId,
+    source: Mutex<ProducerId>,
     pub from: Codec,
     pub target: TranscodeTarget,
     producer: ProducerId,
@@ -137,6 +137,11 @@ impl Derived {
     /// Its codec now.
     pub fn codec(&self) -> Codec {
         self.format.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).codec()
+    }
+
+    /// What it is made from.
+    fn source(&self) -> ProducerId {
+        *self.source.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// How many leases it has.
@@ -168,8 +173,15 @@ impl Stream {
         tracing::info!(path = %self.path(), what = target.derivation(from), "derived track started");
         let job = TranscodeJob { name, input, input_format: track.format.clone(), target, output: TrackWriter::derived(core) };
         let guard = transcoder.start(job)?;
-        let derived =
-            Arc::new(Derived { source: track.producer, from, target, producer, format, users: AtomicUsize::new(0), _guard: guard });
+        let derived = Arc::new(Derived {
+            source: Mutex::new(track.producer),
+            from,
+            target,
+            producer,
+            format,
+            users: AtomicUsize::new(0),
+            _guard: guard,
+        });
         {
             let mut state = self.state();
             if state.ended {
@@ -177,7 +189,7 @@ impl Stream {
             }
             // What was made from a producer that is no longer there is of no use to anybody new.
             let sources: Vec<ProducerId> = state.tracks.iter().map(|entry| entry.track.producer).collect();
-            state.derived.retain(|known| sources.contains(&known.source) || known.users() > 0);
+            state.derived.retain(|known| sources.contains(&known.source()) || known.users() > 0);
             state.derived.push(derived.clone());
         }
         self.touch();
@@ -186,8 +198,18 @@ impl Stream {
 
     fn lease_running(&self, track: &Track, target: TranscodeTarget) -> Option<Lease> {
         let state = self.state();
-        let found = state.derived.iter().find(|known| known.source == track.producer && known.target == target)?;
+        let found = state.derived.iter().find(|known| known.source() == track.producer && known.target == target)?;
         Some(Lease::derived(self.clone(), found.clone()))
+    }
+
+    /// The SFU let the readers of `old` go on with `new`.
+    pub(super) fn derived_go_on_with(&self, old: ProducerId, new: ProducerId) {
+        for derived in &self.state().derived {
+            let mut source = derived.source.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if *source == old {
+                *source = new;
+            }
+        }
     }
 
     /// Nobody uses `derived` just now: stops it if that stays so.

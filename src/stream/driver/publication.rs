@@ -88,11 +88,20 @@ impl Publication {
         Ok(TrackWriter::published(core, self.stream.clone(), self.generation, self.timeline.clone(), track))
     }
 
-    /// Adds a track that is an SFU producer on `router()` (a WebRTC publisher's).
+    /// Adds a track that is an SFU producer on `router()` (a WebRTC publisher's). From here on the producer is the stream's: it
+    /// stays when its transport closes, so that viewers go on with the publisher that returns.
     pub async fn add_producer(&mut self, producer: ProducerId, format: Format) -> Result<(), SfuError> {
         let kind = format.kind();
-        self.stream.state().parked.retain(|core| core.kind() != kind);
-        self.put(producer, format).await
+        self.stream.0.home.keep_producer(producer).await?;
+        let put = self.put(producer, format).await;
+        // A writer from before is let go of only now: its producer, which closes with it, has been replaced.
+        let parked = {
+            let mut state = self.stream.state();
+            let at = state.parked.iter().position(|core| core.kind() == kind);
+            at.map(|at| state.parked.swap_remove(at))
+        };
+        drop(parked);
+        put
     }
 
     /// Puts a track on the stream in the place of the one of its kind, whose consumers go on with it if they can decode it.
@@ -107,7 +116,9 @@ impl Publication {
         let home = &self.stream.0.home;
         if let Some(old) = old.filter(|old| old.producer != producer) {
             let goes_on = old.format.codec() == format.codec() && home.replace_producer(old.producer, producer).await.is_ok();
-            if !goes_on {
+            if goes_on {
+                self.stream.derived_go_on_with(old.producer, producer);
+            } else {
                 home.close_producer(old.producer).await;
             }
         }
