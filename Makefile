@@ -48,3 +48,9 @@ setup-demo:
 	@scripts/setup.sh --demo
 setup-test:
 	@scripts/setup.sh --test
+
+## obs: stream with a real OBS Studio (a download of 300 MB that is not part of the tests)
+.PHONY: obs
+obs: setup-test $(PAGES)
+	cargo build --bin headend
+	scripts/obs-check.sh

@@ -111,7 +111,7 @@ grep -E "x264 encoder|keyint|bitrate:|settings:|preset|Skipped|rtmp" "$work/obs.
 
 cd "$here/tests/e2e"
 say "--- WebRTC in Chromium"
-seen=$(node sync.mjs whep "http://127.0.0.1:$http/live/cam1/whep" 8)
+seen=$(node sync.mjs whep "http://127.0.0.1:$http/live/cam1/whep" 14)
 say "$seen"
 jq -e '.fps > 15 and .freezes <= 1' <<<"$seen" >/dev/null || fail "WebRTC does not move"
 curl -fsS "$api/streams/live/cam1" | jq '{derived, warnings}'

@@ -30,7 +30,8 @@ pub struct Presentation {
     pub epoch: u32,
     /// The first segment of the next epoch.
     pub next_segment: u64,
-    /// When the last chunk ends.
+    /// When the last chunk of the first track ends. Sound, which does not end with a picture, may reach further: counted too, it
+    /// would shut out the key frame with which the next epoch begins, and its whole GOP.
     pub end: UnixNanos,
     /// How far pictures were seen to be reordered.
     pub reorder: u8,
@@ -46,7 +47,9 @@ impl Default for Presentation {
 impl Presentation {
     fn chunk(&mut self, chunk: &Chunk) {
         self.next_segment = self.next_segment.max(chunk.segment + 1);
-        if let Some(timescale) = self.timescales.get(chunk.track as usize).filter(|scale| **scale > 0) {
+        if chunk.track == 0
+            && let Some(timescale) = self.timescales.first().filter(|scale| **scale > 0)
+        {
             let end = chunk.wallclock + rescale(chunk.duration as i64, *timescale, 1_000_000_000);
             self.end = self.end.max(end);
         }
