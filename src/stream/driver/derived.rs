@@ -173,8 +173,15 @@ impl Stream {
         tracing::info!(path = %self.path(), what = target.derivation(from), "derived track started");
         let job = TranscodeJob { name, input, input_format: track.format.clone(), target, output: TrackWriter::derived(core) };
         let guard = transcoder.start(job)?;
-        let derived =
-            Arc::new(Derived { source: Mutex::new(track.producer), from, target, producer, format, users: AtomicUsize::new(0), _guard: guard });
+        let derived = Arc::new(Derived {
+            source: Mutex::new(track.producer),
+            from,
+            target,
+            producer,
+            format,
+            users: AtomicUsize::new(0),
+            _guard: guard,
+        });
         {
             let mut state = self.state();
             if state.ended {
