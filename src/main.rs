@@ -90,7 +90,10 @@ fn serve(args: ServeArgs) -> ExitCode {
     if let Err(error) = app::init_logging(&config.log) {
         return fail(error);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // WebRTC media has threads of its own, one per core. What is left (RTMP, HTTP, feeding pipelines) is many short tasks: with
+    // as many threads again they wake each other for nothing.
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(format!("can't start the runtime: {error}")),
     };

@@ -4,6 +4,8 @@
 //! `<!-- test: plays -->` (each line is a player that decodes something), `<!-- test: page -->` (plays in Chromium),
 //! `<!-- test: nginx -->` (nginx with it forwards to headend), `<!-- not tested: REASON -->`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)] // a test says what is wrong by failing
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -136,6 +138,12 @@ fn the_commands_do_what_the_readme_says() {
             _ => {}
         }
     }
+    // The addresses that the text names beside the commands.
+    let id = server.api("/api/v1/recordings")["items"][0]["id"].as_str().unwrap().to_owned();
+    for page in ["/", "/live/cam1/", "/live/cam2/publish", &format!("/vod/{id}/")] {
+        let (status, head, _) = common::request("GET", &server.url(page), &[]).unwrap();
+        assert!(status == 200 && head.contains("content-type: text/html"), "{page}: {head}");
+    }
     let recording = common::ffprobe(dir.path().join("cam1.mp4").to_str().unwrap());
     assert_eq!(recording["streams"].as_array().map(Vec::len), Some(2), "{recording:#}");
 }
@@ -202,10 +210,7 @@ impl Drop for Nginx {
 
 #[test]
 fn nginx_in_front_as_the_readme_says() {
-    if Command::new("nginx").arg("-v").output().is_err() {
-        eprintln!("nginx is not installed; scripts/setup.sh --test installs it");
-        panic!("nginx is missing");
-    }
+    assert!(Command::new("nginx").arg("-v").output().is_ok(), "nginx is not installed; scripts/setup.sh --test installs it");
     let server = common::Server::start();
     let _publisher = common::publish(&server.rtmp_url("live/cam1"), common::Source::default());
     server.wait_live("live/cam1", 2);

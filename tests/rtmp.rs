@@ -209,4 +209,7 @@ fn keys_and_tokens_are_asked_for() {
     let listed: Value = serde_json::from_str(&get(&server.url("/api/v1/recordings?token=t1")).unwrap().1).unwrap();
     let mp4 = server.url(listed["items"][0]["urls"]["mp4"].as_str().unwrap());
     assert_eq!(get(&mp4).unwrap().0, 401);
+    let hls = server.url(listed["items"][0]["urls"]["hls"].as_str().unwrap());
+    let (good, complaints) = decode(&format!("{hls}?token=t1"), 1);
+    assert!(good, "the token goes on in recordings too: {complaints}");
 }

@@ -59,6 +59,7 @@ pub async fn run(streams: usize, seconds: u64, record: bool) -> Result<Report> {
     report.add(&format!("{at}: CPU-s per stream-second, children counted"), per_second(cpu.total()), "", target);
     report.add(&format!("{at}: of it in pipeline hosts"), per_second(cpu.children), "", Target::None);
     report.add(&format!("{at}: of it in SFU workers"), per_second(cpu.workers), "", Target::None);
+    report.add(&format!("{at}: of it in the rest of the server (RTMP, packaging, HTTP)"), per_second(cpu.others), "", Target::None);
     let mb = |bytes: f64| bytes / 1e6;
     let per_stream = memory.saturating_sub(empty) as f64 / streams as f64;
     report.add(&format!("{at}: segments held per stream"), mb(held as f64), "MB", Target::None);

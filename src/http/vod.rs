@@ -48,7 +48,7 @@ pub(super) fn admit(state: &VodRoutes, id: &str, headers: &HeaderMap, uri: &Uri)
 async fn whole(State(state): State<VodRoutes>, Path(name): Path<String>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
     let id = name.strip_suffix(".mp4").unwrap_or(&name);
     admit(&state, id, &headers, &uri)?;
-    answer(&state, name.clone(), &headers).await
+    answer(&state, name.clone(), &headers, &uri).await
 }
 
 /// `/vod/<id>/<file>`.
@@ -59,13 +59,19 @@ async fn file(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     admit(&state, &id, &headers, &uri)?;
-    answer(&state, format!("{id}/{file}"), &headers).await
+    answer(&state, format!("{id}/{file}"), &headers, &uri).await
 }
 
-async fn answer(state: &VodRoutes, path: String, headers: &HeaderMap) -> Result<Response, ApiError> {
+async fn answer(state: &VodRoutes, path: String, headers: &HeaderMap, uri: &Uri) -> Result<Response, ApiError> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let request =
-        VodRequest { path, range: text(RANGE), if_range: text(IF_RANGE), if_match: text(IF_MATCH), if_none_match: text(IF_NONE_MATCH) };
+    let request = VodRequest {
+        path,
+        range: text(RANGE),
+        if_range: text(IF_RANGE),
+        if_match: text(IF_MATCH),
+        if_none_match: text(IF_NONE_MATCH),
+        query: super::live::passed_on(uri),
+    };
     let answer = state.recordings.vod(request).await?;
     let mut response = Response::new(match answer.body {
         VodBody::Bytes(bytes) => Body::from(bytes),

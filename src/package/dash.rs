@@ -59,8 +59,8 @@ pub fn manifest(snapshot: &Snapshot, now: UnixNanos, utc_url: &str, query: &str)
             latency * 3
         );
     }
-    for epoch in &snapshot.epochs {
-        period(&mut out, snapshot, *epoch, start, query);
+    for (index, epoch) in snapshot.epochs.iter().enumerate() {
+        period(&mut out, snapshot, *epoch, snapshot.epochs.get(index + 1), start, query);
     }
     if !snapshot.ended {
         let _ = writeln!(out, " <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"{}\"/>", escape(utc_url));
@@ -74,10 +74,15 @@ fn availability_start(snapshot: &Snapshot) -> UnixNanos {
     i64::try_from(snapshot.first_number).unwrap_or(0).saturating_sub(60).max(0) * i64::from(NANOS)
 }
 
-fn period(out: &mut String, snapshot: &Snapshot, epoch: Epoch, start: UnixNanos, query: &str) {
+fn period(out: &mut String, snapshot: &Snapshot, epoch: Epoch, next: Option<&Epoch>, start: UnixNanos, query: &str) {
     // Decode time 0 may lie before the presentation's beginning; a Period may not.
     let zero = epoch.zero.max(start);
-    let _ = writeln!(out, " <Period id=\"{}\" start=\"{}\">", snapshot.first_number + u64::from(epoch.epoch), duration(zero - start));
+    let _ = write!(out, " <Period id=\"{}\" start=\"{}\"", snapshot.first_number + u64::from(epoch.epoch), duration(zero - start));
+    // A publisher that was away leaves a gap. Without the end of what there is, dash.js waits for it to be filled, for ever.
+    if let Some(end) = next.and_then(|next| Some(media_end(snapshot, epoch.epoch)?.min(next.zero.max(start)))) {
+        let _ = write!(out, " duration=\"{}\"", duration(end - zero));
+    }
+    out.push_str(">\n");
     for track in &snapshot.tracks {
         let segments: Vec<&Segment> = track.listed().iter().map(AsRef::as_ref).filter(|segment| segment.epoch == epoch.epoch).collect();
         if let Some(first) = segments.first() {
@@ -85,6 +90,15 @@ fn period(out: &mut String, snapshot: &Snapshot, epoch: Epoch, start: UnixNanos,
         }
     }
     out.push_str(" </Period>\n");
+}
+
+/// Where an epoch's media ends: with the first of its tracks to end, since every track has to reach the end of its Period.
+fn media_end(snapshot: &Snapshot, epoch: u32) -> Option<UnixNanos> {
+    let last = |track: &TrackSnapshot| {
+        let segment = track.segments.iter().rev().find(|segment| segment.epoch == epoch)?;
+        Some(segment.wallclock + segment.duration_nanos())
+    };
+    snapshot.tracks.iter().filter_map(last).min()
 }
 
 fn adaptation_set(

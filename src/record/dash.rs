@@ -24,7 +24,7 @@ const PRESENTATION_DELAY: Duration = Duration::from_secs(6);
 const NANOS: u32 = 1_000_000_000;
 
 /// The MPD. `now` tells players the time while recording, so that they don't ask a public server.
-pub(super) fn manifest(view: &View, meta: &Meta, now: UnixNanos) -> Option<String> {
+pub(super) fn manifest(view: &View, meta: &Meta, now: UnixNanos, query: &str) -> Option<String> {
     let runs = view.runs();
     let mut periods = Vec::new();
     let mut at = Duration::ZERO;
@@ -46,7 +46,7 @@ pub(super) fn manifest(view: &View, meta: &Meta, now: UnixNanos) -> Option<Strin
             id: Some(number.to_string()),
             start: Some(at),
             duration: (!open).then_some(length),
-            adaptations: parts.iter().map(|(track, segments)| adaptation(view, track, segments, base)).collect(),
+            adaptations: parts.iter().map(|(track, segments)| adaptation(view, track, segments, base, query)).collect(),
             ..Period::default()
         });
         at = at.saturating_add(length);
@@ -96,7 +96,7 @@ fn end_nanos(track: &TrackView, segment: &Segment) -> i64 {
     View::start_nanos(track, segment).saturating_add(rescale(duration, epoch.timescale, NANOS))
 }
 
-fn adaptation(view: &View, track: &TrackView, segments: &[Segment], base: i64) -> AdaptationSet {
+fn adaptation(view: &View, track: &TrackView, segments: &[Segment], base: i64, query: &str) -> AdaptationSet {
     let epoch = &track.epochs[segments[0].epoch as usize];
     let mut timeline: Vec<S> = Vec::new();
     let mut next = None;
@@ -113,8 +113,8 @@ fn adaptation(view: &View, track: &TrackView, segments: &[Segment], base: i64) -
     let template = SegmentTemplate {
         timescale: Some(u64::from(epoch.timescale)),
         presentationTimeOffset: u64::try_from(rescale(base, NANOS, epoch.timescale)).ok(),
-        initialization: Some(init_name(track.track, epoch.epoch)),
-        media: Some(segment_name(track.track, epoch.epoch, "$Time$")),
+        initialization: Some(init_name(track.track, epoch.epoch) + query),
+        media: Some(segment_name(track.track, epoch.epoch, "$Time$") + query),
         SegmentTimeline: Some(SegmentTimeline { segments: timeline }),
         ..SegmentTemplate::default()
     };

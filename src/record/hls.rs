@@ -9,8 +9,8 @@ use crate::base::MediaKind;
 use super::catalogue::rfc3339;
 use super::view::{Segment, TrackView, View, init_name, segment_name};
 
-/// The multivariant playlist: the first video track with all audio tracks, or the audio tracks alone.
-pub(super) fn multivariant(view: &View) -> String {
+/// The multivariant playlist: the first video track with all audio tracks, or the audio tracks alone. `query` goes behind every URI.
+pub(super) fn multivariant(view: &View, query: &str) -> String {
     let playable = |t: &&TrackView| !view.playable(t).is_empty() && !t.epochs.is_empty();
     let of = |kind: MediaKind| view.tracks.iter().filter(playable).filter(move |t| t.epochs[0].kind == kind).collect::<Vec<_>>();
     let (videos, audios) = (of(MediaKind::Video), of(MediaKind::Audio));
@@ -28,7 +28,7 @@ pub(super) fn multivariant(view: &View) -> String {
         }
         let resolution = track.epochs.iter().filter_map(|e| e.resolution).max_by_key(|(w, h)| u64::from(*w) * u64::from(*h));
         playlist.variants.push(VariantStream {
-            uri: format!("track-{}.m3u8", track.track),
+            uri: format!("track-{}.m3u8{query}", track.track),
             bandwidth: peak,
             average_bandwidth: Some(average),
             codecs: Some(codecs.join(",")),
@@ -41,7 +41,7 @@ pub(super) fn multivariant(view: &View) -> String {
         for (index, track) in audios.iter().enumerate() {
             playlist.alternatives.push(AlternativeMedia {
                 media_type: AlternativeMediaType::Audio,
-                uri: Some(format!("track-{}.m3u8", track.track)),
+                uri: Some(format!("track-{}.m3u8{query}", track.track)),
                 group_id: "audio".to_owned(),
                 name: format!("Audio {}", index + 1),
                 default: index == 0,
@@ -84,7 +84,7 @@ fn length(track: &TrackView, segment: &Segment) -> f64 {
 }
 
 /// The media playlist of a track. Written by hand: m3u8-rs keeps durations in 32-bit floats, and a day of them drifts.
-pub(super) fn media(view: &View, number: u32) -> Option<String> {
+pub(super) fn media(view: &View, number: u32, query: &str) -> Option<String> {
     let index = view.tracks.iter().position(|t| t.track == number)?;
     let track = &view.tracks[index];
     let playable = view.playable(track);
@@ -114,13 +114,13 @@ pub(super) fn media(view: &View, number: u32) -> Option<String> {
         }
         (begun, skipped) = (true, 0);
         let epoch = &track.epochs[first.epoch as usize];
-        let _ = writeln!(out, "#EXT-X-MAP:URI=\"{}\"", init_name(number, epoch.epoch));
+        let _ = writeln!(out, "#EXT-X-MAP:URI=\"{}{query}\"", init_name(number, epoch.epoch));
         if first.wallclock > 0 {
             let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", rfc3339(first.wallclock / 1_000_000));
         }
         for segment in segments {
             let name = segment_name(number, epoch.epoch, segment.decode_time);
-            let _ = write!(out, "#EXTINF:{:.6},\n{name}\n", length(track, segment));
+            let _ = write!(out, "#EXTINF:{:.6},\n{name}{query}\n", length(track, segment));
         }
     }
     if !view.live {

@@ -35,6 +35,8 @@ pub struct VodRequest {
     pub if_match: Option<String>,
     /// `If-None-Match`.
     pub if_none_match: Option<String>,
+    /// What goes behind every URI in playlists and manifests, such as `?token=x`; empty for nothing.
+    pub query: String,
 }
 
 /// What to answer. With `HEAD` leave out the body; everything else stays.

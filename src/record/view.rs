@@ -263,10 +263,10 @@ mod tests {
         ) {
             let view = View { tracks: vec![index(0, &a), index(1, &b)], live };
             let meta = Meta::new(RecordingId::new(0), StreamPath::parse("a").unwrap(), i64::MIN);
-            let _ = hls::multivariant(&view);
-            let _ = hls::media(&view, 0);
-            let _ = hls::media(&view, 1);
-            let _ = dash::manifest(&view, &meta, i64::MAX);
+            let _ = hls::multivariant(&view, "");
+            let _ = hls::media(&view, 0, "");
+            let _ = hls::media(&view, 1, "");
+            let _ = dash::manifest(&view, &meta, i64::MAX, "");
         }
     }
 }

@@ -85,10 +85,10 @@ impl Vod {
         }
         const HLS: &str = "application/vnd.apple.mpegurl";
         match name {
-            "index.m3u8" => text(HLS, hls::multivariant(&view)),
-            "manifest.mpd" => text("application/dash+xml", dash::manifest(&view, &meta, now).ok_or(RecordError::Empty)?),
+            "index.m3u8" => text(HLS, hls::multivariant(&view, &request.query)),
+            "manifest.mpd" => text("application/dash+xml", dash::manifest(&view, &meta, now, &request.query).ok_or(RecordError::Empty)?),
             _ => match Name::parse(name).ok_or(RecordError::NotFound)? {
-                Name::Playlist(track) => text(HLS, hls::media(&view, track).ok_or(RecordError::NotFound)?),
+                Name::Playlist(track) => text(HLS, hls::media(&view, track, &request.query).ok_or(RecordError::NotFound)?),
                 Name::Init(track, epoch) => self.file(&meta, &view, track, epoch, None, request),
                 Name::Segment(track, epoch, time) => self.file(&meta, &view, track, epoch, Some(time), request),
             },

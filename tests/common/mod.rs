@@ -5,6 +5,10 @@
 #![allow(dead_code)] // each test binary uses a part of it
 #![allow(clippy::disallowed_methods)] // real processes take real time
 
+pub mod av;
+pub mod flv;
+pub mod hls;
+
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};

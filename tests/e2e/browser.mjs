@@ -30,11 +30,12 @@ export async function launch() {
 }
 
 // A page of another origin, with scripts from node_modules: what a customer's own site is to headend.
-export async function foreignPage(browser, scripts, html = "") {
+// Under .localhost it is a secure context too, which AudioWorklet asks for.
+export async function foreignPage(browser, scripts, html = "", origin = "http://player.test") {
   const page = await browser.newPage({ viewport: { width: 960, height: 600 } });
   const errors = [];
   page.on("pageerror", (error) => errors.push(String(error)));
-  await page.route("http://player.test/**", (route) => {
+  await page.route(`${origin}/**`, (route) => {
     const path = new URL(route.request().url()).pathname;
     if (path === "/") {
       const tags = scripts.map((name) => `<script src="/${name}"></script>`).join("");
@@ -42,7 +43,7 @@ export async function foreignPage(browser, scripts, html = "") {
     }
     return route.fulfill({ contentType: "text/javascript", body: readFileSync(join(here, "node_modules", path)) });
   });
-  await page.goto("http://player.test/");
+  await page.goto(`${origin}/`);
   return { page, errors };
 }
 

@@ -40,7 +40,8 @@ await main(async (browser) => {
         await instance.load(url);
         window.__latency = () => instance.getStats().liveLatency;
       }
-      video.play().catch(() => {});
+      // dash.js begins by itself; begun before it listens, it takes the player for paused and never reads the manifest again.
+      if (player !== "dash") video.play().catch(() => {});
     },
     [player, url],
   );

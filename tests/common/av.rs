@@ -1,0 +1,75 @@
+//! Measures with ffmpeg when flashes are seen and beeps are heard.
+
+use std::path::Path;
+use std::process::Command;
+
+/// When something begins, in seconds of the input's timeline.
+#[derive(Debug, Default)]
+pub struct Onsets {
+    pub flashes: Vec<f64>,
+    pub beeps: Vec<f64>,
+    /// What ffmpeg complained about.
+    pub complaints: String,
+}
+
+/// Reads `seconds` of an input, whose timestamps are kept as they are.
+pub fn onsets(input: &str, seconds: u32, dir: &Path) -> Onsets {
+    let (video, audio) = (dir.join("av-video.txt"), dir.join("av-audio.txt"));
+    let _ = (std::fs::remove_file(&video), std::fs::remove_file(&audio));
+    let v = format!("scale=32:32,signalstats,metadata=print:key=lavfi.signalstats.YAVG:file={}", video.display());
+    let a = format!(
+        "aformat=sample_rates=48000:channel_layouts=mono,asetnsamples=240,astats=metadata=1:reset=1,ametadata=print:key=lavfi.astats.Overall.RMS_level:file={}",
+        audio.display()
+    );
+    let out = Command::new("timeout")
+        .args(["60", "ffmpeg", "-v", "warning", "-nostdin", "-copyts", "-i", input, "-map", "0:v?", "-map", "0:a?"])
+        .args(["-fps_mode", "passthrough", "-vf", &v, "-af", &a, "-t", &seconds.to_string(), "-f", "null", "-"])
+        .output()
+        .expect("ffmpeg runs");
+    Onsets {
+        flashes: rises(&std::fs::read_to_string(&video).unwrap_or_default(), 190.0),
+        beeps: rises(&std::fs::read_to_string(&audio).unwrap_or_default(), -25.0),
+        complaints: String::from_utf8_lossy(&out.stderr).into_owned(),
+    }
+}
+
+/// Where the value of a metadata dump rises over a threshold.
+fn rises(text: &str, threshold: f64) -> Vec<f64> {
+    let mut at = None;
+    let mut above = true;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        if let Some((_, time)) = line.split_once("pts_time:") {
+            at = time.trim().parse::<f64>().ok();
+        } else if let Some((_, value)) = line.split_once('=') {
+            let now = value.trim().parse::<f64>().unwrap_or(f64::NEG_INFINITY) > threshold;
+            if now && !above {
+                found.extend(at);
+            }
+            above = now;
+        }
+    }
+    found
+}
+
+impl Onsets {
+    /// For every flash, how much later (ms) its beep is. Flashes whose beep was not read (at the edges of what was read, or in the
+    /// first moments after a publisher's return) are left out: no beep within 400 ms.
+    pub fn apart(&self) -> Vec<f64> {
+        let (Some(first), Some(last)) = (self.beeps.first(), self.beeps.last()) else { return Vec::new() };
+        self.flashes
+            .iter()
+            .filter(|at| **at > first - 0.5 && **at < last + 0.5)
+            .filter_map(|flash| self.beeps.iter().map(|beep| (beep - flash) * 1000.0).min_by(|a, b| a.abs().total_cmp(&b.abs())))
+            .filter(|ms| ms.abs() < 400.0)
+            .collect()
+    }
+
+    /// Fails unless at least `count` flashes have their beep within `within` ms.
+    pub fn assert_in_sync(&self, what: &str, count: usize, within: f64) {
+        let apart = self.apart();
+        eprintln!("{what}: beeps after flashes, ms: {apart:.1?}");
+        assert!(apart.len() >= count, "{what}: {self:?}");
+        assert!(apart.iter().all(|ms| ms.abs() <= within), "{what}: {apart:.1?} {self:?}");
+    }
+}

@@ -1,0 +1,355 @@
+//! The media path from end to end: sound and picture stay together, whatever publishers do to their streams.
+
+mod common;
+
+use std::path::Path;
+use std::time::Duration;
+
+use common::av::{Onsets, onsets};
+use common::flv::{Clip, Publisher, Tag, join, make};
+use common::hls::Client;
+use common::{Server, decode, ffprobe, get, node, wait_for};
+use serde_json::Value;
+
+fn recording(server: &Server, path: &str) -> Option<Value> {
+    let (_, body) = get(&server.url("/api/v1/recordings"))?;
+    let list: Value = serde_json::from_str(&body).ok()?;
+    list["items"].as_array()?.iter().find(|item| item["path"] == path).cloned()
+}
+
+/// The recording's MP4, once its stream is over, in a file.
+fn finished_mp4(server: &Server, path: &str) -> String {
+    let over = || recording(server, path).is_some_and(|item| item["live"] == false);
+    wait_for("the recording to end", over, || server.log());
+    let url = server.url(recording(server, path).unwrap()["urls"]["mp4"].as_str().unwrap());
+    let file = server.dir.path().join(format!("{}.mp4", path.replace('/', "-")));
+    let file = file.to_str().unwrap().to_owned();
+    assert!(std::process::Command::new("curl").args(["-sSf", "-o", &file, &url]).status().unwrap().success());
+    file
+}
+
+/// All complete segments of a track that are listed, behind their initialization. One discontinuity at most is expected.
+fn download(server: &Server, path: &str, track: &str, into: &Path) -> usize {
+    let mut client = Client::new(server.http);
+    let list = client.playlist(&format!("/{path}/{track}.m3u8"));
+    let first = &list.segments[0];
+    let mut bytes = client.file(&format!("/{path}/{}", first.map));
+    let mut count = 0;
+    for segment in list.segments.iter().filter(|segment| !segment.uri.is_empty() && segment.map == first.map) {
+        bytes.extend(client.file(&format!("/{path}/{}", segment.uri)));
+        count += 1;
+    }
+    std::fs::write(into, bytes).unwrap();
+    count
+}
+
+fn wait_duration(server: &Server, path: &str, seconds: f64) {
+    let long = || recording(server, path).is_some_and(|item| item["duration"].as_f64() > Some(seconds));
+    wait_for("enough to be recorded", long, || server.log());
+}
+
+fn video_frames(tags: &[Tag]) -> usize {
+    tags.iter().filter(|tag| tag.kind == 9 && !tag.is_header()).count()
+}
+
+fn packets(file: &str, kind: &str) -> u64 {
+    let seen = ffprobe(file);
+    let stream = seen["streams"].as_array().unwrap().iter().find(|stream| stream["codec_type"] == kind).cloned().unwrap_or_default();
+    stream["nb_read_packets"].as_str().map_or(0, |count| count.parse().unwrap())
+}
+
+/// Whether the picture moved to the end, for a player of through.mjs.
+fn assert_got_through(seen: &Value, fps: f64) {
+    assert_eq!(seen["error"], Value::Null, "{seen:#}");
+    assert!(seen["lastSecondsFps"].as_f64() >= Some(fps), "{seen:#}");
+    assert!(!seen["events"].to_string().contains("FATAL"), "{seen:#}");
+}
+
+#[test]
+fn sound_and_picture_stay_together_on_every_way_out() {
+    let server = Server::start();
+    for (path, b_frames) in [("plain", 0), ("reordered", 2)] {
+        let tags = make(Clip { b_frames, seconds: 24, ..Default::default() });
+        let mut publisher = Publisher::start(server.rtmp, "live", path, tags, |ts| ts);
+        let path = format!("live/{path}");
+        server.wait_live(&path, 2);
+        let seen = node("sync.mjs", &["whep", &server.url(&format!("/{path}/whep")), "14"]);
+        eprintln!("{path} by WebRTC: {seen}");
+        assert!(seen["apart"].as_array().is_some_and(|apart| apart.len() >= 3), "{seen:#}");
+        assert!(seen["median"].as_f64().is_some_and(|ms| ms.abs() <= 60.0), "{seen:#}");
+        wait_duration(&server, &path, 9.0);
+        // LL-HLS, each track by itself: only its own decode times hold them together.
+        let dir = server.dir.path();
+        let (video, audio) = (dir.join("v.mp4"), dir.join("a.mp4"));
+        assert!(download(&server, &path, "v", &video) >= 3 && download(&server, &path, "a", &audio) >= 3);
+        let (video, audio) = (onsets(video.to_str().unwrap(), 30, dir), onsets(audio.to_str().unwrap(), 30, dir));
+        Onsets { flashes: video.flashes, beeps: audio.beeps, complaints: String::new() }.assert_in_sync(&format!("{path} segments"), 4, 40.0);
+        onsets(&server.url(&format!("/{path}/manifest.mpd")), 5, dir).assert_in_sync(&format!("{path} DASH"), 3, 40.0);
+        onsets(&server.url(&format!("/{path}/index.m3u8")), 5, dir).assert_in_sync(&format!("{path} HLS"), 3, 40.0);
+        publisher.wait();
+        let mp4 = finished_mp4(&server, &path);
+        let seen = onsets(&mp4, 60, dir);
+        assert_eq!(seen.complaints, "");
+        seen.assert_in_sync(&format!("{path} MP4"), 20, 40.0);
+    }
+}
+
+/// What a publisher does in the middle of its stream.
+struct Change {
+    name: &'static str,
+    tags: Vec<Tag>,
+    rewrite: fn(u32) -> u32,
+    /// Whether players must be told of a discontinuity. Jumps of the clock alone are mended: the timeline goes on as time does.
+    discontinuity: bool,
+}
+
+/// Milliseconds of an unchanged stream before a change.
+const BEFORE: u32 = 8000;
+
+fn changes() -> Vec<Change> {
+    let clip = |size, audio_rate, seconds| make(Clip { size, audio_rate, seconds, ..Default::default() });
+    let plain = clip("320x180", 48000, 16);
+    let change = |name, tags, rewrite, discontinuity| Change { name, tags, rewrite, discontinuity };
+    vec![
+        change("size", join(&[clip("320x180", 48000, 8), clip("480x270", 48000, 8)]), |ts| ts, true),
+        change("rate", join(&[clip("320x180", 48000, 8), clip("320x180", 44100, 8)]), |ts| ts, true),
+        change("ahead", plain.clone(), |ts| if ts < BEFORE { ts } else { ts + 3_600_000 }, false),
+        change("zero", plain.clone(), |ts| if ts < BEFORE { ts + 500_000 } else { ts - BEFORE }, false),
+        change("wrap", plain, |ts| ts.wrapping_sub(BEFORE), false),
+    ]
+}
+
+#[test]
+fn publishers_may_change_in_the_middle_of_their_stream() {
+    let server = Server::start();
+    let mut publishers = Vec::new();
+    let mut plays = Vec::new();
+    let changes = changes();
+    for change in &changes {
+        publishers.push(Publisher::start(server.rtmp, "live", change.name, change.tags.clone(), change.rewrite));
+        let path = format!("live/{}", change.name);
+        plays.push(format!("whep={}", server.url(&format!("/{path}/whep"))));
+        plays.push(format!("hls={}", server.url(&format!("/{path}/index.m3u8"))));
+    }
+    let mut args = vec!["13"];
+    args.extend(plays.iter().map(String::as_str));
+    server.wait_live("live/wrap", 2);
+    let seen = node("through.mjs", &args);
+    eprintln!("{seen:#}");
+    for change in &changes {
+        let list = get(&server.url(&format!("/live/{}/v.m3u8", change.name))).unwrap().1;
+        assert!(list.contains("#EXT-X-DISCONTINUITY\n") || !change.discontinuity, "{}: {list}", change.name);
+    }
+    publishers.iter_mut().for_each(Publisher::wait);
+    let dir = server.dir.path();
+    for change in &changes {
+        let mp4 = finished_mp4(&server, &format!("live/{}", change.name));
+        let (good, complaints) = decode(&mp4, 60);
+        assert!(good && complaints.is_empty(), "{}: {complaints}", change.name);
+        let (sent, kept) = (video_frames(&change.tags) as u64, packets(&mp4, "video"));
+        eprintln!("{}: {kept} of {sent} pictures", change.name);
+        onsets(&mp4, 60, dir).assert_in_sync(&format!("{} MP4", change.name), 12, 40.0);
+        assert!(kept + 2 >= sent, "{}: {kept} of {sent} pictures", change.name);
+    }
+    for seen in seen["seen"].as_array().unwrap() {
+        assert_got_through(seen, 10.0);
+    }
+}
+
+#[test]
+fn a_publisher_that_returns_continues_its_recording() {
+    let server = Server::start();
+    let tags = make(Clip { seconds: 7, ..Default::default() });
+    Publisher::start(server.rtmp, "live", "cam1", tags.clone(), |ts| ts).wait();
+    let plays = [format!("hls={}", server.url("/live/cam1/index.m3u8")), format!("dash={}", server.url("/live/cam1/manifest.mpd"))];
+    // Two seconds away, well within the reconnect window.
+    let viewer = std::thread::spawn(move || node("through.mjs", &["14", &plays[0], &plays[1]]));
+    std::thread::sleep(Duration::from_secs(2));
+    let longer = make(Clip { seconds: 12, ..Default::default() });
+    Publisher::start(server.rtmp, "live", "cam1", longer.clone(), |ts| ts).wait();
+    let seen = viewer.join().unwrap();
+    eprintln!("{seen:#}");
+    let mp4 = finished_mp4(&server, "live/cam1");
+    let (good, complaints) = decode(&mp4, 60);
+    assert!(good && complaints.is_empty(), "{complaints}");
+    onsets(&mp4, 60, server.dir.path()).assert_in_sync("MP4 over a reconnect", 15, 40.0);
+    let (sent, kept) = ((video_frames(&tags) + video_frames(&longer)) as u64, packets(&mp4, "video"));
+    assert!(kept + 2 >= sent, "{kept} of {sent} pictures");
+    assert_eq!(server.api("/api/v1/recordings")["items"].as_array().unwrap().len(), 1, "one recording");
+    for seen in seen["seen"].as_array().unwrap() {
+        assert_eq!(seen["error"], Value::Null, "{seen:#}");
+        assert!(!seen["events"].to_string().contains("FATAL"), "{seen:#}");
+        assert!(seen["frames"].as_u64() > Some(150), "{seen:#}");
+    }
+}
+
+#[test]
+fn every_usual_rate_and_format_passes() {
+    let server = Server::start();
+    let clips: [(&str, Clip<'_>); 9] = [
+        ("24", Clip { fps: "24", gop: 48, ..Default::default() }),
+        ("25-mono", Clip { fps: "25", gop: 50, audio_rate: 44100, channels: 1, ..Default::default() }),
+        ("29-97", Clip { fps: "30000/1001", gop: 60, ..Default::default() }),
+        ("50", Clip { fps: "50", gop: 100, ..Default::default() }),
+        ("60", Clip { fps: "60", gop: 120, ..Default::default() }),
+        ("variable", Clip { gop: 40, more: &["-vf", "select='not(mod(n,7)*mod(n,11)*mod(n,3))+lt(mod(n,30),4)'", "-vsync", "vfr"], ..Default::default() }),
+        ("surround", Clip { channels: 6, ..Default::default() }),
+        ("long-gop", Clip { gop: 250, more: &["-force_key_frames", "0,8.3"], seconds: 17, ..Default::default() }),
+        ("huge", Clip { size: "1920x1080", gop: 15, fps: "15", more: &["-crf", "12", "-vf", "noise=alls=60"], seconds: 4, ..Default::default() }),
+    ];
+    let mut publishers = Vec::new();
+    for (name, clip) in clips {
+        let seconds = clip.seconds.max(10);
+        let tags = make(Clip { seconds, ..clip });
+        let largest = tags.iter().map(|tag| tag.data.len()).max().unwrap_or(0);
+        eprintln!("{name}: largest frame {largest} bytes");
+        if name == "huge" {
+            assert!(largest > 1_000_000, "{largest}");
+        }
+        publishers.push((name, tags));
+    }
+    let mut running: Vec<Publisher> =
+        publishers.iter().map(|(name, tags)| Publisher::start(server.rtmp, "live", name, tags.clone(), |ts| ts)).collect();
+    std::thread::sleep(Duration::from_secs(5));
+    // In the middle of a GOP of 8.3 s: WebRTC begins at once, from the cache.
+    let seen = node("through.mjs", &["4", &format!("whep={}", server.url("/live/long-gop/whep"))]);
+    eprintln!("{seen:#}");
+    assert!(seen["seen"][0]["firstPictureMs"].as_f64() < Some(3000.0), "{seen:#}");
+    let dir = server.dir.path();
+    running.iter_mut().for_each(Publisher::wait);
+    for (name, tags) in &publishers {
+        let mp4 = finished_mp4(&server, &format!("live/{name}"));
+        let (good, complaints) = decode(&mp4, 60);
+        assert!(good && complaints.is_empty(), "{name}: {complaints}");
+        let (sent, kept) = (video_frames(tags) as u64, packets(&mp4, "video"));
+        eprintln!("{name}: {kept} of {sent} pictures");
+        assert!(kept + 2 >= sent, "{name}: {kept} of {sent} pictures");
+        let sound = (tags.iter().filter(|tag| tag.kind == 8 && !tag.is_header()).count() as u64, packets(&mp4, "audio"));
+        assert!(sound.1 + 3 >= sound.0, "{name}: {sound:?} frames of sound");
+        if *name != "huge" {
+            onsets(&mp4, 60, dir).assert_in_sync(name, 8, 55.0);
+        }
+    }
+}
+
+/// The strictest LL-HLS player there could be: takes every part at the moment it is announced. Gives latencies in ms.
+fn follow(server: &Server, path: &str, track: &str, seconds: u64, publisher: &Publisher) -> Vec<f64> {
+    let mut client = Client::new(server.http);
+    let base = format!("/{path}");
+    let file = format!("{base}/{track}.m3u8");
+    let mut list = client.playlist(&file);
+    let began = list.segments[0].pdt.unwrap(); // joined early: the stream's first segment is still listed
+    let end = std::time::Instant::now() + Duration::from_secs(seconds);
+    let mut latencies = Vec::new();
+    let mut media: Vec<u8> = client.file(&format!("{base}/{}", list.segments[0].map));
+    let mut segments: std::collections::BTreeMap<u64, Vec<u8>> = Default::default();
+    let mut known: std::collections::BTreeMap<u64, common::hls::Segment> = Default::default();
+    while std::time::Instant::now() < end {
+        let (msn, part) = list.next();
+        let hint = list.hint.clone().expect("a live playlist hints at its next part");
+        let asked = std::time::Instant::now();
+        let bytes = client.file(&format!("{base}/{hint}"));
+        let at = common::flv::unix_ms();
+        assert!(asked.elapsed() < Duration::from_millis(2500), "a stall of {:?}", asked.elapsed());
+        segments.entry(msn).or_default().extend(&bytes);
+        let next = client.playlist(&format!("{file}?_HLS_msn={msn}&_HLS_part={part}"));
+        assert!(next.next() > (msn, part), "blocking reload gave {:?} for {:?}", next.next(), (msn, part));
+        let delta = client.playlist(&format!("{file}?_HLS_msn={msn}&_HLS_part={part}&_HLS_skip=YES"));
+        for segment in &delta.segments {
+            if let Some(whole) = next.segments.iter().find(|whole| whole.number == segment.number && whole.duration > 0.0 && segment.duration > 0.0) {
+                assert_eq!((&whole.uri, whole.pdt, whole.discontinuity), (&segment.uri, segment.pdt, segment.discontinuity), "the delta update");
+            }
+        }
+        let named = next.segments.iter().find(|segment| segment.number == msn).unwrap();
+        assert_eq!(named.parts[part].1, hint, "the hint was kept");
+        // When the part's last picture was sent, by the media clock.
+        let shown = named.pdt.unwrap() - began + named.parts[..=part].iter().map(|part| part.0 * 1000.0).sum::<f64>();
+        let sent = publisher.sent.lock().unwrap();
+        let last = sent.iter().rev().find(|(ts, _)| f64::from(*ts - sent[0].0) < shown - 5.0).unwrap();
+        latencies.push(at - last.1);
+        drop(sent);
+        assert!(next.sequence >= list.sequence && next.discontinuity_sequence >= list.discontinuity_sequence);
+        for segment in &next.segments {
+            let target = if next.part_target > 0.0 { next.part_target } else { panic!("no part target") };
+            assert!(segment.parts.iter().all(|part| part.0 <= target + 1e-4), "{segment:?} beyond {target}");
+            assert!(segment.duration.round() <= next.target, "{segment:?} beyond {}", next.target);
+            // All parts but the last of a segment: at least 85 % of the target (RFC 8216bis 4.4.4.9).
+            let last = segment.parts.len().saturating_sub(usize::from(!segment.uri.is_empty()));
+            let short = segment.parts.iter().take(last).filter(|part| part.0 < 0.85 * target).count();
+            assert!(short == 0, "parts shorter than 85 % of {target}: {segment:?}");
+        }
+        for pair in next.segments.windows(2) {
+            if let (Some(a), Some(b)) = (pair[0].pdt, pair[1].pdt) {
+                assert!((b - a - pair[0].duration * 1000.0).abs() <= 1.01, "PDT and EXTINF: {pair:?}");
+            }
+        }
+        for segment in next.segments.iter().filter(|segment| !segment.uri.is_empty()) {
+            if let Some(before) = known.insert(segment.number, segment.clone()) {
+                assert_eq!((&before.uri, before.pdt, before.duration, before.discontinuity), (&segment.uri, segment.pdt, segment.duration, segment.discontinuity));
+            }
+        }
+        for (uri, msn, part) in &next.reports {
+            let other = client.playlist(&format!("{base}/{uri}"));
+            let newest = other.next();
+            assert!(newest.0 >= *msn && newest.0 <= msn + 1 && (newest.0 > *msn || newest.1 as u64 > *part), "report {msn}/{part}, in truth {newest:?}");
+        }
+        list = next;
+    }
+    // Whole segments are their parts, and decode.
+    let (first, last) = (*segments.keys().next().unwrap(), *segments.keys().last().unwrap());
+    for (number, parts) in &segments {
+        if *number == first || *number == last {
+            continue; // not seen from the beginning, or not to the end
+        }
+        let whole = client.file(&format!("{base}/{}", known[number].uri));
+        assert!(whole == *parts, "segment {number} is not the sum of its parts");
+        media.extend(parts);
+    }
+    let file = server.dir.path().join(format!("{track}-followed.mp4"));
+    std::fs::write(&file, media).unwrap();
+    let (good, complaints) = decode(file.to_str().unwrap(), 120);
+    assert!(good && complaints.is_empty(), "{complaints}");
+    latencies.sort_by(f64::total_cmp);
+    latencies
+}
+
+fn follow_for(seconds: u64) {
+    let server = Server::start();
+    let tags = make(Clip { seconds: seconds as u32 + 12, ..Default::default() });
+    let publisher = Publisher::start(server.rtmp, "live", "cam1", tags, |ts| ts);
+    server.wait_live("live/cam1", 2);
+    wait_for("a segment", || get(&server.url("/live/cam1/v.m3u8")).is_some_and(|(_, text)| text.contains("#EXTINF")), || server.log());
+    let (audio, video) = std::thread::scope(|scope| {
+        let audio = scope.spawn(|| follow(&server, "live/cam1", "a", seconds, &publisher));
+        let video = follow(&server, "live/cam1", "v", seconds, &publisher);
+        (audio.join().unwrap(), video)
+    });
+    let at = |latencies: &[f64], share: f64| latencies[(latencies.len() as f64 * share) as usize];
+    eprintln!("LL-HLS, sent to downloadable, ms: p50 {:.0}, p95 {:.0}, max {:.0} of {} parts", at(&video, 0.5), at(&video, 0.95), at(&video, 0.999), video.len());
+    assert!(at(&video, 0.5) < 150.0, "{video:.0?}");
+    assert!(video.len() as u64 > seconds * 4 && audio.len() as u64 > seconds * 4);
+}
+
+#[test]
+fn a_strict_low_latency_player_finds_nothing_wrong() {
+    follow_for(8);
+}
+
+/// `cargo test --test media -- --ignored`
+#[test]
+#[ignore = "half a minute of hls.js beside the strict player"]
+fn low_latency_hls_for_longer() {
+    follow_for(30);
+    let server = Server::start();
+    let _publisher = Publisher::start(server.rtmp, "live", "cam1", make(Clip { seconds: 50, gop: 60, ..Default::default() }), |ts| ts);
+    server.wait_live("live/cam1", 2);
+    let plays: Vec<String> = [("hls", "index.m3u8"), ("dash", "manifest.mpd"), ("shaka", "manifest.mpd"), ("shaka", "index.m3u8")]
+        .map(|(player, file)| format!("{player}={}", server.url(&format!("/live/cam1/{file}"))))
+        .to_vec();
+    for play in plays {
+        let seen = node("through.mjs", &["15", &play]);
+        eprintln!("{seen:#}");
+        assert_got_through(&seen["seen"][0], 20.0);
+        assert_eq!(seen["seen"][0]["stalls"], 0, "{seen:#}");
+    }
+}
