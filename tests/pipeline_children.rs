@@ -40,10 +40,8 @@ fn ends(mut child: std::process::Child) -> std::process::ExitStatus {
 /// Whether all transcodes end: dropping their guard only begins it.
 async fn none_running(supervisor: &Supervisor) -> bool {
     for _ in 0..500 {
-        if {
-            let now = supervisor.counters().values();
-            now.video_transcodes_running + now.audio_transcodes_running == 0
-        } {
+        let now = supervisor.counters().values();
+        if now.video_transcodes_running + now.audio_transcodes_running == 0 {
             return true;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
