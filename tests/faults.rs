@@ -8,21 +8,8 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use common::{Process, Server, Source, decode, get, node_in_background, publish, signal, wait_for};
+use common::{Process, Server, Source, children_of, decode, get, node_in_background, publish, signal, wait_for};
 use serde_json::Value;
-
-fn children_of(pid: u32) -> Vec<u32> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let mut children: Vec<u32> = text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
-    if children.is_empty() {
-        // Children are listed by the thread that started them.
-        for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten() {
-            let text = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            children.extend(text.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
-        }
-    }
-    children
-}
 
 fn media_playlist(server: &Server) -> String {
     get(&server.url("/live/cam1/v.m3u8")).map(|(_, text)| text).unwrap_or_default()

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use headend::codec::Format;
 use headend::pipeline::{PipelineConfig, PipelineTranscoder, Supervisor};
 use headend::stream::{TranscodeError, TranscodeTarget};
 
@@ -39,7 +40,8 @@ fn ends(mut child: std::process::Child) -> std::process::ExitStatus {
 /// Whether all transcodes end: dropping their guard only begins it.
 async fn none_running(supervisor: &Supervisor) -> bool {
     for _ in 0..500 {
-        if supervisor.counters().values().transcodes_running == 0 {
+        let now = supervisor.counters().values();
+        if now.video_transcodes_running + now.audio_transcodes_running == 0 {
             return true;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -92,15 +94,17 @@ async fn the_transcoding_budget_holds() {
     let config = PipelineConfig { transcode_max: 1, ..PipelineConfig::default() };
     let supervisor = Supervisor::with_program(config, env!("CARGO_BIN_EXE_headend").into());
     let transcoder = PipelineTranscoder::new(supervisor.clone(), tokio::runtime::Handle::current());
-    let start = |target| {
+    let start = |format: &Format, target| {
         let source = play(&audio, 1.0).remove(0);
-        transcoder.start_with("t".into(), source, audio[0].format.clone(), target, TestSink::default())
+        transcoder.start_with("t".into(), source, format.clone(), target, TestSink::default())
     };
-    assert!(matches!(start(TranscodeTarget::H264), Err(TranscodeError::Start(_))));
-    let first = start(TranscodeTarget::Opus).unwrap();
-    assert!(matches!(start(TranscodeTarget::Opus), Err(TranscodeError::Budget(1))));
-    drop(first);
+    let (sound, pictures) = (&audio[0].format, &Format::Vp8);
+    assert!(matches!(start(sound, TranscodeTarget::H264), Err(TranscodeError::Start(_))));
+    let first = start(pictures, TranscodeTarget::H264).unwrap();
+    assert!(matches!(start(pictures, TranscodeTarget::H264), Err(TranscodeError::Budget(1))));
+    let second = start(sound, TranscodeTarget::Opus).expect("sound does not wait for pictures");
+    drop((first, second));
     assert!(none_running(&supervisor).await);
-    assert!(start(TranscodeTarget::Opus).is_ok());
+    assert!(start(pictures, TranscodeTarget::H264).is_ok());
     supervisor.shutdown().await;
 }

@@ -108,7 +108,7 @@ impl Collector for Core {
         let pipelines = self.supervisor.counters().values();
         gauge("pipeline_children", "Pipeline child processes running", pipelines.children_running)?;
         gauge("pipeline_jobs", "Pipelines running", pipelines.jobs_running)?;
-        gauge("pipeline_transcodes", "Transcodes running", pipelines.transcodes_running)?;
+        gauge("pipeline_transcodes", "Transcodes running", pipelines.video_transcodes_running + pipelines.audio_transcodes_running)?;
 
         let mut counter = |name: &str, help: &str, value: u64| {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

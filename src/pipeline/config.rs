@@ -19,7 +19,8 @@ pub struct PipelineConfig {
     /// How long a CMAF chunk (an LL-HLS part) should be, 50 ms to 2 s.
     #[serde(with = "humantime_serde")]
     pub part_duration: Duration,
-    /// Most transcodes at work at once, 0 (never transcode) to 1024. The default is the number of cores.
+    /// Most transcodes of pictures at work at once, 0 (never transcode) to 1024; 16 times as many of sound, which costs little. The
+    /// default is the number of cores.
     pub transcode_max: usize,
     /// A folder with the operator's own templates: a file there replaces the built-in one of the same name.
     pub templates_dir: Option<PathBuf>,

@@ -4,7 +4,7 @@
 //! survives its child: it goes on in another one.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -14,7 +14,7 @@ use super::error::PipelineError;
 use super::source::{RtpSource, UnitSink};
 use super::supervisor::{JobEvent, PipelineCounters, Supervisor};
 use super::wire::{Message, Start};
-use crate::base::rescale;
+use crate::base::{MediaKind, rescale};
 use crate::codec::{AccessUnit, Codec, Format, h264};
 use crate::sfu::{ClockMapping, RtpBatch};
 use crate::stream::{TranscodeError, TranscodeGuard, TranscodeJob, TranscodeTarget, Transcoder};
@@ -25,6 +25,9 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Longest distance of key frames in pictures: 2 s at 30 a second; requests make it shorter.
 const KEY_INT_MAX: u32 = 60;
+
+/// Audio transcodes for each video transcode of the budget: one takes about 2 % of a core, pictures about a third of one.
+const AUDIO_PER_VIDEO: u64 = 16;
 
 /// Makes derived tracks in GStreamer children.
 #[derive(Debug, Clone)]
@@ -46,11 +49,20 @@ impl Drop for Running {
 
 /// A place in the budget.
 #[derive(Debug)]
-struct Slot(Arc<PipelineCounters>);
+struct Slot(Arc<PipelineCounters>, MediaKind);
+
+impl Slot {
+    fn running(counters: &PipelineCounters, kind: MediaKind) -> &AtomicU64 {
+        match kind {
+            MediaKind::Video => &counters.video_transcodes_running,
+            MediaKind::Audio => &counters.audio_transcodes_running,
+        }
+    }
+}
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        PipelineCounters::sub(&self.0.transcodes_running, 1);
+        PipelineCounters::sub(Self::running(&self.0, self.1), 1);
     }
 }
 
@@ -60,12 +72,14 @@ impl PipelineTranscoder {
         Self { supervisor, runtime }
     }
 
-    fn slot(&self) -> Result<Slot, TranscodeError> {
+    fn slot(&self, kind: MediaKind) -> Result<Slot, TranscodeError> {
         let counters = self.supervisor.counters();
         let most = self.supervisor.config().transcode_max as u64;
-        let taken = counters.transcodes_running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1));
+        let most = if kind == MediaKind::Audio { most * AUDIO_PER_VIDEO } else { most };
+        let running = Slot::running(counters, kind);
+        let taken = running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1));
         match taken {
-            Ok(_) => Ok(Slot(Arc::clone(counters))),
+            Ok(_) => Ok(Slot(Arc::clone(counters), kind)),
             Err(running) => {
                 PipelineCounters::add(&counters.transcodes_refused, 1);
                 Err(TranscodeError::Budget(running as usize))
@@ -84,7 +98,7 @@ impl PipelineTranscoder {
     ) -> Result<TranscodeGuard, TranscodeError> {
         // What can never work is said now, not in a loop.
         let start = self.describe(&name, &format, target).map_err(|error| TranscodeError::Start(error.to_string()))?;
-        let slot = self.slot()?;
+        let slot = self.slot(format.kind())?;
         let supervisor = self.supervisor.clone();
         let task = self.runtime.spawn(async move {
             let _slot = slot;

@@ -72,8 +72,10 @@ function changed(to, { error, failures = 0, lost } = {}) {
     if (to === 'retrying' && error?.code === 'no_connection') return begin('hls', 'WebRTC doesn’t get through; switching to HLS …');
     // A server that is away or going away serves no HLS either.
     if (to === 'retrying' && error?.status >= 500 && error.code !== 'shutting_down' && failures >= FAILURES_BEFORE_HLS) return begin('hls', 'Switching to HLS …');
+    // What the browser itself can't do (it throws) won't change.
+    if (to === 'retrying' && error && error.status === undefined && failures >= FAILURES_BEFORE_HLS) return begin('hls', 'Switching to HLS …');
     // Codecs that this browser can't take over WebRTC may still play over HLS.
-    if (to === 'refused' && [405, 406, 415, 422, 501].includes(error?.status)) return begin('hls', 'Switching to HLS …');
+    if (to === 'refused' && (error?.code === 'no_webrtc' || [405, 406, 415, 422, 501].includes(error?.status))) return begin('hls', 'Switching to HLS …');
   }
   switch (to) {
     case 'connecting':

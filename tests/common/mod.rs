@@ -50,13 +50,22 @@ impl Server {
         Self::start_with("")
     }
 
-    /// With more TOML (whole sections; `[http]`, `[rtmp]`, `[sfu]` are taken).
+    /// With more TOML: keys of `[sfu]` first, then whole sections (`[http]` and `[rtmp]` are taken).
     pub fn start_with(more: &str) -> Self {
+        Self::start_at("127.0.0.1", more)
+    }
+
+    /// With WebRTC media on another address.
+    pub fn start_media(address: &str) -> Self {
+        Self::start_at(address, "")
+    }
+
+    fn start_at(media_address: &str, more: &str) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let (http, rtmp, media) = (free_port(), free_port(), free_port());
         let config = dir.path().join("headend.toml");
         let text = format!(
-            "data_dir = {:?}\n[http]\nlisten = \"127.0.0.1:{http}\"\n[rtmp]\nlisten = \"127.0.0.1:{rtmp}\"\n[sfu]\nlisten = [\"127.0.0.1:{media}\"]\n{more}\n",
+            "data_dir = {:?}\n[http]\nlisten = \"127.0.0.1:{http}\"\n[rtmp]\nlisten = \"127.0.0.1:{rtmp}\"\n[sfu]\nlisten = [\"{media_address}:{media}\"]\n{more}\n",
             dir.path().join("data")
         );
         std::fs::write(&config, text).unwrap();
@@ -175,6 +184,17 @@ fn collect(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
 
 pub fn signal(pid: u32, name: &str) {
     assert!(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
+}
+
+/// The processes that a process has started.
+pub fn children_of(pid: u32) -> Vec<u32> {
+    let mut children = Vec::new();
+    // Children are listed by the thread that started them.
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let text = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        children.extend(text.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+    }
+    children
 }
 
 /// Waits for a condition; `context` is shown when it does not come.

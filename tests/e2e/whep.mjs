@@ -1,11 +1,12 @@
-// node whep.mjs URL SECONDS: watches a WHEP endpoint from another origin with nothing but the browser's own WebRTC.
+// node whep.mjs URL SECONDS [tcp]: watches a WHEP endpoint from another origin with nothing but the browser's own WebRTC;
+// with "tcp" as if UDP were blocked.
 import { foreignPage, main, observe } from "./browser.mjs";
 
-const [url, seconds = "4"] = process.argv.slice(2);
+const [url, seconds = "4", mode = ""] = process.argv.slice(2);
 
 await main(async (browser) => {
   const { page, errors } = await foreignPage(browser, []);
-  const session = await page.evaluate(async (url) => {
+  const session = await page.evaluate(async ([url, mode]) => {
     const video = document.querySelector("video");
     const pc = new RTCPeerConnection();
     window.__pc = pc;
@@ -18,9 +19,10 @@ await main(async (browser) => {
     const response = await fetch(url, { method: "POST", headers: { "content-type": "application/sdp" }, body: pc.localDescription.sdp });
     const body = await response.text();
     if (response.status !== 201) return { status: response.status, body };
-    await pc.setRemoteDescription({ type: "answer", sdp: body });
+    const reachable = mode === "tcp" ? body.replace(/^a=candidate:\S+ \d+ udp .*\r\n/gim, "") : body;
+    await pc.setRemoteDescription({ type: "answer", sdp: reachable });
     return { status: 201, location: response.headers.get("location"), etag: response.headers.get("etag") };
-  }, url);
+  }, [url, mode]);
   if (session.status !== 201) return { ...session, errors };
   const seen = await observe(page, Number(seconds));
   // How loud it is, and the loudest frequency: what the viewer hears.
@@ -42,7 +44,12 @@ await main(async (browser) => {
   });
   const stats = await page.evaluate(async () => {
     const out = {};
-    for (const entry of (await window.__pc.getStats()).values()) {
+    const all = await window.__pc.getStats();
+    for (const entry of all.values()) {
+      if (entry.type === "transport") {
+        const remote = all.get(all.get(entry.selectedCandidatePairId).remoteCandidateId);
+        out.remote = { protocol: remote.protocol, address: remote.address, port: remote.port };
+      }
       if (entry.type === "inbound-rtp") {
         out[entry.kind] = {
           packets: entry.packetsReceived, lost: entry.packetsLost, nacks: entry.nackCount, plis: entry.pliCount, frames: entry.framesDecoded,

@@ -52,8 +52,10 @@ counters! {
     jobs_overrun,
     /// Discontinuities: epochs begun after the first.
     rebuilds,
-    /// Gauge: transcodes running.
-    transcodes_running,
+    /// Gauge: transcodes of pictures running.
+    video_transcodes_running,
+    /// Gauge: transcodes of sound running.
+    audio_transcodes_running,
     /// Transcodes refused because of the budget.
     transcodes_refused,
 }

@@ -78,7 +78,7 @@ export class Peer {
   }
 
   async #connect(signal) {
-    const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
+    const pc = newConnection();
     this.pc = pc;
     this.prepare(pc);
     await pc.setLocalDescription();
@@ -145,6 +145,15 @@ export class Peer {
 /** The other side closed DTLS (it ended the session), or this one did: restarting ICE can't help. */
 function isGone(pc) {
   return pc.connectionState === 'closed' || [...transportsOf(pc)].some((t) => t.state === 'closed' || t.state === 'failed');
+}
+
+/** Policies and privacy extensions forbid WebRTC by letting the constructor throw. */
+function newConnection() {
+  try {
+    return new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
+  } catch (error) {
+    throw new SignallingError(0, 'no_webrtc', `this browser does not allow WebRTC (${error.message})`);
+  }
 }
 
 function anyOf(a, b) {

@@ -12,7 +12,7 @@ export class SignallingError extends Error {
 
   /** Whether trying the same again is pointless until somebody changes something. */
   get final() {
-    return this.status >= 400 && this.status < 500 && ![404, 408, 409, 425, 429].includes(this.status);
+    return this.code === 'no_webrtc' || (this.status >= 400 && this.status < 500 && ![404, 408, 409, 425, 429].includes(this.status));
   }
 }
 
