@@ -1,6 +1,6 @@
 //! Real GStreamer children, fed with real H.264, AAC, Opus and VP8; what comes out is judged by ffprobe and ffmpeg.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)] // a test says what is wrong by failing
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::disallowed_methods, missing_docs)] // a test says what is wrong by failing
 
 mod pipeline_support;
 

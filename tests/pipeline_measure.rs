@@ -1,6 +1,6 @@
 //! What the copy path costs: CPU of the child per stream-second, and latency. Run with `--ignored --nocapture`, optimized.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)] // a test says what is wrong by failing
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::disallowed_methods, missing_docs)] // a test says what is wrong by failing
 
 mod pipeline_support;
 

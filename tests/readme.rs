@@ -4,7 +4,7 @@
 //! `<!-- test: plays -->` (each line is a player that decodes something), `<!-- test: page -->` (plays in Chromium),
 //! `<!-- test: nginx -->` (nginx with it forwards to headend), `<!-- not tested: REASON -->`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)] // a test says what is wrong by failing
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::disallowed_methods, missing_docs)] // a test says what is wrong by failing
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,6 +1,6 @@
 //! The samples are true: the configuration is the code's, key by key, and the scripts and the page run.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)] // a test says what is wrong by failing
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::disallowed_methods, missing_docs)] // a test says what is wrong by failing
 
 use std::collections::BTreeSet;
 use std::fmt::Write;

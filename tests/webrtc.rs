@@ -1,6 +1,6 @@
 //! WHIP in, WHEP out, by a real browser: codecs, reconnects, takeovers, and what RFC 9725 says about sessions.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)] // a test says what is wrong by failing
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::disallowed_methods, missing_docs)] // a test says what is wrong by failing
 
 mod common;
 
