@@ -62,8 +62,8 @@ pub fn normalize_avcc(data: Bytes, length_size: usize) -> Result<Bytes, FormatEr
         }
         return Ok(out.freeze());
     }
-    // A length of 1 in front of an empty rest cannot be meant: this is a start code.
-    if data.starts_with(&[0, 0, 0, 1]) || data.starts_with(&[0, 0, 1]) {
+    // Only the four-byte start code can be told from a length: as such it would be a NAL unit of its header byte alone, before nonsense.
+    if data.starts_with(&[0, 0, 0, 1]) {
         let mut out = BytesMut::with_capacity(data.len() + 16);
         annexb_to_avcc(&data, &mut out);
         if !out.is_empty() {

@@ -348,7 +348,7 @@ mod tests {
             ("6742c01e000000000000", "it ends too early"),
             // profile 66, ids 0, poc 2, 1 reference, then a width of 2^20 macroblocks
             ("6742c01edc000010000200001000018", "its pictures are larger than level 6.2 allows"),
-            ("6742c01e0420", "it ends too early"),
+            ("6742c01e0420", "seq_parameter_set_id is above 31"),
         ];
         for (text, why) in table {
             let padded = if text.len() % 2 == 1 { format!("{text}0") } else { text.to_owned() };
