@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::{ChunkSink, SegmenterEvent};
 use crate::base::{UnixNanos, rescale};
@@ -146,8 +147,8 @@ pub async fn run_epoch<S: RtpSource>(
             JobEvent::Message(message) => begun |= give(message, presentation, sink),
         }
     };
-    drop(feeds);
     if matches!(end, EpochEnd::Ended | EpochEnd::Rebuild) {
+        feeds.finish().await;
         let rest = tokio::time::timeout(STOP_TIME, drain(&mut job, presentation, sink)).await;
         begun |= rest.unwrap_or_default();
     }
@@ -227,39 +228,55 @@ async fn give_all<S: RtpSource>(first: RtpBatch, source: &mut S, job: &mut JobIn
 struct Feeds {
     tasks: JoinSet<()>,
     requests: Vec<mpsc::Sender<()>>,
+    stop: CancellationToken,
 }
 
 impl Feeds {
     fn start<S: RtpSource>(job: &JobSender, sources: Vec<S>) -> Self {
         let mut tasks = JoinSet::new();
         let mut requests = Vec::new();
+        let stop = CancellationToken::new();
         for (index, mut source) in sources.into_iter().enumerate() {
             // One request waiting is as good as many.
             let (request, mut requested) = mpsc::channel(1);
             requests.push(request);
             let mut job = job.input(index as u8);
+            let stop = stop.clone();
             tasks.spawn(async move {
                 loop {
                     tokio::select! {
                         batch = source.recv() => {
                             let Some(batch) = batch else { return };
-                            tokio::time::sleep(until_next_round()).await;
+                            let _ = tokio::time::timeout(until_next_round(), stop.cancelled()).await;
                             if !give_all(batch, &mut source, &mut job).await {
                                 return;
                             }
                         },
                         Some(()) = requested.recv() => source.request_key_frame(),
+                        () = stop.cancelled() => {
+                            if let Some(Some(batch)) = source.recv().now_or_never() {
+                                give_all(batch, &mut source, &mut job).await;
+                            }
+                            return;
+                        }
                     }
                 }
             });
         }
-        Self { tasks, requests }
+        Self { tasks, requests, stop }
     }
 
     fn request_key_frame(&self, input: u8) {
         if let Some(request) = self.requests.get(usize::from(input)) {
             let _ = request.try_send(());
         }
+    }
+
+    /// Gives what has come so far, and no more.
+    async fn finish(mut self) {
+        self.stop.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(STOP_TIME, all).await;
     }
 
     /// Waits until the first source has ended.
