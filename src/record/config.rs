@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::stream::pattern_matches;
+
 /// Recordings: what is recorded and how long it is kept.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RecordConfig {
     /// Whether publications are recorded. Default true.
     pub enabled: bool,
-    /// Which paths: patterns in which `*` stands for anything but a slash and `**` for anything at all. Default all (`["**"]`).
+    /// Which paths, by the same patterns as keys: `*` for any text within one segment, a closing `/**` for everything below. Default
+    /// all (`["**"]`).
     pub paths: Vec<String>,
     /// Finished recordings older than this are deleted. Default 7 days; `"0s"` keeps them forever.
     #[serde(with = "humantime_serde")]
@@ -40,57 +43,13 @@ impl Default for RecordConfig {
 impl RecordConfig {
     /// Whether a stream at `path` is recorded.
     pub fn records(&self, path: &str) -> bool {
-        self.enabled && self.paths.iter().any(|pattern| matches(pattern.as_bytes(), path.as_bytes()))
+        self.enabled && self.paths.iter().any(|pattern| pattern_matches(pattern, path))
     }
 
     /// [`RecordConfig::max_duration`] within its range.
     pub fn bounded_duration(&self) -> Duration {
         self.max_duration.clamp(Duration::from_secs(60), Duration::from_secs(24 * 3600))
     }
-}
-
-/// Glob matching in O(pattern × path): the set of pattern positions reachable after each byte of the path.
-fn matches(pattern: &[u8], path: &[u8]) -> bool {
-    let mut tokens = Vec::new();
-    let mut rest = pattern;
-    while let Some((&first, tail)) = rest.split_first() {
-        rest = tail;
-        if first != b'*' {
-            tokens.push(Token::Byte(first));
-        } else if let Some(tail) = tail.strip_prefix(b"*") {
-            rest = tail;
-            tokens.push(Token::Anything);
-        } else {
-            tokens.push(Token::Segment);
-        }
-    }
-    let mut reach = vec![false; tokens.len() + 1];
-    reach[0] = true;
-    let skip = |reach: &mut Vec<bool>| {
-        for (index, token) in tokens.iter().enumerate() {
-            reach[index + 1] |= reach[index] && !matches!(token, Token::Byte(_));
-        }
-    };
-    skip(&mut reach);
-    for byte in path {
-        let mut next = vec![false; tokens.len() + 1];
-        for (index, token) in tokens.iter().enumerate().filter(|(index, _)| reach[*index]) {
-            match token {
-                Token::Byte(want) => next[index + 1] |= want == byte,
-                Token::Segment => next[index] |= *byte != b'/',
-                Token::Anything => next[index] = true,
-            }
-        }
-        skip(&mut next);
-        reach = next;
-    }
-    reach[tokens.len()]
-}
-
-enum Token {
-    Byte(u8),
-    Segment,
-    Anything,
 }
 
 /// A number of bytes; in the configuration a number or a text such as `"20GiB"`, `"500 MB"`.

@@ -4,7 +4,6 @@
 //! packets, feedback to send, statistics. One noun a file; nothing here allocates on the path of a packet.
 
 pub mod clock;
-pub mod history;
 pub mod nack;
 pub mod packet;
 pub mod rate;
