@@ -49,8 +49,3 @@ setup-demo:
 setup-test:
 	@scripts/setup.sh --test
 
-## obs: stream with a real OBS Studio (a download of 300 MB that is not part of the tests)
-.PHONY: obs
-obs: setup-test $(PAGES)
-	cargo build --bin headend
-	scripts/obs-check.sh
