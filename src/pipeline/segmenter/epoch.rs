@@ -191,8 +191,8 @@ fn give(message: Message, presentation: &mut Presentation, sink: &mut impl Chunk
 }
 
 /// Packets are carried over in rounds of this length, the same for all streams: waking a task and a child for every picture and every
-/// audio frame of fifty streams costs more than all that is done with them. A tenth of the shortest usual part.
-const ROUND: Duration = Duration::from_millis(20);
+/// audio frame of fifty streams costs more than all that is done with them. A fifth of the usual part.
+const ROUND: Duration = Duration::from_millis(40);
 /// Most packets put into one message: about 300 KB, a large key frame's.
 const MAX_PACKETS: usize = 256;
 
