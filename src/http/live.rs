@@ -6,13 +6,14 @@ use std::io;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Query, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, USER_AGENT};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Deserialize;
 
 use super::compress::compressed;
+use super::streams::redirect_to_page;
 use super::{ApiError, ClientIp, Routes, StreamTarget, shown_key};
 use crate::base::{StreamPath, UnixNanos};
 use crate::package::{BlockingReload, Live, MediaName, Missing, Presentation, SegmentBody};
@@ -130,7 +131,7 @@ async fn file(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let Some(name) = MediaName::parse(target.param("file")) else {
-        return to_the_page(&uri).ok_or_else(|| ApiError::not_found("there is nothing here"));
+        return redirect_to_page(&uri).ok_or_else(|| ApiError::not_found("there is nothing here"));
     };
     let Admitted { presentation, query } = state.admit(&target.path, &headers, &uri)?;
     match name {
@@ -171,14 +172,6 @@ async fn file(
 async fn time() -> Response {
     let now = crate::package::date_time(unix_now());
     ([(CONTENT_TYPE, "text/plain"), (CACHE_CONTROL, "no-store")], now).into_response()
-}
-
-/// `/live/cam1` → `/live/cam1/`.
-fn to_the_page(uri: &Uri) -> Option<Response> {
-    StreamPath::parse(uri.path().strip_prefix('/')?).ok()?;
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let location = HeaderValue::from_str(&format!("{}/{query}", uri.path())).ok()?;
-    Some((StatusCode::PERMANENT_REDIRECT, [(LOCATION, location)]).into_response())
 }
 
 fn answer(content_type: &'static str, cache: &'static str, body: impl Into<Body>) -> Response {

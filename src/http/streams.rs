@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::LOCATION;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 use std::sync::Arc;
@@ -136,14 +136,16 @@ pub(super) async fn dispatch(State(table): State<Arc<StreamRoutes>>, mut request
     }
 }
 
-/// `/live/cam1` → `/live/cam1/`, so that the page's relative links work.
 fn to_the_page(table: &StreamRoutes, request: &Request<Body>) -> Option<Response> {
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
-    let path = request.uri().path();
-    (reading && table.has_page()).then_some(())?;
-    StreamPath::parse(path.strip_prefix('/')?).ok()?;
-    let query = request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
-    let location = HeaderValue::from_str(&format!("{path}/{query}")).ok()?;
+    (reading && table.has_page()).then(|| redirect_to_page(request.uri()))?
+}
+
+/// `/live/cam1` → `/live/cam1/`, so that the page's relative links work. `None` where that is no stream path.
+pub(super) fn redirect_to_page(uri: &Uri) -> Option<Response> {
+    StreamPath::parse(uri.path().strip_prefix('/')?).ok()?;
+    let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();
+    let location = HeaderValue::from_str(&format!("{}/{query}", uri.path())).ok()?;
     Some((StatusCode::PERMANENT_REDIRECT, [(LOCATION, location)]).into_response())
 }
 
