@@ -186,11 +186,13 @@ fn publishers_may_change_in_the_middle_of_their_stream() {
 #[test]
 fn a_publisher_that_returns_continues_its_recording() {
     let server = Server::start();
-    let tags = make(Clip { seconds: 7, ..Default::default() });
-    Publisher::start(server.rtmp, "live", "cam1", tags.clone(), |ts| ts).wait();
+    let tags = make(Clip { seconds: 9, ..Default::default() });
+    let mut publisher = Publisher::start(server.rtmp, "live", "cam1", tags.clone(), |ts| ts);
+    server.wait_live("live/cam1", 2);
     let plays = [format!("hls={}", server.url("/live/cam1/index.m3u8")), format!("dash={}", server.url("/live/cam1/manifest.mpd"))];
+    let viewer = std::thread::spawn(move || node("through.mjs", &["16", &plays[0], &plays[1]]));
+    publisher.wait();
     // Two seconds away, well within the reconnect window.
-    let viewer = std::thread::spawn(move || node("through.mjs", &["14", &plays[0], &plays[1]]));
     std::thread::sleep(Duration::from_secs(2));
     let longer = make(Clip { seconds: 12, ..Default::default() });
     Publisher::start(server.rtmp, "live", "cam1", longer.clone(), |ts| ts).wait();
@@ -206,7 +208,7 @@ fn a_publisher_that_returns_continues_its_recording() {
     for seen in seen["seen"].as_array().unwrap() {
         assert_eq!(seen["error"], Value::Null, "{seen:#}");
         assert!(!seen["events"].to_string().contains("FATAL"), "{seen:#}");
-        assert!(seen["frames"].as_u64() > Some(150), "{seen:#}");
+        assert!(seen["frames"].as_u64() > Some(150) && seen["lastSecondsFps"].as_f64() > Some(10.0), "{seen:#}");
     }
 }
 

@@ -133,11 +133,11 @@ impl Publication {
             };
             match state.tracks.iter_mut().find(|known| known.track.kind == entry.track.kind) {
                 Some(known) => {
-                    let changed = known.track.format != entry.track.format;
-                    *known = entry;
-                    if changed {
-                        state.mark_change();
+                    // What a publisher sends does not follow on what was sent before it came.
+                    if let Some(formats) = &entry.formats {
+                        formats.mark();
                     }
+                    *known = entry;
                 }
                 None => state.tracks.push(entry),
             }
