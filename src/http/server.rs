@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -16,11 +15,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::Service;
 
 use super::client::PeerAddr;
 use super::idle::IdleIo;
-use super::{HttpConfig, HttpMetrics};
+use super::{HttpConfig, HttpMetrics, Served};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -56,7 +54,7 @@ pub enum ServeError {
 pub struct HttpServer {
     listener: TcpListener,
     address: SocketAddr,
-    router: Router,
+    served: Arc<Served>,
     config: HttpConfig,
     metrics: HttpMetrics,
     shutdown: CancellationToken,
@@ -64,7 +62,12 @@ pub struct HttpServer {
 
 impl HttpServer {
     /// Listens. Must be called within a runtime.
-    pub fn bind(config: &HttpConfig, router: Router, metrics: HttpMetrics, shutdown: CancellationToken) -> Result<Self, ServeError> {
+    pub fn bind(
+        config: &HttpConfig,
+        served: impl Into<Served>,
+        metrics: HttpMetrics,
+        shutdown: CancellationToken,
+    ) -> Result<Self, ServeError> {
         let fail = |address| move |source| ServeError::Listen { address, source };
         let wanted = config.listen;
         let socket = match listen(wanted) {
@@ -76,7 +79,7 @@ impl HttpServer {
         };
         let listener = socket.and_then(TcpListener::from_std).map_err(fail(wanted))?;
         let address = listener.local_addr().map_err(fail(wanted))?;
-        Ok(Self { listener, address, router, config: config.clone(), metrics, shutdown })
+        Ok(Self { listener, address, served: Arc::new(served.into()), config: config.clone(), metrics, shutdown })
     }
 
     /// Where it listens: tells the port where the configured one is 0.
@@ -110,7 +113,7 @@ impl HttpServer {
                 continue;
             };
             let connection = Connection {
-                router: self.router.clone(),
+                served: Arc::clone(&self.served),
                 builder: Arc::clone(&builder),
                 shutdown: self.shutdown.clone(),
                 first: self.config.header_timeout,
@@ -192,7 +195,7 @@ impl Drop for Counted {
 }
 
 struct Connection {
-    router: Router,
+    served: Arc<Served>,
     builder: Arc<auto::Builder<TokioExecutor>>,
     shutdown: CancellationToken,
     first: Duration,
@@ -205,12 +208,8 @@ impl Connection {
         // Answers are written whole: waiting for more to send would only delay them.
         let _ = stream.set_nodelay(true);
         let io = TokioIo::new(IdleIo::new(stream, self.first, self.idle));
-        let router = self.router;
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(PeerAddr(peer));
-            let mut router = router.clone();
-            async move { router.call(request).await }
-        });
+        let served = self.served;
+        let service = service_fn(move |request: Request<Incoming>| Arc::clone(&served).answer(request, PeerAddr(peer)));
         let connection = self.builder.serve_connection_with_upgrades(io, service);
         tokio::pin!(connection);
         let result = tokio::select! {
