@@ -16,9 +16,11 @@ mod live;
 mod metrics;
 mod pages;
 mod prometheus;
+mod rarely;
 mod routes;
 mod server;
 mod streams;
+mod timer;
 mod vod;
 mod whip;
 

@@ -18,6 +18,8 @@ use tokio_util::task::TaskTracker;
 
 use super::client::PeerAddr;
 use super::idle::IdleIo;
+use super::rarely::Rarely;
+use super::timer::LazyTimer;
 use super::{HttpConfig, HttpMetrics, Served};
 
 /// Connections that wait to be accepted.
@@ -116,17 +118,12 @@ impl HttpServer {
                 served: Arc::clone(&self.served),
                 builder: Arc::clone(&builder),
                 shutdown: self.shutdown.clone(),
+                abort: abort.clone(),
                 first: self.config.header_timeout,
                 idle: self.config.idle_timeout,
                 counted: Counted::new(self.metrics.clone(), permit),
             };
-            let abort = abort.clone();
-            connections.spawn(async move {
-                tokio::select! {
-                    () = abort.cancelled() => {}
-                    () = connection.serve(stream, peer) => {}
-                }
-            });
+            connections.spawn(connection.serve(stream, peer));
         }
         drop(self.listener);
         connections.close();
@@ -165,7 +162,7 @@ fn ipv6_exists() -> bool {
 
 fn builder(config: &HttpConfig) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(config.header_timeout).max_buf_size(MAX_HEAD.max(8192));
+    builder.http1().timer(LazyTimer).header_read_timeout(config.header_timeout).max_buf_size(MAX_HEAD.max(8192));
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -198,6 +195,8 @@ struct Connection {
     served: Arc<Served>,
     builder: Arc<auto::Builder<TokioExecutor>>,
     shutdown: CancellationToken,
+    /// Cancelled some time after `shutdown`.
+    abort: CancellationToken,
     first: Duration,
     idle: Duration,
     counted: Counted,
@@ -212,11 +211,16 @@ impl Connection {
         let service = service_fn(move |request: Request<Incoming>| Arc::clone(&served).answer(request, PeerAddr(peer)));
         let connection = self.builder.serve_connection_with_upgrades(io, service);
         tokio::pin!(connection);
+        let mut shutdown = Rarely::new(Box::pin(self.shutdown.cancelled()));
         let result = tokio::select! {
+            biased;
             result = connection.as_mut() => result,
-            () = self.shutdown.cancelled() => {
+            () = &mut shutdown => {
                 connection.as_mut().graceful_shutdown();
-                connection.as_mut().await
+                tokio::select! {
+                    result = connection.as_mut() => result,
+                    () = self.abort.cancelled() => Ok(()),
+                }
             }
         };
         if let Err(error) = result {
