@@ -250,10 +250,24 @@ impl Feeds {
                 loop {
                     tokio::select! {
                         batch = source.recv() => {
-                            let Some(batch) = batch else { return };
+                            let Some(mut batch) = batch else { return };
                             let _ = tokio::time::timeout(until_next_round(), stop.cancelled()).await;
-                            if !give_all(batch, &mut source, &mut job).await {
-                                return;
+                            // As long as every round has something, the clock alone wakes this task, not the first picture of each.
+                            loop {
+                                if !give_all(batch, &mut source, &mut job).await {
+                                    return;
+                                }
+                                if tokio::time::timeout(until_next_round(), stop.cancelled()).await.is_ok() {
+                                    break;
+                                }
+                                if requested.try_recv().is_ok() {
+                                    source.request_key_frame();
+                                }
+                                batch = match source.recv().now_or_never() {
+                                    Some(Some(next)) => next,
+                                    Some(None) => return,
+                                    None => break,
+                                };
                             }
                         },
                         Some(()) = requested.recv() => source.request_key_frame(),
