@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::mpsc;
 
-use headend::cmaf::Chunk;
+use headend::cmaf::{Chunk, read_fragment, read_init};
 use headend::codec::{AccessUnit, Format, Packetizer, h264};
 use headend::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent, Tracks, run_epoch};
 use headend::pipeline::{PipelineConfig, PipelineTranscoder, RtpSource, Supervisor, UnitSink};
@@ -354,11 +354,41 @@ pub fn check_chunks(chunks: &[Chunk], slack: u64) {
         let (a, b) = (&pair[0], &pair[1]);
         assert_eq!(b.first, a.last, "{a:?} {b:?}");
         assert_eq!(b.segment, a.segment + u64::from(b.first));
-        let end = a.decode_time + a.duration;
-        assert!(end.abs_diff(b.decode_time) <= slack, "{} {} {}", a.decode_time, a.duration, b.decode_time);
+        let end = a.presentation_time + a.duration;
+        assert!(end.abs_diff(b.presentation_time) <= slack, "{} {} {}", a.presentation_time, a.duration, b.presentation_time);
         assert!(a.wallclock < b.wallclock);
         assert!(!b.first || b.independent);
     }
+}
+
+/// When each sample of a track is shown, in ns since [`BEGIN`]: as browsers compute it, `tfdt` and composition offset, put on the wall
+/// clock by what the chunk says of its earliest sample. Fails where readers could disagree about it.
+pub fn shown(events: &[SegmenterEvent], track: u32, epoch: u32) -> Vec<i64> {
+    let init = events.iter().find_map(|event| match event {
+        SegmenterEvent::Init(init) if init.track == track && init.epoch == epoch => Some(init),
+        _ => None,
+    });
+    let init = read_init(&init.unwrap().data).unwrap();
+    assert_eq!(init.presentation_shift, 0, "an edit list");
+    let mut shown = Vec::new();
+    let mut next = None;
+    for chunk in chunks(events, track, epoch) {
+        let fragment = read_fragment(&chunk.data, init.defaults).unwrap();
+        // Each duration is rounded by itself.
+        let slack = fragment.samples.len() as u64;
+        assert!(next.is_none_or(|next: u64| next.abs_diff(fragment.decode_time) <= slack), "{next:?} {}", fragment.decode_time);
+        next = Some(fragment.decode_time + fragment.duration());
+        assert_eq!(fragment.decode_time + u64::try_from(fragment.earliest_shown()).unwrap(), chunk.presentation_time);
+        let mut at = fragment.decode_time;
+        for sample in &fragment.samples {
+            let offset = u64::try_from(sample.cts).expect("no negative composition offset");
+            let ticks = (at + offset - chunk.presentation_time) as f64;
+            shown.push(chunk.wallclock - BEGIN + (ticks * 1e9 / f64::from(init.timescale)) as i64);
+            at += u64::from(sample.duration);
+        }
+    }
+    shown.sort_unstable();
+    shown
 }
 
 /// Segments of two tracks begin at the same times, to half an audio frame.

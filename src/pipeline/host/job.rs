@@ -283,7 +283,7 @@ impl Job {
                 _ => shared.begun.back().map_or(0, |begun| begun.segment),
             };
             let first = matches!(split, Split::Segment(_));
-            shared.begun.push_back(Begun { segment, first, independent: unit.key });
+            shared.begun.push_back(Begun { segment, first, independent: unit.key, dts: unit.dts - origin });
         }
         if split != Split::None && !begins {
             track.flush()?;
