@@ -84,15 +84,15 @@ fn sound_and_picture_stay_together_on_every_way_out() {
         Onsets { flashes: video.flashes, beeps: audio.beeps, complaints: String::new() }.assert_in_sync(
             &format!("{path} segments"),
             4,
-            10.0,
+            5.0,
         );
-        onsets(&server.url(&format!("/{path}/manifest.mpd")), 5, dir).assert_in_sync(&format!("{path} DASH"), 3, 10.0);
-        onsets(&server.url(&format!("/{path}/index.m3u8")), 15, dir).assert_in_sync(&format!("{path} HLS"), 3, 10.0);
+        onsets(&server.url(&format!("/{path}/manifest.mpd")), 5, dir).assert_in_sync(&format!("{path} DASH"), 3, 5.0);
+        onsets(&server.url(&format!("/{path}/index.m3u8")), 15, dir).assert_in_sync(&format!("{path} HLS"), 3, 5.0);
         publisher.wait();
         let mp4 = finished_mp4(&server, &path);
         let seen = onsets(&mp4, 60, dir);
         assert_eq!(seen.complaints, "");
-        seen.assert_in_sync(&format!("{path} MP4"), 20, 10.0);
+        seen.assert_in_sync(&format!("{path} MP4"), 20, 5.0);
     }
 }
 
