@@ -86,13 +86,26 @@ fn sound_and_picture_stay_together_on_every_way_out() {
             4,
             5.0,
         );
-        onsets(&server.url(&format!("/{path}/manifest.mpd")), 5, dir).assert_in_sync(&format!("{path} DASH"), 3, 5.0);
+        // ffmpeg may read the beginning of a live manifest twice, and decodes sound from the middle then.
+        onsets(&server.url(&format!("/{path}/manifest.mpd")), 5, dir).assert_in_sync(&format!("{path} DASH"), 3, 10.0);
         onsets(&server.url(&format!("/{path}/index.m3u8")), 15, dir).assert_in_sync(&format!("{path} HLS"), 3, 5.0);
+        // Where a browser puts the segments, exactly: playing them, it would add its own jitter.
+        let seen = node("mse.mjs", &[&server.url(&format!("/{path}"))]);
+        eprintln!("{path} in a browser: {seen}");
+        let offset = |track: &str| seen[track]["offset"].as_f64().unwrap();
+        assert!((offset("v") - offset("a")).abs() <= 2.0, "{seen:#}"); // playlists have whole milliseconds
+        for track in ["v", "a"] {
+            assert!(seen[track]["ranges"] == 1 && seen[track]["longer"].as_f64().unwrap().abs() <= 2.0, "{seen:#}");
+        }
         publisher.wait();
         let mp4 = finished_mp4(&server, &path);
         let seen = onsets(&mp4, 60, dir);
         assert_eq!(seen.complaints, "");
         seen.assert_in_sync(&format!("{path} MP4"), 20, 5.0);
+        let urls = recording(&server, &path).unwrap()["urls"].clone();
+        for way in ["hls", "dash"] {
+            onsets(&server.url(urls[way].as_str().unwrap()), 60, dir).assert_in_sync(&format!("{path} VOD {way}"), 20, 5.0);
+        }
     }
 }
 

@@ -356,9 +356,10 @@ pub fn cmaf_boxes(data: &[u8]) {
         assert!(cmaf::decode_samples(&table, &mut read).is_some() && read == fragment.samples);
     }
     let _ = cmaf::decode_samples(data, &mut Vec::new());
-    if let Ok(moved) = cmaf::decode_earlier(data, 3000) {
+    if let Ok(moved) = cmaf::shift_times(data, -3000, 3000) {
         assert!(moved.len() <= data.len() + cmaf::MAX_SAMPLES_PER_FRAGMENT * 4);
     }
+    let _ = cmaf::add_edit_list(data, 3000);
 }
 
 /// Names in URLs: streams, playlists and segments, recordings.

@@ -1,7 +1,6 @@
-//! Moving decoding times within a fragment, with nothing shown at another time.
+//! Changes to what a muxer wrote: other times in a fragment, an edit list in an initialization.
 //!
-//! In: the bytes of a CMAF chunk, or of its head, up to where its `mdat` begins. Out: the same with an earlier `tfdt` and composition
-//! offsets that are larger by as much. Everything behind the `moof` stays as it is.
+//! In: the bytes of a CMAF chunk, or of its head, up to where its `mdat` begins; or an initialization. Out: the same, changed.
 
 use super::boxes::{BoxRef, BoxWriter, Boxes, Fields};
 use super::error::CmafError;
@@ -10,25 +9,55 @@ use super::fragment::MAX_SAMPLES_PER_FRAGMENT;
 /// `trun` says each sample's composition offset (ISO/IEC 14496-12 section 8.8.8).
 const HAS_OFFSETS: u32 = 0x800;
 
-/// Takes `ticks` off the `tfdt` of the first `moof` and adds them to all its composition offsets. Where these are at least 0 then, `trun`
-/// says so (version 0): some readers shift a whole track by the lowest negative offset that they have met.
+/// Adds `decode` to the `tfdt` of the first `moof` and `offset` to all its composition offsets, in ticks. Where these are at least 0 then,
+/// `trun` says so (version 0). Everything behind the `moof` stays as it is.
 ///
 /// # Errors
-/// [`CmafError::Damaged`] when the decoding time would be below zero or an offset beyond 31 bits, and what reading says.
-pub fn decode_earlier(bytes: &[u8], ticks: u32) -> Result<Vec<u8>, CmafError> {
+/// [`CmafError::Damaged`] when the decoding time would not fit its field or an offset not 31 bits, and what reading says.
+pub fn shift_times(bytes: &[u8], decode: i64, offset: u32) -> Result<Vec<u8>, CmafError> {
     let moof = Boxes::find(bytes, b"moof", "chunk")?;
     let grown = inserted(&moof)?;
     let mut out = BoxWriter::new();
     out.bytes(&bytes[..moof.offset]);
     nested(&mut out, &moof, &mut |out, child| match &child.name.0 {
         b"traf" => nested(out, child, &mut |out, child| match &child.name.0 {
-            b"tfdt" => tfdt(out, child, ticks),
-            b"trun" => trun(out, child, ticks, grown),
+            b"tfdt" => tfdt(out, child, decode),
+            b"trun" => trun(out, child, offset, grown),
             _ => copy(out, child),
         }),
         _ => copy(out, child),
     })?;
     out.bytes(&bytes[moof.end()..]);
+    Ok(out.finish())
+}
+
+/// Puts an edit list into the initialization of one track: what `fragments` have at the media time `begin` is shown at 0
+/// (ISO/IEC 14496-12 section 8.6.6). There must be none yet.
+///
+/// # Errors
+/// What reading says.
+pub fn add_edit_list(init: &[u8], begin: u32) -> Result<Vec<u8>, CmafError> {
+    let moov = Boxes::find(init, b"moov", "file")?;
+    let mut out = BoxWriter::new();
+    out.bytes(&init[..moov.offset]);
+    nested(&mut out, &moov, &mut |out, child| match &child.name.0 {
+        b"trak" => nested(out, child, &mut |out, child| {
+            copy(out, child)?;
+            if child.name.0 == *b"tkhd" {
+                out.boxed(b"edts", |out| {
+                    out.full(b"elst", 0, 0, |out| {
+                        out.u32(1);
+                        out.u32(0); // for as long as there are fragments
+                        out.u32(begin);
+                        out.u32(0x0001_0000);
+                    });
+                });
+            }
+            Ok(())
+        }),
+        _ => copy(out, child),
+    })?;
+    out.bytes(&init[moov.end()..]);
     Ok(out.finish())
 }
 
@@ -68,15 +97,18 @@ fn inserted(moof: &BoxRef<'_>) -> Result<i32, CmafError> {
     Ok(samples as i32 * 4)
 }
 
-fn tfdt(out: &mut BoxWriter, item: &BoxRef<'_>, ticks: u32) -> Result<(), CmafError> {
+fn tfdt(out: &mut BoxWriter, item: &BoxRef<'_>, shift: i64) -> Result<(), CmafError> {
     let (version, flags, mut fields) = Fields::full(item)?;
-    let time = fields.wide(version)?.checked_sub(u64::from(ticks));
+    let time = fields.wide(version)?.checked_add_signed(shift);
     let time = time.ok_or(CmafError::Damaged { name: item.name, why: "the decoding time would be below zero" })?;
+    if version == 0 && time > u64::from(u32::MAX) {
+        return Err(CmafError::Damaged { name: item.name, why: "the decoding time needs 64 bits" });
+    }
     out.full(b"tfdt", version, flags, |out| out.wide(version, time));
     Ok(())
 }
 
-fn trun(out: &mut BoxWriter, item: &BoxRef<'_>, ticks: u32, grown: i32) -> Result<(), CmafError> {
+fn trun(out: &mut BoxWriter, item: &BoxRef<'_>, shift: u32, grown: i32) -> Result<(), CmafError> {
     let (_, flags, mut fields) = Fields::full(item)?;
     let damaged = |why| CmafError::Damaged { name: item.name, why };
     let far = "a composition offset or the place of the samples is beyond 31 bits";
@@ -92,7 +124,7 @@ fn trun(out: &mut BoxWriter, item: &BoxRef<'_>, ticks: u32, grown: i32) -> Resul
     for _ in 0..samples {
         table.extend_from_slice(fields.take(words * 4)?);
         let offset = if flags & HAS_OFFSETS != 0 { fields.i32()? } else { 0 };
-        let offset = offset.checked_add_unsigned(ticks).ok_or(damaged(far))?;
+        let offset = offset.checked_add_unsigned(shift).ok_or(damaged(far))?;
         negative |= offset < 0;
         table.extend_from_slice(&offset.to_be_bytes());
     }

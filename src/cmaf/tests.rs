@@ -151,26 +151,36 @@ fn times(fragment: &Fragment) -> Vec<(i64, i64, u32, bool)> {
 }
 
 #[test]
-fn decoding_earlier_shows_nothing_earlier() {
+fn decoding_times_move_without_what_is_shown() {
     let trex = SampleDefaults { duration: 30, size: 2, flags: 0 };
     for tfdt in [0, 1] {
         for flags in (0..64u32).map(|bits| (bits & 1) | (bits & 2) << 1 | (bits >> 2) << 8) {
             let bytes = fragment(tfdt, 0x38, flags);
             let before = read_fragment(&bytes, trex).unwrap();
             let head = before.moof.end + 8;
-            let moved = decode_earlier(&bytes, 7).unwrap();
+            let moved = shift_times(&bytes, -7, 7).unwrap();
             let after = read_fragment(&moved, trex).unwrap();
             assert_eq!((after.decode_time, after.sequence_number), (993, 7));
             assert_eq!(moved[after.data.clone()], bytes[before.data.clone()], "trun {flags:x}");
             let wanted: Vec<_> = times(&before).into_iter().map(|(dts, pts, size, sync)| (dts - 7, pts, size, sync)).collect();
             assert_eq!(times(&after), wanted, "trun {flags:x}");
             // What follows the moof may come later.
-            let of_head = decode_earlier(&bytes[..head], 7).unwrap();
+            let of_head = shift_times(&bytes[..head], -7, 7).unwrap();
             assert_eq!([&of_head[..], &bytes[head..]].concat(), moved);
-            assert!(decode_earlier(&bytes, 1001).is_err());
+            assert!(shift_times(&bytes, -1001, 7).is_err());
+            assert_eq!(shift_times(&bytes, 1 << 32, 7).is_err(), tfdt == 0);
         }
     }
-    assert_eq!(decode_earlier(b"", 1), Err(CmafError::Missing { name: FourCc(*b"moof"), parent: "chunk" }));
+    assert_eq!(shift_times(b"", 1, 1), Err(CmafError::Missing { name: FourCc(*b"moof"), parent: "chunk" }));
+}
+
+#[test]
+fn an_edit_list_is_read_as_it_is_written() {
+    let file = video("320x180", 1, 0, "");
+    let before = read_init(&file.init).unwrap();
+    assert_eq!(before.presentation_shift, 0);
+    let edited = add_edit_list(&file.init, 6000).unwrap();
+    assert_eq!(read_init(&edited), Ok(Init { presentation_shift: -6000, ..before }));
 }
 
 #[test]
@@ -191,7 +201,8 @@ proptest! {
     fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = read_init(&bytes);
         let _ = read_fragment(&bytes, SampleDefaults::default());
-        let _ = decode_earlier(&bytes, 1);
+        let _ = shift_times(&bytes, -1, 1);
+        let _ = add_edit_list(&bytes, 1);
     }
 
     #[test]
@@ -203,6 +214,6 @@ proptest! {
         if let Ok(fragment) = read_fragment(&bytes, SampleDefaults::default()) {
             prop_assert!(fragment.data.end <= bytes.len() && fragment.samples.len() <= MAX_SAMPLES_PER_FRAGMENT);
         }
-        let _ = decode_earlier(&bytes, 3);
+        let _ = shift_times(&bytes, 3, u32::MAX);
     }
 }

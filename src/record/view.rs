@@ -42,7 +42,7 @@ pub(super) struct Segment {
     /// Index into [`TrackView::epochs`].
     pub(super) epoch: u32,
     pub(super) number: u64,
-    /// When its earliest sample is shown, in the timescale of its epoch, before the edit list.
+    /// When its earliest sample is shown, in the timescale of its epoch.
     pub(super) time: u64,
     pub(super) duration: u64,
     pub(super) offset: u64,
@@ -133,8 +133,7 @@ impl View {
     /// Presentation time of a segment on the timeline of its epoch, in nanoseconds.
     pub(super) fn start_nanos(track: &TrackView, segment: &Segment) -> i64 {
         let epoch = &track.epochs[segment.epoch as usize];
-        let ticks = i64::try_from(segment.time).unwrap_or(i64::MAX / 2);
-        rescale(ticks.saturating_add(epoch.presentation_shift), epoch.timescale.max(1), 1_000_000_000).clamp(-FAR, FAR)
+        rescale(i64::try_from(segment.time).unwrap_or(i64::MAX / 2), epoch.timescale.max(1), 1_000_000_000).min(FAR)
     }
 }
 
@@ -164,7 +163,9 @@ impl TrackView {
                             self.segments.push(Segment {
                                 epoch,
                                 number: entry.segment,
-                                time: entry.decode_time.saturating_add_signed(i64::from(entry.earliest)),
+                                time: entry
+                                    .decode_time
+                                    .saturating_add_signed(last.presentation_shift.saturating_add(i64::from(entry.earliest))),
                                 duration: u64::from(entry.duration),
                                 offset: entry.offset,
                                 len: u64::from(entry.len),

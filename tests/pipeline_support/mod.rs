@@ -361,15 +361,14 @@ pub fn check_chunks(chunks: &[Chunk], slack: u64) {
     }
 }
 
-/// When each sample of a track is shown, in ns since [`BEGIN`]: as browsers compute it, `tfdt` and composition offset, put on the wall
-/// clock by what the chunk says of its earliest sample. Fails where readers could disagree about it.
+/// When each sample of a track is shown, in ns since [`BEGIN`]: `tfdt`, composition offset and edit list, put on the wall clock by what
+/// the chunk says of its earliest sample. Fails where readers are known to disagree about it.
 pub fn shown(events: &[SegmenterEvent], track: u32, epoch: u32) -> Vec<i64> {
     let init = events.iter().find_map(|event| match event {
         SegmenterEvent::Init(init) if init.track == track && init.epoch == epoch => Some(init),
         _ => None,
     });
     let init = read_init(&init.unwrap().data).unwrap();
-    assert_eq!(init.presentation_shift, 0, "an edit list");
     let mut shown = Vec::new();
     let mut next = None;
     for chunk in chunks(events, track, epoch) {
@@ -378,13 +377,17 @@ pub fn shown(events: &[SegmenterEvent], track: u32, epoch: u32) -> Vec<i64> {
         let slack = fragment.samples.len() as u64;
         assert!(next.is_none_or(|next: u64| next.abs_diff(fragment.decode_time) <= slack), "{next:?} {}", fragment.decode_time);
         next = Some(fragment.decode_time + fragment.duration());
-        assert_eq!(fragment.decode_time + u64::try_from(fragment.earliest_shown()).unwrap(), chunk.presentation_time);
-        let mut at = fragment.decode_time;
+        // Shaka and hls.js take `tfdt` for when the chunk is shown. (FLV's times are whole milliseconds.)
+        let apart = fragment.decode_time.abs_diff(chunk.presentation_time);
+        assert!(apart <= u64::from(init.timescale / 1000), "{} {}", fragment.decode_time, chunk.presentation_time);
+        let mut at = fragment.decode_time as i64 + init.presentation_shift;
+        assert_eq!(at + i64::from(fragment.earliest_shown()), chunk.presentation_time as i64);
         for sample in &fragment.samples {
-            let offset = u64::try_from(sample.cts).expect("no negative composition offset");
-            let ticks = (at + offset - chunk.presentation_time) as f64;
+            // ffmpeg adds the lowest of all.
+            assert!(sample.cts >= 0, "a negative composition offset");
+            let ticks = (at + i64::from(sample.cts) - chunk.presentation_time as i64) as f64;
             shown.push(chunk.wallclock - BEGIN + (ticks * 1e9 / f64::from(init.timescale)) as i64);
-            at += u64::from(sample.duration);
+            at += i64::from(sample.duration);
         }
     }
     shown.sort_unstable();

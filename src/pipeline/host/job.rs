@@ -134,6 +134,7 @@ impl Job {
                 origin: Arc::clone(&origin),
                 shared: Arc::clone(&shared),
                 default_duration: 0,
+                delay: 0,
                 offset: sink.property("ts-offset"),
                 format: None,
                 broken: false,

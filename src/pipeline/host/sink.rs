@@ -13,7 +13,7 @@ use super::caps::format_of;
 use super::job::Reporter;
 use super::output::Output;
 use crate::base::rescale;
-use crate::cmaf::{Chunk, TrackInit, decode_earlier};
+use crate::cmaf::{Chunk, TrackInit, add_edit_list, shift_times};
 use crate::codec::Format;
 use crate::pipeline::wire::{JobId, Message};
 
@@ -62,6 +62,8 @@ pub struct Sink {
     pub shared: Arc<Mutex<Shared>>,
     /// `default_sample_duration` of the current initialization.
     pub default_duration: u32,
+    /// What its edit list takes back, in ticks: how much later than it is decoded the first picture is shown.
+    pub delay: u32,
     /// Added to all times (ns): what the encoder delays, by the template's `ts-offset` of the sink.
     pub offset: i64,
     /// What the encoder said last.
@@ -93,12 +95,16 @@ impl Sink {
         if let Some(list) = sample.buffer_list() {
             let mut buffers = list.iter();
             let mut first = buffers.next();
-            if let Some(init) = first.filter(|first| first.flags().contains(gst::BufferFlags::DISCONT | gst::BufferFlags::HEADER)) {
-                self.take_init(&init.map_readable().ok()?)?;
+            let init = first.filter(|first| first.flags().contains(gst::BufferFlags::DISCONT | gst::BufferFlags::HEADER));
+            if init.is_some() {
                 first = buffers.next();
             }
             if let Some(head) = first {
-                let (mut chunk, mut data) = self.begin_chunk(&head.map_readable().ok()?)?;
+                let head = head.map_readable().ok()?;
+                if let Some(init) = init {
+                    self.take_init(&init.map_readable().ok()?, &head)?;
+                }
+                let (mut chunk, mut data) = self.begin_chunk(&head)?;
                 data.reserve(list.calculate_size());
                 for buffer in buffers {
                     data.extend_from_slice(&buffer.map_readable().ok()?);
@@ -110,10 +116,15 @@ impl Sink {
         Some(())
     }
 
-    fn take_init(&mut self, data: &[u8]) -> Option<()> {
+    /// `head`: of the first chunk.
+    fn take_init(&mut self, data: &[u8], head: &[u8]) -> Option<()> {
         self.default_duration = default_duration(data);
-        let mut init = self.shared.lock().unwrap_or_else(PoisonError::into_inner).init.clone()?;
-        let mut data = data.to_vec();
+        let (begun, mut init) = {
+            let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            (*shared.begun.front()?, shared.init.clone()?)
+        };
+        self.delay = reordering(chunk_times(head, self.default_duration)?.decode_time, begun, init.timescale);
+        let mut data = if self.delay > 0 { add_edit_list(data, self.delay).ok()? } else { data.to_vec() };
         set_brand(&mut data);
         init.data = data.into();
         self.send(Message::Init(self.job, init))
@@ -132,11 +143,12 @@ impl Sink {
         };
         let (track, epoch, timescale) = init;
         // cmafmux puts the earliest presentation time into `tfdt` and negative offsets behind it. Browsers take that as it is meant; ffmpeg
-        // shows the track later by the lowest offset. With the decoding time there, and no offset below 0, all agree.
-        let decoded = i128::from(begun.dts) * i128::from(timescale) / 1_000_000_000;
-        let mut data = match u32::try_from(i128::from(times.decode_time) - decoded) {
-            Ok(earlier @ 1..) => decode_earlier(head, earlier).ok()?,
-            _ => head.to_vec(),
+        // shows such a track later by the lowest offset. With plain decoding times there, Shaka shows HLS later by the first offset, because
+        // it takes `tfdt` for the time of the first picture. All agree where offsets are at least 0 and an edit list takes back the first
+        // one: `tfdt` is the decoding time plus that.
+        let mut data = match reordering(times.decode_time, begun, timescale) {
+            0 => head.to_vec(),
+            offset => shift_times(head, i64::from(self.delay) - i64::from(offset), offset).ok()?,
         };
         set_brand(&mut data);
         let chunk = Chunk {
@@ -186,6 +198,12 @@ impl Sink {
         let _ = self.output.send(message);
         Some(())
     }
+}
+
+/// How much later than its first unit is decoded a chunk is shown from, in ticks.
+fn reordering(shown: u64, begun: Begun, timescale: u32) -> u32 {
+    let decoded = i128::from(begun.dts) * i128::from(timescale) / 1_000_000_000;
+    u32::try_from(i128::from(shown) - decoded).unwrap_or(0)
 }
 
 /// Connects a sink element.
