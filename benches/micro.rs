@@ -135,7 +135,7 @@ fn push(presentation: &Presentation, position: u64) {
             first: position.is_multiple_of(10),
             last: position % 10 == 9,
             independent: position.is_multiple_of(10) || track == 1,
-            decode_time: position * timescale / 5,
+            presentation_time: position * timescale / 5,
             duration: timescale / 5,
             wallclock: NOW + position as i64 * 200_000_000,
             data: Bytes::from_static(&[0; 30_000]),

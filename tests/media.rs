@@ -84,15 +84,28 @@ fn sound_and_picture_stay_together_on_every_way_out() {
         Onsets { flashes: video.flashes, beeps: audio.beeps, complaints: String::new() }.assert_in_sync(
             &format!("{path} segments"),
             4,
-            40.0,
+            5.0,
         );
-        onsets(&server.url(&format!("/{path}/manifest.mpd")), 5, dir).assert_in_sync(&format!("{path} DASH"), 3, 40.0);
-        onsets(&server.url(&format!("/{path}/index.m3u8")), 15, dir).assert_in_sync(&format!("{path} HLS"), 3, 40.0);
+        // ffmpeg may read the beginning of a live manifest twice, and decodes sound from the middle then.
+        onsets(&server.url(&format!("/{path}/manifest.mpd")), 5, dir).assert_in_sync(&format!("{path} DASH"), 3, 10.0);
+        onsets(&server.url(&format!("/{path}/index.m3u8")), 15, dir).assert_in_sync(&format!("{path} HLS"), 3, 5.0);
+        // Where a browser puts the segments, exactly: playing them, it would add its own jitter.
+        let seen = node("mse.mjs", &[&server.url(&format!("/{path}"))]);
+        eprintln!("{path} in a browser: {seen}");
+        let offset = |track: &str| seen[track]["offset"].as_f64().unwrap();
+        assert!((offset("v") - offset("a")).abs() <= 2.0, "{seen:#}"); // playlists have whole milliseconds
+        for track in ["v", "a"] {
+            assert!(seen[track]["ranges"] == 1 && seen[track]["longer"].as_f64().unwrap().abs() <= 2.0, "{seen:#}");
+        }
         publisher.wait();
         let mp4 = finished_mp4(&server, &path);
         let seen = onsets(&mp4, 60, dir);
         assert_eq!(seen.complaints, "");
-        seen.assert_in_sync(&format!("{path} MP4"), 20, 40.0);
+        seen.assert_in_sync(&format!("{path} MP4"), 20, 5.0);
+        let urls = recording(&server, &path).unwrap()["urls"].clone();
+        for way in ["hls", "dash"] {
+            onsets(&server.url(urls[way].as_str().unwrap()), 60, dir).assert_in_sync(&format!("{path} VOD {way}"), 20, 5.0);
+        }
     }
 }
 
@@ -201,7 +214,7 @@ fn a_publisher_that_returns_continues_its_recording() {
     let mp4 = finished_mp4(&server, "live/cam1");
     let (good, complaints) = decode(&mp4, 60);
     assert!(good && complaints.is_empty(), "{complaints}");
-    onsets(&mp4, 60, server.dir.path()).assert_in_sync("MP4 over a reconnect", 15, 40.0);
+    onsets(&mp4, 60, server.dir.path()).assert_in_sync("MP4 over a reconnect", 15, 60.0); // where it returns, sound before the first picture is lost
     let (sent, kept) = ((video_frames(&tags) + video_frames(&longer)) as u64, packets(&mp4, "video"));
     assert!(kept + 2 >= sent, "{kept} of {sent} pictures");
     assert_eq!(server.api("/api/v1/recordings")["items"].as_array().unwrap().len(), 1, "one recording");
@@ -267,7 +280,7 @@ fn every_usual_rate_and_format_passes() {
         // Sound that comes before the first picture is lost.
         assert!(sound.1 + 3 >= sound.0, "{name}: {sound:?} frames of sound");
         if *name != "huge" {
-            onsets(&mp4, 60, dir).assert_in_sync(name, 8, 55.0);
+            onsets(&mp4, 60, dir).assert_in_sync(name, 8, 15.0); // with 29.97 pictures a second, the flashes drift away from the beeps
         }
     }
 }

@@ -356,11 +356,10 @@ pub fn cmaf_boxes(data: &[u8]) {
         assert!(cmaf::decode_samples(&table, &mut read).is_some() && read == fragment.samples);
     }
     let _ = cmaf::decode_samples(data, &mut Vec::new());
-    let mut copy = data.to_vec();
-    let _ = cmaf::shift_decode_time(&mut copy, 90_000);
-    let _ = cmaf::set_sequence_number(&mut copy, 7);
-    let _ = cmaf::set_track_id(&mut copy, 2);
-    assert_eq!(copy.len(), data.len());
+    if let Ok(moved) = cmaf::shift_times(data, -3000, 3000) {
+        assert!(moved.len() <= data.len() + cmaf::MAX_SAMPLES_PER_FRAGMENT * 4);
+    }
+    let _ = cmaf::add_edit_list(data, 3000);
 }
 
 /// Names in URLs: streams, playlists and segments, recordings.

@@ -186,7 +186,7 @@ fn index() -> Vec<u8> {
         decode_time: 0,
         duration: 18_000,
         wallclock: 1_700_000_000_000_000_000,
-        first_cts: 0,
+        earliest: 0,
     };
     put_fragment(&entry, &[1, 2, 3], &mut out);
     out

@@ -11,13 +11,13 @@ pub struct TrackInit {
     /// Which track of the presentation: 0 is video (or the only one), 1 the first audio.
     pub track: u32,
     /// Counts discontinuities of the presentation from 0 (`EXT-X-DISCONTINUITY-SEQUENCE` counts on from it). All tracks of a
-    /// presentation change epoch together; decode times of different epochs are unrelated.
+    /// presentation change epoch together; times of different epochs are unrelated.
     pub epoch: u32,
     /// The codec in the segments (after any derivation).
     pub codec: Codec,
     /// RFC 6381 string, such as `avc1.64001f`, `mp4a.40.2`, `opus`.
     pub codec_string: String,
-    /// Ticks per second of `decode_time` and `duration` in the chunks.
+    /// Ticks per second of `presentation_time` and `duration` in the chunks.
     pub timescale: u32,
     /// Width and height in pixels, for video.
     pub resolution: Option<(u32, u32)>,
@@ -43,11 +43,11 @@ pub struct Chunk {
     pub last: bool,
     /// Begins with a sync sample (`INDEPENDENT=YES`).
     pub independent: bool,
-    /// `tfdt`: decode time of the first sample, in the track's timescale.
-    pub decode_time: u64,
+    /// When its earliest sample is shown, in the track's timescale: `tfdt` and composition offset.
+    pub presentation_time: u64,
     /// Sum of the sample durations, in the track's timescale.
     pub duration: u64,
-    /// When the first sample was captured, as far as known: the media clock put on the wall clock, without jitter
+    /// When the earliest sample was captured, as far as known: the media clock put on the wall clock, without jitter
     /// (EXT-X-PROGRAM-DATE-TIME, ProducerReferenceTime).
     pub wallclock: UnixNanos,
     /// The bytes.

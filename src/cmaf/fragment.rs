@@ -63,6 +63,22 @@ impl Fragment {
     pub fn duration(&self) -> u64 {
         self.samples.iter().map(|s| u64::from(s.duration)).sum()
     }
+
+    /// How much later than `decode_time` the sample that is shown first is shown, in the track's timescale.
+    pub fn earliest_shown(&self) -> i32 {
+        earliest_shown(&self.samples)
+    }
+}
+
+/// As [`Fragment::earliest_shown`].
+pub(super) fn earliest_shown(samples: &[Sample]) -> i32 {
+    let mut at = 0i64;
+    let shown = samples.iter().map(|sample| {
+        let shown = at + i64::from(sample.cts);
+        at += i64::from(sample.duration);
+        shown
+    });
+    shown.min().unwrap_or(0).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
 }
 
 /// Reads the first `moof` and its `mdat` out of `bytes`; boxes of other kinds before them are passed over.

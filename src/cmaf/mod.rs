@@ -20,7 +20,7 @@ pub use error::CmafError;
 pub use fragment::{Fragment, MAX_SAMPLES_PER_FRAGMENT, Sample, SampleDefaults, read_fragment};
 pub use init::{Init, MAX_INIT_BYTES, read_init};
 pub use layout::{Extent, Piece, ProgressiveLayout};
-pub use patch::{set_sequence_number, set_track_id, shift_decode_time};
+pub use patch::{add_edit_list, shift_times};
 pub use progressive::{FragmentRef, ProgressiveTrack, progressive};
 pub use samples::{decode_samples, encode_samples};
 

@@ -12,7 +12,7 @@ use crate::base::rescale;
 
 use super::boxes::FourCc;
 use super::error::CmafError;
-use super::fragment::Sample;
+use super::fragment::{Sample, earliest_shown};
 use super::init::Init;
 use super::layout::{Extent, ProgressiveLayout};
 use super::moov::{Tables, write_header};
@@ -91,11 +91,13 @@ impl Timeline {
             let mut scratch = Vec::new();
             for run in track.fragments.chunk_by(|a, b| a.epoch == b.epoch) {
                 let (number, init) = epoch(track, run[0].epoch)?;
+                let mut shown = |fragment: &FragmentRef| {
+                    samples_of(track, fragment, &mut scratch)?;
+                    Ok::<_, CmafError>(ticks(fragment.decode_time)? + i64::from(earliest_shown(&scratch)) + init.presentation_shift)
+                };
                 let last = run[run.len() - 1];
-                samples_of(track, &run[0], &mut scratch)?;
-                let first_cts = i64::from(scratch.first().map_or(0, |s| s.cts));
-                let start = nanos(ticks(run[0].decode_time)? + first_cts + init.presentation_shift, init.timescale)?;
-                let end = nanos(ticks(last.decode_time)? + i64::from(last.duration) + init.presentation_shift, init.timescale)?;
+                let start = nanos(shown(&run[0])?, init.timescale)?;
+                let end = nanos(shown(&last)? + i64::from(last.duration), init.timescale)?;
                 let span = spans.entry(number).or_insert((i64::MAX, i64::MIN));
                 // What an edit list puts before 0 is encoder delay, not to be presented.
                 *span = (span.0.min(start.max(0)), span.1.max(end));

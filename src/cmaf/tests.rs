@@ -139,24 +139,48 @@ fn a_count_that_lies_is_refused() {
     assert!(matches!(read_fragment(&w.finish(), SampleDefaults::default()), Err(CmafError::Damaged { .. })));
 }
 
-#[test]
-fn patches_change_what_they_say_and_nothing_else() {
-    for version in [0, 1] {
-        let original = fragment(version, 0x38, 0x301);
-        let before = read_fragment(&original, SampleDefaults::default()).unwrap();
-        let mut bytes = original.clone();
-        shift_decode_time(&mut bytes, 500).unwrap();
-        set_sequence_number(&mut bytes, 99).unwrap();
-        set_track_id(&mut bytes, 3).unwrap();
-        let after = read_fragment(&bytes, SampleDefaults::default()).unwrap();
-        assert_eq!(after, Fragment { decode_time: 1500, sequence_number: 99, track_id: 3, ..before });
-        shift_decode_time(&mut bytes, -500).unwrap();
-        set_sequence_number(&mut bytes, 7).unwrap();
-        set_track_id(&mut bytes, 1).unwrap();
-        assert_eq!(bytes, original);
-        assert!(shift_decode_time(&mut bytes, -1001).is_err());
-        assert_eq!(shift_decode_time(&mut bytes, 1 << 33).is_err(), version == 0);
+/// When each sample is decoded and shown, how large it is and whether decoding can start there.
+fn times(fragment: &Fragment) -> Vec<(i64, i64, u32, bool)> {
+    let mut dts = fragment.decode_time as i64;
+    let mut out = Vec::new();
+    for sample in &fragment.samples {
+        out.push((dts, dts + i64::from(sample.cts), sample.size, sample.sync));
+        dts += i64::from(sample.duration);
     }
+    out
+}
+
+#[test]
+fn decoding_times_move_without_what_is_shown() {
+    let trex = SampleDefaults { duration: 30, size: 2, flags: 0 };
+    for tfdt in [0, 1] {
+        for flags in (0..64u32).map(|bits| (bits & 1) | (bits & 2) << 1 | (bits >> 2) << 8) {
+            let bytes = fragment(tfdt, 0x38, flags);
+            let before = read_fragment(&bytes, trex).unwrap();
+            let head = before.moof.end + 8;
+            let moved = shift_times(&bytes, -7, 7).unwrap();
+            let after = read_fragment(&moved, trex).unwrap();
+            assert_eq!((after.decode_time, after.sequence_number), (993, 7));
+            assert_eq!(moved[after.data.clone()], bytes[before.data.clone()], "trun {flags:x}");
+            let wanted: Vec<_> = times(&before).into_iter().map(|(dts, pts, size, sync)| (dts - 7, pts, size, sync)).collect();
+            assert_eq!(times(&after), wanted, "trun {flags:x}");
+            // What follows the moof may come later.
+            let of_head = shift_times(&bytes[..head], -7, 7).unwrap();
+            assert_eq!([&of_head[..], &bytes[head..]].concat(), moved);
+            assert!(shift_times(&bytes, -1001, 7).is_err());
+            assert_eq!(shift_times(&bytes, 1 << 32, 7).is_err(), tfdt == 0);
+        }
+    }
+    assert_eq!(shift_times(b"", 1, 1), Err(CmafError::Missing { name: FourCc(*b"moof"), parent: "chunk" }));
+}
+
+#[test]
+fn an_edit_list_is_read_as_it_is_written() {
+    let file = video("320x180", 1, 0, "");
+    let before = read_init(&file.init).unwrap();
+    assert_eq!(before.presentation_shift, 0);
+    let edited = add_edit_list(&file.init, 6000).unwrap();
+    assert_eq!(read_init(&edited), Ok(Init { presentation_shift: -6000, ..before }));
 }
 
 #[test]
@@ -177,10 +201,8 @@ proptest! {
     fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = read_init(&bytes);
         let _ = read_fragment(&bytes, SampleDefaults::default());
-        let mut bytes = bytes;
-        let _ = shift_decode_time(&mut bytes, 1);
-        let _ = set_sequence_number(&mut bytes, 1);
-        let _ = set_track_id(&mut bytes, 1);
+        let _ = shift_times(&bytes, -1, 1);
+        let _ = add_edit_list(&bytes, 1);
     }
 
     #[test]
@@ -192,7 +214,6 @@ proptest! {
         if let Ok(fragment) = read_fragment(&bytes, SampleDefaults::default()) {
             prop_assert!(fragment.data.end <= bytes.len() && fragment.samples.len() <= MAX_SAMPLES_PER_FRAGMENT);
         }
-        let _ = shift_decode_time(&mut bytes, -3);
-        let _ = set_track_id(&mut bytes, 1);
+        let _ = shift_times(&bytes, 3, u32::MAX);
     }
 }

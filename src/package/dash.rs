@@ -1,7 +1,7 @@
 //! The DASH manifest of a snapshot (ISO/IEC 23009-1), with the low-latency additions of DASH-IF's guidelines.
 //!
 //! In: a snapshot. Out: an MPD with one Period an epoch. Presentation time is the wall clock less `availabilityStartTime`,
-//! so that tracks are in sync whatever their decode times. Pure.
+//! so that tracks are in sync whatever their own times. Pure.
 
 use std::fmt::Write as _;
 
@@ -75,7 +75,7 @@ fn availability_start(snapshot: &Snapshot) -> UnixNanos {
 }
 
 fn period(out: &mut String, snapshot: &Snapshot, epoch: Epoch, start: UnixNanos, query: &str) {
-    // Decode time 0 may lie before the presentation's beginning; a Period may not.
+    // A track's time 0 may lie before the presentation's beginning; a Period may not.
     let zero = epoch.zero.max(start);
     let _ = writeln!(out, " <Period id=\"{}\" start=\"{}\">", snapshot.first_number + u64::from(epoch.epoch), duration(zero - start));
     for track in &snapshot.tracks {
@@ -99,9 +99,9 @@ fn adaptation_set(
     let Some(init) = track.init(first.epoch) else { return };
     let kind = init.codec.kind();
     let timescale = first.timescale;
-    // What decode time would be at the Period's beginning, from where this track's samples are on the wall clock.
+    // What its own time would be at the Period's beginning, from where this track's samples are on the wall clock.
     let offset =
-        i64::try_from(first.decode_time).unwrap_or(i64::MAX).saturating_sub(rescale(first.wallclock - zero, NANOS, timescale)).max(0);
+        i64::try_from(first.presentation_time).unwrap_or(i64::MAX).saturating_sub(rescale(first.wallclock - zero, NANOS, timescale)).max(0);
     let bandwidth = if track.peak_bitrate > 0 { track.peak_bitrate } else { 1_000_000 };
     let mime = if kind == MediaKind::Video { "video/mp4" } else { "audio/mp4" };
     let _ = writeln!(
@@ -113,7 +113,7 @@ fn adaptation_set(
         out,
         "   <ProducerReferenceTime id=\"0\" type=\"encoder\" wallClockTime=\"{}\" presentationTime=\"{}\"><UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:direct:2014\" value=\"{}\"/></ProducerReferenceTime>",
         date_time(first.wallclock),
-        first.decode_time,
+        first.presentation_time,
         date_time(first.wallclock)
     );
     let _ = write!(out, "   <Representation id=\"{}\" bandwidth=\"{bandwidth}\" codecs=\"{}\"", track.track, escape(&init.codec_string));
@@ -159,12 +159,12 @@ fn timeline(out: &mut String, segments: &[&Segment]) {
     for segment in segments {
         let length = if segment.complete { segment.duration } else { expected };
         match &mut run {
-            Some((time, each, repeats)) if *each == length && *time + *each * u64::from(*repeats + 1) == segment.decode_time => {
+            Some((time, each, repeats)) if *each == length && *time + *each * u64::from(*repeats + 1) == segment.presentation_time => {
                 *repeats += 1
             }
             _ => {
                 write_run(out, run);
-                run = Some((segment.decode_time, length, 0));
+                run = Some((segment.presentation_time, length, 0));
             }
         }
     }

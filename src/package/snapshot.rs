@@ -29,7 +29,7 @@ pub struct Snapshot {
 pub struct Epoch {
     /// As in `Chunk::epoch`.
     pub epoch: u32,
-    /// The wall clock at decode time 0 of its tracks.
+    /// The wall clock at presentation time 0 of its tracks.
     pub zero: UnixNanos,
 }
 
@@ -63,8 +63,8 @@ pub struct Segment {
     pub epoch: u32,
     /// When its first sample was captured.
     pub wallclock: UnixNanos,
-    /// Decode time of its first sample, in the track's timescale.
-    pub decode_time: u64,
+    /// When its earliest sample is shown, in the track's timescale.
+    pub presentation_time: u64,
     /// Sum of the durations of its parts, in the track's timescale.
     pub duration: u64,
     /// Ticks per second.

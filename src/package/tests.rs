@@ -37,7 +37,7 @@ fn chunk(track: u32, epoch: u32, segment: u64, part: u64) -> Chunk {
         first: part == 0,
         last: part == 9,
         independent: part == 0 || track == 1,
-        decode_time: position * timescale / 5,
+        presentation_time: position * timescale / 5,
         duration: timescale / 5,
         wallclock: NOW + position as i64 * S / 5,
         data: Bytes::from(vec![0; if track == 0 { 50_000 } else { 4_000 }]),
@@ -213,10 +213,10 @@ fn the_manifest_has_a_period_an_epoch_on_one_timeline() {
     let mut window = window(2, 4);
     for track in [0, 1] {
         window.init(init(track, 1));
-        // The new epoch's decode times begin again.
+        // The new epoch's times begin again.
         for part in 0..10 {
             let mut chunk = chunk(track, 1, 3, part);
-            chunk.decode_time = part * if track == 0 { 18_000 } else { 9_600 };
+            chunk.presentation_time = part * if track == 0 { 18_000 } else { 9_600 };
             window.chunk(chunk);
         }
     }

@@ -100,7 +100,7 @@ impl Window {
             return;
         };
         if self.snapshot.epochs.last().is_none_or(|last| last.epoch < chunk.epoch) {
-            let zero = chunk.wallclock - ticks_to_nanos(chunk.decode_time, timescale);
+            let zero = chunk.wallclock - ticks_to_nanos(chunk.presentation_time, timescale);
             self.snapshot.epochs.push(Epoch { epoch: chunk.epoch, zero });
         }
         let continues = self.snapshot.tracks[at]
@@ -117,7 +117,7 @@ impl Window {
                 number,
                 epoch: chunk.epoch,
                 wallclock: chunk.wallclock,
-                decode_time: chunk.decode_time,
+                presentation_time: chunk.presentation_time,
                 duration: 0,
                 timescale,
                 parts: Vec::new(),

@@ -102,13 +102,13 @@ fn adaptation(view: &View, track: &TrackView, segments: &[Segment], base: i64, q
     let mut next = None;
     for segment in segments {
         match timeline.last_mut() {
-            Some(last) if next == Some(segment.decode_time) && last.d == segment.duration => last.r = Some(last.r.unwrap_or(0) + 1),
+            Some(last) if next == Some(segment.time) && last.d == segment.duration => last.r = Some(last.r.unwrap_or(0) + 1),
             _ => {
-                let t = (next != Some(segment.decode_time)).then_some(segment.decode_time);
+                let t = (next != Some(segment.time)).then_some(segment.time);
                 timeline.push(S { t, d: segment.duration, ..S::default() });
             }
         }
-        next = Some(segment.decode_time.saturating_add(segment.duration));
+        next = Some(segment.time.saturating_add(segment.duration));
     }
     let template = SegmentTemplate {
         timescale: Some(u64::from(epoch.timescale)),

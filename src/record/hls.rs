@@ -119,7 +119,7 @@ pub(super) fn media(view: &View, number: u32, query: &str) -> Option<String> {
             let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", rfc3339(first.wallclock / 1_000_000));
         }
         for segment in segments {
-            let name = segment_name(number, epoch.epoch, segment.decode_time);
+            let name = segment_name(number, epoch.epoch, segment.time);
             let _ = write!(out, "#EXTINF:{:.6},\n{name}{query}\n", length(track, segment));
         }
     }

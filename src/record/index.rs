@@ -81,8 +81,8 @@ pub struct FragmentEntry {
     pub duration: u32,
     /// When the first sample was captured.
     pub wallclock: UnixNanos,
-    /// Composition time minus decode time of the first sample, in ticks.
-    pub first_cts: i32,
+    /// How much later than `decode_time` its earliest sample is shown, in ticks.
+    pub earliest: i32,
 }
 
 /// One record.
@@ -120,7 +120,7 @@ pub fn put_fragment(entry: &FragmentEntry, samples: &[u8], out: &mut Vec<u8>) {
         out.extend(entry.decode_time.to_le_bytes());
         out.extend(entry.duration.to_le_bytes());
         out.extend(entry.wallclock.to_le_bytes());
-        out.extend(entry.first_cts.to_le_bytes());
+        out.extend(entry.earliest.to_le_bytes());
         out.extend([0; 4]); // reserved
         out.extend(samples);
     });
@@ -210,7 +210,7 @@ fn fragment(body: &[u8]) -> Option<FragmentEntry> {
         decode_time: take(8),
         duration: take(4) as u32,
         wallclock: take(8) as i64,
-        first_cts: take(4) as u32 as i32,
+        earliest: take(4) as u32 as i32,
     })
 }
 
@@ -248,7 +248,7 @@ mod tests {
             decode_time: 1 << 50,
             duration: 18_000,
             wallclock: 1_700_000_000_123_456_789,
-            first_cts: -3000,
+            earliest: -3000,
         }
     }
 

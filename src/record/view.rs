@@ -42,12 +42,11 @@ pub(super) struct Segment {
     /// Index into [`TrackView::epochs`].
     pub(super) epoch: u32,
     pub(super) number: u64,
-    /// `tfdt` of its first fragment, in the timescale of its epoch.
-    pub(super) decode_time: u64,
+    /// When its earliest sample is shown, in the timescale of its epoch.
+    pub(super) time: u64,
     pub(super) duration: u64,
     pub(super) offset: u64,
     pub(super) len: u64,
-    pub(super) first_cts: i32,
     pub(super) wallclock: UnixNanos,
     complete: bool,
 }
@@ -134,13 +133,7 @@ impl View {
     /// Presentation time of a segment on the timeline of its epoch, in nanoseconds.
     pub(super) fn start_nanos(track: &TrackView, segment: &Segment) -> i64 {
         let epoch = &track.epochs[segment.epoch as usize];
-        let ticks = i64::try_from(segment.decode_time).unwrap_or(i64::MAX / 2);
-        rescale(
-            ticks.saturating_add(i64::from(segment.first_cts)).saturating_add(epoch.presentation_shift),
-            epoch.timescale.max(1),
-            1_000_000_000,
-        )
-        .clamp(-FAR, FAR)
+        rescale(i64::try_from(segment.time).unwrap_or(i64::MAX / 2), epoch.timescale.max(1), 1_000_000_000).min(FAR)
     }
 }
 
@@ -170,11 +163,12 @@ impl TrackView {
                             self.segments.push(Segment {
                                 epoch,
                                 number: entry.segment,
-                                decode_time: entry.decode_time,
+                                time: entry
+                                    .decode_time
+                                    .saturating_add_signed(last.presentation_shift.saturating_add(i64::from(entry.earliest))),
                                 duration: u64::from(entry.duration),
                                 offset: entry.offset,
                                 len: u64::from(entry.len),
-                                first_cts: entry.first_cts,
                                 wallclock: entry.wallclock,
                                 complete: entry.last,
                             });
@@ -188,11 +182,11 @@ impl TrackView {
         self.parsed += good;
     }
 
-    /// The segment that begins at `decode_time` in the epoch with this number.
-    pub(super) fn find(&self, epoch: u32, decode_time: u64) -> Option<&Segment> {
+    /// The segment that begins at `time` in the epoch with this number.
+    pub(super) fn find(&self, epoch: u32, time: u64) -> Option<&Segment> {
         let index = self.epochs.iter().position(|e| e.epoch == epoch)? as u32;
-        let key = |s: &Segment| (s.epoch, s.decode_time);
-        self.segments.binary_search_by_key(&(index, decode_time), key).ok().map(|at| &self.segments[at])
+        let key = |s: &Segment| (s.epoch, s.time);
+        self.segments.binary_search_by_key(&(index, time), key).ok().map(|at| &self.segments[at])
     }
 }
 
@@ -201,9 +195,9 @@ pub(super) fn init_name(track: u32, epoch: u32) -> String {
     format!("track-{track}-e{epoch}-init.mp4")
 }
 
-/// Name of a segment, likewise; `decode_time` may be `$Time$`.
-pub(super) fn segment_name(track: u32, epoch: u32, decode_time: impl std::fmt::Display) -> String {
-    format!("track-{track}-e{epoch}-t{decode_time}.m4s")
+/// Name of a segment, likewise; `time` may be `$Time$`.
+pub(super) fn segment_name(track: u32, epoch: u32, time: impl std::fmt::Display) -> String {
+    format!("track-{track}-e{epoch}-t{time}.m4s")
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ impl Vod {
             Some(time) => {
                 let segment = found.find(epoch, time).ok_or(RecordError::NotFound)?;
                 // A segment that still grows has no URL yet.
-                let key = |s: &super::view::Segment| (s.epoch, s.decode_time);
+                let key = |s: &super::view::Segment| (s.epoch, s.time);
                 if view.playable(found).last().is_none_or(|last| key(last) < key(segment)) {
                     return Err(RecordError::NotFound);
                 }

@@ -107,7 +107,7 @@ impl Writer {
                 decode_time: fragment.decode_time,
                 duration: u32::try_from(fragment.duration()).unwrap_or(u32::MAX),
                 wallclock: chunk.wallclock,
-                first_cts: fragment.samples[0].cts,
+                earliest: fragment.earliest_shown(),
             };
             let mut samples = Vec::with_capacity(fragment.samples.len() * 4);
             encode_samples(&fragment.samples, &mut samples);
@@ -236,7 +236,8 @@ impl Spans {
 
     pub(super) fn add(&mut self, epoch: u32, timescale: u32, shift: i64, entry: &FragmentEntry) {
         let nanos = |ticks: i64| rescale(ticks, timescale.max(1), 1_000_000_000);
-        let start = i64::try_from(entry.decode_time).unwrap_or(i64::MAX / 2).saturating_add(shift);
+        let start =
+            i64::try_from(entry.decode_time).unwrap_or(i64::MAX / 2).saturating_add(shift).saturating_add(i64::from(entry.earliest));
         let (begin, end) = (nanos(start).max(0), nanos(start.saturating_add(i64::from(entry.duration))));
         let span = self.0.entry(epoch).or_insert((begin, end));
         *span = (span.0.min(begin), span.1.max(end));

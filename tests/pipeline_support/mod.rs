@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::mpsc;
 
-use headend::cmaf::Chunk;
+use headend::cmaf::{Chunk, read_fragment, read_init};
 use headend::codec::{AccessUnit, Format, Packetizer, h264};
 use headend::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent, Tracks, run_epoch};
 use headend::pipeline::{PipelineConfig, PipelineTranscoder, RtpSource, Supervisor, UnitSink};
@@ -354,11 +354,44 @@ pub fn check_chunks(chunks: &[Chunk], slack: u64) {
         let (a, b) = (&pair[0], &pair[1]);
         assert_eq!(b.first, a.last, "{a:?} {b:?}");
         assert_eq!(b.segment, a.segment + u64::from(b.first));
-        let end = a.decode_time + a.duration;
-        assert!(end.abs_diff(b.decode_time) <= slack, "{} {} {}", a.decode_time, a.duration, b.decode_time);
+        let end = a.presentation_time + a.duration;
+        assert!(end.abs_diff(b.presentation_time) <= slack, "{} {} {}", a.presentation_time, a.duration, b.presentation_time);
         assert!(a.wallclock < b.wallclock);
         assert!(!b.first || b.independent);
     }
+}
+
+/// When each sample of a track is shown, in ns since [`BEGIN`]: `tfdt`, composition offset and edit list, put on the wall clock by what
+/// the chunk says of its earliest sample. Fails where readers are known to disagree about it.
+pub fn shown(events: &[SegmenterEvent], track: u32, epoch: u32) -> Vec<i64> {
+    let init = events.iter().find_map(|event| match event {
+        SegmenterEvent::Init(init) if init.track == track && init.epoch == epoch => Some(init),
+        _ => None,
+    });
+    let init = read_init(&init.unwrap().data).unwrap();
+    let mut shown = Vec::new();
+    let mut next = None;
+    for chunk in chunks(events, track, epoch) {
+        let fragment = read_fragment(&chunk.data, init.defaults).unwrap();
+        // Each duration is rounded by itself.
+        let slack = fragment.samples.len() as u64;
+        assert!(next.is_none_or(|next: u64| next.abs_diff(fragment.decode_time) <= slack), "{next:?} {}", fragment.decode_time);
+        next = Some(fragment.decode_time + fragment.duration());
+        // Shaka and hls.js take `tfdt` for when the chunk is shown. (FLV's times are whole milliseconds.)
+        let apart = fragment.decode_time.abs_diff(chunk.presentation_time);
+        assert!(apart <= u64::from(init.timescale / 1000), "{} {}", fragment.decode_time, chunk.presentation_time);
+        let mut at = fragment.decode_time as i64 + init.presentation_shift;
+        assert_eq!(at + i64::from(fragment.earliest_shown()), chunk.presentation_time as i64);
+        for sample in &fragment.samples {
+            // ffmpeg adds the lowest of all.
+            assert!(sample.cts >= 0, "a negative composition offset");
+            let ticks = (at + i64::from(sample.cts) - chunk.presentation_time as i64) as f64;
+            shown.push(chunk.wallclock - BEGIN + (ticks * 1e9 / f64::from(init.timescale)) as i64);
+            at += i64::from(sample.duration);
+        }
+    }
+    shown.sort_unstable();
+    shown
 }
 
 /// Segments of two tracks begin at the same times, to half an audio frame.

@@ -68,6 +68,17 @@ pub fn chunk_times(data: &[u8], default: u32) -> Option<ChunkTimes> {
     Some(ChunkTimes { decode_time, duration })
 }
 
+/// Takes back what the major brand `cmf2` promises, that decoding begins at the earliest presentation time (ISO/IEC 23000-19): in an
+/// initialization or the head of a segment, which begin with their brands.
+pub fn set_brand(data: &mut [u8]) {
+    if let Some((kind, brand)) = data.get_mut(4..12).and_then(|both| both.split_at_mut_checked(4))
+        && (*kind == *b"ftyp" || *kind == *b"styp")
+        && *brand == *b"cmf2"
+    {
+        brand.copy_from_slice(b"cmfc");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +98,17 @@ mod tests {
         assert_eq!(chunk_times(&data, 0), Some(ChunkTimes { decode_time: (1 << 32) + 2, duration: 315 }));
         assert_eq!(chunk_times(&data[..20], 0), None);
         assert_eq!(default_duration(&data), 0);
+    }
+
+    #[test]
+    fn only_that_brand_is_replaced() {
+        for (kind, brand, left) in
+            [(b"ftyp", b"cmf2", b"cmfc"), (b"styp", b"cmf2", b"cmfc"), (b"styp", b"iso6", b"iso6"), (b"moof", b"cmf2", b"cmf2")]
+        {
+            let mut data = make(kind, brand);
+            set_brand(&mut data);
+            assert_eq!(data, make(kind, left));
+        }
+        set_brand(&mut [0; 11]);
     }
 }

@@ -134,6 +134,7 @@ impl Job {
                 origin: Arc::clone(&origin),
                 shared: Arc::clone(&shared),
                 default_duration: 0,
+                delay: 0,
                 offset: sink.property("ts-offset"),
                 format: None,
                 broken: false,
@@ -283,7 +284,7 @@ impl Job {
                 _ => shared.begun.back().map_or(0, |begun| begun.segment),
             };
             let first = matches!(split, Split::Segment(_));
-            shared.begun.push_back(Begun { segment, first, independent: unit.key });
+            shared.begun.push_back(Begun { segment, first, independent: unit.key, dts: unit.dts - origin });
         }
         if split != Split::None && !begins {
             track.flush()?;

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
-use super::boxes::{chunk_times, default_duration};
+use super::boxes::{chunk_times, default_duration, set_brand};
 use super::caps::format_of;
 use super::job::Reporter;
 use super::output::Output;
 use crate::base::rescale;
-use crate::cmaf::{Chunk, TrackInit};
+use crate::cmaf::{Chunk, TrackInit, add_edit_list, shift_times};
 use crate::codec::Format;
 use crate::pipeline::wire::{JobId, Message};
 
@@ -31,6 +31,8 @@ pub struct Begun {
     pub first: bool,
     /// Begins with a sync sample.
     pub independent: bool,
+    /// Decoding time of its first unit, in ns of running time.
+    pub dts: i64,
 }
 
 /// Shared between the thread that feeds a track and the one that takes its chunks.
@@ -60,6 +62,8 @@ pub struct Sink {
     pub shared: Arc<Mutex<Shared>>,
     /// `default_sample_duration` of the current initialization.
     pub default_duration: u32,
+    /// What its edit list takes back, in ticks: how much later than it is decoded the first picture is shown.
+    pub delay: u32,
     /// Added to all times (ns): what the encoder delays, by the template's `ts-offset` of the sink.
     pub offset: i64,
     /// What the encoder said last.
@@ -90,32 +94,45 @@ impl Sink {
         }
         if let Some(list) = sample.buffer_list() {
             let mut buffers = list.iter();
-            let first = buffers.next()?;
-            let mut rest = Vec::with_capacity(list.calculate_size());
-            if first.flags().contains(gst::BufferFlags::DISCONT | gst::BufferFlags::HEADER) {
-                self.take_init(&first.map_readable().ok()?)?;
-            } else {
-                rest.extend_from_slice(&first.map_readable().ok()?);
+            let mut first = buffers.next();
+            let init = first.filter(|first| first.flags().contains(gst::BufferFlags::DISCONT | gst::BufferFlags::HEADER));
+            if init.is_some() {
+                first = buffers.next();
             }
-            for buffer in buffers {
-                rest.extend_from_slice(&buffer.map_readable().ok()?);
-            }
-            if !rest.is_empty() {
-                self.take_chunk(rest.into())?;
+            if let Some(head) = first {
+                let head = head.map_readable().ok()?;
+                if let Some(init) = init {
+                    self.take_init(&init.map_readable().ok()?, &head)?;
+                }
+                let (mut chunk, mut data) = self.begin_chunk(&head)?;
+                data.reserve(list.calculate_size());
+                for buffer in buffers {
+                    data.extend_from_slice(&buffer.map_readable().ok()?);
+                }
+                chunk.data = data.into();
+                self.send(Message::Chunk(self.job, chunk))?;
             }
         }
         Some(())
     }
 
-    fn take_init(&mut self, data: &[u8]) -> Option<()> {
+    /// `head`: of the first chunk.
+    fn take_init(&mut self, data: &[u8], head: &[u8]) -> Option<()> {
         self.default_duration = default_duration(data);
-        let mut init = self.shared.lock().unwrap_or_else(PoisonError::into_inner).init.clone()?;
-        init.data = Bytes::copy_from_slice(data);
+        let (begun, mut init) = {
+            let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            (*shared.begun.front()?, shared.init.clone()?)
+        };
+        self.delay = reordering(chunk_times(head, self.default_duration)?.decode_time, begun, init.timescale);
+        let mut data = if self.delay > 0 { add_edit_list(data, self.delay).ok()? } else { data.to_vec() };
+        set_brand(&mut data);
+        init.data = data.into();
         self.send(Message::Init(self.job, init))
     }
 
-    fn take_chunk(&mut self, data: Bytes) -> Option<()> {
-        let times = chunk_times(&data, self.default_duration)?;
+    /// From what stands before the samples: the chunk, without bytes, and its first bytes.
+    fn begin_chunk(&mut self, head: &[u8]) -> Option<(Chunk, Vec<u8>)> {
+        let times = chunk_times(head, self.default_duration)?;
         let (begun, last, init) = {
             let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
             let begun = shared.begun.pop_front()?;
@@ -125,21 +142,28 @@ impl Sink {
             (begun, last, (init.track, init.epoch, init.timescale))
         };
         let (track, epoch, timescale) = init;
-        self.send(Message::Chunk(
-            self.job,
-            Chunk {
-                track,
-                epoch,
-                segment: begun.segment,
-                first: begun.first,
-                last,
-                independent: begun.independent,
-                decode_time: times.decode_time,
-                duration: times.duration,
-                wallclock: self.origin.load(Ordering::Relaxed) + rescale(times.decode_time as i64, timescale, 1_000_000_000),
-                data,
-            },
-        ))
+        // cmafmux puts the earliest presentation time into `tfdt` and negative offsets behind it. Browsers take that as it is meant; ffmpeg
+        // shows such a track later by the lowest offset. With plain decoding times there, Shaka shows HLS later by the first offset, because
+        // it takes `tfdt` for the time of the first picture. All agree where offsets are at least 0 and an edit list takes back the first
+        // one: `tfdt` is the decoding time plus that.
+        let mut data = match reordering(times.decode_time, begun, timescale) {
+            0 => head.to_vec(),
+            offset => shift_times(head, i64::from(self.delay) - i64::from(offset), offset).ok()?,
+        };
+        set_brand(&mut data);
+        let chunk = Chunk {
+            track,
+            epoch,
+            segment: begun.segment,
+            first: begun.first,
+            last,
+            independent: begun.independent,
+            presentation_time: times.decode_time,
+            duration: times.duration,
+            wallclock: self.origin.load(Ordering::Relaxed) + rescale(times.decode_time as i64, timescale, 1_000_000_000),
+            data: Bytes::new(),
+        };
+        Some((chunk, data))
     }
 
     fn take_unit(&mut self, sample: &gst::Sample) -> Option<()> {
@@ -174,6 +198,12 @@ impl Sink {
         let _ = self.output.send(message);
         Some(())
     }
+}
+
+/// How much later than its first unit is decoded a chunk is shown from, in ticks.
+fn reordering(shown: u64, begun: Begun, timescale: u32) -> u32 {
+    let decoded = i128::from(begun.dts) * i128::from(timescale) / 1_000_000_000;
+    u32::try_from(i128::from(shown) - decoded).unwrap_or(0)
 }
 
 /// Connects a sink element.

@@ -143,7 +143,7 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
             w.u32(chunk.epoch);
             w.u64(chunk.segment);
             w.u8(u8::from(chunk.first) | u8::from(chunk.last) << 1 | u8::from(chunk.independent) << 2);
-            w.u64(chunk.decode_time);
+            w.u64(chunk.presentation_time);
             w.u64(chunk.duration);
             w.i64(chunk.wallclock);
             w.bytes(&chunk.data);
@@ -362,7 +362,7 @@ pub fn decode(mut bytes: Bytes) -> Result<Message, WireError> {
                     first: flags & 1 != 0,
                     last: flags & 2 != 0,
                     independent: flags & 4 != 0,
-                    decode_time: r.u64()?,
+                    presentation_time: r.u64()?,
                     duration: r.u64()?,
                     wallclock: r.i64()?,
                     data: r.bytes()?,

@@ -26,7 +26,7 @@ fn chunk(data: Bytes) -> Chunk {
         first: true,
         last: false,
         independent: true,
-        decode_time: 1 << 40,
+        presentation_time: 1 << 40,
         duration: 18_000,
         wallclock: -5,
         data,

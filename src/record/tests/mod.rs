@@ -61,7 +61,7 @@ fn events(epochs: &[Vec<(Codec, &Cut)>]) -> Vec<RecordEvent> {
                     first,
                     last: false,
                     independent: fragment.samples[0].sync,
-                    decode_time: fragment.decode_time,
+                    presentation_time: fragment.decode_time,
                     duration: fragment.duration(),
                     wallclock: NOW + nanos,
                     data: data.clone(),
