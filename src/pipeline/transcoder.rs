@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
+use super::backlog::{Backlog, GAP};
 use super::error::PipelineError;
 use super::source::{RtpSource, UnitSink};
 use super::supervisor::{JobEvent, PipelineCounters, Supervisor};
@@ -102,7 +103,7 @@ impl PipelineTranscoder {
         let supervisor = self.supervisor.clone();
         let task = self.runtime.spawn(async move {
             let _slot = slot;
-            run(supervisor, start, input, output).await;
+            run(supervisor, start, target, input, output).await;
         });
         Ok(TranscodeGuard(Box::new(Running { task: task.abort_handle() })))
     }
@@ -176,14 +177,16 @@ impl LastClock {
     }
 }
 
-async fn run<S: RtpSource, U: UnitSink>(supervisor: Supervisor, mut start: Start, mut input: S, mut output: U) {
+async fn run<S: RtpSource, U: UnitSink>(supervisor: Supervisor, mut start: Start, target: TranscodeTarget, mut input: S, mut output: U) {
     let rate = start.inputs.first().map_or(90_000, Format::clock_rate).max(1);
     let mut clock = LastClock { rate, told: None, last: 0 };
     tracing::info!(job = start.name, "transcode started");
     let mut pause = RETRY_FIRST;
     loop {
         let mut worked = false;
-        match once(&supervisor, &mut start, &mut input, &mut output, &mut clock, &mut worked).await {
+        // Opus is for viewers in real time; what waited while the pipeline started is of use to recordings only.
+        let mut backlog = if target == TranscodeTarget::Opus { Backlog::default() } else { Backlog::none() };
+        match once(&supervisor, &mut start, &mut backlog, &mut input, &mut output, &mut clock, &mut worked).await {
             Ok(After::Over) => break,
             Ok(After::Again) => {}
             Err(error) => tracing::warn!(job = start.name, %error, "transcode can't go on yet"),
@@ -209,6 +212,7 @@ enum After {
 async fn once<S: RtpSource, U: UnitSink>(
     supervisor: &Supervisor,
     start: &mut Start,
+    backlog: &mut Backlog,
     input: &mut S,
     output: &mut U,
     clock: &mut LastClock,
@@ -235,7 +239,9 @@ async fn once<S: RtpSource, U: UnitSink>(
                 JobEvent::Lost => return Ok(After::Again),
                 JobEvent::Message(Message::Unit { pts, dts, key, data, .. }) => {
                     *worked = true;
-                    output.write_at(AccessUnit { pts, dts, key, data });
+                    if let Some(unit) = backlog.push(AccessUnit { pts, dts, key, data }) {
+                        output.write_at(unit);
+                    }
                 }
                 JobEvent::Message(Message::FormatOut(_, _, format)) => output.set_format(format),
                 JobEvent::Message(Message::KeyFrameRequest(..)) => input.request_key_frame(),
@@ -247,6 +253,11 @@ async fn once<S: RtpSource, U: UnitSink>(
                 JobEvent::Message(Message::Eos(_)) => return Ok(After::Again),
                 JobEvent::Message(_) => {}
             },
+            () = tokio::time::sleep(GAP), if backlog.is_waiting() => {
+                if let Some(unit) = backlog.quiet() {
+                    output.write_at(unit);
+                }
+            }
         }
     }
 }
