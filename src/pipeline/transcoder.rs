@@ -3,7 +3,6 @@
 //! In: [`TranscodeJob`]s from [`crate::stream`]. Out: access units with wall clock times, in sync with what they were made from. A job
 //! survives its child: it goes on in another one.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -50,7 +49,7 @@ impl Drop for Running {
 
 /// A place in the budget.
 #[derive(Debug)]
-struct Slot(Arc<PipelineCounters>, MediaKind);
+struct Slot(Supervisor, MediaKind);
 
 impl Slot {
     fn running(counters: &PipelineCounters, kind: MediaKind) -> &AtomicU64 {
@@ -63,7 +62,8 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        PipelineCounters::sub(Self::running(&self.0, self.1), 1);
+        PipelineCounters::sub(Self::running(self.0.counters(), self.1), 1);
+        self.0.tell_budget_freed();
     }
 }
 
@@ -80,7 +80,7 @@ impl PipelineTranscoder {
         let running = Slot::running(counters, kind);
         let taken = running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1));
         match taken {
-            Ok(_) => Ok(Slot(Arc::clone(counters), kind)),
+            Ok(_) => Ok(Slot(self.supervisor.clone(), kind)),
             Err(running) => {
                 PipelineCounters::add(&counters.transcodes_refused, 1);
                 Err(TranscodeError::Budget(running as usize))
