@@ -114,7 +114,7 @@ fn check(args: &CheckArgs) -> ExitCode {
     };
     let problems = config.problems();
     if !problems.is_empty() {
-        return fail(problems.join("\nheadend: "));
+        return fail(app::placed(problems, &args.config).join("\nheadend: "));
     }
     println!("{} is good", args.config.display());
     ExitCode::SUCCESS

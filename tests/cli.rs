@@ -101,6 +101,12 @@ fn check_says_what_is_wrong_with_line_and_key() {
         ("[pipeline]\npart_duration = \"3s\"", &["pipeline.part_duration", "50ms to 2s"]),
         ("[http]\ncors_origins = [\"example.net\"]", &["http.cors_origins", "https://example.net"]),
         ("[[stream.publish_keys]]\npaths = \"**\"\nsecret = \"\"", &["stream.publish_keys", "empty"]),
+        (
+            "[log]\nlevel = \"info\"\n[[stream.publish_keys]]\npaths = \"a\"\nsecret = \"b\"\n[[stream.publish_keys]]\npaths = \"**\"\nsecrett = \"x\"",
+            &["line 8", "unknown key stream.publish_keys.1.secrett", "did you mean secret?"],
+        ),
+        ("\n[record]\nmax_duration = \"1s\"", &["line 3", "record.max_duration", "1min to 24h"]),
+        ("[webrtc]\nb_frames = \"keep\"", &["should be one of transcode, drop, not keep"]),
     ] {
         let (good, said) = check(toml, &[]);
         assert!(!good, "{toml} was taken: {said}");

@@ -28,6 +28,16 @@ fn the_watch_page_plays_with_sound_and_takes_keys() {
 }
 
 #[test]
+fn where_pages_may_not_begin_with_sound_a_button_brings_it() {
+    let server = Server::start();
+    let _publisher = publish(&server.rtmp_url("live/cam1"), Source::default());
+    server.wait_live("live/cam1", 2);
+    let seen = scenario(&server, "silent");
+    assert_eq!((&seen["before"], &seen["after"], &seen["paused"]), (&true.into(), &false.into(), &false.into()), "{seen:#}");
+    assert_eq!(seen["mode"], "webrtc", "{seen:#}");
+}
+
+#[test]
 fn without_webrtc_the_watch_page_falls_back_to_hls() {
     let server = Server::start();
     let _publisher = publish(&server.rtmp_url("live/cam1"), Source::default());

@@ -4,7 +4,8 @@
 
 mod common;
 
-use common::{Process, Server, Source, decode, get, node, node_in_background, publish, request, signal, wait_for};
+use common::av::onsets;
+use common::{Process, Server, Source, decode, get, node, node_in_background, node_in_background_with, publish, request, signal, wait_for};
 use serde_json::Value;
 
 fn number(value: &Value) -> f64 {
@@ -24,6 +25,19 @@ fn whip(server: &Server, codec: &str) -> Process {
     let publisher = node_in_background("publish.mjs", &[&server.url("/live/cam1/whip"), "60", codec]);
     wait_for("the browser to publish", || publisher.output().contains("publishing"), || publisher.output() + &server.log());
     publisher
+}
+
+/// A browser that is ready to publish `live/cam1` at once when [`begin`] says so: starting one may take longer than the reconnect window.
+fn whip_in_waiting(server: &Server, codec: &str, size: &str) -> Process {
+    let env = [("WAIT", "1"), ("SIZE", size)];
+    let publisher = node_in_background_with("publish.mjs", &[&server.url("/live/cam1/whip"), "60", codec], &env);
+    wait_for("the browser to be ready", || publisher.output().contains("ready"), || publisher.output());
+    publisher
+}
+
+fn begin(server: &Server, publisher: &Process) {
+    signal(publisher.pid(), "USR2");
+    wait_for("the browser to publish", || publisher.output().contains("publishing"), || publisher.output() + &server.log());
 }
 
 /// A browser that watches `live/cam1` and never connects twice, once it sees pictures.
@@ -53,15 +67,21 @@ fn plays_everywhere(codec: &str, derived: &[&str]) {
     let publisher = whip(&server, codec);
     server.wait_live("live/cam1", 2);
     let seen = node("whep.mjs", &[&server.url("/live/cam1/whep"), "2"]);
-    assert!(number(&seen["played"]) > 1.5 && number(&seen["stats"]["video"]["frames"]) > 10.0, "{seen:#}");
+    // 30 pictures a second are sent; an encoder, three decoders and a transcoder share what may be two cores.
+    assert!(number(&seen["played"]) > 1.5 && number(&seen["fps"]) >= 12.0, "{seen:#}");
     assert_eq!((&seen["width"], &seen["height"]), (&Value::from(640), &Value::from(360)), "{seen:#}");
-    assert!(number(&seen["stats"]["audio"]["packets"]) > 50.0 && seen["ended"] == 200, "{seen:#}");
-    assert!(number(&seen["sound"]["rms"]) >= 0.0 && seen["errors"] == Value::from(Vec::<Value>::new()), "{seen:#}");
+    // The fake microphone beeps.
+    assert!(number(&seen["sound"]["rms"]) > 0.01, "{seen:#}");
+    assert!(seen["ended"] == 200 && seen["errors"] == Value::from(Vec::<Value>::new()), "{seen:#}");
     let (good, complaints) = decode(&server.url("/live/cam1/index.m3u8"), 3);
     assert!(good, "{complaints}");
+    let heard = onsets(&server.url("/live/cam1/index.m3u8"), 4, server.dir.path());
+    assert!(heard.beeps.len() >= 2, "{heard:?}");
     let seen = node("play.mjs", &["hls", &server.url("/live/cam1/index.m3u8"), "4"]);
     assert!(number(&seen["played"]) > 3.0 && number(&seen["audioBytes"]) > 0.0, "{seen:#}");
     let info = info(&server);
+    // Told by the pictures themselves.
+    assert_eq!((&info["tracks"][0]["width"], &info["tracks"][0]["height"]), (&Value::from(640), &Value::from(360)), "{info:#}");
     assert_eq!((&info["publisher"]["protocol"], &info["tracks"][0]["codec"]), (&Value::from("whip"), &Value::from(codec.to_lowercase())));
     let made: Vec<&str> = info["derived"].as_array().unwrap().iter().filter_map(|d| d["what"].as_str()).collect();
     assert_eq!(made, derived, "{info:#}");
@@ -82,13 +102,13 @@ fn a_browsers_vp8_plays_everywhere() {
 
 #[test]
 fn a_browser_that_publishes_again_finds_its_viewers() {
-    // Starting another browser takes its time on a busy machine.
-    let server = Server::start_with("[stream]\nreconnect_window = \"60s\"\n");
+    let server = Server::start();
+    let second = whip_in_waiting(&server, "H264", "640x360");
     let first = whip(&server, "H264");
     let viewer = whep(&server);
     wait_for("a playlist", || media_playlist(&server).contains("#EXTINF"), || server.log());
     end(&server, &first);
-    let _second = whip(&server, "H264");
+    begin(&server, &second);
     let before = pictures(&viewer);
     wait_for("the viewer to see it again", || pictures(&viewer) > before + 40, || viewer.output() + &server.log());
     assert_eq!(info(&server)["viewers"]["by_protocol"]["webrtc"], 1, "the same session");
@@ -97,6 +117,58 @@ fn a_browser_that_publishes_again_finds_its_viewers() {
     assert!(good, "{complaints}");
     let derived = info(&server)["derived"].clone();
     assert_eq!(derived.as_array().map(Vec::len), Some(1), "the one transcode goes on: {derived:#}");
+}
+
+#[test]
+fn viewers_on_another_worker_go_on_with_a_browser_that_publishes_again() {
+    let server = Server::start_with("workers = 2\n");
+    let second = whip_in_waiting(&server, "VP8", "160x90");
+    let first = whip_in_waiting(&server, "VP8", "160x90");
+    begin(&server, &first);
+    server.wait_live("live/cam1", 2);
+    let viewers = node_in_background("many.mjs", &[&server.url("/live/cam1/whep"), "20", "stay"]);
+    // The fewest pictures that any viewer of each worker has seen.
+    let fewest = || -> Vec<u64> {
+        let said = viewers.output();
+        let last = said.lines().rev().find_map(|line| line.strip_prefix("pictures "));
+        last.map_or_else(Vec::new, |counts| counts.split(' ').filter_map(|count| count.parse().ok()).collect())
+    };
+    let watched = || fewest().len() == 2 && fewest().iter().all(|count| *count >= 10);
+    wait_for("viewers on both workers", watched, || viewers.output() + &server.log());
+    end(&server, &first);
+    let before = fewest();
+    begin(&server, &second);
+    let went_on = || fewest().iter().zip(&before).all(|(now, before)| *now > before + 20);
+    wait_for("all of them to see it again", went_on, || viewers.output() + &server.log());
+    assert_eq!(info(&server)["viewers"]["by_protocol"]["webrtc"], 20, "the same sessions");
+}
+
+/// Flashes and beeps at the same time, over a quiet tone.
+fn publish_flashes(url: &str) -> Process {
+    let picture = format!("testsrc2=size=320x180:rate=30,{}", common::flv::FLASH);
+    let tone = "aevalsrc='0.05*sin(2*PI*440*t)+if(lt(mod(t,1),0.1),0.8*sin(2*PI*1000*t),0)':s=48000";
+    let input = ["-v", "error", "-nostdin", "-re", "-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", tone, "-t", "60"];
+    let coding =
+        ["-c:v", "libx264", "-preset", "ultrafast", "-g", "60", "-bf", "0", "-pix_fmt", "yuv420p", "-c:a", "aac", "-f", "flv", url];
+    Process::start("ffmpeg", &[&input[..], &coding[..]].concat())
+}
+
+#[test]
+fn the_first_viewer_hears_what_it_sees_at_once() {
+    let server = Server::start();
+    let _publisher = publish_flashes(&server.rtmp_url("live/cam1"));
+    server.wait_live("live/cam1", 2);
+    std::thread::sleep(std::time::Duration::from_secs(2)); // into the middle of a group of pictures
+    // Sound is transcoded from here on: what that takes must not be heard.
+    let seen = node("join.mjs", &[&server.url("/live/cam1/whep"), "6"]);
+    eprintln!("{seen}");
+    let late = number(&seen["firstSoundMs"]) - number(&seen["firstPictureMs"]);
+    assert!(late < 400.0, "sound {late} ms after the picture: {seen:#}");
+    let mut apart: Vec<f64> =
+        seen["apart"].as_array().unwrap().iter().filter(|pair| number(&pair[0]) > 1500.0).map(|pair| number(&pair[1])).collect();
+    apart.sort_by(f64::total_cmp);
+    // 60 to 120 ms on a quiet machine: Chromium's jitter buffers and the sound card. It was 430 with sound that waited for the transcoder.
+    assert!(apart.len() >= 3 && apart[apart.len() / 2].abs() < 250.0, "{apart:?} {seen:#}");
 }
 
 fn offer(name: &str) -> String {

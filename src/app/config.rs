@@ -66,6 +66,7 @@ impl Config {
         let mut problems = self.pipeline.problems();
         problems.extend(self.package.problems());
         problems.extend(self.stream.problems());
+        problems.extend(self.record.problems());
         problems.extend(self.sfu.problem());
         problems.extend(self.rtmp.validate().err().map(|error| error.to_string()));
         for check in [self.http.check(), self.webrtc.check()] {

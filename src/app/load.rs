@@ -97,24 +97,58 @@ fn describe(error: &figment::Error, document: &toml_edit::Document<&str>, text: 
                 None => format!("{place}: unknown key {key}; known here: {}", known.join(", ")),
             }
         }
+        Kind::UnknownVariant(found, known) => format!("{place}: {key} should be one of {}, not {found}", known.join(", ")),
         Kind::InvalidType(found, wanted) => format!("{place}: {key} should be {wanted}, not {found}"),
         Kind::InvalidValue(found, wanted) => format!("{place}: {key} should be {wanted}, not {found}"),
         other => format!("{place}: {key}: {other}"),
     }
 }
 
+/// Puts file and line in front of sentences that begin with a key (`record.max_duration: …`), where the key stands in the file.
+pub fn placed(problems: Vec<String>, file: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let Ok(document) = toml_edit::Document::parse(text.as_str()) else { return problems };
+    let place = |problem: String| {
+        let key = problem.split([':', ' ']).next().unwrap_or_default();
+        let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+        match find(&document, &text, &path) {
+            Some((line, depth)) if depth == path.len() => format!("{}, line {line}: {problem}", file.display()),
+            _ => problem, // from the environment, or of several keys together
+        }
+    };
+    problems.into_iter().map(place).collect()
+}
+
 /// The line, from 1, on which the key (or the nearest thing around it) stands.
 fn line_of(document: &toml_edit::Document<&str>, text: &str, path: &[String]) -> Option<usize> {
+    find(document, text, path).map(|(line, _)| line)
+}
+
+/// The same, with how many parts of the path were found.
+fn find(document: &toml_edit::Document<&str>, text: &str, path: &[String]) -> Option<(usize, usize)> {
     let mut table: &dyn toml_edit::TableLike = document.as_table();
-    let mut span = None;
-    for part in path {
+    let (mut span, mut depth) = (None, 0);
+    let mut parts = path.iter();
+    while let Some(part) = parts.next() {
         let Some((key, item)) = table.get_key_value(part) else { break };
         span = key.span().or_else(|| item.span()).or(span);
-        match item.as_table_like() {
-            Some(inner) => table = inner,
-            None => break,
+        depth += 1;
+        if let Some(inner) = item.as_table_like() {
+            table = inner;
+            continue;
         }
+        // A list of tables: the next part is a number.
+        let Some(index) = parts.next().and_then(|part| part.parse::<usize>().ok()) else { break };
+        let tables = item.as_array_of_tables().and_then(|tables| tables.get(index));
+        let inline = item.as_array().and_then(|values| values.get(index)).and_then(|value| value.as_inline_table());
+        let (inner, place): (&dyn toml_edit::TableLike, _) = match (tables, inline) {
+            (Some(inner), _) => (inner, inner.span()),
+            (_, Some(inner)) => (inner, inner.span()),
+            _ => break,
+        };
+        (table, span) = (inner, place.or(span));
+        depth += 1;
     }
     let start = span?.start;
-    Some(text.get(..start)?.bytes().filter(|byte| *byte == b'\n').count() + 1)
+    Some((text.get(..start)?.bytes().filter(|byte| *byte == b'\n').count() + 1, depth))
 }

@@ -3,7 +3,7 @@
 //! In: bytes of one codec (parameter sets, access units, RTP payloads). Out: facts about them (key frame, resolution,
 //! RFC 6381 string) and the RTP payload formats, both ways. One folder or file per codec; no I/O, no clock.
 //!
-//! What the floors above use without knowing the codec: [`Format`], [`Packetizer`], [`Depacketizer`], [`payload_facts`].
+//! What the floors above use without knowing the codec: [`Format`], [`Packetizer`], [`Depacketizer`], [`payload_facts`], [`payload_resolution`].
 
 pub mod aac;
 mod access_unit;
@@ -19,7 +19,7 @@ pub mod vp8;
 pub use access_unit::AccessUnit;
 pub use depacketizer::{Depacketized, Depacketizer};
 pub use format::{Codec, Format, FormatError};
-pub use payload::{Packetizer, Payload, PayloadFacts, payload_facts};
+pub use payload::{Packetizer, Payload, PayloadFacts, payload_facts, payload_resolution};
 
 #[cfg(test)]
 mod real_packets_tests;

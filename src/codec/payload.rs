@@ -98,6 +98,16 @@ pub struct PayloadFacts {
     pub starts_frame: bool,
 }
 
+/// Width and height in pixels, where an RTP payload tells: H.264's parameter sets, the beginning of a key frame of VP8. For key frames
+/// only: parameter sets take a few microseconds to read.
+pub fn payload_resolution(codec: Codec, payload: &[u8]) -> Option<(u32, u32)> {
+    match codec {
+        Codec::H264 => h264::payload_resolution(payload),
+        Codec::Vp8 => vp8::payload_resolution(payload),
+        Codec::Aac | Codec::Opus => None,
+    }
+}
+
 /// What can be told of an RTP payload by itself. Never fails: garbage has no facts.
 pub fn payload_facts(codec: Codec, payload: &[u8]) -> PayloadFacts {
     match codec {

@@ -90,8 +90,7 @@ async fn stream(State(state): State<ApiRoutes>, Path(path): Path<String>, header
     if !state.hub.may_view(&path, key.as_deref()) {
         return Err(ApiError::unauthorized(key.is_some(), format!("watching {path} needs a token")));
     }
-    let stream =
-        state.hub.stream(&path).ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "not_live", format!("{path} is not live now")))?;
+    let stream = state.hub.stream(&path).ok_or_else(|| ApiError::not_live(&path))?;
     Ok(fresh(serde_json::to_value(stream.info().await).unwrap_or_default()))
 }
 
@@ -103,8 +102,7 @@ async fn end_stream(
 ) -> Result<StatusCode, ApiError> {
     state.admin(&headers, &uri)?;
     let path = StreamPath::parse(&path).map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let stream =
-        state.hub.stream(&path).ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "not_live", format!("{path} is not live now")))?;
+    let stream = state.hub.stream(&path).ok_or_else(|| ApiError::not_live(&path))?;
     stream.evict("ended by the operator");
     Ok(StatusCode::NO_CONTENT)
 }

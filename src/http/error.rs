@@ -4,6 +4,11 @@ use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use crate::base::StreamPath;
+
+/// When somebody who wants to watch a stream that is not live should ask again, in seconds.
+pub(super) const NOT_LIVE_RETRY: u16 = 2;
+
 /// An answer that says what went wrong.
 #[derive(Debug, Clone)]
 pub struct ApiError {
@@ -22,6 +27,11 @@ impl ApiError {
     /// 404.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// 404 of a path that nobody publishes to now; it is worth asking again.
+    pub fn not_live(path: &StreamPath) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_live", format!("{path} is not live now")).retry_after(NOT_LIVE_RETRY)
     }
 
     /// 400.

@@ -76,10 +76,7 @@ impl LiveRoutes {
         if !self.hub.may_view(path, key.as_deref()) {
             return Err(ApiError::unauthorized(key.is_some(), format!("watching {path} needs a token (?token=… or a Bearer header)")));
         }
-        let presentation = self
-            .live
-            .presentation(path)
-            .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "not_live", format!("{path} is not live now")).retry_after(2))?;
+        let presentation = self.live.presentation(path).ok_or_else(|| ApiError::not_live(path))?;
         Ok(Admitted { presentation, query: passed_on(uri) })
     }
 

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, patch, post};
 
+use super::error::NOT_LIVE_RETRY;
 use super::{ApiError, ClientIp, Routes, StreamTarget, read_body, shown_key};
 use crate::base::StreamPath;
 use crate::sdp::{MAX_SDP_BYTES, SdpError};
@@ -18,8 +19,6 @@ const SDP: &str = "application/sdp";
 const SDP_FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
-/// When a viewer of a stream that is not live should ask again, in seconds.
-const NOT_LIVE_RETRY: u16 = 2;
 /// When a client of a full server should ask again, in seconds.
 const FULL_RETRY: u16 = 10;
 
@@ -211,14 +210,16 @@ impl From<WebRtcError> for ApiError {
             WebRtcError::NotLive(_) | WebRtcError::NoSuchSession => StatusCode::NOT_FOUND,
             WebRtcError::Forbidden { shown, .. } => return ApiError::unauthorized(*shown, message),
             WebRtcError::Busy(_) => StatusCode::CONFLICT,
-            WebRtcError::Full(_) | WebRtcError::ShuttingDown | WebRtcError::SetupTimeout(_) => StatusCode::SERVICE_UNAVAILABLE,
+            WebRtcError::Changing(_) | WebRtcError::Full(_) | WebRtcError::ShuttingDown | WebRtcError::SetupTimeout(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             WebRtcError::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
             WebRtcError::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let answer = ApiError::new(status, error.code(), message);
         match error {
-            WebRtcError::NotLive(_) => answer.retry_after(NOT_LIVE_RETRY),
+            WebRtcError::NotLive(_) | WebRtcError::Changing(_) => answer.retry_after(NOT_LIVE_RETRY),
             WebRtcError::Full(_) | WebRtcError::SetupTimeout(_) => answer.retry_after(FULL_RETRY),
             _ => answer,
         }

@@ -3,6 +3,7 @@
 //! In: a live stream's RTP batches ([`crate::stream`]). Out: CMAF chunks ([`crate::cmaf`]) and derived access units. GStreamer
 //! itself runs only in children of this process ([`host`]); a crash or a hang there ends a pipeline's epoch, nothing else.
 
+mod backlog;
 mod config;
 mod error;
 pub mod host;

@@ -3,13 +3,13 @@
 //! In: [`TranscodeJob`]s from [`crate::stream`]. Out: access units with wall clock times, in sync with what they were made from. A job
 //! survives its child: it goes on in another one.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
+use super::backlog::{Backlog, GAP};
 use super::error::PipelineError;
 use super::part::Part;
 use super::source::{RtpSource, UnitSink};
@@ -50,7 +50,7 @@ impl Drop for Running {
 
 /// A place in the budget.
 #[derive(Debug)]
-struct Slot(Arc<PipelineCounters>, MediaKind);
+struct Slot(Supervisor, MediaKind);
 
 impl Slot {
     fn running(counters: &PipelineCounters, kind: MediaKind) -> &AtomicU64 {
@@ -63,7 +63,8 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        PipelineCounters::sub(Self::running(&self.0, self.1), 1);
+        PipelineCounters::sub(Self::running(self.0.counters(), self.1), 1);
+        self.0.tell_budget_freed();
     }
 }
 
@@ -80,7 +81,7 @@ impl PipelineTranscoder {
         let running = Slot::running(counters, kind);
         let taken = running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1));
         match taken {
-            Ok(_) => Ok(Slot(Arc::clone(counters), kind)),
+            Ok(_) => Ok(Slot(self.supervisor.clone(), kind)),
             Err(running) => {
                 PipelineCounters::add(&counters.transcodes_refused, 1);
                 Err(TranscodeError::Budget(running as usize))
@@ -153,7 +154,9 @@ impl PipelineTranscoder {
         let mut pause = RETRY_FIRST;
         loop {
             let mut worked = false;
-            match once(&self.supervisor, &mut start, &mut input, &mut output, &mut clock, &mut worked).await {
+            // Opus is for viewers in real time; what waited while the pipeline started is of use to recordings only.
+            let mut backlog = if target == TranscodeTarget::Opus { Backlog::default() } else { Backlog::none() };
+            match once(&self.supervisor, &mut start, &mut backlog, &mut input, &mut output, &mut clock, &mut worked).await {
                 Ok(After::Over) => break,
                 Ok(After::Again) => {}
                 Ok(After::Changed(format)) => match self.describe(&start.name, &format, target) {
@@ -231,6 +234,7 @@ enum After {
 async fn once<S: RtpSource, U: UnitSink>(
     supervisor: &Supervisor,
     start: &mut Start,
+    backlog: &mut Backlog,
     input: &mut Part<S>,
     output: &mut U,
     clock: &mut LastClock,
@@ -263,7 +267,9 @@ async fn once<S: RtpSource, U: UnitSink>(
                 JobEvent::Lost => return Ok(After::Again),
                 JobEvent::Message(Message::Unit { pts, dts, key, data, .. }) => {
                     *worked = true;
-                    output.write_at(AccessUnit { pts, dts, key, data });
+                    if let Some(unit) = backlog.push(AccessUnit { pts, dts, key, data }) {
+                        output.write_at(unit);
+                    }
                 }
                 JobEvent::Message(Message::FormatOut(_, _, format)) => output.set_format(format),
                 JobEvent::Message(Message::KeyFrameRequest(..)) => input.request_key_frame(),
@@ -275,6 +281,11 @@ async fn once<S: RtpSource, U: UnitSink>(
                 JobEvent::Message(Message::Eos(_)) => return Ok(After::Again),
                 JobEvent::Message(_) => {}
             },
+            () = tokio::time::sleep(GAP), if backlog.is_waiting() => {
+                if let Some(unit) = backlog.quiet() {
+                    output.write_at(unit);
+                }
+            }
         }
     }
 }

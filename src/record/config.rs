@@ -46,9 +46,12 @@ impl RecordConfig {
         self.enabled && self.paths.iter().any(|pattern| pattern_matches(pattern, path))
     }
 
-    /// [`RecordConfig::max_duration`] within its range.
-    pub fn bounded_duration(&self) -> Duration {
-        self.max_duration.clamp(Duration::from_secs(60), Duration::from_secs(24 * 3600))
+    /// What is wrong with the values, a sentence each, with the key.
+    pub fn problems(&self) -> Vec<String> {
+        let range = Duration::from_secs(60)..=Duration::from_secs(24 * 3600);
+        let problem = (!range.contains(&self.max_duration))
+            .then(|| format!("record.max_duration: {:?} is not within 1min to 24h", self.max_duration));
+        problem.into_iter().collect()
     }
 }
 

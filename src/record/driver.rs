@@ -105,7 +105,7 @@ impl Recordings {
         }
         let (tx, rx) = mpsc::channel(QUEUE);
         let queued = Arc::new(AtomicU64::new(0));
-        let max = self.inner.config.bounded_duration().as_millis() as u64;
+        let max = self.inner.config.max_duration.as_millis() as u64;
         let inner = &self.inner;
         let session = Session::new(inner.store.clone(), inner.catalogue.clone(), inner.room.clone(), path.clone(), max);
         inner.tasks.spawn(run(inner.clone(), path.clone(), session, rx, queued.clone()));

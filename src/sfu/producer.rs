@@ -12,7 +12,7 @@ use super::ortc::{ProducerRtp, RtpParameters};
 use super::store::{PacketStore, StoreLimits, StoredPacket};
 use super::types::{ClockMapping, ProducerStats};
 use crate::base::{MediaKind, UnixNanos};
-use crate::codec::{Codec, payload_facts};
+use crate::codec::{Codec, payload_facts, payload_resolution};
 use crate::rtp::clock::SenderClock;
 use crate::rtp::packet::RtpPacket;
 use crate::rtp::rate::RateMeter;
@@ -83,6 +83,7 @@ pub struct Producer {
     frames: u64,
     key_frames: u64,
     reordered: bool,
+    resolution: Option<(u32, u32)>,
     newest_timestamp: Option<u32>,
     last_timestamp: Option<u32>,
     last_key_timestamp: Option<u32>,
@@ -115,6 +116,7 @@ impl Producer {
             frames: 0,
             key_frames: 0,
             reordered: false,
+            resolution: None,
             newest_timestamp: None,
             last_timestamp: None,
             last_key_timestamp: None,
@@ -174,7 +176,7 @@ impl Producer {
             return Taken::Garbage;
         };
         let key_frame_start = self.kind() == MediaKind::Video && facts.key_frame_start;
-        self.note_timestamp(timestamp, key_frame_start);
+        let another_key_frame = self.note_timestamp(timestamp, key_frame_start);
         self.packets += 1;
         self.bytes += bytes.len() as u64;
         self.rate.add(now, bytes.len());
@@ -191,10 +193,26 @@ impl Producer {
             disposable,
             bytes,
         });
+        if another_key_frame {
+            self.resolution = self.key_frame_resolution().or(self.resolution);
+        }
         Taken::Stored
     }
 
-    fn note_timestamp(&mut self, timestamp: u32, key_frame_start: bool) {
+    /// What the parameter sets in front of the newest key frame say, or its own header.
+    fn key_frame_resolution(&self) -> Option<(u32, u32)> {
+        let packets = (self.store.key_frame()?..self.store.end()).filter_map(|index| self.store.get(index));
+        let payload = |packet: &StoredPacket| {
+            packet
+                .bytes
+                .get(usize::from(packet.payload_start)..usize::from(packet.payload_end))
+                .and_then(|payload| payload_resolution(self.rtp.codec, payload))
+        };
+        packets.into_iter().find_map(payload)
+    }
+
+    /// Whether another key frame begins.
+    fn note_timestamp(&mut self, timestamp: u32, key_frame_start: bool) -> bool {
         if self.last_timestamp != Some(timestamp) {
             self.frames += 1;
             // A late packet of the picture before is no new picture; a picture that is shown before an earlier one is.
@@ -207,13 +225,15 @@ impl Producer {
         if self.newest_timestamp.is_none_or(|newest| timestamp_newer(timestamp, newest)) {
             self.newest_timestamp = Some(timestamp);
         }
+        let another_key_frame = key_frame_start && self.last_key_timestamp != Some(timestamp);
+        if another_key_frame {
+            self.last_key_timestamp = Some(timestamp);
+            self.key_frames += 1;
+        }
         if key_frame_start {
-            if self.last_key_timestamp != Some(timestamp) {
-                self.last_key_timestamp = Some(timestamp);
-                self.key_frames += 1;
-            }
             self.requests.answered();
         }
+        another_key_frame
     }
 
     /// Tells the capture time of an RTP timestamp.
@@ -264,6 +284,7 @@ impl Producer {
             key_frames: self.key_frames,
             frames: self.frames,
             reordered: self.reordered,
+            resolution: self.resolution,
             key_frame_requests: self.requests.sent,
             cached_bytes: self.store.cached_bytes() as u64,
             ..ProducerStats::default()

@@ -92,6 +92,8 @@ pub struct Transport {
     pub scheduled: Option<Instant>,
     /// When reports are due.
     pub next_report: Option<Instant>,
+    /// How many of the next reports follow soon on each other.
+    pub early_reports: u8,
     /// What is received, one for each producer.
     pub inputs: Vec<Input>,
     /// Our SSRC in feedback to the peer.
@@ -121,6 +123,7 @@ impl Transport {
             ssrcs: Vec::new(),
             scheduled: None,
             next_report: None,
+            early_reports: 0,
             inputs: Vec::new(),
             feedback_ssrc: rand::random_range(1..u32::MAX),
             next_receiver_report: None,

@@ -133,6 +133,8 @@ pub struct ProducerStats {
     pub frames: u64,
     /// Whether pictures came in another order than they are shown in (B-frames).
     pub reordered: bool,
+    /// Width and height in pixels, as the last key frame said.
+    pub resolution: Option<(u32, u32)>,
     /// Key-frame requests (PLI, FIR) sent to the source.
     pub key_frame_requests: u64,
     /// Bytes now held in the key-frame cache.

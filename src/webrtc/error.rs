@@ -18,6 +18,9 @@ pub enum WebRtcError {
     /// Nobody publishes there now.
     #[error("{0} is not live; try again when it is being published")]
     NotLive(StreamPath),
+    /// The stream's publisher was being replaced all the while.
+    #[error("the publisher of {0} is just being replaced; try again")]
+    Changing(StreamPath),
     /// No such session, or no longer.
     #[error("there is no such session (any more)")]
     NoSuchSession,
@@ -92,6 +95,7 @@ impl WebRtcError {
             Self::Sdp(_) => "bad_sdp",
             Self::NothingInCommon(_) => "nothing_in_common",
             Self::NotLive(_) => "not_live",
+            Self::Changing(_) => "changing",
             Self::NoSuchSession => "no_such_session",
             Self::Forbidden { .. } => "forbidden",
             Self::Busy(_) => "busy",

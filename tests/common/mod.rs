@@ -214,12 +214,14 @@ pub struct Process {
 
 impl Process {
     pub fn start(program: &str, args: &[&str]) -> Self {
-        let mut child =
-            Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap_or_else(
-                |error| {
-                    panic!("{program}: {error}; scripts/setup.sh --test installs it");
-                },
-            );
+        Self::start_with(program, args, &[])
+    }
+
+    /// With environment variables.
+    pub fn start_with(program: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(program);
+        command.args(args).envs(env.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}; scripts/setup.sh --test installs it"));
         let output = collect(child.stderr.take().unwrap());
         Self { child, output }
     }
@@ -340,10 +342,15 @@ pub fn node_with(script: &str, args: &[&str], env: &[(&str, &str)]) -> Value {
 
 /// A script of tests/e2e in the background.
 pub fn node_in_background(script: &str, args: &[&str]) -> Process {
+    node_in_background_with(script, args, &[])
+}
+
+/// The same with environment variables.
+pub fn node_in_background_with(script: &str, args: &[&str], env: &[(&str, &str)]) -> Process {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e").join(script);
     let mut all = vec![path.to_str().unwrap()];
     all.extend(args);
-    Process::start("node", &all)
+    Process::start_with("node", &all, env)
 }
 
 /// What ffprobe says about streams and format, as JSON.

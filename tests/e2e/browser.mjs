@@ -6,7 +6,8 @@ import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
 
-export async function launch() {
+// Without `autoplay` pages may begin to play without sound only, as in people's browsers.
+export async function launch({ autoplay = true } = {}) {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     headless: true,
@@ -21,7 +22,7 @@ export async function launch() {
       "--disable-sync",
       // The made-up origin of foreignPage counts as public; asking whether it may reach loopback is not what is tested.
       "--disable-features=LocalNetworkAccessChecks",
-      "--autoplay-policy=no-user-gesture-required",
+      `--autoplay-policy=${autoplay ? "no-user-gesture-required" : "document-user-activation-required"}`,
       "--allow-loopback-in-peer-connection",
       "--use-fake-device-for-media-stream",
       "--use-fake-ui-for-media-stream",

@@ -117,6 +117,23 @@ const scenarios = {
     return { mode: began, muted, sound, keys, problems };
   },
 
+  // A browser that lets pages begin without sound only: pictures at once, and a button for the sound.
+  async silent(browser) {
+    const page = await open(browser, `/${path}/`);
+    await playing(page);
+    const video = (what) => page.evaluate((what) => document.querySelector("video")[what], what);
+    await page.waitForSelector("#unmute", { state: "visible" });
+    const before = await video("muted");
+    const problems = { silent: await page.evaluate(audit) };
+    await page.click("#unmute");
+    await page.waitForSelector("#unmute", { state: "hidden" });
+    const after = await video("muted");
+    const frames = (page) => page.evaluate(() => document.querySelector("video").getVideoPlaybackQuality().totalVideoFrames);
+    const seen = await frames(page);
+    await page.waitForFunction((seen) => document.querySelector("video").getVideoPlaybackQuality().totalVideoFrames > seen + 10, seen);
+    return { before, after, paused: await video("paused"), mode: await mode(page), problems };
+  },
+
   // WebRTC forbidden, or a network that lets no media through: HLS by itself.
   async fallback(browser) {
     const forbidden = () => { window.RTCPeerConnection = class { constructor() { throw new Error("WebRTC is switched off"); } }; };
@@ -177,7 +194,7 @@ const scenarios = {
   },
 };
 
-const browser = await launch();
+const browser = await launch({ autoplay: scenario !== "silent" });
 try {
   report({ ...(await scenarios[scenario](browser)), errors });
 } catch (error) {

@@ -1,9 +1,12 @@
 // node publish.mjs URL SECONDS [CODEC]: publishes Chromium's fake camera by WHIP, without headend's page. Ends with DELETE, earlier on
-// SIGTERM. Says "publishing" when the media connection stands, "deleted STATUS" at the end.
+// SIGTERM. Says "publishing" when the media connection stands, "deleted STATUS" at the end. With WAIT=1 in the environment it says "ready"
+// when the browser is up, and begins on SIGUSR2: starting a browser takes seconds on a busy machine. SIZE=160x90 makes small pictures.
 import { foreignPage, main } from "./browser.mjs";
 
 const [url, seconds = "10", codec = "H264"] = process.argv.slice(2);
 
+const begin = new Promise((resolve) => process.once("SIGUSR2", resolve));
+const [width, height] = (process.env.SIZE ?? "640x360").split("x").map(Number);
 const told = new Promise((resolve) => process.once("SIGTERM", resolve));
 
 await main(async (browser) => {
@@ -12,9 +15,13 @@ await main(async (browser) => {
   const errors = [];
   page.on("pageerror", (error) => errors.push(String(error)));
   await page.goto(new URL("/healthz", url).href);
+  if (process.env.WAIT) {
+    process.stderr.write("ready\n");
+    await begin;
+  }
   const session = await page.evaluate(
-    async ([url, codec]) => {
-      const media = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 360, frameRate: 30 }, audio: true });
+    async ([url, codec, width, height]) => {
+      const media = await navigator.mediaDevices.getUserMedia({ video: { width, height, frameRate: 30 }, audio: true });
       const pc = new RTCPeerConnection();
       window.__pc = pc;
       for (const track of media.getTracks()) {
@@ -32,7 +39,7 @@ await main(async (browser) => {
       window.__location = new URL(response.headers.get("location"), url).href;
       return { status: 201 };
     },
-    [url, codec],
+    [url, codec, width, height],
   );
   if (session.status !== 201) return { ...session, errors };
   await page.waitForFunction(() => window.__pc.connectionState === "connected");

@@ -2,8 +2,21 @@
 
 use super::avcc::avcc_nals;
 use super::nal::{NalType, is_recovery_point, ref_idc};
+use super::sps::parse_sps;
 use crate::codec::PayloadFacts;
 use crate::codec::bits::BitReader;
+
+/// Width and height in pixels, where the payload is or has a sequence parameter set that can be read.
+pub fn payload_resolution(payload: &[u8]) -> Option<(u32, u32)> {
+    let of = |sps: &[u8]| parse_sps(sps).ok().map(|info| (info.width, info.height));
+    match NalType::of(*payload.first()?) {
+        NalType::Sps => of(payload),
+        NalType::StapA => {
+            avcc_nals(payload.get(1..)?, 2).filter(|nal| nal.first().is_some_and(|b| NalType::of(*b) == NalType::Sps)).find_map(of)
+        }
+        _ => None,
+    }
+}
 
 /// The facts of one payload; see [`PayloadFacts`].
 pub fn payload_facts(payload: &[u8]) -> PayloadFacts {

@@ -39,6 +39,12 @@ pub fn frame_info(frame: &[u8]) -> Option<FrameInfo> {
     (width > 0 && height > 0).then_some(FrameInfo { key: true, resolution: Some((width, height)) })
 }
 
+/// Width and height in pixels, where a key frame begins in this payload.
+pub fn payload_resolution(payload: &[u8]) -> Option<(u32, u32)> {
+    let (descriptor, rest) = Descriptor::parse(payload)?;
+    frame_info(rest).filter(|_| descriptor.start && descriptor.partition == 0)?.resolution
+}
+
 /// The facts of one payload; see [`PayloadFacts`].
 pub fn payload_facts(payload: &[u8]) -> PayloadFacts {
     let Some((descriptor, rest)) = Descriptor::parse(payload) else { return PayloadFacts::default() };
@@ -61,6 +67,19 @@ mod tests {
         assert_eq!(frame_info(&key[..9]), None);
         assert_eq!(frame_info(&[0x50, 0x2B, 0x00, 1, 2, 3, 0x80, 0x02, 0xE0, 0x01]), None);
         assert_eq!(frame_info(&[]), None);
+    }
+
+    #[test]
+    fn sizes_of_payloads() {
+        for (payload, size) in [
+            (&[0x10, 0x50, 0x2B, 0x00, 0x9D, 0x01, 0x2A, 0x80, 0x02, 0xE0, 0x01][..], Some((640, 480))),
+            (&[0x00, 0x50, 0x2B, 0x00, 0x9D, 0x01, 0x2A, 0x80, 0x02, 0xE0, 0x01], None), // not the frame's beginning
+            (&[0x10, 0x51, 0x2B, 0x00, 0x9D, 0x01, 0x2A, 0x80, 0x02, 0xE0, 0x01], None), // no key frame
+            (&[0x10, 0x50, 0x2B], None),
+            (&[], None),
+        ] {
+            assert_eq!(payload_resolution(payload), size, "{payload:x?}");
+        }
     }
 
     #[test]

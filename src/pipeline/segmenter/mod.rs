@@ -7,6 +7,8 @@ mod epoch;
 
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::base::MediaKind;
 use crate::cmaf::{Chunk, TrackInit};
 use crate::codec::{Codec, Format};
@@ -126,17 +128,23 @@ impl Segmenter {
     ) -> Result<EpochEnd, Trouble> {
         let signature = signature(stream);
         let mut leases = Vec::new();
+        let mut left_out = Vec::new();
+        let mut freed = supervisor.budget_freed();
         let mut tracks = Tracks { formats: Vec::new(), sources: Vec::new() };
         for (kind, _, _) in &signature.0 {
             let codecs: &[Codec] = match kind {
                 MediaKind::Video => &VIDEO,
                 MediaKind::Audio => &AUDIO,
             };
-            let lease = match stream.select(Wanted { kind: *kind, codecs, in_order: false }).await {
+            let wanted = Wanted { kind: *kind, codecs, in_order: false };
+            let lease = match stream.select(wanted).await {
                 Ok(lease) => lease,
                 // The other track is worth having alone.
                 Err(error @ (SelectError::CantDerive { .. } | SelectError::Transcode(_))) if signature.0.len() > 1 => {
                     tracing::warn!(stream = %stream.path(), %error, "{kind} is left out of HLS, DASH and recordings");
+                    if let SelectError::Transcode(_) = error {
+                        left_out.push(wanted);
+                    }
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -153,9 +161,15 @@ impl Segmenter {
         tracing::info!(stream = %stream.path(), epoch = presentation.epoch, ?derived, "segmenter started");
         let changed = async {
             loop {
-                match stream.changed(*seen).await {
-                    None => return EpochEnd::Ended,
-                    Some(count) => *seen = count,
+                tokio::select! {
+                    count = stream.changed(*seen) => match count {
+                        None => return EpochEnd::Ended,
+                        Some(count) => *seen = count,
+                    },
+                    () = affordable(stream, &left_out, &mut freed) => {
+                        tracing::info!(stream = %stream.path(), "a track that was left out can be transcoded now");
+                        return EpochEnd::Rebuild;
+                    }
                 }
                 // A publisher that went away leaves what it sent last in the pipeline: it is let out, and the next one begins anew.
                 if !stream.is_publishing() || self::signature(stream) != signature {
@@ -185,6 +199,21 @@ fn signature(stream: &Stream) -> Signature {
     // One video and one audio track: what every player understands.
     tracks.dedup_by_key(|track| track.0);
     Signature(tracks)
+}
+
+/// Waits until one of the tracks that were left out can be had: it is being made then, and found by the next epoch. To begin an epoch in the
+/// hope of it would cost every stream that waits a discontinuity.
+async fn affordable(stream: &Stream, left_out: &[Wanted<'_>], freed: &mut watch::Receiver<()>) {
+    loop {
+        if left_out.is_empty() || freed.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        for wanted in left_out {
+            if stream.select(*wanted).await.is_ok() {
+                return;
+            }
+        }
+    }
 }
 
 /// False once the stream is over.

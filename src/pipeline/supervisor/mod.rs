@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use self::counters::{CounterValues, PipelineCounters};
@@ -43,6 +44,8 @@ struct Inner {
     program: PathBuf,
     templates: Templates,
     counters: Arc<PipelineCounters>,
+    /// Tells that a transcode has ended.
+    budget_freed: watch::Sender<()>,
     /// Held while a child is being started, so that a burst of jobs starts one and not many.
     children: tokio::sync::Mutex<Vec<Arc<Child>>>,
     health: Arc<std::sync::Mutex<Health>>,
@@ -83,6 +86,7 @@ impl Supervisor {
                 program,
                 templates,
                 counters: Arc::default(),
+                budget_freed: watch::Sender::default(),
                 children: tokio::sync::Mutex::default(),
                 health: Arc::default(),
             }),
@@ -102,6 +106,15 @@ impl Supervisor {
     /// What happened so far.
     pub fn counters(&self) -> &Arc<PipelineCounters> {
         &self.inner.counters
+    }
+
+    /// Tells, from now on, when a transcode has ended and another one may begin.
+    pub fn budget_freed(&self) -> watch::Receiver<()> {
+        self.inner.budget_freed.subscribe()
+    }
+
+    pub(super) fn tell_budget_freed(&self) {
+        self.inner.budget_freed.send_replace(());
     }
 
     /// Process ids of the living children, for whoever watches the machine.

@@ -22,8 +22,11 @@ use crate::sfu::types::ClockMapping;
 /// How often viewers get sender reports and publishers receiver reports: as libwebrtc does for video, and often enough to
 /// follow a drifting clock.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// How soon the first sender report goes out: a player can't line up sound and picture before it has one of both.
-const FIRST_REPORT: Duration = Duration::from_millis(100);
+/// Distance of the first sender reports of a viewer. libwebrtc can't line up sound and picture before it has two of both, and looks once a
+/// second: with the usual distance sound would stay where it began for two seconds more.
+const EARLY_INTERVAL: Duration = Duration::from_millis(100);
+/// How many go out at that distance: until sound that has to be transcoded first has begun, too.
+const EARLY_REPORTS: u8 = 5;
 /// RTCP goes out when it has grown to this size, so that it fits any path (SRTCP's overhead comes on top).
 const MAX_COMPOUND: usize = 1100;
 
@@ -130,7 +133,8 @@ impl Worker {
     /// Makes sender reports go out to a transport's peer from now on.
     pub(super) fn schedule_report(&mut self, now: Instant, key: usize) {
         let Some(transport) = self.transports.get_mut(key) else { return };
-        let soon = now + FIRST_REPORT;
+        let soon = now + EARLY_INTERVAL;
+        transport.early_reports = EARLY_REPORTS;
         if transport.next_report.is_none_or(|at| at > soon) {
             transport.next_report = Some(soon);
             self.schedule(key);
@@ -144,7 +148,9 @@ impl Worker {
         if transport.next_report.is_none_or(|at| at > now) {
             return;
         }
-        transport.next_report = (!transport.consumers.is_empty()).then_some(now + REPORT_INTERVAL);
+        let interval = if transport.early_reports > 0 { EARLY_INTERVAL } else { REPORT_INTERVAL };
+        transport.early_reports = transport.early_reports.saturating_sub(1);
+        transport.next_report = (!transport.consumers.is_empty()).then_some(now + interval);
         if transport.path().is_none() {
             return;
         }

@@ -143,7 +143,8 @@ impl Stream {
 }
 
 fn track_info(format: &Format, reordered: bool, stats: &ProducerStats) -> TrackInfo {
-    let resolution = format.resolution();
+    // What came last in band is truer than what was announced.
+    let resolution = stats.resolution.or_else(|| format.resolution());
     let (sample_rate, channels) = match format {
         Format::Aac { sample_rate, channels, .. } => (Some(*sample_rate), Some(*channels)),
         Format::Opus { channels } => (Some(48_000), Some(*channels)),

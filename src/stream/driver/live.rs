@@ -114,6 +114,10 @@ pub(super) struct State {
     pub viewers: BTreeMap<&'static str, usize>,
     pub http_viewers: HttpViewers,
     pub started: bool,
+    /// When it started.
+    pub first_track_at: Option<UnixNanos>,
+    /// How many tracks are being replaced just now.
+    pub replacing: usize,
     pub ended: bool,
 }
 
@@ -254,6 +258,7 @@ impl Stream {
     pub(super) fn announce_start(&self) {
         let first = !std::mem::replace(&mut self.state().started, true);
         if first {
+            self.state().first_track_at = Some(unix_now());
             tracing::info!(path = %self.0.path, "stream started");
             self.0.hub.announce(StreamEvent::Started(self.clone()));
         }

@@ -9,6 +9,7 @@ mod hub;
 mod info;
 mod live;
 mod publication;
+mod settle;
 mod writer;
 
 pub use derived::{Lease, SharedTranscoder, TranscodeError, TranscodeGuard, TranscodeJob, TranscodeTarget, Transcoder};

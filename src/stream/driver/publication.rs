@@ -115,6 +115,7 @@ impl Publication {
             state.tracks.iter().find(|entry| entry.track.kind == format.kind()).map(|entry| entry.track.clone())
         };
         let home = &self.stream.0.home;
+        let replacing = self.stream.replacing();
         if let Some(old) = old.filter(|old| old.producer != producer) {
             let goes_on = old.format.codec() == format.codec() && home.replace_producer(old.producer, producer).await.is_ok();
             if goes_on {
@@ -143,7 +144,7 @@ impl Publication {
             }
             state.tracks.sort_by_key(|entry| std::cmp::Reverse(entry.track.kind)); // video first
         }
-        self.stream.touch();
+        drop(replacing); // and everybody is told
         self.stream.announce_start();
         Ok(())
     }

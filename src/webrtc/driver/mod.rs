@@ -4,6 +4,8 @@
 
 mod session;
 mod setup;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::net::IpAddr;

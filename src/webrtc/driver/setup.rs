@@ -1,15 +1,21 @@
 //! Making a session: from an offer to a transport with its producers or consumers, and the answer.
 
+use std::time::Duration;
+
 use super::SessionRequest;
 use super::session::{Media, Publishing, Viewing};
 use crate::base::random_id;
 use crate::sdp::{Answer, Offer, RemoteIce, SectionAnswer};
-use crate::sfu::{ConsumerOptions, ProducerOptions, Router, WebRtcTransport, WebRtcTransportOptions};
-use crate::stream::{Hub, PublishRequest, SelectError, Wanted};
+use crate::sfu::{ConsumerOptions, ProducerOptions, Router, SfuError, WebRtcTransport, WebRtcTransportOptions};
+use crate::stream::{Hub, PublishRequest, SelectError, Stream, Wanted};
 use crate::webrtc::{WebRtcError, whep, whip};
 
 /// The stream id in `a=msid`. It names the group of tracks within one session only.
 const MSID_STREAM: &str = "headend";
+/// How often a viewer is begun when the tracks it chose go away meanwhile. A publisher is replaced track by track: picture, then sound.
+const ATTEMPTS: usize = 4;
+/// How long to wait for a track that is being replaced: three commands to an SFU worker, which take less than a millisecond each.
+const REPLACED_WITHIN: Duration = Duration::from_secs(1);
 
 /// A session that only needs its task.
 #[derive(Debug)]
@@ -57,6 +63,19 @@ pub(super) async fn publisher(hub: &Hub, request: &SessionRequest<'_>) -> Result
     Ok(prepared(offer, transport, &sections, Media::Publishing(Publishing { publication, producers })))
 }
 
+/// Why a viewer's session can't be made as tried.
+enum Setback {
+    /// A track that was chosen went away before it was consumed: its publisher is being replaced.
+    Again,
+    Refused(WebRtcError),
+}
+
+impl From<SfuError> for Setback {
+    fn from(error: SfuError) -> Self {
+        if matches!(error, SfuError::NotFound("producer")) { Self::Again } else { Self::Refused(error.into()) }
+    }
+}
+
 /// WHEP: finds the stream, then makes a consumer for each section that the stream has a track for.
 pub(super) async fn viewer(hub: &Hub, request: &SessionRequest<'_>) -> Result<Prepared, WebRtcError> {
     let offer = Offer::parse(request.offer)?;
@@ -66,14 +85,33 @@ pub(super) async fn viewer(hub: &Hub, request: &SessionRequest<'_>) -> Result<Pr
     }
     let not_live = || WebRtcError::NotLive(request.path.clone());
     let stream = hub.stream(request.path).ok_or_else(not_live)?;
+    if plan.len() > 1 {
+        stream.settled().await;
+    }
+    for _ in 0..ATTEMPTS {
+        let seen = stream.changed(0).await.ok_or_else(not_live)?;
+        match try_viewer(&stream, request, &offer, &plan).await {
+            Ok(prepared) => return Ok(prepared),
+            Err(Setback::Refused(error)) => return Err(error),
+            Err(Setback::Again) => tracing::debug!(path = %request.path, "the publisher is being replaced, the viewer begins again"),
+        }
+        if let Ok(None) = tokio::time::timeout(REPLACED_WITHIN, stream.changed(seen)).await {
+            return Err(not_live());
+        }
+    }
+    Err(WebRtcError::Changing(request.path.clone()))
+}
+
+async fn try_viewer(stream: &Stream, request: &SessionRequest<'_>, offer: &Offer, plan: &[usize]) -> Result<Prepared, Setback> {
+    let not_live = || Setback::Refused(WebRtcError::NotLive(request.path.clone()));
     // Read before the tracks are chosen, so that a change meanwhile shows as one.
     let facts = whep::facts(&stream.tracks());
     let viewer = match stream.attach_viewer("webrtc").await {
         Err(SelectError::Ended) => return Err(not_live()),
-        other => other?,
+        other => other.map_err(|error| Setback::Refused(error.into()))?,
     };
     let router = viewer.router();
-    let transport = connected_transport(router, &offer).await?;
+    let transport = connected_transport(router, offer).await?;
     let cname = random_id();
     let (mut leases, mut wanted, mut refused) = (Vec::new(), Vec::new(), None);
     let mut sections = Vec::with_capacity(offer.sections.len());
@@ -90,6 +128,7 @@ pub(super) async fn viewer(hub: &Hub, request: &SessionRequest<'_>) -> Result<Pr
         let lease = match stream.select(Wanted { kind: media.kind, codecs: &media.codecs(), in_order: true }).await {
             Ok(lease) => lease,
             Err(SelectError::Ended) => return Err(not_live()),
+            Err(SelectError::Sfu(SfuError::NotFound("producer"))) => return Err(Setback::Again),
             Err(error) => {
                 tracing::debug!(path = %request.path, kind = %media.kind, %error, "section answered inactive");
                 refused = Some(better_reason(refused, error));
@@ -114,9 +153,14 @@ pub(super) async fn viewer(hub: &Hub, request: &SessionRequest<'_>) -> Result<Pr
         leases.push(lease);
     }
     if let (true, Some(error)) = (leases.is_empty(), refused) {
-        return Err(error.into());
+        return Err(Setback::Refused(error.into()));
     }
-    Ok(prepared(offer, transport, &sections, Media::Viewing(Viewing::new(stream, viewer, leases, facts, wanted))))
+    // A consumer that came while its producer was being replaced, perhaps on another worker, may be closed with it.
+    if !leases.iter().all(|lease| stream.stands(lease)) {
+        return Err(Setback::Again);
+    }
+    let media = Media::Viewing(Viewing::new(stream.clone(), viewer, leases, facts, wanted));
+    Ok(prepared(offer.clone(), transport, &sections, media))
 }
 
 /// Of two reasons the one that the client or operator can do something about: "no audio track" says less than "can't be turned into".
@@ -127,7 +171,7 @@ fn better_reason(old: Option<SelectError>, new: SelectError) -> SelectError {
     }
 }
 
-async fn connected_transport(router: &Router, offer: &Offer) -> Result<WebRtcTransport, WebRtcError> {
+async fn connected_transport(router: &Router, offer: &Offer) -> Result<WebRtcTransport, SfuError> {
     let transport = router.create_webrtc_transport(WebRtcTransportOptions::default()).await?;
     transport.connect(offer.dtls.clone()).await?;
     Ok(transport)

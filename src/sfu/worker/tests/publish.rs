@@ -166,3 +166,53 @@ fn of_a_simulcast_publisher_the_first_layer_is_taken() {
     assert_eq!(sim.worker.producer_stats(sim.now, sim.router, producer).unwrap().packets, 10);
     assert_eq!(sim.worker.stats().drop_unknown_ssrc, 10);
 }
+
+#[test]
+fn a_kept_producer_stays_silent_without_its_transport_until_it_is_replaced() {
+    let mut sim = Sim::new(27);
+    let (browser, old) = publisher(&mut sim);
+    let (other, fleeting) = publisher(&mut sim);
+    let viewer = sim.joined();
+    let ssrc = sim.consume(viewer, old).rtp_parameters.encodings[0].ssrc.unwrap();
+    let send = |sim: &mut Sim, browser: usize, source: &mut Source| {
+        for index in 0..30 {
+            for packet in source.picture(if index == 0 { Picture::Key } else { Picture::Predicted }) {
+                sim.publish(browser, &packet);
+            }
+            sim.run(FRAME);
+        }
+    };
+    send(&mut sim, browser, &mut Source::new(100, 0));
+    sim.worker.keep_producer(sim.router, old).unwrap();
+    sim.run(Duration::from_secs(1)); // what was asked before may be asked again
+    let asked = sim.worker.producer_stats(sim.now, sim.router, old).unwrap().key_frame_requests;
+    for gone in [browser, other] {
+        let transport = sim.browsers[gone].transport;
+        sim.worker.close_transport(sim.now, transport, &mut sim.out);
+    }
+    // Without being kept a producer goes with its transport.
+    assert!(sim.worker.producer_stats(sim.now, sim.router, fleeting).is_err());
+    let stats = sim.worker.producer_stats(sim.now, sim.router, old).unwrap();
+    assert_eq!((stats.frames, stats.key_frames), (30, 1));
+    // There is nobody to ask for a key frame: a viewer who wants one begins again with the last picture there is.
+    sim.send_pli(viewer, ssrc);
+    sim.run(Duration::from_secs(3));
+    let before = sim.browsers[viewer].video().len();
+    assert_eq!(before, 2 * (30 * 2 + 1));
+    let plis: usize = [browser, other].iter().map(|gone| sim.browsers[*gone].plis.len()).sum();
+    assert!(plis as u64 <= asked);
+
+    let (again, new) = publisher(&mut sim);
+    sim.worker.replace_producer(sim.now, sim.router, old, new, &mut sim.out).unwrap();
+    assert!(sim.worker.producer_stats(sim.now, sim.router, old).is_err());
+    send(&mut sim, again, &mut Source::new(40_000, 5));
+    let video = sim.browsers[viewer].video();
+    assert_eq!(video.len(), before + 30 * 2 + 1);
+    assert!(video.windows(2).all(|pair| pair[0].seq + 1 == pair[1].seq));
+    // Kept once more: the second publisher may come and go as well.
+    sim.worker.keep_producer(sim.router, new).unwrap();
+    let transport = sim.browsers[again].transport;
+    sim.worker.close_transport(sim.now, transport, &mut sim.out);
+    sim.worker.close_producer(sim.now, sim.router, new, &mut sim.out);
+    assert!(sim.worker.keep_producer(sim.router, new).is_err());
+}
