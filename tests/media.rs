@@ -140,11 +140,13 @@ const BEFORE: u32 = 8000;
 
 fn changes() -> Vec<Change> {
     let clip = |size, audio_rate, seconds| make(Clip { size, audio_rate, seconds, ..Default::default() });
-    let plain = clip("320x180", 48000, 16);
+    // Long enough for a browser that takes its time to start: it is to see the stream after the change, too.
+    let after = 14;
+    let plain = clip("320x180", 48000, BEFORE / 1000 + after);
     let change = |name, tags, rewrite, discontinuity| Change { name, tags, rewrite, discontinuity };
     vec![
-        change("size", join(&[clip("320x180", 48000, 8), clip("480x270", 48000, 8)]), |ts| ts, true),
-        change("rate", join(&[clip("320x180", 48000, 8), clip("320x180", 44100, 8)]), |ts| ts, true),
+        change("size", join(&[clip("320x180", 48000, 8), clip("480x270", 48000, after)]), |ts| ts, true),
+        change("rate", join(&[clip("320x180", 48000, 8), clip("320x180", 44100, after)]), |ts| ts, true),
         change("ahead", plain.clone(), |ts| if ts < BEFORE { ts } else { ts + 3_600_000 }, false),
         change("zero", plain.clone(), |ts| if ts < BEFORE { ts + 500_000 } else { ts - BEFORE }, false),
         change("wrap", plain, |ts| ts.wrapping_sub(BEFORE), false),
@@ -170,7 +172,9 @@ fn publishers_may_change_in_the_middle_of_their_stream() {
     eprintln!("{seen:#}");
     for change in &changes {
         let list = get(&server.url(&format!("/live/{}/v.m3u8", change.name))).unwrap().1;
-        assert!(list.contains("#EXT-X-DISCONTINUITY\n") || !change.discontinuity, "{}: {list}", change.name);
+        // It may have left the list by now.
+        let told = list.contains("#EXT-X-DISCONTINUITY\n") || list.contains("#EXT-X-DISCONTINUITY-SEQUENCE:1\n");
+        assert!(told || !change.discontinuity, "{}: {list}\n{}", change.name, server.log());
     }
     publishers.iter_mut().for_each(Publisher::wait);
     let dir = server.dir.path();
@@ -181,23 +185,27 @@ fn publishers_may_change_in_the_middle_of_their_stream() {
         let serious = complaints.lines().any(|line| !line.is_empty() && !line.contains("non monotonically increasing dts to muxer"));
         assert!(good && !serious, "{}: {complaints}", change.name);
         let (sent, kept) = (video_frames(&change.tags) as u64, packets(&mp4, "video"));
-        eprintln!("{}: {kept} of {sent} pictures", change.name);
+        let (spoken, heard) = (change.tags.iter().filter(|tag| tag.kind == 8 && !tag.is_header()).count() as u64, packets(&mp4, "audio"));
+        eprintln!("{}: {kept} of {sent} pictures, {heard} of {spoken} frames of sound", change.name);
+        assert!(heard + 3 >= spoken, "{}: {heard} of {spoken} frames of sound", change.name);
         onsets(&mp4, 60, dir).assert_in_sync(&format!("{} MP4", change.name), 6, 40.0); // ffmpeg's dump begins anew with another size
         assert!(kept + 2 >= sent, "{}: {kept} of {sent} pictures", change.name);
     }
     for seen in seen["seen"].as_array().unwrap() {
-        assert_got_through(seen, 3.0);
+        assert_got_through(seen, 10.0);
     }
 }
 
 #[test]
 fn a_publisher_that_returns_continues_its_recording() {
     let server = Server::start();
-    let tags = make(Clip { seconds: 7, ..Default::default() });
-    Publisher::start(server.rtmp, "live", "cam1", tags.clone(), |ts| ts).wait();
+    let tags = make(Clip { seconds: 9, ..Default::default() });
+    let mut publisher = Publisher::start(server.rtmp, "live", "cam1", tags.clone(), |ts| ts);
+    server.wait_live("live/cam1", 2);
     let plays = [format!("hls={}", server.url("/live/cam1/index.m3u8")), format!("dash={}", server.url("/live/cam1/manifest.mpd"))];
+    let viewer = std::thread::spawn(move || node("through.mjs", &["16", &plays[0], &plays[1]]));
+    publisher.wait();
     // Two seconds away, well within the reconnect window.
-    let viewer = std::thread::spawn(move || node("through.mjs", &["14", &plays[0], &plays[1]]));
     std::thread::sleep(Duration::from_secs(2));
     let longer = make(Clip { seconds: 12, ..Default::default() });
     Publisher::start(server.rtmp, "live", "cam1", longer.clone(), |ts| ts).wait();
@@ -213,7 +221,7 @@ fn a_publisher_that_returns_continues_its_recording() {
     for seen in seen["seen"].as_array().unwrap() {
         assert_eq!(seen["error"], Value::Null, "{seen:#}");
         assert!(!seen["events"].to_string().contains("FATAL"), "{seen:#}");
-        assert!(seen["frames"].as_u64() > Some(150), "{seen:#}");
+        assert!(seen["frames"].as_u64() > Some(150) && seen["lastSecondsFps"].as_f64() > Some(10.0), "{seen:#}");
     }
 }
 
@@ -270,7 +278,7 @@ fn every_usual_rate_and_format_passes() {
         assert!(kept + 2 >= sent, "{name}: {kept} of {sent} pictures");
         let sound = (tags.iter().filter(|tag| tag.kind == 8 && !tag.is_header()).count() as u64, packets(&mp4, "audio"));
         // Sound that comes before the first picture is lost.
-        assert!(sound.1 + 12 >= sound.0, "{name}: {sound:?} frames of sound");
+        assert!(sound.1 + 3 >= sound.0, "{name}: {sound:?} frames of sound");
         if *name != "huge" {
             onsets(&mp4, 60, dir).assert_in_sync(name, 8, 15.0); // with 29.97 pictures a second, the flashes drift away from the beeps
         }

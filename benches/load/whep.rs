@@ -41,6 +41,8 @@ pub async fn run(numbers: &[usize], seconds: u64) -> Result<Report> {
     sleep(SETTLE).await;
 
     let idle = measure(&server, &viewers, seconds.min(5)).await;
+    let stream = idle.cpu.server().as_secs_f64() / idle.took.as_secs_f64() * 100.0;
+    report.add("server CPU with one viewer: RTMP, LL-HLS, DASH, AAC → Opus, of a core", stream, "%", Target::None);
     let empty = proc::rss(server.pid());
     for number in numbers {
         let (cpu, began, had) = (server.cpu(), Instant::now(), viewers.len());
@@ -54,7 +56,8 @@ pub async fn run(numbers: &[usize], seconds: u64) -> Result<Report> {
         let memory = proc::rss(server.pid());
         let measured = measure(&server, &viewers, seconds).await;
         let at = format!("{number} viewers");
-        measured.report(&at, &mut report);
+        measured.report(&at, &idle, &mut report);
+        report.add(&format!("{at}: floor for the same traffic at the same pace"), us(floor::paced(*number).await?), "µs", Target::None);
         let per_viewer = memory.saturating_sub(empty) as f64 / (viewers.len() - 1) as f64 / 1000.0;
         report.add(&format!("{at}: server memory per viewer"), per_viewer, "KB", Target::AtMost(150.0));
         joining.report(&at, &idle, &measured, had, &mut report);
@@ -112,7 +115,7 @@ fn add(a: (u64, u64, u64), b: (u64, u64, u64)) -> (u64, u64, u64) {
 }
 
 impl Measured {
-    fn report(&self, at: &str, report: &mut Report) {
+    fn report(&self, at: &str, idle: &Self, report: &mut Report) {
         // A packet lost on the way to us was sent all the same.
         let sent = (self.packets + self.lost).max(1) as f64;
         let per_packet = |time: Duration| us(time) / sent;
@@ -121,6 +124,9 @@ impl Measured {
         report.add(&format!("{at}: forwarded"), self.bytes as f64 * 8.0 / seconds / 1e6, "Mbit/s", Target::None);
         report.add(&format!("{at}: server CPU per packet, all threads"), per_packet(self.cpu.server()), "µs", Target::AtMost(3.0));
         report.add(&format!("{at}: of it in worker threads"), per_packet(self.cpu.workers), "µs", Target::None);
+        let beside = idle.cpu.server().mul_f64(seconds / idle.took.as_secs_f64());
+        let more = self.cpu.server().saturating_sub(beside);
+        report.add(&format!("{at}: … without what the server needs with one viewer"), per_packet(more), "µs", Target::None);
         let children = self.cpu.children.as_secs_f64() / seconds * 100.0;
         report.add(&format!("{at}: pipelines beside it (LL-HLS, AAC → Opus), of a core"), children, "%", Target::None);
         report.add(&format!("{at}: packets lost"), self.lost as f64 / sent * 100.0, "%", Target::AtMost(0.0));

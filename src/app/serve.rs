@@ -104,8 +104,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     http::register_vod(&mut routes, VodRoutes { recordings: recordings.clone(), hub: hub.clone() });
     http::register_pages(&mut routes);
     let http_stop = CancellationToken::new();
-    let router = routes.into_router(&config.http, &http_metrics);
-    let http = HttpServer::bind(&config.http, router, http_metrics, http_stop.clone()).map_err(cannot("HTTP"))?;
+    let served = routes.into_served(&config.http, &http_metrics);
+    let http = HttpServer::bind(&config.http, served, http_metrics, http_stop.clone()).map_err(cannot("HTTP"))?;
 
     let http_port = http.local_addr().port();
     tracing::info!(

@@ -118,11 +118,20 @@ impl Format {
         self.codec().kind()
     }
 
-    /// The RTP clock rate in Hz: 90000 for video, the sampling rate for AAC, 48000 for Opus.
+    /// The clock rate in Hz of access units' times: 90000 for video, the sampling rate for AAC, 48000 for Opus.
     pub fn clock_rate(&self) -> u32 {
         match self {
             Format::H264 { .. } | Format::Vp8 => 90_000,
             Format::Aac { sample_rate, .. } => *sample_rate,
+            Format::Opus { .. } => 48_000,
+        }
+    }
+
+    /// The RTP clock rate in Hz: 90000 for video and AAC, 48000 for Opus. AAC's would be the sampling rate (RFC 3640 section 4.1
+    /// leaves it open), but that may change in the middle of a stream, which no RTP stream's clock rate survives (RFC 7160 section 3).
+    pub fn rtp_clock_rate(&self) -> u32 {
+        match self {
+            Format::H264 { .. } | Format::Vp8 | Format::Aac { .. } => 90_000,
             Format::Opus { .. } => 48_000,
         }
     }

@@ -25,11 +25,17 @@ pub(super) struct PeerAddr(pub SocketAddr);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientIp(pub Option<IpAddr>);
 
+impl PeerAddr {
+    pub(super) fn ip(self) -> ClientIp {
+        ClientIp(Some(self.0.ip().to_canonical()))
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for ClientIp {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip().to_canonical())))
+        Ok(parts.extensions.get::<PeerAddr>().map_or(Self(None), |peer| peer.ip()))
     }
 }
 

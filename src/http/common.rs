@@ -48,6 +48,17 @@ impl Common {
         }
     }
 
+    /// Counts an answer and adds the headers for other origins.
+    pub(super) fn complete<B>(&self, response: &mut Response<B>, origin: Option<&HeaderValue>, preflight: Option<Preflight>) {
+        self.metrics.requests.inc();
+        if response.status().is_client_error() {
+            self.metrics.client_errors.inc();
+        } else if response.status().is_server_error() {
+            self.metrics.server_errors.inc();
+        }
+        self.add_cors(response.headers_mut(), origin, preflight);
+    }
+
     fn add_cors(&self, response: &mut HeaderMap, origin: Option<&HeaderValue>, preflight: Option<Preflight>) {
         if self.origins.is_some() {
             response.append(VARY, HeaderValue::from_static("Origin"));
@@ -68,7 +79,7 @@ impl Common {
 }
 
 /// A preflight request (Fetch standard section 3.2.2), with the headers it asks for.
-struct Preflight {
+pub(super) struct Preflight {
     headers: Option<HeaderValue>,
 }
 
@@ -83,13 +94,10 @@ pub(super) async fn finish(State(common): State<Arc<Common>>, request: Request, 
     if method == Method::OPTIONS && response.status() == StatusCode::METHOD_NOT_ALLOWED {
         response = options_for(&response);
     }
-    common.metrics.requests.inc();
     if response.status().is_client_error() || response.status().is_server_error() {
-        let counter = if response.status().is_client_error() { &common.metrics.client_errors } else { &common.metrics.server_errors };
-        counter.inc();
         response = as_json(response).await;
     }
-    common.add_cors(response.headers_mut(), origin.as_ref(), preflight);
+    common.complete(&mut response, origin.as_ref(), preflight);
     response
 }
 

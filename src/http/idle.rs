@@ -8,11 +8,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// Wraps a stream: once no byte has moved either way for one to two times `timeout` while somebody waits for one, reading and
-/// writing fail. Until the first byte was read, `first` counts instead, once.
+/// Wraps a stream: once no byte has moved either way for `timeout` (and up to one `tick` more) while somebody waits for one, reading and
+/// writing fail. Until the first byte was read, `first` counts instead. While somebody waits, the task runs once in a `tick`, the shorter one
+/// of both: [`LazyTimer`](super::timer::LazyTimer) relies on it.
 pub(super) struct IdleIo<T> {
     io: T,
+    limit: Duration,
     timeout: Duration,
+    tick: Duration,
+    quiet: Duration,
     timer: Pin<Box<Sleep>>,
     /// Whether something moved since the timer was set: cheaper than setting it for each read and write.
     moved: bool,
@@ -20,18 +24,23 @@ pub(super) struct IdleIo<T> {
 
 impl<T> IdleIo<T> {
     pub(super) fn new(io: T, first: Duration, timeout: Duration) -> Self {
-        Self { io, timeout, timer: Box::pin(sleep(first)), moved: false }
+        let tick = first.min(timeout);
+        Self { io, limit: first, timeout, tick, quiet: Duration::ZERO, timer: Box::pin(sleep(tick)), moved: false }
     }
 
     /// Called when the stream has nothing for us: fails when that has lasted too long.
     fn poll_idle<R>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
         loop {
             ready!(self.timer.as_mut().poll(cx));
-            if !self.moved {
+            if self.moved {
+                (self.moved, self.quiet, self.limit) = (false, Duration::ZERO, self.timeout);
+            } else {
+                self.quiet += self.tick;
+            }
+            if self.quiet >= self.limit {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "nothing moved on the connection for too long")));
             }
-            self.moved = false;
-            self.timer.set(sleep(self.timeout));
+            self.timer.set(sleep(self.tick));
         }
     }
 }

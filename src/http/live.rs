@@ -2,21 +2,23 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Query, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use serde::Deserialize;
 
 use super::compress::compressed;
 use super::streams::redirect_to_page;
 use super::{ApiError, ClientIp, Routes, StreamTarget, shown_key};
 use crate::base::{StreamPath, UnixNanos};
-use crate::package::{BlockingReload, Live, MediaName, Missing, Presentation, SegmentBody};
+use crate::package::{BlockingReload, Live, MediaName, Missing, Playlist, Presentation, Segment, SegmentBody, SegmentReader};
 use crate::stream::Hub;
 
 /// Names never repeat (see `package::MediaName`), so what they name may be kept for ever.
@@ -46,12 +48,14 @@ pub struct LiveRoutes {
 pub fn register(routes: &mut Routes, state: LiveRoutes) {
     routes.stream("index.m3u8", compressed(get(multivariant).with_state(state.clone())));
     routes.stream("manifest.mpd", compressed(get(manifest).with_state(state.clone())));
-    routes.stream("{file}", compressed(get(file).with_state(state)));
+    routes.stream("{file}", compressed(get(file).with_state(state.clone())));
+    routes.direct(state);
     routes.merge(Router::new().route(TIME_PATH, get(time)));
 }
 
-#[derive(Debug, Deserialize)]
-struct Reload {
+/// What a player may ask of a media playlist (RFC 8216bis section 6.2.5).
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Reload {
     #[serde(rename = "_HLS_msn")]
     msn: Option<u64>,
     #[serde(rename = "_HLS_part")]
@@ -133,39 +137,92 @@ async fn file(
     let Some(name) = MediaName::parse(target.param("file")) else {
         return redirect_to_page(&uri).ok_or_else(|| ApiError::not_found("there is nothing here"));
     };
-    let Admitted { presentation, query } = state.admit(&target.path, &headers, &uri)?;
-    match name {
-        MediaName::Playlist { track } => {
-            if reload.part.is_some() && reload.msn.is_none() {
-                return Err(ApiError::bad_request("_HLS_part needs _HLS_msn")); // RFC 8216bis section 6.2.5.2
+    Ok(state.media(&target.path, name, &reload, ip, &headers, &uri).await?.into_response())
+}
+
+/// What a playlist or a piece of media is answered with.
+pub(super) struct Media {
+    pub(super) content_type: &'static str,
+    pub(super) cache: &'static str,
+    pub(super) content: Content,
+}
+
+/// Its body.
+pub(super) enum Content {
+    /// A text that clients may like compressed.
+    Playlist(Playlist),
+    /// An initialization or a part.
+    Whole(Bytes),
+    /// A complete segment.
+    Segment(Arc<Segment>),
+    /// A segment in the making, part by part as they come.
+    Growing(SegmentReader),
+}
+
+impl LiveRoutes {
+    /// What `name` of `path` stands for, waited for where the request says so.
+    pub(super) async fn media(
+        &self,
+        path: &StreamPath,
+        name: MediaName,
+        reload: &Reload,
+        ip: ClientIp,
+        headers: &HeaderMap,
+        uri: &Uri,
+    ) -> Result<Media, ApiError> {
+        let Admitted { presentation, query } = self.admit(path, headers, uri)?;
+        let media = |content| Ok(Media { content_type: MP4, cache: FOR_EVER, content });
+        match name {
+            MediaName::Playlist { track } => {
+                if reload.part.is_some() && reload.msn.is_none() {
+                    return Err(ApiError::bad_request("_HLS_part needs _HLS_msn")); // RFC 8216bis section 6.2.5.2
+                }
+                let skip = reload.skip.as_deref().is_some_and(|skip| skip == "YES" || skip == "v2");
+                let wait = BlockingReload { msn: reload.msn, part: reload.part };
+                let playlist = presentation.playlist(track, wait, skip, &query).await?;
+                self.note(path, "hls", ip, headers);
+                let cache = if playlist.blocking { WAITED_FOR } else { NEWEST };
+                Ok(Media { content_type: HLS, cache, content: Content::Playlist(playlist) })
             }
-            let skip = reload.skip.as_deref().is_some_and(|skip| skip == "YES" || skip == "v2");
-            let wait = BlockingReload { msn: reload.msn, part: reload.part };
-            let playlist = presentation.playlist(track, wait, skip, &query).await?;
-            state.note(&target.path, "hls", ip, &headers);
-            Ok(answer(HLS, if playlist.blocking { WAITED_FOR } else { NEWEST }, playlist.text))
+            MediaName::Init { track, number } => media(Content::Whole(presentation.init_segment(track, number).await?)),
+            MediaName::Part { track, number, part } => media(Content::Whole(presentation.part(track, number, part).await?)),
+            MediaName::Segment { track, number } => media(match presentation.segment(track, number).await? {
+                SegmentBody::Complete(segment) => Content::Segment(segment),
+                SegmentBody::Growing(reader) => Content::Growing(reader),
+            }),
         }
-        MediaName::Init { track, number } => Ok(answer(MP4, FOR_EVER, presentation.init_segment(track, number).await?)),
-        MediaName::Part { track, number, part } => Ok(answer(MP4, FOR_EVER, presentation.part(track, number, part).await?)),
-        MediaName::Segment { track, number } => Ok(match presentation.segment(track, number).await? {
-            SegmentBody::Complete(parts) => {
-                let length: usize = parts.iter().map(bytes::Bytes::len).sum();
-                let stream = futures_util::stream::iter(parts.into_iter().map(Ok::<_, io::Error>));
-                let mut response = answer(MP4, FOR_EVER, Body::from_stream(stream));
-                response.headers_mut().insert(axum::http::header::CONTENT_LENGTH, HeaderValue::from(length));
-                response
-            }
-            SegmentBody::Growing(reader) => {
-                let stream = futures_util::stream::try_unfold(reader, |mut reader| async move {
-                    match reader.next().await {
-                        Ok(part) => Ok(part.map(|part| (part, reader))),
-                        Err(error) => Err(io::Error::other(error)), // the connection breaks off: the segment is not whole
-                    }
-                });
-                answer(MP4, FOR_EVER, Body::from_stream(stream))
-            }
-        }),
     }
+}
+
+impl IntoResponse for Media {
+    fn into_response(self) -> Response {
+        let mut length = None;
+        let body = match self.content {
+            Content::Playlist(playlist) => playlist.text.into(),
+            Content::Whole(bytes) => bytes.into(),
+            Content::Segment(segment) => {
+                length = Some(segment.bytes());
+                let parts: Vec<_> = segment.parts.iter().map(|part| Ok::<_, io::Error>(part.data.clone())).collect();
+                Body::from_stream(futures_util::stream::iter(parts))
+            }
+            Content::Growing(reader) => growing(reader),
+        };
+        let mut response = answer(self.content_type, self.cache, body);
+        if let Some(length) = length {
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        response
+    }
+}
+
+/// Each part as it comes.
+pub(super) fn growing(reader: SegmentReader) -> Body {
+    Body::from_stream(futures_util::stream::try_unfold(reader, |mut reader| async move {
+        match reader.next().await {
+            Ok(part) => Ok(part.map(|part| (part, reader))),
+            Err(error) => Err(io::Error::other(error)), // the connection breaks off: the segment is not whole
+        }
+    }))
 }
 
 /// The time, for players that must know what is the live edge.

@@ -8,8 +8,9 @@ use axum::middleware;
 use axum::routing::MethodRouter;
 
 use super::common::{self, Common};
+use super::direct::{Direct, Served};
 use super::streams::{StreamRoutes, dispatch};
-use super::{HttpConfig, HttpMetrics};
+use super::{HttpConfig, HttpMetrics, LiveRoutes};
 
 /// Collects routes. Each group of routes is a file with `pub fn register(routes: &mut Routes, …)` that calls
 /// [`merge`](Self::merge) for fixed paths and [`stream`](Self::stream) for those below a stream's path.
@@ -17,6 +18,7 @@ use super::{HttpConfig, HttpMetrics};
 pub struct Routes {
     fixed: Router,
     streams: StreamRoutes,
+    direct: Option<LiveRoutes>,
 }
 
 impl Routes {
@@ -42,7 +44,19 @@ impl Routes {
         self.streams.add(pattern, handler);
     }
 
-    /// The router to serve: with CORS, errors as JSON, the bound on bodies and counters.
+    /// Live media, which is also answered without the router.
+    pub(super) fn direct(&mut self, live: LiveRoutes) {
+        self.direct = Some(live);
+    }
+
+    /// What to serve: the router and its short cut.
+    pub fn into_served(mut self, config: &HttpConfig, metrics: &HttpMetrics) -> Served {
+        let common = Arc::new(Common::new(&config.cors_origins, metrics.clone()));
+        let direct = self.direct.take().map(|live| Direct { live, common });
+        Served::new(self.into_router(config, metrics), direct)
+    }
+
+    /// The router alone: with CORS, errors as JSON, the bound on bodies and counters.
     pub fn into_router(self, config: &HttpConfig, metrics: &HttpMetrics) -> Router {
         let streams = Router::new().fallback(dispatch).with_state(Arc::new(self.streams));
         let common = Common::new(&config.cors_origins, metrics.clone());

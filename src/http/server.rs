@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -16,11 +15,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::Service;
 
 use super::client::PeerAddr;
 use super::idle::IdleIo;
-use super::{HttpConfig, HttpMetrics};
+use super::rarely::Rarely;
+use super::timer::LazyTimer;
+use super::{HttpConfig, HttpMetrics, Served};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -56,7 +56,7 @@ pub enum ServeError {
 pub struct HttpServer {
     listener: TcpListener,
     address: SocketAddr,
-    router: Router,
+    served: Arc<Served>,
     config: HttpConfig,
     metrics: HttpMetrics,
     shutdown: CancellationToken,
@@ -64,7 +64,12 @@ pub struct HttpServer {
 
 impl HttpServer {
     /// Listens. Must be called within a runtime.
-    pub fn bind(config: &HttpConfig, router: Router, metrics: HttpMetrics, shutdown: CancellationToken) -> Result<Self, ServeError> {
+    pub fn bind(
+        config: &HttpConfig,
+        served: impl Into<Served>,
+        metrics: HttpMetrics,
+        shutdown: CancellationToken,
+    ) -> Result<Self, ServeError> {
         let fail = |address| move |source| ServeError::Listen { address, source };
         let wanted = config.listen;
         let socket = match listen(wanted) {
@@ -76,7 +81,7 @@ impl HttpServer {
         };
         let listener = socket.and_then(TcpListener::from_std).map_err(fail(wanted))?;
         let address = listener.local_addr().map_err(fail(wanted))?;
-        Ok(Self { listener, address, router, config: config.clone(), metrics, shutdown })
+        Ok(Self { listener, address, served: Arc::new(served.into()), config: config.clone(), metrics, shutdown })
     }
 
     /// Where it listens: tells the port where the configured one is 0.
@@ -110,20 +115,15 @@ impl HttpServer {
                 continue;
             };
             let connection = Connection {
-                router: self.router.clone(),
+                served: Arc::clone(&self.served),
                 builder: Arc::clone(&builder),
                 shutdown: self.shutdown.clone(),
+                abort: abort.clone(),
                 first: self.config.header_timeout,
                 idle: self.config.idle_timeout,
                 counted: Counted::new(self.metrics.clone(), permit),
             };
-            let abort = abort.clone();
-            connections.spawn(async move {
-                tokio::select! {
-                    () = abort.cancelled() => {}
-                    () = connection.serve(stream, peer) => {}
-                }
-            });
+            connections.spawn(connection.serve(stream, peer));
         }
         drop(self.listener);
         connections.close();
@@ -162,7 +162,7 @@ fn ipv6_exists() -> bool {
 
 fn builder(config: &HttpConfig) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(config.header_timeout).max_buf_size(MAX_HEAD.max(8192));
+    builder.http1().timer(LazyTimer).header_read_timeout(config.header_timeout).max_buf_size(MAX_HEAD.max(8192));
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -192,9 +192,11 @@ impl Drop for Counted {
 }
 
 struct Connection {
-    router: Router,
+    served: Arc<Served>,
     builder: Arc<auto::Builder<TokioExecutor>>,
     shutdown: CancellationToken,
+    /// Cancelled some time after `shutdown`.
+    abort: CancellationToken,
     first: Duration,
     idle: Duration,
     counted: Counted,
@@ -205,19 +207,20 @@ impl Connection {
         // Answers are written whole: waiting for more to send would only delay them.
         let _ = stream.set_nodelay(true);
         let io = TokioIo::new(IdleIo::new(stream, self.first, self.idle));
-        let router = self.router;
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(PeerAddr(peer));
-            let mut router = router.clone();
-            async move { router.call(request).await }
-        });
+        let served = self.served;
+        let service = service_fn(move |request: Request<Incoming>| Arc::clone(&served).answer(request, PeerAddr(peer)));
         let connection = self.builder.serve_connection_with_upgrades(io, service);
         tokio::pin!(connection);
+        let mut shutdown = Rarely::new(Box::pin(self.shutdown.cancelled()));
         let result = tokio::select! {
+            biased;
             result = connection.as_mut() => result,
-            () = self.shutdown.cancelled() => {
+            () = &mut shutdown => {
                 connection.as_mut().graceful_shutdown();
-                connection.as_mut().await
+                tokio::select! {
+                    result = connection.as_mut() => result,
+                    () = self.abort.cancelled() => Ok(()),
+                }
             }
         };
         if let Err(error) = result {

@@ -39,8 +39,17 @@ struct PresentationInner {
 #[derive(Debug, Default)]
 struct Rendered {
     snapshot: Snapshot,
+    /// Whether every track has a complete segment.
+    started: bool,
     /// By index of track: whole and delta playlist.
-    playlists: Vec<[OnceLock<Bytes>; 2]>,
+    playlists: Vec<[Kept; 2]>,
+}
+
+/// A text as it is, and compressed.
+#[derive(Debug, Default)]
+struct Kept {
+    plain: OnceLock<Bytes>,
+    compressed: OnceLock<Bytes>,
 }
 
 /// A media playlist that was asked for.
@@ -50,6 +59,18 @@ pub struct Playlist {
     pub text: Bytes,
     /// Whether the request named what it waited for: then it may be cached a while, since it will never be asked for again later.
     pub blocking: bool,
+    /// Where it is kept: index of track, and whether it is a delta.
+    kept: Option<(Arc<Rendered>, usize, bool)>,
+}
+
+impl Playlist {
+    /// The text as `compress` makes it of the plain one; always the same function. Done once however many ask, where the text is.
+    pub fn compressed(&self, compress: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
+        match self.kept.as_ref().and_then(|(rendered, at, skip)| Some(&rendered.playlists.get(*at)?[usize::from(*skip)])) {
+            Some(kept) => kept.compressed.get_or_init(|| compress(&self.text)).clone(),
+            None => compress(&self.text),
+        }
+    }
 }
 
 /// Why there is nothing to answer with.
@@ -70,8 +91,8 @@ pub enum Missing {
 /// A segment's bytes.
 #[derive(Debug)]
 pub enum SegmentBody {
-    /// All of it.
-    Complete(Vec<Bytes>),
+    /// All of it: the bytes of its parts.
+    Complete(Arc<Segment>),
     /// In the making: [`SegmentReader::next`] gives its parts as they come.
     Growing(SegmentReader),
 }
@@ -140,13 +161,20 @@ impl Presentation {
             window.snapshot()
         };
         let playlists = snapshot.tracks.iter().map(|_| Default::default()).collect();
-        self.0.now.send_replace(Arc::new(Rendered { snapshot, playlists }));
+        let started = !snapshot.tracks.is_empty() && snapshot.tracks.iter().all(|track| track.complete() > 0);
+        self.0.now.send_replace(Arc::new(Rendered { snapshot, started, playlists }));
     }
 
     /// Waits until `met` of the newest snapshot, at most the configured time.
-    async fn wait(&self, met: impl Fn(&Snapshot) -> bool) -> Result<Arc<Rendered>, Missing> {
+    async fn wait(&self, met: impl Fn(&Rendered) -> bool) -> Result<Arc<Rendered>, Missing> {
+        let met = |rendered: &Arc<Rendered>| rendered.snapshot.ended || met(rendered);
+        // Mostly it is there, and then there is nothing to subscribe to.
+        let newest = self.0.now.borrow().clone();
+        if met(&newest) {
+            return Ok(newest);
+        }
         let mut now = self.0.now.subscribe();
-        let waiting = now.wait_for(|rendered| rendered.snapshot.ended || met(&rendered.snapshot));
+        let waiting = now.wait_for(met);
         match tokio::time::timeout(self.0.max_wait, waiting).await {
             Ok(Ok(rendered)) => Ok(rendered.clone()),
             Ok(Err(_)) => Err(Missing::NotFound),
@@ -156,8 +184,7 @@ impl Presentation {
 
     /// Players that know no parts need a complete segment; a start is held back for it.
     async fn started(&self) -> Result<Arc<Rendered>, Missing> {
-        let ready = |snapshot: &Snapshot| !snapshot.tracks.is_empty() && snapshot.tracks.iter().all(|track| track.complete() > 0);
-        match self.wait(ready).await {
+        match self.wait(|rendered| rendered.started).await {
             Err(Missing::TimedOut) => {
                 // Key frames far apart: better parts only than nothing.
                 let rendered = self.0.now.borrow().clone();
@@ -191,17 +218,20 @@ impl Presentation {
             if reload.is_too_far(known) && !newest.snapshot.ended {
                 return Err(Missing::TooFarAhead);
             }
-            self.wait(|snapshot| snapshot.track(track).is_some_and(|known| reload.is_met(known))).await?
+            self.wait(|rendered| rendered.snapshot.track(track).is_some_and(|known| reload.is_met(known))).await?
         } else {
             self.started().await?
         };
         let at = rendered.snapshot.tracks.iter().position(|known| known.track == track).ok_or(Missing::NotFound)?;
         let make = || Bytes::from(hls::media(&rendered.snapshot, &rendered.snapshot.tracks[at], skip, query));
-        let text = match rendered.playlists.get(at) {
-            Some(kept) if query.is_empty() => kept[usize::from(skip)].get_or_init(make).clone(),
-            _ => make(),
-        };
-        Ok(Playlist { text, blocking: reload.msn.is_some() })
+        let blocking = reload.msn.is_some();
+        match rendered.playlists.get(at) {
+            Some(kept) if query.is_empty() => {
+                let text = kept[usize::from(skip)].plain.get_or_init(make).clone();
+                Ok(Playlist { text, blocking, kept: Some((rendered, at, skip)) })
+            }
+            _ => Ok(Playlist { text: make(), blocking, kept: None }),
+        }
     }
 
     /// An initialization, by its number in the name.
@@ -229,7 +259,7 @@ impl Presentation {
         }
         // Given up as soon as the segment is over without that part.
         let over = |snapshot: &Snapshot| snapshot.track(track).is_none_or(|known| known.next() > (number, part));
-        let rendered = self.wait(|snapshot| found(snapshot).is_some() || over(snapshot)).await?;
+        let rendered = self.wait(|rendered| found(&rendered.snapshot).is_some() || over(&rendered.snapshot)).await?;
         found(&rendered.snapshot).ok_or(Missing::NotFound)
     }
 
@@ -242,12 +272,12 @@ impl Presentation {
             Some(segment) => segment,
             None if newest.snapshot.ended || number < next || number > next + 1 => return Err(Missing::NotFound),
             None => {
-                let rendered = self.wait(|snapshot| found(snapshot).is_some()).await?;
+                let rendered = self.wait(|rendered| found(&rendered.snapshot).is_some()).await?;
                 found(&rendered.snapshot).ok_or(Missing::NotFound)?
             }
         };
         if segment.complete {
-            return Ok(SegmentBody::Complete(segment.parts.iter().map(|part| part.data.clone()).collect()));
+            return Ok(SegmentBody::Complete(segment));
         }
         Ok(SegmentBody::Growing(SegmentReader { now: self.0.now.subscribe(), track, number, read: 0, max_wait: self.0.max_wait }))
     }

@@ -14,7 +14,7 @@ mod tests;
 mod window;
 
 pub use config::PackageConfig;
-pub use driver::{Live, Missing, Playlist, Presentation, SegmentBody};
+pub use driver::{Live, Missing, Playlist, Presentation, SegmentBody, SegmentReader};
 pub use hls::{BlockingReload, date_time};
 pub use name::MediaName;
 pub use snapshot::{Part, Segment, Snapshot, TrackSnapshot};

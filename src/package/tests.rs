@@ -277,7 +277,7 @@ async fn waiting_ends() {
 async fn a_segment_is_read_while_it_grows() {
     let presentation = live();
     let first = presentation.snapshot().first_number;
-    assert!(matches!(presentation.segment(0, first).await.unwrap(), SegmentBody::Complete(parts) if parts.len() == 10));
+    assert!(matches!(presentation.segment(0, first).await.unwrap(), SegmentBody::Complete(segment) if segment.parts.len() == 10));
     let SegmentBody::Growing(mut reader) = presentation.segment(0, first + 1).await.unwrap() else { panic!("complete") };
     for _ in 0..3 {
         assert!(reader.next().await.unwrap().is_some());

@@ -6,6 +6,7 @@
 mod config;
 mod error;
 pub mod host;
+mod part;
 pub mod segmenter;
 mod source;
 pub mod supervisor;

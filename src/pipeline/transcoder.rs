@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use super::error::PipelineError;
+use super::part::Part;
 use super::source::{RtpSource, UnitSink};
 use super::supervisor::{JobEvent, PipelineCounters, Supervisor};
 use super::wire::{Message, Start};
@@ -96,13 +97,24 @@ impl PipelineTranscoder {
         target: TranscodeTarget,
         output: U,
     ) -> Result<TranscodeGuard, TranscodeError> {
+        self.spawn(name, Part::current(input, None), format, target, output)
+    }
+
+    fn spawn<S: RtpSource, U: UnitSink>(
+        &self,
+        name: String,
+        input: Part<S>,
+        format: Format,
+        target: TranscodeTarget,
+        output: U,
+    ) -> Result<TranscodeGuard, TranscodeError> {
         // What can never work is said now, not in a loop.
         let start = self.describe(&name, &format, target).map_err(|error| TranscodeError::Start(error.to_string()))?;
         let slot = self.slot(format.kind())?;
-        let supervisor = self.supervisor.clone();
+        let transcoder = self.clone();
         let task = self.runtime.spawn(async move {
             let _slot = slot;
-            run(supervisor, start, input, output).await;
+            transcoder.run(start, input, target, output).await;
         });
         Ok(TranscodeGuard(Box::new(Running { task: task.abort_handle() })))
     }
@@ -133,6 +145,37 @@ impl PipelineTranscoder {
         let description = self.supervisor.templates().render(template, &values)?;
         Ok(Start { name: name.to_owned(), description, inputs: vec![format.clone()], cutting: None, reorder: 0 })
     }
+
+    async fn run<S: RtpSource, U: UnitSink>(&self, mut start: Start, mut input: Part<S>, target: TranscodeTarget, mut output: U) {
+        let rate = start.inputs.first().map_or(90_000, Format::rtp_clock_rate).max(1);
+        let mut clock = LastClock { rate, told: None, last: 0 };
+        tracing::info!(job = start.name, "transcode started");
+        let mut pause = RETRY_FIRST;
+        loop {
+            let mut worked = false;
+            match once(&self.supervisor, &mut start, &mut input, &mut output, &mut clock, &mut worked).await {
+                Ok(After::Over) => break,
+                Ok(After::Again) => {}
+                Ok(After::Changed(format)) => match self.describe(&start.name, &format, target) {
+                    Ok(changed) => {
+                        tracing::info!(job = start.name, format = %format.codec_string(), "transcode goes on with another format");
+                        start = changed;
+                        continue;
+                    }
+                    Err(error) => tracing::warn!(job = start.name, %error, "transcode can't go on with another format"),
+                },
+                Err(error) => tracing::warn!(job = start.name, %error, "transcode can't go on yet"),
+            }
+            if worked {
+                pause = RETRY_FIRST;
+            }
+            // Packets wait in the source meanwhile, or are dropped there.
+            tokio::time::sleep(pause).await;
+            pause = RETRY_MAX.min(pause * 2);
+            input.request_key_frame();
+        }
+        tracing::info!(job = start.name, "transcode ended");
+    }
 }
 
 /// What a picture of so many pixels needs at 30 a second: about 0.1 bit per pixel.
@@ -142,7 +185,7 @@ fn bitrate_kbps(pixels: u32) -> u32 {
 
 impl Transcoder for PipelineTranscoder {
     fn start(&self, job: TranscodeJob) -> Result<TranscodeGuard, TranscodeError> {
-        self.start_with(job.name, job.input, job.input_format, job.target, job.output)
+        self.spawn(job.name, Part::current(job.input, job.input_formats), job.input_format, job.target, job.output)
     }
 }
 
@@ -176,40 +219,19 @@ impl LastClock {
     }
 }
 
-async fn run<S: RtpSource, U: UnitSink>(supervisor: Supervisor, mut start: Start, mut input: S, mut output: U) {
-    let rate = start.inputs.first().map_or(90_000, Format::clock_rate).max(1);
-    let mut clock = LastClock { rate, told: None, last: 0 };
-    tracing::info!(job = start.name, "transcode started");
-    let mut pause = RETRY_FIRST;
-    loop {
-        let mut worked = false;
-        match once(&supervisor, &mut start, &mut input, &mut output, &mut clock, &mut worked).await {
-            Ok(After::Over) => break,
-            Ok(After::Again) => {}
-            Err(error) => tracing::warn!(job = start.name, %error, "transcode can't go on yet"),
-        }
-        if worked {
-            pause = RETRY_FIRST;
-        }
-        // Packets wait in the source meanwhile, or are dropped there.
-        tokio::time::sleep(pause).await;
-        pause = RETRY_MAX.min(pause * 2);
-        input.request_key_frame();
-    }
-    tracing::info!(job = start.name, "transcode ended");
-}
-
 enum After {
     /// The source or the sink is gone.
     Over,
     /// The child or the pipeline failed.
     Again,
+    /// The source has another format.
+    Changed(Format),
 }
 
 async fn once<S: RtpSource, U: UnitSink>(
     supervisor: &Supervisor,
     start: &mut Start,
-    input: &mut S,
+    input: &mut Part<S>,
     output: &mut U,
     clock: &mut LastClock,
     worked: &mut bool,
@@ -224,6 +246,12 @@ async fn once<S: RtpSource, U: UnitSink>(
                 Some(batch) => {
                     clock.follow(&batch);
                     feed.send(&batch).await;
+                }
+                None if input.go_on() => {
+                    // Another track's format may have changed, not this one's.
+                    if let Some(format) = input.format().filter(|format| start.inputs.first() != Some(format)) {
+                        return Ok(After::Changed(format));
+                    }
                 }
                 None => return Ok(After::Over),
             },

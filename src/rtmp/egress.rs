@@ -272,7 +272,7 @@ impl Input {
     fn wallclock(&self, rtp: i64) -> Option<UnixNanos> {
         let clock = self.clock?;
         let ticks = i64::from((rtp as u32).wrapping_sub(clock.rtp) as i32);
-        Some(clock.wallclock + rescale(ticks, self.format.clock_rate(), 1_000_000_000))
+        Some(clock.wallclock + rescale(ticks, self.format.rtp_clock_rate(), 1_000_000_000))
     }
 }
 

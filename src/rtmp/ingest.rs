@@ -14,6 +14,8 @@ use super::session::Media;
 
 /// From this time between key frames on, a publisher is told. LL-HLS and DASH segments can't be shorter than it.
 const LONG_GOP_MS: i64 = 4_000;
+/// More between two pictures is another timeline (or a picture every few seconds), not a part of a GOP.
+const JUMP_MS: i64 = 3_000;
 /// Composition times beyond this are nonsense: 16 pictures (the most H.264 can reorder) at 2 a second.
 const MAX_COMPOSITION_MS: i32 = 8_000;
 /// Ticks of video per millisecond.
@@ -191,8 +193,9 @@ impl Ingest {
             video.format = format.clone();
             out.push(Action::Format(format));
         }
-        if video.last_dts.is_none_or(|last| dts < last) {
-            // The first one, or time went back: what was seen before says nothing about order.
+        if video.last_dts.is_none_or(|last| !(0..=JUMP_MS * VIDEO_TICKS).contains(&(dts - last))) {
+            // The first one, or time jumped: what was seen before says nothing about order
+            // or distances.
             (video.highest_pts, video.last_key) = (i64::MIN, None);
         }
         video.last_dts = Some(dts);

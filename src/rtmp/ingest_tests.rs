@@ -118,6 +118,10 @@ fn long_gops_are_told() {
     assert_eq!(gop(4_000), [""; 0]);
     assert_eq!(gop(8_000), ["key_frame_interval"]);
     assert_eq!(gop(1_000_000), ["key_frame_interval"]);
+    // A clock that jumps is no GOP.
+    let jumps =
+        [video_header(BASELINE), picture(0, 0, true), picture(40, 0, false), picture(3_600_040, 0, false), picture(3_600_080, 0, true)];
+    assert_eq!(warnings(&run(&mut Ingest::new(), &jumps)), [""; 0]);
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl Source {
 
     /// A unit shown `ms` after `T0`.
     pub fn batch(&mut self, ms: i64, key: bool, data: &[u8]) -> RtpBatch {
-        let ticks = rescale(ms, 1000, self.format.clock_rate());
+        let ticks = rescale(ms, 1000, self.format.rtp_clock_rate());
         self.unit(&AccessUnit { pts: ticks, dts: ticks, key, data: Bytes::copy_from_slice(data) })
     }
 

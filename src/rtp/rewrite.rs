@@ -177,7 +177,8 @@ impl Rewriter {
     }
 
     fn is_skipped(&self, seq: u64) -> bool {
-        self.skipped[word(seq)] & bit(seq) != 0
+        // Mostly nothing is: then the bits, which are far away in memory, need not be looked at.
+        self.skipped_count > 0 && self.skipped[word(seq)] & bit(seq) != 0
     }
 
     /// Skipped numbers in `after < seq <= to`, both within the window and `to <= highest`.

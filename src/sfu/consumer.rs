@@ -83,6 +83,8 @@ pub struct Consumer {
     pub paused: bool,
     /// Leave out disposable pictures.
     pub drop_disposable: bool,
+    /// Begin with the sound that is still held, not with the next packet.
+    pub from_history: bool,
     /// Whether the worker has it on its list of consumers to wake.
     pub listed: bool,
     /// Times it lost its place in the store.
@@ -106,6 +108,7 @@ impl Consumer {
             phase: Phase::Idle,
             paused: false,
             drop_disposable: false,
+            from_history: false,
             listed: false,
             fell_behind: 0,
             cursor: 0,
@@ -117,7 +120,8 @@ impl Consumer {
         }
     }
 
-    /// May send from now on. Whether a key frame has to be asked for. Audio begins with the next packet; video with the cached
+    /// May send from now on. Whether a key frame has to be asked for. Audio begins with the next packet (or all that
+    /// is held: `from_history`); video with the cached
     /// key frame if there is one (`fast_start`), or where it stopped if nothing was lost since.
     pub fn start(&mut self, now: Instant, store: &PacketStore, fast_start: bool) -> bool {
         if self.paused || self.phase != Phase::Idle {
@@ -125,7 +129,7 @@ impl Consumer {
         }
         self.resume = true;
         if self.kind == MediaKind::Audio {
-            self.cursor = store.end();
+            self.cursor = if self.from_history { store.begin() } else { store.end() };
             self.phase = Phase::Live;
             return false;
         }

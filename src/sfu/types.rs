@@ -20,6 +20,17 @@ pub struct RtpBatch {
     pub clock: Option<ClockMapping>,
 }
 
+/// Who reads a producer's packets in batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// A copy of the producer on another router.
+    Pipe,
+    /// This process: pictures from the key-frame cache on, sound from now on.
+    Live,
+    /// This process: also the sound that is still held.
+    Recent,
+}
+
 /// An RTP timestamp and the capture time it stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockMapping {

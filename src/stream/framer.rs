@@ -1,4 +1,4 @@
-//! Access units to RTP packets of one producer: numbering, timestamps, sizes.
+//! Access units to RTP packets of one producer: formats, timestamps, sizes.
 //!
 //! In: access units. Out: whole RTP packets, sharing one allocation per unit. Pure.
 
@@ -42,6 +42,10 @@ impl Framer {
 
     pub fn codec(&self) -> Codec {
         self.codec
+    }
+
+    pub fn next_sequence_number(&self) -> u16 {
+        self.next_sequence_number
     }
 
     pub fn ssrc(&self) -> u32 {
@@ -113,7 +117,7 @@ pub(super) fn direct_rtp_parameters(format: &Format, ssrc: u32, payload_type: u8
         codecs: vec![RtpCodecParameters {
             mime_type: format!("{}/{}", format.kind(), format.codec().encoding_name()),
             payload_type,
-            clock_rate: format.clock_rate(),
+            clock_rate: format.rtp_clock_rate(),
             channels,
             parameters,
             rtcp_feedback,

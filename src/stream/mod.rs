@@ -12,7 +12,7 @@ mod timeline;
 
 pub use config::{AccessRule, BFrames, OnConflict, StreamConfig, pattern_matches, same_secret};
 pub use driver::{
-    DerivedInfo, Hub, HubOptions, Lease, Publication, PublishError, PublishRequest, PublisherInfo, SelectError, SharedTranscoder, Stream,
-    StreamEvent, StreamInfo, Track, TrackInfo, TrackWriter, TranscodeError, TranscodeGuard, TranscodeJob, TranscodeTarget, Transcoder,
-    Viewer, ViewerCounts, Wanted, Warning,
+    DerivedInfo, Formats, Hub, HubOptions, Lease, Publication, PublishError, PublishRequest, PublisherInfo, SelectError, SharedTranscoder,
+    Stream, StreamEvent, StreamInfo, Track, TrackInfo, TrackWriter, TranscodeError, TranscodeGuard, TranscodeJob, TranscodeTarget,
+    Transcoder, Viewer, ViewerCounts, Wanted, Warning,
 };

@@ -116,7 +116,7 @@ impl Sender {
     }
 
     fn rtp_time(&self, ns: i64) -> u32 {
-        let ticks = ns as i128 * i128::from(self.format.clock_rate()) / 1_000_000_000;
+        let ticks = ns as i128 * i128::from(self.format.rtp_clock_rate()) / 1_000_000_000;
         (u32::MAX - 100_000).wrapping_add(ticks as u32)
     }
 

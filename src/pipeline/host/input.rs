@@ -70,7 +70,7 @@ impl Input {
     /// For a format; `at_least`: pictures known to be held back for reordering.
     pub fn new(format: Format, at_least: u8) -> Self {
         let format = caps::completed(format);
-        let rate = format.clock_rate();
+        let rate = format.rtp_clock_rate();
         Self {
             ready: !matches!(&format, Format::H264 { sps, pps } if sps.is_empty() || pps.is_empty()),
             at_least,

@@ -190,6 +190,10 @@ fn give(message: Message, presentation: &mut Presentation, sink: &mut impl Chunk
     true
 }
 
+/// How long what was sent before an epoch's end takes to get here: the SFU hands packets over in well under a millisecond; the rest is
+/// for a machine that has other things to do.
+const REST_TIME: Duration = Duration::from_millis(50);
+
 /// Packets are carried over in rounds of this length, the same for all streams: waking a task and a child for every picture and every
 /// audio frame of fifty streams costs more than all that is done with them. A fifth of the usual part.
 const ROUND: Duration = Duration::from_millis(40);
@@ -246,17 +250,35 @@ impl Feeds {
                 loop {
                     tokio::select! {
                         batch = source.recv() => {
-                            let Some(batch) = batch else { return };
+                            let Some(mut batch) = batch else { return };
                             let _ = tokio::time::timeout(until_next_round(), stop.cancelled()).await;
-                            if !give_all(batch, &mut source, &mut job).await {
-                                return;
+                            // As long as every round has something, the clock alone wakes this task, not the first picture of each.
+                            loop {
+                                if !give_all(batch, &mut source, &mut job).await {
+                                    return;
+                                }
+                                if tokio::time::timeout(until_next_round(), stop.cancelled()).await.is_ok() {
+                                    break;
+                                }
+                                if requested.try_recv().is_ok() {
+                                    source.request_key_frame();
+                                }
+                                batch = match source.recv().now_or_never() {
+                                    Some(Some(next)) => next,
+                                    Some(None) => return,
+                                    None => break,
+                                };
                             }
                         },
                         Some(()) = requested.recv() => source.request_key_frame(),
                         () = stop.cancelled() => {
-                            if let Some(Some(batch)) = source.recv().now_or_never() {
-                                give_all(batch, &mut source, &mut job).await;
-                            }
+                            let _ = tokio::time::timeout(REST_TIME, async {
+                                while let Some(batch) = source.recv().await {
+                                    if !give_all(batch, &mut source, &mut job).await {
+                                        return;
+                                    }
+                                }
+                            }).await;
                             return;
                         }
                     }
@@ -272,7 +294,7 @@ impl Feeds {
         }
     }
 
-    /// Gives what has come so far, and no more.
+    /// Gives what was sent so far, up to where each track's part ends.
     async fn finish(mut self) {
         self.stop.cancel();
         let all = async { while self.tasks.join_next().await.is_some() {} };

@@ -14,6 +14,7 @@ use crate::sfu::ProducerId;
 use crate::stream::{Lease, SelectError, Stream, Wanted};
 
 use super::error::PipelineError;
+use super::part::Part;
 use super::supervisor::{PipelineCounters, Supervisor};
 
 pub use self::epoch::{EpochEnd, Presentation, Tracks, run_epoch};
@@ -140,7 +141,8 @@ impl Segmenter {
                 }
                 Err(error) => return Err(error.into()),
             };
-            tracks.sources.push(lease.consume_direct().await?);
+            let formats = stream.formats(lease.producer());
+            tracks.sources.push(Part::current(lease.consume_recent().await?, formats));
             tracks.formats.push(lease.format());
             leases.push(lease);
         }

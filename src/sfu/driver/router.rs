@@ -16,7 +16,7 @@ use crate::net::udp::UdpPort;
 use crate::sfu::error::SfuError;
 use crate::sfu::id::{ProducerId, RouterId};
 use crate::sfu::ortc::{RtpCapabilities, router_capabilities};
-use crate::sfu::types::{PlainTransportOptions, ProducerOptions, ProducerStats, WebRtcTransportOptions};
+use crate::sfu::types::{PlainTransportOptions, ProducerOptions, ProducerStats, Reading, WebRtcTransportOptions};
 
 /// Events of a transport that wait to be read: there are three kinds, and ICE may connect again.
 const EVENT_QUEUE: usize = 8;
@@ -120,13 +120,23 @@ impl Router {
             .await?
     }
 
-    /// A consumer read by this process; begins with the key-frame cache, if there is one.
+    /// A consumer read by this process; video begins with the key-frame cache, if there is one, and sound with what comes.
     pub async fn consume_direct(&self, producer: ProducerId) -> Result<DirectConsumer, SfuError> {
+        self.read(producer, Reading::Live).await
+    }
+
+    /// As [`Self::consume_direct`], but sound begins with what is still held of it: for readers that keep what belongs together
+    /// together, and don't play it at once.
+    pub async fn consume_recent(&self, producer: ProducerId) -> Result<DirectConsumer, SfuError> {
+        self.read(producer, Reading::Recent).await
+    }
+
+    async fn read(&self, producer: ProducerId, reading: Reading) -> Result<DirectConsumer, SfuError> {
         let (worker, router) = (self.inner.worker, self.inner.id);
         self.inner
             .shared
             .call(worker, move |shard, now| {
-                let made = shard.worker.consume_batches(router, producer, false)?;
+                let made = shard.worker.consume_batches(router, producer, reading)?;
                 let (sender, batches) = mpsc::channel(READER_QUEUE);
                 shard.out.readers.insert(made.id, Reader::Local(sender));
                 shard.worker.start_batches(now, made.id, &mut shard.out);
@@ -235,7 +245,7 @@ async fn pipe(
     let Some(closer) = made else { return Ok(()) };
     shared
         .call(from_worker, move |shard, now| {
-            let made = shard.worker.consume_batches(from, producer, true)?;
+            let made = shard.worker.consume_batches(from, producer, Reading::Pipe)?;
             let media = shard.shared.links[to_worker].media.clone();
             shard.out.readers.insert(made.id, Reader::Pipe { media, worker: to_worker, router: to, producer });
             shard.worker.start_batches(now, made.id, &mut shard.out);

@@ -114,10 +114,7 @@ impl Shard {
             for command in first_command.into_iter().chain(std::iter::from_fn(|| queues.commands.try_recv().ok()).take(MESSAGES_PER_WAKE)) {
                 command(&mut self, now);
             }
-            if self.worker.poll_timeout().is_some_and(|at| at <= now) {
-                self.worker.handle_timeout(now, &mut self.out);
-            }
-            self.worker.flush(now, &mut self.out);
+            self.worker.handle_timeout(now, &mut self.out);
             self.tell_events();
             self.out.flush();
         }

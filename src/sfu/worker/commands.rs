@@ -15,7 +15,7 @@ use crate::sfu::producer::{Producer, Source};
 use crate::sfu::sender::Sender;
 use crate::sfu::sink::Outbox;
 use crate::sfu::transport::Transport;
-use crate::sfu::types::{ConsumerInfo, ConsumerOptions, ProducerOptions, ProducerStats, TransportEvent};
+use crate::sfu::types::{ConsumerInfo, ConsumerOptions, ProducerOptions, ProducerStats, Reading, TransportEvent};
 
 /// Longest RTCP CNAME (RFC 3550 section 6.5.1).
 const MAX_CNAME_LEN: usize = 255;
@@ -315,10 +315,12 @@ impl Worker {
     }
 
     /// Sends a producer to this process, or into a pipe to another router.
-    pub fn consume_batches(&mut self, router: RouterId, producer: ProducerId, pipe: bool) -> Result<BatchConsumer, SfuError> {
+    pub fn consume_batches(&mut self, router: RouterId, producer: ProducerId, reading: Reading) -> Result<BatchConsumer, SfuError> {
         let key = self.producer_key(router, producer)?;
         let (kind, rtp_parameters) = (self.producers[key].kind(), self.producers[key].parameters.clone());
-        let consumer = Consumer::new(ConsumerId::next(), key, kind, Outlet::Batches { pipe, clock_version: None });
+        let mut consumer =
+            Consumer::new(ConsumerId::next(), key, kind, Outlet::Batches { pipe: reading == Reading::Pipe, clock_version: None });
+        consumer.from_history = reading == Reading::Recent;
         let id = consumer.id;
         self.add_consumer(consumer)?;
         Ok(BatchConsumer { id, rtp_parameters })

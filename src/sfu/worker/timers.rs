@@ -13,11 +13,14 @@ use crate::sfu::sink::Outbox;
 /// How often producers from the network are looked at for NACKs, feedback and repeated key-frame requests: fine enough for the
 /// NACK generator's 20 ms between two requests. Only runs while there is such a producer.
 const TICK: Duration = Duration::from_millis(10);
+/// How late peers' timers (reports, retransmissions of handshakes, lost consent) may be. Whatever is due is done when media wakes the worker
+/// anyway, which is more often than this: with a hundred viewers their sender reports alone would wake it a hundred times a second.
+const SLACK: Duration = Duration::from_millis(40);
 
 impl Worker {
-    /// When [`Self::handle_timeout`] is to be called next.
+    /// When [`Self::handle_timeout`] is to be called at the latest. Best called after all other input too: see [`SLACK`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let timer = self.timers.peek().map(|Reverse((at, _))| *at + SLACK);
         [timer, self.next_tick, self.paced_due()].into_iter().flatten().min()
     }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::formats::Formats;
 use super::live::{SelectError, Stream, Track};
 use super::writer::{TrackWriter, WriterCore};
 use crate::codec::{Codec, Format};
@@ -84,6 +85,8 @@ pub struct TranscodeJob {
     pub input: DirectConsumer,
     /// The source's format.
     pub input_format: Format,
+    /// Where the source's format changes; `None` if it is published as RTP.
+    pub input_formats: Option<Formats>,
     /// What to make.
     pub target: TranscodeTarget,
     /// Where it goes, with `write_at`. Key-frame requests come out of it. For H.264 and AAC, `set_format` is called with the
@@ -128,7 +131,7 @@ pub(super) struct Derived {
     pub from: Codec,
     pub target: TranscodeTarget,
     producer: ProducerId,
-    format: Arc<Mutex<Format>>,
+    formats: Formats,
     users: AtomicUsize,
     _guard: TranscodeGuard,
 }
@@ -136,7 +139,7 @@ pub(super) struct Derived {
 impl Derived {
     /// Its codec now.
     pub fn codec(&self) -> Codec {
-        self.format.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).codec()
+        self.formats.format().codec()
     }
 
     /// What it is made from.
@@ -168,17 +171,19 @@ impl Stream {
         };
         let input = self.0.home.consume_direct(track.producer).await?;
         let core = WriterCore::new(&self.0.home, target.format(&track.format), self.path().as_str()).await?;
-        let (producer, format) = (core.producer(), core.shared_format());
+        let (producer, formats) = (core.producer(), core.formats().clone());
         let name = format!("{} {}", self.path(), target.derivation(from));
         tracing::info!(path = %self.path(), what = target.derivation(from), "derived track started");
-        let job = TranscodeJob { name, input, input_format: track.format.clone(), target, output: TrackWriter::derived(core) };
+        let input_formats = self.formats(track.producer);
+        let input_format = input_formats.as_ref().map_or_else(|| track.format.clone(), Formats::format);
+        let job = TranscodeJob { name, input, input_format, input_formats, target, output: TrackWriter::derived(core) };
         let guard = transcoder.start(job)?;
         let derived = Arc::new(Derived {
             source: Mutex::new(track.producer),
             from,
             target,
             producer,
-            format,
+            formats,
             users: AtomicUsize::new(0),
             _guard: guard,
         });
@@ -268,7 +273,7 @@ impl Lease {
                 let now = state.tracks.iter().find(|entry| entry.track.producer == track.producer);
                 now.map_or_else(|| track.format.clone(), |entry| entry.track.format.clone())
             }
-            What::Derived(derived) => derived.format.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone(),
+            What::Derived(derived) => derived.formats.format(),
         }
     }
 
@@ -305,6 +310,11 @@ impl Lease {
     /// Its packets, read by this process.
     pub async fn consume_direct(&self) -> Result<DirectConsumer, SfuError> {
         self.0.stream.0.home.consume_direct(self.producer()).await
+    }
+
+    /// As [`Self::consume_direct`], with the sound that is still held.
+    pub async fn consume_recent(&self) -> Result<DirectConsumer, SfuError> {
+        self.0.stream.0.home.consume_recent(self.producer()).await
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::derived::{Derived, Lease, TranscodeError, TranscodeTarget};
+use super::formats::Formats;
 use super::hub::{Hub, PublishRequest, StreamEvent};
 use super::unix_now;
 use super::writer::WriterCore;
@@ -116,10 +117,19 @@ pub(super) struct State {
     pub ended: bool,
 }
 
+impl State {
+    /// From here on all tracks belong to other formats: they are kept apart together.
+    pub fn mark_change(&self) {
+        self.tracks.iter().filter_map(|entry| entry.formats.as_ref()).for_each(Formats::mark);
+    }
+}
+
 /// A track, and which publication it is from.
 pub(super) struct Entry {
     pub track: Track,
     pub generation: u64,
+    /// Of the writer, if the track has one (it was not published as RTP).
+    pub formats: Option<Formats>,
 }
 
 /// Who publishes now.
@@ -175,6 +185,11 @@ impl Stream {
     /// The published tracks now, video first.
     pub fn tracks(&self) -> Vec<Track> {
         self.state().tracks.iter().map(|entry| entry.track.clone()).collect()
+    }
+
+    /// Where the formats of a track changed; `None` if it is published as RTP, or gone.
+    pub fn formats(&self, producer: ProducerId) -> Option<Formats> {
+        self.state().tracks.iter().find(|entry| entry.track.producer == producer)?.formats.clone()
     }
 
     /// Tells everybody in [`Stream::changed`].
@@ -360,6 +375,9 @@ impl Stream {
         let mut state = self.state();
         let entry = state.tracks.iter_mut().find(|entry| entry.generation == generation && entry.track.kind == format.kind());
         let changed = entry.is_some_and(|entry| std::mem::replace(&mut entry.track.format, format.clone()) != format);
+        if changed {
+            state.mark_change();
+        }
         drop(state);
         if changed {
             tracing::info!(path = %self.0.path, format = %format.codec_string(), "track changed");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::formats::Formats;
 use super::hub::{Hub, PublishError, PublishRequest, StreamEvent};
 use super::live::{Entry, Publisher, Stream, Track, Warning};
 use super::unix_now;
@@ -83,7 +84,7 @@ impl Publication {
             }
             None => WriterCore::new(&self.stream.0.home, format.clone(), self.stream.path().as_str()).await?,
         };
-        self.put(core.producer(), format).await?;
+        self.put(core.producer(), format, Some(core.formats().clone())).await?;
         let track = self.timeline.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).add_track();
         Ok(TrackWriter::published(core, self.stream.clone(), self.generation, self.timeline.clone(), track))
     }
@@ -93,7 +94,7 @@ impl Publication {
     pub async fn add_producer(&mut self, producer: ProducerId, format: Format) -> Result<(), SfuError> {
         let kind = format.kind();
         self.stream.0.home.keep_producer(producer).await?;
-        let put = self.put(producer, format).await;
+        let put = self.put(producer, format, None).await;
         // A writer from before is let go of only now: its producer, which closes with it, has been replaced.
         let parked = {
             let mut state = self.stream.state();
@@ -105,7 +106,7 @@ impl Publication {
     }
 
     /// Puts a track on the stream in the place of the one of its kind, whose consumers go on with it if they can decode it.
-    async fn put(&mut self, producer: ProducerId, format: Format) -> Result<(), SfuError> {
+    async fn put(&mut self, producer: ProducerId, format: Format, formats: Option<Formats>) -> Result<(), SfuError> {
         let old = {
             let state = self.stream.state();
             if state.ended || state.generation != self.generation {
@@ -128,9 +129,16 @@ impl Publication {
             let entry = Entry {
                 track: Track { kind: format.kind(), format, reordered, references_reordered: false, producer },
                 generation: self.generation,
+                formats,
             };
             match state.tracks.iter_mut().find(|known| known.track.kind == entry.track.kind) {
-                Some(known) => *known = entry,
+                Some(known) => {
+                    // What a publisher sends does not follow on what was sent before it came.
+                    if let Some(formats) = &entry.formats {
+                        formats.mark();
+                    }
+                    *known = entry;
+                }
                 None => state.tracks.push(entry),
             }
             state.tracks.sort_by_key(|entry| std::cmp::Reverse(entry.track.kind)); // video first

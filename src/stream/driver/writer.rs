@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::formats::Formats;
 use super::live::Stream;
 use crate::base::{MediaKind, UnixNanos, rescale};
 use crate::codec::{AccessUnit, Codec, Format};
@@ -13,14 +14,14 @@ use crate::stream::timeline::Timeline;
 /// Nanoseconds per second.
 const NANOS: u32 = 1_000_000_000;
 
-/// The part of a writer that outlives its publisher: the producer, and where its numbering stands.
+/// The part of a writer that outlives its publisher: the producer, and where its formats stands.
 #[derive(Debug)]
 pub(super) struct WriterCore {
     producer: DirectProducer,
     framer: Framer,
-    format: Arc<Mutex<Format>>,
     /// The offset that the last clock mapping was made with.
     mapped: Option<i64>,
+    formats: Formats,
 }
 
 impl WriterCore {
@@ -29,11 +30,17 @@ impl WriterCore {
         let framer = Framer::new(format.codec());
         let rtp_parameters = direct_rtp_parameters(&format, framer.ssrc(), framer.payload_type(), cname);
         let producer = router.produce_direct(ProducerOptions { kind: format.kind(), rtp_parameters }).await?;
-        Ok(Self { producer, framer, format: Arc::new(Mutex::new(format)), mapped: None })
+        let formats = Formats::new(format, framer.next_sequence_number());
+        Ok(Self { producer, framer, mapped: None, formats })
     }
 
     pub fn producer(&self) -> ProducerId {
         self.producer.id
+    }
+
+    /// Where the format can be read while the writer is somewhere else.
+    pub fn formats(&self) -> &Formats {
+        &self.formats
     }
 
     pub fn kind(&self) -> MediaKind {
@@ -44,22 +51,16 @@ impl WriterCore {
         self.framer.codec()
     }
 
-    /// Where the format can be read while the writer is somewhere else.
-    pub fn shared_format(&self) -> Arc<Mutex<Format>> {
-        self.format.clone()
-    }
-
     pub fn set_format(&mut self, format: Format) {
-        *self.format.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = format;
-        self.mapped = None; // the clock rate may have changed
+        self.formats.set_format(format);
     }
 
     /// Sends a unit whose times, in ticks, plus `offset` (ns) are wall clock.
     fn send(&mut self, unit: &AccessUnit, offset: i64) -> bool {
-        let format = self.format.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-        let clock_rate = format.clock_rate();
+        let format = self.formats.format();
+        let (clock_rate, rtp_rate) = (format.clock_rate(), format.rtp_clock_rate());
         // The offset is turned into ticks by itself, so that RTP timestamps step exactly as the publisher's do.
-        let timestamp = unit.pts.wrapping_add(rescale(offset, NANOS, clock_rate)) as u32;
+        let timestamp = rescale(unit.pts, clock_rate, rtp_rate).wrapping_add(rescale(offset, NANOS, rtp_rate)) as u32;
         let packets = self.framer.packetize(unit, &format, timestamp);
         let clock = (self.mapped != Some(offset)).then(|| ClockMapping {
             rtp: packets.first().map_or(timestamp, |_| timestamp.wrapping_add(self.framer.timestamp_base())),
@@ -68,6 +69,7 @@ impl WriterCore {
         if packets.is_empty() {
             return true; // nothing in it worth sending (delimiters only)
         }
+        self.formats.advance(packets.len());
         let sent = self.producer.send(RtpBatch { packets, clock });
         if sent {
             self.mapped = Some(offset);
@@ -105,7 +107,7 @@ impl TrackWriter {
     pub fn write(&mut self, unit: AccessUnit, now: UnixNanos) -> bool {
         let Some(core) = &mut self.core else { return false };
         let Of::Publication { stream, generation, timeline, track, order } = &mut self.of else { return false };
-        let clock_rate = core.format.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clock_rate();
+        let clock_rate = core.formats.format().clock_rate();
         let media = rescale(unit.dts, clock_rate, NANOS);
         let offset = timeline.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).offset(*track, media, now);
         stream.note_media(now);
@@ -120,13 +122,14 @@ impl TrackWriter {
     /// Writes an access unit that carries wall clock times (a derived track's); `unit.pts` and `unit.dts` are [`UnixNanos`].
     pub fn write_at(&mut self, mut unit: AccessUnit) -> bool {
         let Some(core) = &mut self.core else { return false };
-        let clock_rate = core.format.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clock_rate();
+        let clock_rate = core.formats.format().clock_rate();
         unit.pts = rescale(unit.pts, NANOS, clock_rate);
         unit.dts = rescale(unit.dts, NANOS, clock_rate);
         core.send(&unit, 0)
     }
 
-    /// The format changed (new parameter sets, other sampling rate). The codec must stay the same.
+    /// The format changed (new parameter sets, other sampling rate). The codec must stay the same. Until a packet after the change is
+    /// written, whoever reads the stream's [`Formats`]s can tell the old from the new.
     pub fn set_format(&mut self, format: Format) {
         let Some(core) = &mut self.core else { return };
         if format.codec() != core.codec() {

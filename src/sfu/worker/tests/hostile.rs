@@ -7,7 +7,7 @@ use crate::base::MediaKind;
 use crate::sfu::config::SfuConfig;
 use crate::sfu::error::SfuError;
 use crate::sfu::peer::{Protocol, Tuple};
-use crate::sfu::types::ProducerOptions;
+use crate::sfu::types::{ProducerOptions, Reading};
 use crate::sfu::worker::Owner;
 
 #[test]
@@ -74,7 +74,7 @@ fn bounds_are_kept_and_said() {
     assert!(matches!(sim.worker.produce_direct(sim.router, None, third), Err(SfuError::TooMany(_))));
     assert!(matches!(sim.worker.create_transport(sim.now, sim.router), Err(SfuError::TooMany(_))));
     sim.consume(viewer, video);
-    assert!(matches!(sim.worker.consume_batches(sim.router, video, false), Err(SfuError::TooMany(_))));
+    assert!(matches!(sim.worker.consume_batches(sim.router, video, Reading::Live), Err(SfuError::TooMany(_))));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::sim::{FRAME, Picture, Sim, Source, browser_h264, h264, number};
 use crate::base::{MediaKind, NtpTime};
 use crate::rtp::rtcp::{SenderInfo, write_sender_report};
 use crate::sfu::ortc::{RtpEncodingParameters, RtpHeaderExtensionParameters, extension_uri};
-use crate::sfu::types::ProducerOptions;
+use crate::sfu::types::{ProducerOptions, Reading};
 
 fn publisher(sim: &mut Sim) -> (usize, crate::sfu::ProducerId) {
     let browser = sim.joined();
@@ -102,7 +102,7 @@ fn many_viewers_make_one_key_frame_request_a_second() {
 fn sender_reports_set_the_clock_and_transport_feedback_goes_out() {
     let mut sim = Sim::new(24);
     let (browser, producer) = publisher(&mut sim);
-    let reader = sim.worker.consume_batches(sim.router, producer, false).unwrap();
+    let reader = sim.worker.consume_batches(sim.router, producer, Reading::Live).unwrap();
     sim.worker.start_batches(sim.now, reader.id, &mut sim.out);
     let mut source = Source::new(0, 90_000);
     for index in 0u16..20 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::sim::{FRAME, Picture, Sim, Source, h264, number};
 use crate::base::MediaKind;
 use crate::rtp::packet::RtpPacket;
-use crate::sfu::types::{ClockMapping, ProducerOptions, RtpBatch};
+use crate::sfu::types::{ClockMapping, ProducerOptions, Reading, RtpBatch};
 use crate::sfu::worker::Event;
 
 #[test]
@@ -49,7 +49,7 @@ fn readers_begin_with_the_cache_and_lose_nothing_when_slow() {
         sim.feed(producer, source.picture(if index == 4 { Picture::Key } else { Picture::Predicted }));
         sim.run(FRAME);
     }
-    let reader = sim.worker.consume_batches(sim.router, producer, false).unwrap();
+    let reader = sim.worker.consume_batches(sim.router, producer, Reading::Live).unwrap();
     sim.worker.start_batches(sim.now, reader.id, &mut sim.out);
     sim.out.full = true;
     for _ in 0..10 {
@@ -84,7 +84,7 @@ fn a_pipe_carries_the_cache_then_live_to_viewers_elsewhere() {
     assert_eq!(copy, producer);
     let viewer = there.joined();
     there.consume(viewer, copy);
-    let pipe = here.worker.consume_batches(here.router, producer, true).unwrap();
+    let pipe = here.worker.consume_batches(here.router, producer, Reading::Pipe).unwrap();
     here.worker.start_batches(here.now, pipe.id, &mut here.out);
     let carry = |here: &mut Sim, there: &mut Sim| {
         for batch in here.out.batches.remove(&pipe.id).unwrap_or_default() {

@@ -1,0 +1,171 @@
+//! The part of a track between two changes of its stream's formats.
+//!
+//! In: the track's packets, and where the formats changed. Out: the packets of one part, however late they are read.
+
+use bytes::Bytes;
+
+use super::source::RtpSource;
+use crate::codec::Format;
+use crate::sfu::{ClockMapping, RtpBatch};
+use crate::stream::Formats;
+
+/// The packets of one part. It ends by itself where the formats change.
+#[derive(Debug)]
+pub struct Part<S> {
+    source: S,
+    /// Tracks published as RTP have none: their formats change in band.
+    formats: Option<Formats>,
+    /// The change with which this part began.
+    version: u64,
+    /// The first packet of this part, until it has come.
+    from: Option<u16>,
+    /// Came with packets that were left out.
+    clock: Option<ClockMapping>,
+    /// Came with the last of this part, and belongs to the next one.
+    rest: Vec<Bytes>,
+    over: bool,
+}
+
+impl<S: RtpSource> Part<S> {
+    /// The part that has begun with the last change.
+    pub fn current(source: S, formats: Option<Formats>) -> Self {
+        let version = formats.as_ref().map_or(0, Formats::version);
+        let from = formats.as_ref().and_then(Formats::first_since_change);
+        Self { source, formats, version, from, clock: None, rest: Vec::new(), over: false }
+    }
+
+    /// Goes on with the part that has begun with the last change. False where the track itself has ended.
+    pub fn go_on(&mut self) -> bool {
+        let formats = self.formats.as_ref();
+        self.version = formats.map_or(0, Formats::version);
+        self.from = formats.and_then(Formats::first_since_change);
+        std::mem::take(&mut self.over)
+    }
+
+    /// The track's format now, where it is known out of band.
+    pub fn format(&self) -> Option<Format> {
+        self.formats.as_ref().map(Formats::format)
+    }
+
+    /// Leaves out what belongs to other parts.
+    fn cut(&mut self, packets: &mut Vec<Bytes>) {
+        if let Some(from) = self.from {
+            let old = packets.iter().take_while(|packet| before(packet, from)).count();
+            packets.drain(..old);
+            if !packets.is_empty() {
+                self.from = None;
+            }
+        }
+        // Read after the packets came: a packet that was sent after a change comes with the knowledge of it.
+        let changed = self.formats.as_ref().is_some_and(|formats| formats.version() != self.version);
+        if changed && let Some(until) = self.formats.as_ref().and_then(Formats::first_since_change) {
+            let mine = packets.iter().take_while(|packet| before(packet, until)).count();
+            self.over |= mine < packets.len();
+            self.rest = packets.split_off(mine);
+        }
+    }
+}
+
+/// Whether a packet's sequence number is before `mark` (RFC 1982).
+fn before(packet: &Bytes, mark: u16) -> bool {
+    packet.get(2..4).is_some_and(|number| (u16::from_be_bytes([number[0], number[1]]).wrapping_sub(mark) as i16) < 0)
+}
+
+impl<S: RtpSource> RtpSource for Part<S> {
+    async fn recv(&mut self) -> Option<RtpBatch> {
+        loop {
+            if self.over {
+                return None;
+            }
+            let mut batch = match std::mem::take(&mut self.rest) {
+                rest if rest.is_empty() => self.source.recv().await?,
+                packets => RtpBatch { packets, clock: None },
+            };
+            self.cut(&mut batch.packets);
+            self.clock = batch.clock.or(self.clock);
+            if !batch.packets.is_empty() {
+                batch.clock = self.clock.take();
+                return Some(batch);
+            }
+        }
+    }
+
+    fn request_key_frame(&self) {
+        self.source.request_key_frame();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    struct Batches(VecDeque<RtpBatch>);
+
+    impl RtpSource for Batches {
+        async fn recv(&mut self) -> Option<RtpBatch> {
+            match self.0.pop_front() {
+                Some(batch) => Some(batch),
+                None => std::future::pending().await,
+            }
+        }
+
+        fn request_key_frame(&self) {}
+    }
+
+    fn batch(numbers: std::ops::Range<u32>) -> RtpBatch {
+        let packet = |number: u32| {
+            let [_, _, high, low] = number.to_be_bytes();
+            Bytes::copy_from_slice(&[0x80, 96, high, low])
+        };
+        RtpBatch { packets: numbers.map(packet).collect(), clock: None }
+    }
+
+    fn numbers(part: &mut Part<Batches>) -> Option<Vec<u16>> {
+        let batch = part.recv().now_or_never()??;
+        Some(batch.packets.iter().map(|packet| u16::from_be_bytes([packet[2], packet[3]])).collect())
+    }
+
+    #[test]
+    fn packets_go_to_the_part_they_were_sent_in() {
+        let formats = Formats::new(Format::Vp8, 65_533);
+        let source = |batches: &[std::ops::Range<u32>]| Batches(batches.iter().cloned().map(batch).collect());
+        let all = [65_533..65_535, 65_535..65_538, 65_538..65_541];
+        let mut before = Part::current(source(&all), Some(formats.clone()));
+        formats.advance(2);
+        assert_eq!(numbers(&mut before), Some(vec![65_533, 65_534]));
+        formats.advance(2);
+        formats.mark(); // the next packet is number 1
+        formats.advance(4);
+        let mut after = Part::current(source(&all), Some(formats.clone()));
+        assert_eq!(numbers(&mut before), Some(vec![65_535, 0]));
+        assert!(before.recv().now_or_never().is_some_and(|end| end.is_none()), "it ends where the format changed");
+        assert_eq!(numbers(&mut after), Some(vec![1]));
+        assert_eq!(numbers(&mut after), Some(vec![2, 3, 4]));
+        assert!(after.recv().now_or_never().is_none(), "it goes on");
+        assert!(before.go_on());
+        assert_eq!(numbers(&mut before), Some(vec![1]));
+        assert_eq!(numbers(&mut before), Some(vec![2, 3, 4]));
+    }
+
+    #[test]
+    fn what_the_left_out_packets_said_of_the_clock_is_kept() {
+        let formats = Formats::new(Format::Vp8, 10);
+        formats.advance(5);
+        formats.mark();
+        let clock = Some(ClockMapping { rtp: 1, wallclock: 2 });
+        let batches = [RtpBatch { clock, ..batch(10..12) }, batch(12..15), batch(15..17)];
+        let mut part = Part::current(Batches(batches.into()), Some(formats));
+        let first = part.recv().now_or_never().flatten().map(|batch| (batch.packets.len(), batch.clock));
+        assert_eq!(first, Some((2, clock)));
+    }
+
+    #[test]
+    fn a_track_published_as_rtp_has_one_part() {
+        let mut part = Part::current(Batches([batch(1..3)].into()), None);
+        assert_eq!(numbers(&mut part), Some(vec![1, 2]));
+    }
+}

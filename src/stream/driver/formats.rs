@@ -1,0 +1,93 @@
+//! A track's format now, and the packet with which it began.
+//!
+//! In: how many packets were sent, and that the format changed. Out: the first packet of the newest format, for whoever has to
+//! keep what belongs to one format apart from what belongs to the next, however far behind the writer it reads.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::codec::Format;
+
+/// Packets further back than this can't be told from those to come by their sequence numbers (RFC 3550 appendix A.1).
+const HALF: u64 = 1 << 15;
+
+/// Counts a track's packets, and remembers where its stream's formats changed last. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Formats(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    format: Mutex<Format>,
+    /// The next packet's number; the lower 16 bits are its sequence number.
+    next: AtomicU64,
+    /// The number of the first packet after the last change; 0: none yet.
+    changed: AtomicU64,
+}
+
+impl Formats {
+    /// A track whose first packet will have this sequence number.
+    pub fn new(format: Format, sequence_number: u16) -> Self {
+        // Not 0, which means "never".
+        let next = AtomicU64::new((1 << 16) + u64::from(sequence_number));
+        Self(Arc::new(Inner { format: Mutex::new(format), next, changed: AtomicU64::new(0) }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Format> {
+        self.0.format.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The format now.
+    pub fn format(&self) -> Format {
+        self.lock().clone()
+    }
+
+    /// The format from here on. Those who keep formats apart are told by [`Self::mark`].
+    pub fn set_format(&self, format: Format) {
+        *self.lock() = format;
+    }
+
+    /// So many packets are about to be sent.
+    pub fn advance(&self, packets: usize) {
+        self.0.next.fetch_add(packets as u64, Ordering::Relaxed);
+    }
+
+    /// What is sent from here on belongs to another format.
+    pub fn mark(&self) {
+        // Whoever sees a packet sent after this has to see the mark, too.
+        self.0.changed.store(self.0.next.load(Ordering::Relaxed), Ordering::Release);
+    }
+
+    /// Tells one change from the next.
+    pub fn version(&self) -> u64 {
+        self.0.changed.load(Ordering::Acquire)
+    }
+
+    /// The sequence number of the first packet after the last change; `None` where that is too long ago to matter.
+    pub fn first_since_change(&self) -> Option<u16> {
+        let changed = self.version();
+        let next = self.0.next.load(Ordering::Relaxed);
+        (changed != 0 && next.wrapping_sub(changed) < HALF).then_some(changed as u16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_change_is_known_until_its_number_could_mean_another_packet() {
+        let formats = Formats::new(Format::Vp8, 65_530);
+        assert_eq!((formats.version(), formats.first_since_change()), (0, None));
+        formats.advance(10);
+        formats.mark();
+        let version = formats.version();
+        assert_eq!(formats.first_since_change(), Some(4));
+        formats.advance(32_767);
+        assert_eq!(formats.first_since_change(), Some(4));
+        formats.advance(1);
+        assert_eq!(formats.first_since_change(), None);
+        formats.mark();
+        assert_ne!(formats.version(), version);
+        assert_eq!(formats.first_since_change(), Some(32_772));
+    }
+}
