@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { Backoff, retryAfter, sleep } from '../src/lib/backoff.js';
 import * as format from '../src/lib/format.js';
 import { iceServers, parseLinks } from '../src/lib/link.js';
+import { Pace } from '../src/lib/pace.js';
 import { recordingId, shownToken, streamPath, withToken } from '../src/lib/path.js';
 import { iceOf, restartFragment, withIce } from '../src/lib/sdp.js';
 import { SignallingError } from '../src/lib/session.js';
@@ -48,6 +49,15 @@ test('backoff grows to its bound, with jitter, and starts over', () => {
   assert.equal(calm.next(5000), 5000);
   const nervous = new Backoff({ min: 1000, max: 1000, jitter: 0.3, random: () => 1 });
   assert.equal(nervous.next(), 700);
+});
+
+test('live playback comes to its delay and stays there', () => {
+  const pace = new Pace();
+  const rate = (behind, ahead) => pace.next({ behind, aim: 0.8, ahead });
+  assert.deepEqual([0.8, 0.9, 0.93, 1.2, 2.5, 1.2, 0.9, 0.84, 0.82, 0.9].map((behind) => rate(behind, behind - 0.1)), [1, 1, 1.05, 1.05, 1.1, 1.05, 1.05, 1.05, 1, 1]);
+  assert.equal(rate(1.5, 0.2), 1, 'the buffer is nearly empty');
+  assert.equal(rate(12, 11), 1, 'somebody has gone back');
+  assert.equal(rate(NaN, 1), 1);
 });
 
 test('Retry-After in seconds or as a date, bounded', () => {

@@ -3,9 +3,16 @@
 import { Backoff, sleep } from './backoff.js';
 import { refusal, send, SignallingError } from './session.js';
 import * as format from './format.js';
+import { Pace } from './pace.js';
 
 /** A media error is repaired in place; a second one within this time makes a new player. */
 const REPAIR_ONCE_IN = 5000;
+/** How often the playback rate is looked after. */
+const PACE_EVERY = 250;
+/** The delay (s) beyond the one that the server asks for, for what is late on its way. */
+const SPARE = 0.2;
+/** After each stall playback stays this much further behind (s), up to a segment. */
+const STALL_COSTS = 0.25;
 
 let module;
 /** hls.js, fetched when it is first needed. */
@@ -110,13 +117,17 @@ export class HlsPlayer {
       // Fragmented MP4 passes through as it is: a worker would only copy it to and fro.
       enableWorker: false,
       backBufferLength: 60,
-      // Catches up gently, inaudibly, after a stall.
-      maxLiveSyncPlaybackRate: 1.1,
+      maxLiveSyncPlaybackRate: 1, // see Pace
+      liveSyncOnStallIncrease: STALL_COSTS,
     });
     this.#hls = hls;
     await new Promise((resolve, reject) => {
       const listeners = new AbortController();
+      const pace = new Pace();
+      const pacing = setInterval(() => this.#keepUp(pace), PACE_EVERY);
       const done = (settle, value) => {
+        clearInterval(pacing);
+        this.video.playbackRate = 1;
         listeners.abort();
         settle(value);
       };
@@ -139,6 +150,20 @@ export class HlsPlayer {
       hls.attachMedia(this.video);
       hls.loadSource(this.url);
     });
+  }
+
+  /** The delay to keep (s). Without parts, none in particular. */
+  #aim() {
+    const { live, partTarget } = this.#hls?.latestLevelDetails ?? {};
+    return live && partTarget ? this.#hls.targetLatency + SPARE : null;
+  }
+
+  #keepUp(pace) {
+    const { video } = this;
+    const aim = this.#aim();
+    if (video.paused || video.readyState < 3) return;
+    const rate = aim === null ? 1 : pace.next({ behind: this.#hls.latency, aim, ahead: ahead(video) });
+    if (video.playbackRate !== rate) video.playbackRate = rate;
   }
 
   #playNatively(playing, signal) {
@@ -198,7 +223,7 @@ export class HlsPlayer {
       ['Buffered', `${ahead(video).toFixed(1)} s`],
       ['Frames dropped', String(quality?.droppedVideoFrames ?? '–')],
     ];
-    return { latency: behind, target: hls?.targetLatency ? hls.targetLatency * 1000 : 6000, alive: video.currentTime, rows };
+    return { latency: behind, target: (this.#aim() ?? hls?.targetLatency ?? 6) * 1000, alive: video.currentTime, rows };
   }
 
   #count(total) {
