@@ -324,7 +324,7 @@ fn it_plays_over_ipv6() {
 
 #[test]
 fn viewers_beyond_the_home_worker_see_it_by_the_pipe() {
-    let server = Server::start_with("workers = 2\n");
+    let server = Server::start_with("workers = 2\n[stream]\nhome_preference = 4\n");
     let small = Source { size: "160x90", fps: 10, gop: 20, audio: false, ..Default::default() };
     let _publisher = publish(&server.rtmp_url("live/cam1"), small);
     server.wait_live("live/cam1", 1);

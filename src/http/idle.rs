@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::rarely::Rarely;
+
 /// Wraps a stream: once no byte has moved either way for `timeout` (and up to one `tick` more) while somebody waits for one, reading and
 /// writing fail. Until the first byte was read, `first` counts instead. While somebody waits, the task runs once in a `tick`, the shorter one
 /// of both: [`LazyTimer`](super::timer::LazyTimer) relies on it.
@@ -17,7 +19,7 @@ pub(super) struct IdleIo<T> {
     timeout: Duration,
     tick: Duration,
     quiet: Duration,
-    timer: Pin<Box<Sleep>>,
+    timer: Rarely<Pin<Box<Sleep>>>,
     /// Whether something moved since the timer was set: cheaper than setting it for each read and write.
     moved: bool,
 }
@@ -25,13 +27,13 @@ pub(super) struct IdleIo<T> {
 impl<T> IdleIo<T> {
     pub(super) fn new(io: T, first: Duration, timeout: Duration) -> Self {
         let tick = first.min(timeout);
-        Self { io, limit: first, timeout, tick, quiet: Duration::ZERO, timer: Box::pin(sleep(tick)), moved: false }
+        Self { io, limit: first, timeout, tick, quiet: Duration::ZERO, timer: Rarely::new(Box::pin(sleep(tick))), moved: false }
     }
 
     /// Called when the stream has nothing for us: fails when that has lasted too long.
     fn poll_idle<R>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
         loop {
-            ready!(self.timer.as_mut().poll(cx));
+            ready!(Pin::new(&mut self.timer).poll(cx));
             if self.moved {
                 (self.moved, self.quiet, self.limit) = (false, Duration::ZERO, self.timeout);
             } else {
@@ -40,7 +42,7 @@ impl<T> IdleIo<T> {
             if self.quiet >= self.limit {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "nothing moved on the connection for too long")));
             }
-            self.timer.set(sleep(self.tick));
+            self.timer.set(Box::pin(sleep(self.tick)));
         }
     }
 }

@@ -1,42 +1,54 @@
 //! A future beside a busy one, polled only when it has something to say.
 //!
 //! In: a future that hardly ever ends. Out: the same future, which costs next to nothing while its task runs for other reasons: a
-//! cancellation token takes a lock that all connections share each time it is polled.
+//! cancellation token takes a lock that all connections share each time it is polled, and a timer registers its waker.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use futures_util::task::{ArcWake, AtomicWaker, waker};
+use futures_util::task::{ArcWake, waker};
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Rarely<F> {
     future: F,
     gate: Arc<Gate>,
+    /// Wakes `gate`.
     waker: Waker,
+    /// The waker that `gate` has.
+    task: Option<Waker>,
 }
 
 #[derive(Debug)]
 struct Gate {
     woken: AtomicBool,
-    task: AtomicWaker,
+    /// Locked when the task changes, and when it is woken: both are rare.
+    task: Mutex<Option<Waker>>,
 }
 
 impl ArcWake for Gate {
     fn wake_by_ref(gate: &Arc<Self>) {
         gate.woken.store(true, Ordering::Release);
-        gate.task.wake();
+        if let Some(task) = &*gate.task.lock().unwrap_or_else(PoisonError::into_inner) {
+            task.wake_by_ref();
+        }
     }
 }
 
 impl<F> Rarely<F> {
     pub(super) fn new(future: F) -> Self {
-        let gate = Arc::new(Gate { woken: AtomicBool::new(true), task: AtomicWaker::new() });
+        let gate = Arc::new(Gate { woken: AtomicBool::new(true), task: Mutex::new(None) });
         let waker = waker(gate.clone());
-        Self { future, gate, waker }
+        Self { future, gate, waker, task: None }
+    }
+
+    /// Another one in its place.
+    pub(super) fn set(&mut self, future: F) {
+        self.future = future;
+        self.gate.woken.store(true, Ordering::Release);
     }
 }
 
@@ -45,12 +57,15 @@ impl<F: Future + Unpin> Future for Rarely<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
-        // Registered before looking, so that a wake-up in between is not lost.
-        this.gate.task.register(cx.waker());
+        // Put there before looking, so that a wake-up in between is not lost.
+        if this.task.as_ref().is_none_or(|task| !task.will_wake(cx.waker())) {
+            *this.gate.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+            this.task = Some(cx.waker().clone());
+        }
         if !this.gate.woken.load(Ordering::Acquire) {
             return Poll::Pending;
         }
-        this.gate.woken.store(false, Ordering::Release);
+        this.gate.woken.store(false, Ordering::SeqCst);
         Pin::new(&mut this.future).poll(&mut Context::from_waker(&this.waker))
     }
 }

@@ -17,10 +17,6 @@ use crate::stream::config::{BFrames, OnConflict, StreamConfig};
 
 /// Events kept for a receiver that lags. Streams begin and end rarely; a receiver this far behind looks at `streams()` again.
 const EVENT_QUEUE: usize = 256;
-/// How many more viewers the home worker of a stream may have than the least busy one before viewers go elsewhere. Every packet wakes
-/// each worker that has viewers of it, and a wake-up costs as much as dozens of packets: a hundred viewers on two workers cost 4.7 µs per
-/// packet, on one 3.2. So many of 1.5 Mbit/s take 7 % of a core, and the last one gets a picture about 1.5 ms after the first.
-const HOME_PREFERENCE: usize = 128;
 /// Longest `agent` kept, in characters.
 const MAX_AGENT: usize = 200;
 
@@ -235,7 +231,7 @@ impl Hub {
     pub(super) fn worker_for_viewer(&self, home: usize) -> usize {
         let load = |worker: usize| self.0.viewers.get(worker).map_or(usize::MAX, |n| n.load(Ordering::Relaxed));
         let least = (0..self.0.viewers.len()).min_by_key(|worker| load(*worker)).unwrap_or(home);
-        if load(home) <= load(least).saturating_add(HOME_PREFERENCE) { home } else { least }
+        if load(home) <= load(least).saturating_add(self.0.config.home_preference) { home } else { least }
     }
 
     pub(super) fn count_viewer(&self, worker: usize, comes: bool) {
