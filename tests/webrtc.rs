@@ -143,6 +143,34 @@ fn viewers_on_another_worker_go_on_with_a_browser_that_publishes_again() {
     assert_eq!(info(&server)["viewers"]["by_protocol"]["webrtc"], 20, "the same sessions");
 }
 
+#[test]
+fn a_track_that_was_left_out_comes_when_the_transcoding_budget_is_free() {
+    let server = Server::start_with("[pipeline]\ntranscode_max = 1\n[stream]\nreconnect_window = \"1s\"\n");
+    let other = node_in_background_with("publish.mjs", &[&server.url("/live/cam2/whip"), "60", "VP8"], &[("SIZE", "160x90")]);
+    wait_for("the browser to publish", || other.output().contains("publishing"), || other.output() + &server.log());
+    server.wait_live("live/cam2", 2);
+    wait_for(
+        "the other stream's transcode",
+        || get(&server.url("/live/cam2/v.m3u8")).is_some_and(|(status, _)| status == 200),
+        || server.log(),
+    );
+    let second = whip_in_waiting(&server, "VP8", "160x90");
+    begin(&server, &second);
+    let audio = || get(&server.url("/live/cam1/a.m3u8")).map(|(_, text)| text).unwrap_or_default();
+    wait_for("sound by HLS", || audio().contains("#EXTINF"), || server.log());
+    assert_eq!(get(&server.url("/live/cam1/v.m3u8")).map(|(status, _)| status), Some(404), "there is no budget for the pictures");
+    let discontinuities = || audio().matches("#EXT-X-DISCONTINUITY\n").count();
+    assert_eq!(discontinuities(), 0);
+    signal(other.pid(), "TERM");
+    wait_for("pictures by HLS", || media_playlist(&server).contains("#EXTINF"), || server.log());
+    assert_eq!(discontinuities(), 1, "{}", audio());
+    end(&server, &second);
+    let recording = || server.api("/api/v1/recordings?path=live/cam1")["items"][0].clone();
+    wait_for("the recording to be finished", || recording()["state"] == "finished", || format!("{:#}", recording()));
+    let (good, complaints) = decode(&server.url(recording()["urls"]["mp4"].as_str().unwrap()), 60);
+    assert!(good, "{complaints}");
+}
+
 /// Flashes and beeps at the same time, over a quiet tone.
 fn publish_flashes(url: &str) -> Process {
     let picture = format!("testsrc2=size=320x180:rate=30,{}", common::flv::FLASH);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{AccessUnit, Codec, Depacketized, Depacketizer, Format, aac, h264, payload_facts, vp8};
+use super::{AccessUnit, Codec, Depacketized, Depacketizer, Format, aac, h264, payload_facts, payload_resolution, vp8};
 
 /// Sequence number, timestamp, marker, payload.
 type Packet = (u16, i64, bool, &'static str);
@@ -120,4 +120,19 @@ fn aac_in_fragments() {
     let (units, _) = assemble(&format, AAC);
     assert_eq!(units.len(), 1);
     assert_eq!(units[0].data.len(), 128);
+}
+
+#[test]
+fn sizes_are_read_from_payloads() {
+    let sizes = |codec, packets: &[Packet]| -> Vec<_> {
+        packets.iter().map(|(_, _, _, payload)| payload_resolution(codec, &hex(payload))).collect()
+    };
+    // Parameter sets in STAP-A, fragments of slices, parameter sets again.
+    assert_eq!(sizes(Codec::H264, &H264[..4]), [Some((64, 48)), None, None, Some((64, 48))]);
+    let sps = &hex(H264[0].3)[3..26];
+    assert_eq!(payload_resolution(Codec::H264, sps), Some((64, 48)));
+    for cut in 0..sps.len() {
+        let _ = payload_resolution(Codec::H264, &sps[..cut]);
+    }
+    assert_eq!(payload_resolution(Codec::Opus, sps), None);
 }

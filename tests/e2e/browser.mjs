@@ -22,7 +22,7 @@ export async function launch({ autoplay = true } = {}) {
       "--disable-sync",
       // The made-up origin of foreignPage counts as public; asking whether it may reach loopback is not what is tested.
       "--disable-features=LocalNetworkAccessChecks",
-      `--autoplay-policy=${autoplay ? "no-user-gesture-required" : "document-user-activation-required"}`,
+      `--autoplay-policy=${autoplay ? "no-user-gesture-required" : "user-gesture-required"}`,
       "--allow-loopback-in-peer-connection",
       "--use-fake-device-for-media-stream",
       "--use-fake-ui-for-media-stream",

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{ChunkSink, SegmenterEvent};
-use crate::base::{UnixNanos, rescale};
+use crate::base::{MediaKind, UnixNanos, rescale};
 use crate::cmaf::Chunk;
 use crate::codec::{Codec, Format};
 use crate::pipeline::error::PipelineError;
@@ -37,15 +37,22 @@ pub struct Presentation {
     /// How far pictures were seen to be reordered.
     pub reorder: u8,
     timescales: Vec<u32>,
+    /// The tracks' numbers for who takes the chunks, by their place in the job.
+    numbers: Vec<u32>,
 }
 
 impl Default for Presentation {
     fn default() -> Self {
-        Self { epoch: 0, next_segment: 0, end: i64::MIN, reorder: 0, timescales: Vec::new() }
+        Self { epoch: 0, next_segment: 0, end: i64::MIN, reorder: 0, timescales: Vec::new(), numbers: Vec::new() }
     }
 }
 
 impl Presentation {
+    /// Pictures are track 0 and sound is track 1, also where sound comes alone: it stays what it was when pictures come later.
+    fn number_of(&self, place: u32) -> u32 {
+        self.numbers.get(place as usize).copied().unwrap_or(place)
+    }
+
     fn chunk(&mut self, chunk: &Chunk) {
         self.next_segment = self.next_segment.max(chunk.segment + 1);
         if chunk.track == 0
@@ -123,6 +130,7 @@ pub async fn run_epoch<S: RtpSource>(
         inputs: tracks.formats,
     };
     presentation.timescales = start.inputs.iter().map(Format::clock_rate).collect();
+    presentation.numbers = start.inputs.iter().map(|format| u32::from(format.kind() == MediaKind::Audio)).collect();
     let mut job = supervisor.start(start).await?;
     let mut feeds = Feeds::start(job.sender(), tracks.sources);
     tokio::pin!(changed);
@@ -180,9 +188,13 @@ async fn drain(job: &mut Job, presentation: &mut Presentation, sink: &mut impl C
 
 fn give(message: Message, presentation: &mut Presentation, sink: &mut impl ChunkSink) -> bool {
     match message {
-        Message::Init(_, init) => sink.take(SegmenterEvent::Init(init)),
-        Message::Chunk(_, chunk) => {
+        Message::Init(_, mut init) => {
+            init.track = presentation.number_of(init.track);
+            sink.take(SegmenterEvent::Init(init));
+        }
+        Message::Chunk(_, mut chunk) => {
             presentation.chunk(&chunk);
+            chunk.track = presentation.number_of(chunk.track);
             sink.take(SegmenterEvent::Chunk(chunk));
         }
         _ => return false,
