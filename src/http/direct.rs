@@ -408,7 +408,8 @@ mod tests {
         let data: Vec<Bytes> = [3, 0, 5, 1].into_iter().enumerate().map(|(n, len)| Bytes::from(vec![n as u8; len])).collect();
         let whole = data.concat();
         let parts = data.into_iter().map(|data| crate::package::Part { duration: 1, independent: true, data }).collect();
-        let segment = Segment { number: 0, epoch: 0, wallclock: NOW, presentation_time: 0, duration: 4, timescale: 1, parts, complete: true };
+        let segment =
+            Segment { number: 0, epoch: 0, wallclock: NOW, presentation_time: 0, duration: 4, timescale: 1, parts, complete: true };
         let segment = Arc::new(segment);
         for step in 1..=9 {
             let mut piece = Piece::Segment(SegmentBytes::new(segment.clone()));
