@@ -14,6 +14,8 @@ use crate::base::{MediaKind, UnixNanos, rescale};
 const UPDATE_PERIOD: &str = "PT1S";
 /// Latency that low-latency players aim at, in ms, above one target segment when segments are long.
 const TARGET_LATENCY_MS: u64 = 3000;
+/// How long a new epoch waits for its other tracks, in ns: each begins within a part of the others, or not at all.
+const TRACKS_WITHIN: i64 = 1_000_000_000;
 /// Players without low latency stay this many target durations behind: with two, dash.js stalled on 2 s segments.
 const DELAY_TARGETS: u64 = 3;
 
@@ -59,8 +61,8 @@ pub fn manifest(snapshot: &Snapshot, now: UnixNanos, utc_url: &str, query: &str)
             latency * 3
         );
     }
-    for epoch in &snapshot.epochs {
-        period(&mut out, snapshot, *epoch, start, query);
+    for epoch in periods(snapshot) {
+        period(&mut out, snapshot, epoch, start, query);
     }
     if !snapshot.ended {
         let _ = writeln!(out, " <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"{}\"/>", escape(utc_url));
@@ -72,6 +74,27 @@ pub fn manifest(snapshot: &Snapshot, now: UnixNanos, utc_url: &str, query: &str)
 /// The presentation's beginning, in whole seconds: never after its first sample.
 fn availability_start(snapshot: &Snapshot) -> UnixNanos {
     i64::try_from(snapshot.first_number).unwrap_or(0).saturating_sub(60).max(0) * i64::from(NANOS)
+}
+
+/// The epochs that make Periods: those with all of their tracks. Shaka gives up on a Period that is empty or has fewer tracks than others.
+fn periods(snapshot: &Snapshot) -> Vec<Epoch> {
+    let listed = |track: &TrackSnapshot, epoch: &Epoch| -> i64 {
+        track.listed().iter().filter(|segment| segment.epoch == epoch.epoch).map(|segment| segment.duration_nanos()).sum()
+    };
+    let longest = |epoch: &Epoch| snapshot.tracks.iter().map(|track| listed(track, epoch)).max().unwrap_or(0);
+    let mut before: Option<&Epoch> = None;
+    let mut whole = Vec::new();
+    let some: Vec<Epoch> = snapshot.epochs.iter().filter(|epoch| longest(epoch) > 0).copied().collect();
+    for epoch in &some {
+        // At the window's beginning one track's last segment goes before the other's; at its end one track begins before the other.
+        let gone = |track: &TrackSnapshot| track.init(epoch.epoch).is_some();
+        let coming = |track: &TrackSnapshot| longest(epoch) < TRACKS_WITHIN && before.is_some_and(|before| listed(track, before) > 0);
+        if !snapshot.tracks.iter().any(|track| listed(track, epoch) == 0 && (gone(track) || coming(track))) {
+            whole.push(*epoch);
+        }
+        before = Some(epoch);
+    }
+    if whole.is_empty() { some } else { whole }
 }
 
 fn period(out: &mut String, snapshot: &Snapshot, epoch: Epoch, start: UnixNanos, query: &str) {

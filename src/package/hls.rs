@@ -172,7 +172,8 @@ fn last_part(track: &TrackSnapshot) -> Option<(u64, usize)> {
     Some((last.number, last.parts.len().checked_sub(1)?))
 }
 
-/// How many of the oldest segments a delta update leaves out: those further than the skip boundary from the end.
+/// How many of the oldest segments a delta update leaves out: those further than the skip boundary from the end. Nothing, while there is a
+/// discontinuity among them: Shaka counts on from EXT-X-DISCONTINUITY-SEQUENCE as if there were none.
 fn skippable(listed: &[std::sync::Arc<Segment>], target: u64) -> usize {
     let boundary = (SKIP_UNTIL * target) as i64 * i64::from(NANOS);
     let mut from_end: i64 = listed.iter().map(|segment| segment.duration_nanos()).sum();
@@ -184,7 +185,8 @@ fn skippable(listed: &[std::sync::Arc<Segment>], target: u64) -> usize {
         from_end -= segment.duration_nanos();
         skipped += 1;
     }
-    skipped
+    let whole = listed.first().zip(listed.get(skipped)).is_none_or(|(first, next)| first.epoch == next.epoch);
+    if whole { skipped } else { 0 }
 }
 
 fn write_segment(out: &mut String, track: &TrackSnapshot, segment: &Segment, with_parts: bool, query: &str) {

@@ -231,6 +231,52 @@ fn the_manifest_has_a_period_an_epoch_on_one_timeline() {
 }
 
 #[test]
+fn a_period_has_all_of_its_tracks() {
+    let mut window = window(2, 4);
+    let periods = |window: &Window| {
+        let text = dash::manifest(&window.snapshot(), NOW, "t", "");
+        let sets: Vec<usize> = text.split("<Period ").skip(1).map(|period| period.matches("<AdaptationSet ").count()).collect();
+        sets
+    };
+    assert_eq!(periods(&window), [2]);
+    window.init(init(0, 1));
+    (0..4).for_each(|part| window.chunk(chunk(0, 1, 3, part)));
+    assert_eq!(periods(&window), [2], "the sound of the new epoch will come");
+    window.chunk(chunk(0, 1, 3, 4));
+    assert_eq!(periods(&window), [2, 1], "it doesn't come");
+    window.init(init(1, 1));
+    window.chunk(chunk(1, 1, 3, 0));
+    assert_eq!(periods(&window), [2, 2]);
+    // The old epoch leaves the window, first one of its tracks, then the other; its segments are still served.
+    for position in 35..210 {
+        window.chunk(chunk(0, 1, position / 10, position % 10));
+        window.chunk(chunk(1, 1, (position - 4) / 10, (position - 4) % 10));
+        assert!(matches!(periods(&window)[..], [2] | [2, 2]), "{position}: {:?}", periods(&window));
+    }
+    assert_eq!(periods(&window), [2]);
+}
+
+#[test]
+fn a_delta_update_skips_no_discontinuity() {
+    let mut window = window(2, 0);
+    for track in [0, 1] {
+        window.init(init(track, 1));
+    }
+    let mut skips = Vec::new();
+    for segment in 2..24 {
+        for track in [0, 1] {
+            (0..10).for_each(|part| window.chunk(chunk(track, 1, segment, part)));
+        }
+        let snapshot = window.snapshot();
+        let text = hls::media(&snapshot, snapshot.track(0).unwrap(), true, "");
+        let first = snapshot.track(0).unwrap().listed()[0].epoch;
+        assert_eq!(text.contains("#EXT-X-DISCONTINUITY\n"), first == 0, "{text}");
+        skips.push((first, text.contains("#EXT-X-SKIP:")));
+    }
+    assert!(skips.contains(&(0, false)) && skips.contains(&(1, true)), "{skips:?}");
+}
+
+#[test]
 fn the_manifest_lists_the_segment_in_the_making_with_its_probable_length() {
     let text = dash::manifest(&window(3, 1).snapshot(), NOW, "t", "");
     assert!(text.contains("<S t=\"0\" d=\"180000\" r=\"3\"/>"), "{text}");
