@@ -296,6 +296,7 @@ fn follow(server: &Server, path: &str, track: &str, seconds: u64, publisher: &Pu
     let mut latencies = Vec::new();
     let mut media: Vec<u8> = client.file(&format!("{base}/{}", list.segments[0].map));
     let mut segments: std::collections::BTreeMap<u64, Vec<u8>> = Default::default();
+    let mut missed: std::collections::BTreeSet<u64> = Default::default();
     let mut known: std::collections::BTreeMap<u64, common::hls::Segment> = Default::default();
     while std::time::Instant::now() < end {
         let (msn, part) = list.next();
@@ -321,6 +322,10 @@ fn follow(server: &Server, path: &str, track: &str, seconds: u64, publisher: &Pu
         }
         let named = next.segments.iter().find(|segment| segment.number == msn).unwrap();
         assert_eq!(named.parts[part].1, hint, "the hint was kept");
+        // On a machine that is too busy, parts come faster than they are asked for.
+        if named.parts.len() > part + 1 || (next.next().0 > msn && next.next().1 > 0) {
+            missed.extend(msn..=next.next().0);
+        }
         // When the part's last picture was sent, by the media clock.
         let shown = named.pdt.unwrap() - began + named.parts[..=part].iter().map(|part| part.0 * 1000.0).sum::<f64>();
         let sent = publisher.sent.lock().unwrap();
@@ -363,7 +368,7 @@ fn follow(server: &Server, path: &str, track: &str, seconds: u64, publisher: &Pu
     // Whole segments are their parts, and decode.
     let (first, last) = (*segments.keys().next().unwrap(), *segments.keys().last().unwrap());
     for (number, parts) in &segments {
-        if *number == first || *number == last {
+        if *number == first || *number == last || missed.contains(number) {
             continue; // not seen from the beginning, or not to the end
         }
         let whole = client.file(&format!("{base}/{}", known[number].uri));
@@ -412,7 +417,7 @@ fn a_strict_low_latency_player_finds_nothing_wrong() {
 fn low_latency_hls_for_longer() {
     follow_for(30);
     let server = Server::start();
-    let _publisher = Publisher::start(server.rtmp, "live", "cam1", make(Clip { seconds: 50, gop: 60, ..Default::default() }), |ts| ts);
+    let _publisher = Publisher::start(server.rtmp, "live", "cam1", make(Clip { seconds: 90, gop: 60, ..Default::default() }), |ts| ts);
     server.wait_live("live/cam1", 2);
     let plays: Vec<String> = [("hls", "index.m3u8"), ("dash", "manifest.mpd"), ("shaka", "manifest.mpd"), ("shaka", "index.m3u8")]
         .map(|(player, file)| format!("{player}={}", server.url(&format!("/live/cam1/{file}"))))
