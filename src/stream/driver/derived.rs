@@ -170,9 +170,9 @@ impl Stream {
         let core = WriterCore::new(&self.0.home, target.format(&track.format), self.path().as_str()).await?;
         let (producer, format) = (core.producer(), core.shared_format());
         let name = format!("{} {}", self.path(), target.derivation(from));
-        tracing::info!(path = %self.path(), what = target.derivation(from), "derived track started");
         let job = TranscodeJob { name, input, input_format: track.format.clone(), target, output: TrackWriter::derived(core) };
         let guard = transcoder.start(job)?;
+        tracing::info!(path = %self.path(), what = target.derivation(from), "derived track started");
         let derived = Arc::new(Derived {
             source: Mutex::new(track.producer),
             from,
