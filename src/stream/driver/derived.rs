@@ -173,11 +173,11 @@ impl Stream {
         let core = WriterCore::new(&self.0.home, target.format(&track.format), self.path().as_str()).await?;
         let (producer, formats) = (core.producer(), core.formats().clone());
         let name = format!("{} {}", self.path(), target.derivation(from));
-        tracing::info!(path = %self.path(), what = target.derivation(from), "derived track started");
         let input_formats = self.formats(track.producer);
         let input_format = input_formats.as_ref().map_or_else(|| track.format.clone(), Formats::format);
         let job = TranscodeJob { name, input, input_format, input_formats, target, output: TrackWriter::derived(core) };
         let guard = transcoder.start(job)?;
+        tracing::info!(path = %self.path(), what = target.derivation(from), "derived track started");
         let derived = Arc::new(Derived {
             source: Mutex::new(track.producer),
             from,
