@@ -6,8 +6,7 @@ import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
 
-// Without `autoplay` pages may begin to play without sound only, as in people's browsers.
-export async function launch({ autoplay = true } = {}) {
+export async function launch() {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     headless: true,
@@ -22,7 +21,7 @@ export async function launch({ autoplay = true } = {}) {
       "--disable-sync",
       // The made-up origin of foreignPage counts as public; asking whether it may reach loopback is not what is tested.
       "--disable-features=LocalNetworkAccessChecks",
-      `--autoplay-policy=${autoplay ? "no-user-gesture-required" : "user-gesture-required"}`,
+      "--autoplay-policy=no-user-gesture-required",
       "--allow-loopback-in-peer-connection",
       "--use-fake-device-for-media-stream",
       "--use-fake-ui-for-media-stream",
