@@ -121,7 +121,7 @@ fn a_browser_that_publishes_again_finds_its_viewers() {
 
 #[test]
 fn viewers_on_another_worker_go_on_with_a_browser_that_publishes_again() {
-    let server = Server::start_with("workers = 2\n");
+    let server = Server::start_with("workers = 2\n[stream]\nhome_preference = 4\n");
     let second = whip_in_waiting(&server, "VP8", "160x90");
     let first = whip_in_waiting(&server, "VP8", "160x90");
     begin(&server, &first);
