@@ -19,6 +19,8 @@ mod output;
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use gstreamer::prelude::*;
 
@@ -50,7 +52,18 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let output = Output::start(socket.try_clone()?)?;
     gstreamer::init()?;
     gstfmp4::plugin_register_static()?;
-    std::thread::Builder::new().name("preload".into()).spawn(preload)?;
+    let over = Arc::new(AtomicBool::new(false));
+    let until = Arc::clone(&over);
+    let preloading = std::thread::Builder::new().name("preload".into()).spawn(move || preload(&until))?;
+    let served = serve(socket, output);
+    // A process that ends while a thread of it loads plugins crashes in GLib.
+    over.store(true, Ordering::Relaxed);
+    let _ = preloading.join();
+    served
+}
+
+/// Until the parent closes the socket.
+fn serve(socket: socket2::Socket, output: Output) -> Result<(), Box<dyn std::error::Error>> {
     let mut host = Host { jobs: HashMap::new(), output };
     let receiver = std::os::unix::net::UnixDatagram::from(std::os::fd::OwnedFd::from(socket));
     let mut assembler = Assembler::default();
@@ -73,9 +86,12 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// sound; a child has started before anybody asks, and pays once.
 const PRELOADED: [&str; 5] = ["aacparse", "avdec_aac", "audioconvert", "audioresample", "opusenc"];
 
-/// Loads plugins beside the work. What is missing is told by the job that needs it.
-fn preload() {
+/// Loads plugins beside the work, until it is `over`. What is missing is told by the job that needs it.
+fn preload(over: &AtomicBool) {
     for name in PRELOADED {
+        if over.load(Ordering::Relaxed) {
+            return;
+        }
         if let Some(factory) = gstreamer::ElementFactory::find(name)
             && let Ok(element) = factory.create().build()
         {
