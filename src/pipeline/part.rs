@@ -29,9 +29,9 @@ pub struct Part<S> {
 impl<S: RtpSource> Part<S> {
     /// The part that has begun with the last change.
     pub fn current(source: S, formats: Option<Formats>) -> Self {
-        let version = formats.as_ref().map_or(0, Formats::version);
-        let from = formats.as_ref().and_then(Formats::first_since_change);
-        Self { source, formats, version, from, clock: None, rest: Vec::new(), over: false }
+        let mut part = Self { source, formats, version: 0, from: None, clock: None, rest: Vec::new(), over: false };
+        part.go_on();
+        part
     }
 
     /// Goes on with the part that has begun with the last change. False where the track itself has ended.

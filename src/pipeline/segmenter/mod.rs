@@ -62,23 +62,6 @@ pub struct Segmenter;
 #[derive(Debug, PartialEq, Eq)]
 struct Signature(Vec<(MediaKind, ProducerId, Format)>);
 
-/// How long a stream with one track is given to show its second before the first pipeline starts: encoders send their sequence
-/// headers within a few ms. Nothing is lost meanwhile: the pipeline begins with the key-frame cache.
-const SETTLE: Duration = Duration::from_millis(150);
-
-/// Waits for the second track of a stream that has just begun, at most [`SETTLE`].
-async fn settle(stream: &Stream, seen: &mut u64) {
-    let second = async {
-        while stream.tracks().len() < 2 {
-            match stream.changed(*seen).await {
-                Some(count) => *seen = count,
-                None => return,
-            }
-        }
-    };
-    let _ = tokio::time::timeout(SETTLE, second).await;
-}
-
 impl Segmenter {
     /// Runs until the stream is over; `sink` gets [`SegmenterEvent::End`] last. Dropping the future stops at once, without `End`.
     pub async fn run(stream: Stream, supervisor: Supervisor, mut sink: impl ChunkSink) {
@@ -90,7 +73,8 @@ impl Segmenter {
                 break;
             }
             if presentation.next_segment == 0 {
-                settle(&stream, &mut seen).await;
+                // Nothing is lost meanwhile: the pipeline begins with the key-frame cache.
+                stream.settled().await;
             }
             let (before, epoch) = (presentation.next_segment, presentation.epoch);
             let end = match Self::epoch(&stream, &supervisor, &mut presentation, &mut seen, &mut sink).await {

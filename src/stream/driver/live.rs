@@ -113,8 +113,7 @@ pub(super) struct State {
     pub derived: Vec<Arc<Derived>>,
     pub viewers: BTreeMap<&'static str, usize>,
     pub http_viewers: HttpViewers,
-    pub started: bool,
-    /// When it started.
+    /// When it started; `None` before.
     pub first_track_at: Option<UnixNanos>,
     /// How many tracks are being replaced just now.
     pub replacing: usize,
@@ -173,7 +172,7 @@ impl Stream {
     }
 
     pub(super) fn has_started(&self) -> bool {
-        self.state().started
+        self.state().first_track_at.is_some()
     }
 
     /// Its path.
@@ -256,9 +255,13 @@ impl Stream {
 
     /// Marks the stream as live, once.
     pub(super) fn announce_start(&self) {
-        let first = !std::mem::replace(&mut self.state().started, true);
+        let first = {
+            let mut state = self.state();
+            let first = state.first_track_at.is_none();
+            state.first_track_at.get_or_insert_with(unix_now);
+            first
+        };
         if first {
-            self.state().first_track_at = Some(unix_now());
             tracing::info!(path = %self.0.path, "stream started");
             self.0.hub.announce(StreamEvent::Started(self.clone()));
         }
