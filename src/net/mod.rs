@@ -4,5 +4,6 @@
 //! is for the floors above.
 
 pub mod interfaces;
+pub mod quiet;
 pub mod tcp;
 pub mod udp;

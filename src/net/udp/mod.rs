@@ -9,10 +9,11 @@ mod sys;
 mod tests;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::net::UdpSocket;
+
+use super::quiet::Quiet;
 
 pub use recv::{Datagram, RecvBatch};
 pub use send::{SendBatch, SendCounters};
@@ -24,7 +25,7 @@ const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 /// A bound UDP socket.
 #[derive(Debug)]
 pub struct UdpPort {
-    socket: UdpSocket,
+    socket: Quiet<UdpSocket>,
     state: quinn_udp::UdpSocketState,
     local: SocketAddr,
 }
@@ -47,11 +48,11 @@ impl UdpPort {
         let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
         let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
         socket.bind(&address.into())?;
-        let socket = UdpSocket::from_std(socket.into())?;
+        let socket = UdpSocket::from(socket);
         // Turns on packet info and GRO, and forbids fragmentation.
         let state = quinn_udp::UdpSocketState::new((&socket).into())?;
         let local = socket.local_addr()?;
-        Ok(Self { socket, state, local })
+        Ok(Self { socket: Quiet::new(socket)?, state, local })
     }
 
     /// The address it is bound to, which may be a wildcard.
@@ -67,10 +68,10 @@ impl UdpPort {
         self.socket.readable().await
     }
 
-    /// Waits until there may be room to send. Cancel safe.
+    /// Waits until there may be room to send, after [`SendBatch::flush`] found none. Cancel safe.
     ///
     /// # Errors
-    /// The runtime is shutting down.
+    /// No file descriptor is left, or the runtime is shutting down.
     pub async fn writable(&self) -> io::Result<()> {
         self.socket.writable().await
     }
@@ -80,7 +81,7 @@ impl UdpPort {
     /// # Errors
     /// `WouldBlock` when there is nothing; then [`Self::readable`] waits. Others are the network's (ICMP) and can be ignored.
     pub fn recv_batch(&self, batch: &mut RecvBatch) -> io::Result<usize> {
-        self.socket.try_io(tokio::io::Interest::READABLE, || batch.fill(&self.state, (&self.socket).into(), self.local.ip()))
+        self.socket.try_read(|socket| batch.fill(&self.state, socket.into(), self.local.ip()))
     }
 
     /// Whether the kernel can cut one long send into datagrams (`UDP_SEGMENT`, Linux 4.18).
@@ -90,7 +91,7 @@ impl UdpPort {
 
     /// Sizes of the kernel's receive and send buffer, in bytes.
     pub fn buffer_sizes(&self) -> (usize, usize) {
-        let socket = SockRef::from(&self.socket);
+        let socket = SockRef::from(self.socket.socket());
         (socket.recv_buffer_size().unwrap_or(0), socket.send_buffer_size().unwrap_or(0))
     }
 

@@ -71,7 +71,6 @@ pub(super) fn send(port: &UdpPort, scratch: &mut Scratch, arena: &[u8], messages
         header.msg_hdr.msg_controllen = control_len;
         header.msg_hdr.msg_flags = 0;
     }
-    // The runtime is only asked after the kernel said no: before its first turn it takes every socket for not writable.
     loop {
         // SAFETY: the first `count` headers point to names, slices and controls of this scratch and payloads of `arena`, all of
         // which outlive the call; sendmmsg writes nothing but `msg_len` of the headers.
@@ -83,8 +82,6 @@ pub(super) fn send(port: &UdpPort, scratch: &mut Scratch, arena: &[u8], messages
         let error = io::Error::last_os_error();
         match error.kind() {
             io::ErrorKind::Interrupted => {}
-            // Tells the runtime, so that `writable` waits for the next change.
-            io::ErrorKind::WouldBlock => return port.socket.try_io(tokio::io::Interest::WRITABLE, || Err(error)),
             _ => return Err(error),
         }
     }

@@ -1,20 +1,22 @@
 //! One child process and its socket.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::net::UnixDatagram;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::counters::PipelineCounters;
 use super::job::JobEvent;
+use crate::net::quiet::Quiet;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::wire::{Assembler, JobId, MAX_FRAME, Message, WireError, decode, encode_frame};
 
@@ -44,7 +46,7 @@ pub enum End {
 pub struct Child {
     /// Its process id.
     pub pid: Option<u32>,
-    socket: UnixDatagram,
+    socket: Quiet<UnixDatagram>,
     jobs: Mutex<HashMap<JobId, mpsc::Sender<JobEvent>>>,
     /// Jobs promised but not started yet.
     reserved: AtomicUsize,
@@ -112,7 +114,7 @@ impl Child {
 
     /// Sends a frame if there is room.
     pub fn try_frame(&self, frame: &[u8]) -> bool {
-        self.socket.try_send(frame).is_ok()
+        self.socket.socket().send(frame).is_ok()
     }
 
     /// Sends a message that must fit one frame, waiting for room.
@@ -124,7 +126,17 @@ impl Child {
     pub async fn send_frame(&self, frame: &[u8]) -> Result<(), PipelineError> {
         tokio::select! {
             () = self.ended.cancelled() => Err(PipelineError::ChildGone),
-            sent = self.socket.send(frame) => sent.map(drop).map_err(|_| PipelineError::ChildGone),
+            sent = self.send_waiting(frame) => sent.map_err(|_| PipelineError::ChildGone),
+        }
+    }
+
+    async fn send_waiting(&self, frame: &[u8]) -> std::io::Result<()> {
+        loop {
+            match self.socket.socket().send(frame) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.socket.writable().await?,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                sent => return sent.map(drop),
+            }
         }
     }
 
@@ -186,7 +198,7 @@ pub fn spawn(
     }
     ours.set_nonblocking(true).map_err(failed)?;
     // std has no type for SOCK_SEQPACKET; its datagram socket makes the same system calls.
-    let socket = UnixDatagram::from_std(std::os::unix::net::UnixDatagram::from(OwnedFd::from(ours))).map_err(failed)?;
+    let socket = Quiet::new(UnixDatagram::from(OwnedFd::from(ours))).map_err(failed)?;
     let mut command = tokio::process::Command::new(program);
     command
         .arg("pipeline-host")
@@ -238,7 +250,7 @@ async fn watch(child: Arc<Child>, mut process: tokio::process::Child, tell: ones
     child.alive.store(false, Ordering::Relaxed);
     if end == End::Asked && !child.killing.is_cancelled() {
         // The socket's other end closes when this one is shut down; then it ends by itself.
-        let _ = child.socket.shutdown(std::net::Shutdown::Both);
+        let _ = child.socket.socket().shutdown(std::net::Shutdown::Both);
         tokio::select! {
             _ = process.wait() => {}
             () = child.killing.cancelled() => {}
@@ -292,7 +304,7 @@ async fn serve(child: &Arc<Child>) -> End {
                     return End::Asked;
                 }
             }
-            received = child.socket.recv(&mut buffer) => match received {
+            received = child.socket.read(|socket| socket.recv(&mut buffer)) => match received {
                 Ok(0) | Err(_) => return End::Died,
                 Ok(length) => match take(child, &mut assembler, &buffer[..length]) {
                     // Whatever it says, it lives; but only a pong says that it still takes jobs.
