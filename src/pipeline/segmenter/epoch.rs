@@ -1,6 +1,8 @@
 //! One epoch: one job, from its start to whatever ends it.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -14,7 +16,7 @@ use crate::cmaf::Chunk;
 use crate::codec::{Codec, Format};
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::source::RtpSource;
-use crate::pipeline::supervisor::{Job, JobEvent, JobInput, JobSender, Supervisor};
+use crate::pipeline::supervisor::{Job, JobEvent, JobInput, JobSender, PipelineCounters, Supervisor};
 use crate::pipeline::wire::{Cutting, Failure, Message, Start};
 use crate::sfu::RtpBatch;
 
@@ -132,7 +134,7 @@ pub async fn run_epoch<S: RtpSource>(
     presentation.timescales = start.inputs.iter().map(Format::clock_rate).collect();
     presentation.numbers = start.inputs.iter().map(|format| u32::from(format.kind() == MediaKind::Audio)).collect();
     let mut job = supervisor.start(start).await?;
-    let mut feeds = Feeds::start(job.sender(), tracks.sources);
+    let mut feeds = Feeds::start(job.sender(), tracks.sources, supervisor.counters());
     tokio::pin!(changed);
     let mut begun = false;
     let end = loop {
@@ -209,15 +211,20 @@ const REST_TIME: Duration = Duration::from_millis(50);
 /// Packets are carried over in rounds of this length, the same for all streams: waking a task and a child for every picture and every
 /// audio frame of fifty streams costs more than all that is done with them. A fifth of the usual part.
 const ROUND: Duration = Duration::from_millis(40);
+/// Rounds where there are many streams: parts come 30 ms later on average, and all of it costs a seventh less.
+const LONG_ROUND: Duration = Duration::from_millis(100);
+/// More jobs than this are many.
+const MANY: u64 = 10;
 /// Most packets put into one message: about 300 KB, a large key frame's.
 const MAX_PACKETS: usize = 256;
 
 /// The time until the rounds of all streams begin together.
 #[allow(clippy::disallowed_methods)] // a driver
-fn until_next_round() -> Duration {
+fn until_next_round(counters: &PipelineCounters) -> Duration {
+    let round = if counters.jobs_running.load(Ordering::Relaxed) > MANY { LONG_ROUND } else { ROUND };
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let into = now.as_nanos() % ROUND.as_nanos();
-    ROUND.saturating_sub(Duration::from_nanos(u64::try_from(into).unwrap_or_default()))
+    let into = now.as_nanos() % round.as_nanos();
+    round.saturating_sub(Duration::from_nanos(u64::try_from(into).unwrap_or_default()))
 }
 
 /// Gives `first` and everything that has come since to the job, in few messages. False at the end of the source.
@@ -248,7 +255,7 @@ struct Feeds {
 }
 
 impl Feeds {
-    fn start<S: RtpSource>(job: &JobSender, sources: Vec<S>) -> Self {
+    fn start<S: RtpSource>(job: &JobSender, sources: Vec<S>, counters: &Arc<PipelineCounters>) -> Self {
         let mut tasks = JoinSet::new();
         let mut requests = Vec::new();
         let stop = CancellationToken::new();
@@ -258,18 +265,19 @@ impl Feeds {
             requests.push(request);
             let mut job = job.input(index as u8);
             let stop = stop.clone();
+            let counters = Arc::clone(counters);
             tasks.spawn(async move {
                 loop {
                     tokio::select! {
                         batch = source.recv() => {
                             let Some(mut batch) = batch else { return };
-                            let _ = tokio::time::timeout(until_next_round(), stop.cancelled()).await;
+                            let _ = tokio::time::timeout(until_next_round(&counters), stop.cancelled()).await;
                             // As long as every round has something, the clock alone wakes this task, not the first picture of each.
                             loop {
                                 if !give_all(batch, &mut source, &mut job).await {
                                     return;
                                 }
-                                if tokio::time::timeout(until_next_round(), stop.cancelled()).await.is_ok() {
+                                if tokio::time::timeout(until_next_round(&counters), stop.cancelled()).await.is_ok() {
                                     break;
                                 }
                                 if requested.try_recv().is_ok() {
