@@ -64,7 +64,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let hub = Hub::new(HubOptions { config: config.stream.clone(), b_frames: config.webrtc.b_frames, workers: workers.clone() });
     let supervisor = Supervisor::new(config.pipeline.clone()).map_err(cannot("the pipelines"))?;
     supervisor.warm_up().await.map_err(cannot("GStreamer"))?;
-    let transcoder = Arc::new(PipelineTranscoder::new(supervisor.clone(), tokio::runtime::Handle::current()));
+    let transcoder = Arc::new(PipelineTranscoder::new(supervisor.clone()));
     hub.set_transcoder(transcoder);
 
     let finish = CancellationToken::new(); // recordings close, segmenters have ended

@@ -34,7 +34,6 @@ const AUDIO_PER_VIDEO: u64 = 16;
 #[derive(Debug, Clone)]
 pub struct PipelineTranscoder {
     supervisor: Supervisor,
-    runtime: Handle,
 }
 
 /// A running transcode's place in the budget; its end.
@@ -69,9 +68,9 @@ impl Drop for Slot {
 }
 
 impl PipelineTranscoder {
-    /// Jobs run on `runtime`.
-    pub fn new(supervisor: Supervisor, runtime: Handle) -> Self {
-        Self { supervisor, runtime }
+    /// With the children of `supervisor`.
+    pub fn new(supervisor: Supervisor) -> Self {
+        Self { supervisor }
     }
 
     fn slot(&self, kind: MediaKind) -> Result<Slot, TranscodeError> {
@@ -89,7 +88,7 @@ impl PipelineTranscoder {
         }
     }
 
-    /// As [`Transcoder::start`], for any source and sink.
+    /// As [`Transcoder::start`], for any source and sink, on the current runtime.
     pub fn start_with<S: RtpSource, U: UnitSink>(
         &self,
         name: String,
@@ -98,11 +97,12 @@ impl PipelineTranscoder {
         target: TranscodeTarget,
         output: U,
     ) -> Result<TranscodeGuard, TranscodeError> {
-        self.spawn(name, Part::current(input, None), format, target, output)
+        self.spawn(&Handle::current(), name, Part::current(input, None), format, target, output)
     }
 
     fn spawn<S: RtpSource, U: UnitSink>(
         &self,
+        runtime: &Handle,
         name: String,
         input: Part<S>,
         format: Format,
@@ -113,7 +113,7 @@ impl PipelineTranscoder {
         let start = self.describe(&name, &format, target).map_err(|error| TranscodeError::Start(error.to_string()))?;
         let slot = self.slot(format.kind())?;
         let transcoder = self.clone();
-        let task = self.runtime.spawn(async move {
+        let task = runtime.spawn(async move {
             let _slot = slot;
             transcoder.run(start, input, target, output).await;
         });
@@ -188,7 +188,7 @@ fn bitrate_kbps(pixels: u32) -> u32 {
 
 impl Transcoder for PipelineTranscoder {
     fn start(&self, job: TranscodeJob) -> Result<TranscodeGuard, TranscodeError> {
-        self.spawn(job.name, Part::current(job.input, job.input_formats), job.input_format, job.target, job.output)
+        self.spawn(&job.runtime, job.name, Part::current(job.input, job.input_formats), job.input_format, job.target, job.output)
     }
 }
 

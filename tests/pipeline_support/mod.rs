@@ -275,7 +275,7 @@ impl UnitSink for TestSink {
 
 /// Transcodes all of `track` but what stays inside the encoder.
 pub async fn transcode(supervisor: &Supervisor, track: &TestTrack, target: TranscodeTarget, sink: TestSink, speed: f64) -> TestTrack {
-    let transcoder = PipelineTranscoder::new(supervisor.clone(), tokio::runtime::Handle::current());
+    let transcoder = PipelineTranscoder::new(supervisor.clone());
     // The source stays open, so that what is still inside comes out before the job ends.
     let mut sources = play(std::slice::from_ref(track), speed);
     let (keep, batches) = mpsc::channel(64);

@@ -11,8 +11,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 pub use self::counters::{CounterValues, PipelineCounters};
 pub use self::job::{Job, JobEvent, JobInput, JobSender};
@@ -42,6 +44,8 @@ pub struct Supervisor {
 struct Inner {
     config: PipelineConfig,
     program: PathBuf,
+    /// Where children are started and read.
+    runtime: Handle,
     templates: Templates,
     counters: Arc<PipelineCounters>,
     /// Tells that a transcode has ended.
@@ -71,7 +75,7 @@ impl Health {
 }
 
 impl Supervisor {
-    /// With this program's own executable for the children.
+    /// With this program's own executable for the children. They are started and read on the current runtime.
     pub fn new(config: PipelineConfig) -> Result<Self, PipelineError> {
         let program = std::env::current_exe().map_err(PipelineError::NoExecutable)?;
         Ok(Self::with_program(config, program))
@@ -84,6 +88,7 @@ impl Supervisor {
             inner: Arc::new(Inner {
                 config,
                 program,
+                runtime: Handle::current(),
                 templates,
                 counters: Arc::default(),
                 budget_freed: watch::Sender::default(),
@@ -134,6 +139,13 @@ impl Supervisor {
 
     /// Starts a job on the fullest child that has room, so that few are needed.
     pub async fn start(&self, start: Start) -> Result<Job, PipelineError> {
+        // A fork takes a millisecond: nothing for a thread that forwards packets, on which the job's owner may run.
+        let supervisor = self.clone();
+        let started = self.inner.runtime.spawn(async move { supervisor.start_here(start).await });
+        AbortOnDropHandle::new(started).await.unwrap_or(Err(PipelineError::ShuttingDown))
+    }
+
+    async fn start_here(&self, start: Start) -> Result<Job, PipelineError> {
         let child = {
             let mut children = self.inner.children.lock().await;
             children.retain(|child| child.is_alive());

@@ -63,9 +63,11 @@ pub(super) async fn serve(context: Arc<Context>, socket: TcpStream, peer: Socket
     let _ = socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive);
     let session = ServerSession::new(now(), context.session_timeouts());
     let share = context.budget.share();
-    let mut connection = Connection { socket, session, buffer: vec![0; READ_BUFFER].into(), peer, context, share };
-    let end = connection.serve().await;
-    let metrics = &connection.context.metrics;
+    let connection = Connection { socket, session, buffer: vec![0; READ_BUFFER].into(), peer, context: context.clone(), share };
+    let served = connection.serve().await;
+    let metrics = &context.metrics;
+    metrics.connections.dec();
+    let Some((mut connection, end)) = served else { return };
     match &end {
         End::Protocol(error) => {
             metrics.errors.inc();
@@ -77,38 +79,49 @@ pub(super) async fn serve(context: Arc<Context>, socket: TcpStream, peer: Socket
         }
         end => tracing::debug!(%peer, %end, "RTMP connection ended"),
     }
-    metrics.connections.dec();
     connection.goodbye().await;
 }
 
 impl Connection {
-    async fn serve(&mut self) -> End {
+    /// To its end, which comes back with it; `None` if a worker of the SFU took it along in dying.
+    async fn serve(mut self) -> Option<(Self, End)> {
         loop {
             if let Err(end) = self.flush().await {
-                return end;
+                return Some((self, end));
             }
             while let Some(event) = self.session.poll_event() {
                 let result = match event {
-                    Event::Publish(target) => publish::publish(self, target).await,
-                    Event::Play(target) => play::play(self, target).await,
+                    Event::Publish(target) => {
+                        let (back, result) = publish::publish(self, target).await?;
+                        self = back;
+                        result
+                    }
+                    Event::Play(target) => play::play(&mut self, target).await,
                     Event::Media(_) | Event::Metadata(_) | Event::Receive { .. } | Event::Ended => Ok(()),
                 };
                 if let Err(end) = result {
-                    return end;
+                    return Some((self, end));
                 }
             }
             if self.session.is_closing() {
-                return End::Finished("refused".into());
+                return Some((self, End::Finished("refused".into())));
             }
             let cancel = self.context.cancel.clone();
             let result = tokio::select! {
                 result = self.read() => result,
-                () = cancel.cancelled() => return self.finish("the server is shutting down"),
+                () = cancel.cancelled() => Err(self.finish("the server is shutting down")),
             };
             if let Err(end) = result {
-                return end;
+                return Some((self, end));
             }
         }
+    }
+
+    /// Lets the runtime that this is called in look after the socket from now on.
+    pub(super) fn move_here(self) -> Result<Self, End> {
+        let Self { socket, session, buffer, peer, context, share } = self;
+        let socket = TcpStream::from_std(socket.into_std()?)?;
+        Ok(Self { socket, session, buffer, peer, context, share })
     }
 
     /// Waits for bytes or the session's timeout, and feeds the session. Cancel safe: between socket and session nothing is awaited.

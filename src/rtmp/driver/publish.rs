@@ -1,6 +1,7 @@
 //! A publisher's connection: tags into a publication.
 
 use tokio::select;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::connection::{Connection, End};
 use super::{now, unix_now};
@@ -10,9 +11,9 @@ use crate::rtmp::ingest::{Action, Ingest};
 use crate::rtmp::session::Event;
 use crate::stream::{Publication, PublishError, PublishRequest, TrackWriter};
 
-/// Asks the hub, and if it agrees publishes until the publisher ends it. `Ok` means that the connection can be used again, or is
-/// closing by itself.
-pub(super) async fn publish(connection: &mut Connection, target: Target) -> Result<(), End> {
+/// Asks the hub, and if it agrees publishes until the publisher ends it. Gives the connection back; `Ok` means that it can be used
+/// again, or is closing by itself. `None` if it was lost with the SFU's worker.
+pub(super) async fn publish(mut connection: Connection, target: Target) -> Option<(Connection, Result<(), End>)> {
     let path = target.path.clone();
     let request = PublishRequest {
         path: target.path,
@@ -27,23 +28,41 @@ pub(super) async fn publish(connection: &mut Connection, target: Target) -> Resu
             connection.context.metrics.refused.inc();
             tracing::info!(%path, peer = %connection.peer, %error, "RTMP publisher refused");
             connection.session.reject_publish(refusal_code(&error), &error.to_string());
-            return Ok(());
+            return Some((connection, Ok(())));
         }
     };
-    tracing::info!(%path, peer = %connection.peer, agent = connection.session.agent(), "RTMP publisher began");
-    connection.context.metrics.publishers.inc();
-    let mut publisher = Publisher { connection, publication, ingest: Ingest::new(), audio: None, video: None };
-    let result = publisher.run().await;
-    let counters = publisher.ingest.counters();
-    let metrics = &connection.context.metrics;
-    metrics.publishers.dec();
-    metrics.ingest_dropped.inc_by(counters.before_header + counters.damaged + counters.unsupported);
+    let (context, peer) = (connection.context.clone(), connection.peer);
+    tracing::info!(%path, %peer, agent = connection.session.agent(), "RTMP publisher began");
+    context.metrics.publishers.inc();
+    // On the thread that forwards what comes, so that a packet is sent to viewers by whoever read it.
+    let home = publication.router().runtime().clone();
+    let publishing = home.spawn(async move {
+        let connection = connection.move_here()?;
+        let mut publisher = Publisher { connection, publication, ingest: Ingest::new(), audio: None, video: None };
+        let result = publisher.run().await;
+        Ok::<_, End>((publisher, result))
+    });
+    let published = AbortOnDropHandle::new(publishing).await;
+    context.metrics.publishers.dec();
+    let (Publisher { connection, ingest, .. }, result) = match published {
+        Ok(Ok(published)) => published,
+        Ok(Err(end)) => {
+            tracing::warn!(%path, %peer, %end, "RTMP publisher lost");
+            return None;
+        }
+        Err(error) => {
+            tracing::error!(%path, %peer, %error, "RTMP publisher lost");
+            return None;
+        }
+    };
+    let counters = ingest.counters();
+    context.metrics.ingest_dropped.inc_by(counters.before_header + counters.damaged + counters.unsupported);
     let why = match &result {
         Ok(()) => "it ended the publication".to_owned(),
         Err(end) => end.to_string(),
     };
-    tracing::info!(%path, peer = %connection.peer, received = connection.session.received(), ?counters, why, "RTMP publisher ended");
-    result
+    tracing::info!(%path, %peer, received = connection.session.received(), ?counters, why, "RTMP publisher ended");
+    Some((connection, result))
 }
 
 /// The code that goes with a refusal; encoders show the sentence, or at least react to the code.
@@ -55,15 +74,15 @@ fn refusal_code(error: &PublishError) -> &'static str {
     }
 }
 
-struct Publisher<'a> {
-    connection: &'a mut Connection,
+struct Publisher {
+    connection: Connection,
     publication: Publication,
     ingest: Ingest,
     audio: Option<TrackWriter>,
     video: Option<TrackWriter>,
 }
 
-impl Publisher<'_> {
+impl Publisher {
     async fn run(&mut self) -> Result<(), End> {
         self.connection.session.accept_publish(now())?;
         let cancel = self.connection.context.cancel.clone();

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::direct::{DirectConsumer, DirectProducer};
@@ -34,6 +35,7 @@ struct Inner {
     shared: Arc<Shared>,
     worker: usize,
     id: RouterId,
+    runtime: Handle,
     _closer: Closer,
 }
 
@@ -43,7 +45,8 @@ impl Router {
             .call(worker, move |shard, _| {
                 let id = shard.worker.create_router();
                 let _closer = Closer::new(&shard.shared, worker, Notice::CloseRouter(id));
-                Router { inner: Arc::new(Inner { shared: shard.shared.clone(), worker, id, _closer }) }
+                let runtime = Handle::current(); // the worker's: this runs there
+                Router { inner: Arc::new(Inner { shared: shard.shared.clone(), worker, id, runtime, _closer }) }
             })
             .await
     }
@@ -51,6 +54,12 @@ impl Router {
     /// Which worker it lives on.
     pub fn worker(&self) -> usize {
         self.inner.worker
+    }
+
+    /// The runtime of the worker's thread. What feeds a producer of this router all the time is best run there: a packet that comes
+    /// from the thread that forwards it wakes no other one. Nothing that takes long or blocks may: all viewers of the worker wait for it.
+    pub fn runtime(&self) -> &Handle {
+        &self.inner.runtime
     }
 
     /// What producers may send to this router and consumers may get, as `routerRtpCapabilities`.

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 use super::formats::Formats;
 use super::live::{SelectError, Stream, Track};
 use super::writer::{TrackWriter, WriterCore};
@@ -92,6 +94,8 @@ pub struct TranscodeJob {
     /// Where it goes, with `write_at`. Key-frame requests come out of it. For H.264 and AAC, `set_format` is called with the
     /// parameter sets once they are known.
     pub output: TrackWriter,
+    /// Where it is best fed and read: the thread of the worker that the source comes from and the output goes to.
+    pub runtime: Handle,
 }
 
 /// Why there is no derived track.
@@ -175,7 +179,8 @@ impl Stream {
         let name = format!("{} {}", self.path(), target.derivation(from));
         let input_formats = self.formats(track.producer);
         let input_format = input_formats.as_ref().map_or_else(|| track.format.clone(), Formats::format);
-        let job = TranscodeJob { name, input, input_format, input_formats, target, output: TrackWriter::derived(core) };
+        let (output, runtime) = (TrackWriter::derived(core), self.0.home.runtime().clone());
+        let job = TranscodeJob { name, input, input_format, input_formats, target, output, runtime };
         let guard = transcoder.start(job)?;
         tracing::info!(path = %self.path(), what = target.derivation(from), "derived track started");
         let derived = Arc::new(Derived {
