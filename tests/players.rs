@@ -56,6 +56,30 @@ fn players_get_over_a_killed_pipeline_child() {
 }
 
 #[test]
+fn players_that_come_while_nobody_publishes_see_the_publisher_return() {
+    let server = Server::start_with("[stream]\nreconnect_window = \"30s\"");
+    let clip = |seconds| make(Clip { seconds, gop: 60, b_frames: 2, ..Default::default() });
+    let (before, after) = (clip(8), clip(40));
+    for (name, players) in ["cam1", "cam2"].into_iter().zip(PLAYERS) {
+        Publisher::start(server.rtmp, "live", name, before.clone(), |ts| ts).wait();
+        let plays = players.map(|(player, file)| format!("{player}={}", server.url(&format!("/live/{name}/{file}"))));
+        // Longer than a low-latency player's delay, so that what is live for it is no longer there.
+        std::thread::sleep(Duration::from_secs(4));
+        let seen = std::thread::scope(|scope| {
+            let seen = scope.spawn(|| node("through.mjs", &["22", &plays[0], &plays[1]]));
+            std::thread::sleep(Duration::from_secs(5));
+            let _publisher = Publisher::start(server.rtmp, "live", name, after.clone(), |ts| ts);
+            seen.join().unwrap()
+        });
+        eprintln!("{seen:#}");
+        for seen in seen["seen"].as_array().unwrap() {
+            assert!(seen["error"].is_null() && !seen["events"].to_string().contains("FATAL"), "{seen:#}");
+            assert!(seen["lastSecondsFps"].as_f64() >= Some(15.0), "the picture moves afterwards: {seen:#}");
+        }
+    }
+}
+
+#[test]
 fn the_watch_page_comes_within_a_second_of_live() {
     let server = Server::start();
     let _publisher = Publisher::start(server.rtmp, "live", "cam1", make(Clip { seconds: 45, gop: 60, ..Default::default() }), |ts| ts);

@@ -16,6 +16,8 @@ const UPDATE_PERIOD: &str = "PT1S";
 const TARGET_LATENCY_MS: u64 = 3000;
 /// How long a new epoch waits for its other tracks, in ns: each begins within a part of the others, or not at all.
 const TRACKS_WITHIN: i64 = 1_000_000_000;
+/// How much longer a Period is than what is in it, in ns: dash.js takes one that it has to the last sample for the end of everything.
+const PERIOD_MARGIN: i64 = 2_000_000;
 /// Players without low latency stay this many target durations behind: with two, dash.js stalled on 2 s segments.
 const DELAY_TARGETS: u64 = 3;
 
@@ -53,7 +55,7 @@ pub fn manifest(snapshot: &Snapshot, now: UnixNanos, utc_url: &str, query: &str)
     }
     out.push_str(">\n");
     if !snapshot.ended {
-        let latency = TARGET_LATENCY_MS.max(target * 1500);
+        let latency = target_latency(snapshot);
         let _ = writeln!(
             out,
             " <ServiceDescription id=\"0\"><Latency target=\"{latency}\" min=\"{}\" max=\"{}\" referenceId=\"0\"/><PlaybackRate min=\"0.96\" max=\"1.04\"/></ServiceDescription>",
@@ -61,8 +63,10 @@ pub fn manifest(snapshot: &Snapshot, now: UnixNanos, utc_url: &str, query: &str)
             latency * 3
         );
     }
-    for epoch in periods(snapshot) {
-        period(&mut out, snapshot, epoch, start, query);
+    let epochs = periods(snapshot);
+    for (index, epoch) in epochs.iter().enumerate() {
+        let end = end(snapshot, *epoch, epochs.get(index + 1), now);
+        period(&mut out, snapshot, *epoch, end, start, query);
     }
     if !snapshot.ended {
         let _ = writeln!(out, " <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"{}\"/>", escape(utc_url));
@@ -97,10 +101,32 @@ fn periods(snapshot: &Snapshot) -> Vec<Epoch> {
     if whole.is_empty() { some } else { whole }
 }
 
-fn period(out: &mut String, snapshot: &Snapshot, epoch: Epoch, start: UnixNanos, query: &str) {
-    // A track's time 0 may lie before the presentation's beginning; a Period may not.
-    let zero = epoch.zero.max(start);
-    let _ = writeln!(out, " <Period id=\"{}\" start=\"{}\">", snapshot.first_number + u64::from(epoch.epoch), duration(zero - start));
+/// In ms.
+fn target_latency(snapshot: &Snapshot) -> u64 {
+    TARGET_LATENCY_MS.max(snapshot.target_duration() * 1500)
+}
+
+/// Where a Period ends before anything follows it: what comes next is not known yet, or begins later. dash.js takes an open Period to reach
+/// up to now: who joined while nobody published would wait in it for a segment that never comes, and miss the next Period.
+fn end(snapshot: &Snapshot, epoch: Epoch, next: Option<&Epoch>, now: UnixNanos) -> Option<UnixNanos> {
+    let lasts = snapshot.tracks.iter().filter_map(|track| track.segments.iter().rfind(|segment| segment.epoch == epoch.epoch));
+    let end = lasts.map(|last| last.wallclock + last.duration_nanos()).max()? + PERIOD_MARGIN;
+    let open = snapshot.epochs.last().is_none_or(|last| last.epoch == epoch.epoch);
+    let part = snapshot.tracks.iter().map(|track| track.longest_part).max().unwrap_or(0);
+    // Half of the latency: whoever joins before that begins with what is there.
+    let silent = end + part + i64::try_from(target_latency(snapshot)).unwrap_or(i64::MAX) * 500_000 < now;
+    let followed = next.is_some_and(|next| next.begin <= end);
+    (!snapshot.ended && !followed && (!open || silent)).then_some(end)
+}
+
+fn period(out: &mut String, snapshot: &Snapshot, epoch: Epoch, end: Option<UnixNanos>, start: UnixNanos, query: &str) {
+    // Nothing lies before the presentation's beginning.
+    let zero = epoch.begin.max(start);
+    let _ = write!(out, " <Period id=\"{}\" start=\"{}\"", snapshot.first_number + u64::from(epoch.epoch), duration(zero - start));
+    if let Some(end) = end {
+        let _ = write!(out, " duration=\"{}\"", duration(end - zero));
+    }
+    out.push_str(">\n");
     for track in &snapshot.tracks {
         let segments: Vec<&Segment> = track.listed().iter().map(AsRef::as_ref).filter(|segment| segment.epoch == epoch.epoch).collect();
         if let Some(first) = segments.first() {

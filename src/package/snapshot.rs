@@ -29,8 +29,8 @@ pub struct Snapshot {
 pub struct Epoch {
     /// As in `Chunk::epoch`.
     pub epoch: u32,
-    /// The wall clock at presentation time 0 of its tracks.
-    pub zero: UnixNanos,
+    /// When its first sample was captured.
+    pub begin: UnixNanos,
 }
 
 /// One track at one moment.

@@ -222,12 +222,30 @@ fn the_manifest_has_a_period_an_epoch_on_one_timeline() {
     }
     let text = dash::manifest(&window.snapshot(), NOW + 8 * S, "/api/v1/time?a&b", "?token=x");
     assert_eq!(text.matches("<Period ").count(), 2);
-    assert!(text.contains("<Period id=\"1700000000\" start=\"PT60.000S\">"), "{text}");
+    assert!(text.contains("<Period id=\"1700000000\" start=\"PT60.000S\" duration=\"PT4.802S\">"), "a gap follows: {text}");
     assert!(text.contains("<Period id=\"1700000001\" start=\"PT66.000S\">"), "{text}");
     assert!(text.contains("media=\"v-$Number$.m4s?token=x\" initialization=\"v-init-1700000000.mp4?token=x\""));
     assert!(text.contains("<S t=\"0\" d=\"180000\" r=\"1\"/>") && text.contains("<S t=\"360000\" d=\"72000\"/>"), "{text}");
     assert!(text.contains("value=\"/api/v1/time?a&amp;b\""));
     assert!(text.contains("codecs=\"avc1.64001f\" width=\"1280\" height=\"720\""));
+}
+
+#[test]
+fn a_period_ends_where_nothing_follows_it() {
+    let text = |window: &Window, ms: i64| dash::manifest(&window.snapshot(), NOW + ms * 1_000_000, "t", "");
+    let mut window = window(2, 4);
+    let open = "<Period id=\"1700000000\" start=\"PT60.000S\">";
+    let over = "<Period id=\"1700000000\" start=\"PT60.000S\" duration=\"PT4.802S\">";
+    for (ms, expected) in [(4_800, open), (6_400, open), (6_600, over), (60_000, over)] {
+        assert!(text(&window, ms).contains(expected), "{ms}: {}", text(&window, ms));
+    }
+    // The next one comes at once.
+    for track in [0, 1] {
+        window.init(init(track, 1));
+        (4..8).for_each(|part| window.chunk(Chunk { segment: 3, first: part == 4, last: false, ..chunk(track, 1, 2, part) }));
+    }
+    let text = text(&window, 5_600);
+    assert!(text.contains(open) && text.contains("<Period id=\"1700000001\" start=\"PT64.800S\">"), "{text}");
 }
 
 #[test]

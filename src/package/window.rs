@@ -100,8 +100,7 @@ impl Window {
             return;
         };
         if self.snapshot.epochs.last().is_none_or(|last| last.epoch < chunk.epoch) {
-            let zero = chunk.wallclock - ticks_to_nanos(chunk.presentation_time, timescale);
-            self.snapshot.epochs.push(Epoch { epoch: chunk.epoch, zero });
+            self.snapshot.epochs.push(Epoch { epoch: chunk.epoch, begin: chunk.wallclock });
         }
         let continues = self.snapshot.tracks[at]
             .segments
