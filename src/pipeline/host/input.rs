@@ -186,6 +186,7 @@ impl Input {
                 return Ok(());
             }
             self.needs_key = false;
+            self.order.restart();
         }
         self.begun = true;
         self.order

@@ -71,7 +71,7 @@ impl<T> Order<T> {
             return Ok(());
         }
         let depth = self.depth.unwrap_or_default();
-        if self.last == i64::MIN && self.begun == 0 {
+        if self.begun == 0 {
             self.first = pts;
         }
         self.pending.push(Reverse(pts));
@@ -94,6 +94,13 @@ impl<T> Order<T> {
         self.last = dts;
         out(pts, dts, picture);
         Ok(())
+    }
+
+    /// Pictures are missing; the next one is a key frame. Counted from what came before the gap, its decoding time would be there, too.
+    pub fn restart(&mut self) {
+        self.pending.clear();
+        self.begun = 0;
+        self.last_heard = i64::MIN;
     }
 
     /// Depth and time between pictures of the held ones.
@@ -157,6 +164,19 @@ mod tests {
         let times: Vec<i64> = (0..100).map(|n| (n * 7919) % 13 * 10).collect();
         check(&run(&mut order, &times).unwrap(), 100);
         check(&run(&mut Order::new(Some(0), 0), &[0, 10, 10, 10, 20]).unwrap(), 5);
+    }
+
+    #[test]
+    fn a_gap_does_not_show_in_the_decoding_times_after_it() {
+        let mut order = Order::new(Some(2), 0);
+        assert_eq!(run(&mut order, &B2[..6]).unwrap().last(), Some(&(40, 20)));
+        order.restart();
+        let after = run(&mut order, &B2.map(|time| time + 2000)).unwrap();
+        check(&after, 10);
+        assert_eq!(after[0], (2000, 1980));
+        // Nothing was missing after all.
+        order.restart();
+        check(&run(&mut order, &B2.map(|time| time + 2100)).unwrap(), 10);
     }
 
     #[test]
