@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_gap_does_not_show_in_the_decoding_times_after_it() {
         let mut order = Order::new(Some(2), 0);
-        assert_eq!(run(&mut order, &B2[..6]).unwrap().last(), Some(&(40, 20)));
+        assert_eq!(run(&mut order, &B2[..6]).unwrap().last(), Some(&(40, 30)));
         order.restart();
         let after = run(&mut order, &B2.map(|time| time + 2000)).unwrap();
         check(&after, 10);
