@@ -17,8 +17,8 @@ const PLAYERS: [[(&str, &str); 2]; 2] =
 /// timeline, but goes on counting what is available by the clock. That lies ahead of its timeline from then on, and the parser takes the
 /// length of what it has left for the length of the window (`determineDuration_`): each update of the playlist can put more segments out
 /// of it. Once there are none, it stops with a TypeError ("Result of the Symbol.iterator method is not an object"), and no playlist brings
-/// it back. Only EXT-X-GAP for the lost time would keep it from that; with it, hls.js stands still for 3 to 4 s instead of less than 2,
-/// and stays that much further behind.
+/// it back. A viewer of Shaka over HLS who was there when the publisher went for 3 s loses the stream the same way. Only EXT-X-GAP for the lost
+/// time kept Shaka from that; but with it hls.js 1.7.4 stood still for good in 4 of 5 runs of the test of a returning publisher (`fragGap`).
 const PARTS: [u32; 2] = [2, 6];
 
 fn playlist(server: &Server) -> String {
