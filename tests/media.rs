@@ -199,15 +199,15 @@ fn publishers_may_change_in_the_middle_of_their_stream() {
 #[test]
 fn a_publisher_that_returns_continues_its_recording() {
     let server = Server::start();
-    let tags = make(Clip { seconds: 9, ..Default::default() });
+    // Made beforehand, so that the publisher is away as long as is said below.
+    let (tags, longer) = (make(Clip { seconds: 9, ..Default::default() }), make(Clip { seconds: 14, ..Default::default() }));
     let mut publisher = Publisher::start(server.rtmp, "live", "cam1", tags.clone(), |ts| ts);
     server.wait_live("live/cam1", 2);
     let plays = [format!("hls={}", server.url("/live/cam1/index.m3u8")), format!("dash={}", server.url("/live/cam1/manifest.mpd"))];
-    let viewer = std::thread::spawn(move || node("through.mjs", &["16", &plays[0], &plays[1]]));
+    let viewer = std::thread::spawn(move || node("through.mjs", &["26", &plays[0], &plays[1]]));
     publisher.wait();
-    // Two seconds away, well within the reconnect window.
-    std::thread::sleep(Duration::from_secs(2));
-    let longer = make(Clip { seconds: 12, ..Default::default() });
+    // Most of the reconnect window, and more than any of the players has buffered.
+    std::thread::sleep(Duration::from_secs(6));
     Publisher::start(server.rtmp, "live", "cam1", longer.clone(), |ts| ts).wait();
     let seen = viewer.join().unwrap();
     eprintln!("{seen:#}");

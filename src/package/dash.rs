@@ -55,7 +55,7 @@ pub fn manifest(snapshot: &Snapshot, now: UnixNanos, utc_url: &str, query: &str)
     }
     out.push_str(">\n");
     if !snapshot.ended {
-        let latency = target_latency(snapshot);
+        let latency = TARGET_LATENCY_MS.max(target * 1500);
         let _ = writeln!(
             out,
             " <ServiceDescription id=\"0\"><Latency target=\"{latency}\" min=\"{}\" max=\"{}\" referenceId=\"0\"/><PlaybackRate min=\"0.96\" max=\"1.04\"/></ServiceDescription>",
@@ -65,7 +65,7 @@ pub fn manifest(snapshot: &Snapshot, now: UnixNanos, utc_url: &str, query: &str)
     }
     let epochs = periods(snapshot);
     for (index, epoch) in epochs.iter().enumerate() {
-        let end = end(snapshot, *epoch, epochs.get(index + 1), now);
+        let end = end(snapshot, *epoch, epochs.get(index + 1));
         period(&mut out, snapshot, *epoch, end, start, query);
     }
     if !snapshot.ended {
@@ -101,22 +101,13 @@ fn periods(snapshot: &Snapshot) -> Vec<Epoch> {
     if whole.is_empty() { some } else { whole }
 }
 
-/// In ms.
-fn target_latency(snapshot: &Snapshot) -> u64 {
-    TARGET_LATENCY_MS.max(snapshot.target_duration() * 1500)
-}
-
-/// Where a Period ends before anything follows it: what comes next is not known yet, or begins later. dash.js takes an open Period to reach
-/// up to now: who joined while nobody published would wait in it for a segment that never comes, and miss the next Period.
-fn end(snapshot: &Snapshot, epoch: Epoch, next: Option<&Epoch>, now: UnixNanos) -> Option<UnixNanos> {
+/// Where a Period ends before the next one begins, so that no player looks for it in the gap. The newest one stays open even while nobody
+/// publishes: dash.js takes the end of everything known for the end, and doesn't go on when more comes.
+fn end(snapshot: &Snapshot, epoch: Epoch, next: Option<&Epoch>) -> Option<UnixNanos> {
+    let next = next?;
     let lasts = snapshot.tracks.iter().filter_map(|track| track.segments.iter().rfind(|segment| segment.epoch == epoch.epoch));
     let end = lasts.map(|last| last.wallclock + last.duration_nanos()).max()? + PERIOD_MARGIN;
-    let open = snapshot.epochs.last().is_none_or(|last| last.epoch == epoch.epoch);
-    let part = snapshot.tracks.iter().map(|track| track.longest_part).max().unwrap_or(0);
-    // Half of the latency: whoever joins before that begins with what is there.
-    let silent = end + part + i64::try_from(target_latency(snapshot)).unwrap_or(i64::MAX) * 500_000 < now;
-    let followed = next.is_some_and(|next| next.begin <= end);
-    (!snapshot.ended && !followed && (!open || silent)).then_some(end)
+    (!snapshot.ended && next.begin > end).then_some(end)
 }
 
 fn period(out: &mut String, snapshot: &Snapshot, epoch: Epoch, end: Option<UnixNanos>, start: UnixNanos, query: &str) {
