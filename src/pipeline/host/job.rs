@@ -25,6 +25,10 @@ const PREROLL: i64 = 1_000_000_000;
 /// More in front of a pipeline's first element means that it doesn't work any more: several seconds of the fattest stream.
 const MAX_QUEUED: u64 = 32 << 20;
 
+/// Most bytes in one chunk: 2 s, the longest part, of 64 Mbit/s. It has to fit a message to the parent. More comes of a publisher whose
+/// time stands still.
+const MAX_CHUNK: usize = 16 << 20;
+
 /// Most units handed over in one piece: 2 s of 60 pictures a second, the longest part.
 const MAX_PENDING: usize = 120;
 
@@ -67,6 +71,8 @@ struct Track {
     /// Units of the chunk in work. The muxer gives nothing before a chunk is whole: handing it over in one piece instead of unit by
     /// unit costs no time and saves most of the thread switches.
     pending: gst::BufferList,
+    /// Bytes in the chunk in work.
+    chunk: usize,
 }
 
 /// A running job. Dropping it takes the pipeline down.
@@ -149,6 +155,7 @@ impl Job {
                 video: video[index],
                 open: None,
                 pending: gst::BufferList::new(),
+                chunk: 0,
             });
         }
         watch_bus(&pipeline, id, output.clone(), reporter.clone())?;
@@ -268,6 +275,10 @@ impl Job {
         let track = &mut self.tracks[index];
         if track.source.current_level_bytes() > MAX_QUEUED {
             return Err("the pipeline does not take its input".into());
+        }
+        track.chunk = if split == Split::None { track.chunk } else { 0 } + unit.data.len();
+        if track.chunk > MAX_CHUNK && self.cutting.is_some() {
+            return Err(format!("a chunk would have more than {MAX_CHUNK} bytes: does the publisher's time go on?").into());
         }
         let begins = !track.caps_set;
         if begins {
