@@ -47,6 +47,8 @@ pub(super) struct Connection {
     pub(super) socket: TcpStream,
     pub(super) session: ServerSession,
     pub(super) buffer: Box<[u8]>,
+    /// The last read filled the buffer: more is waiting.
+    pub(super) more: bool,
     pub(super) peer: SocketAddr,
     pub(super) context: Arc<Context>,
     /// What it holds: incomplete messages, or what a player has not taken.
@@ -63,7 +65,8 @@ pub(super) async fn serve(context: Arc<Context>, socket: TcpStream, peer: Socket
     let _ = socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive);
     let session = ServerSession::new(now(), context.session_timeouts());
     let share = context.budget.share();
-    let connection = Connection { socket, session, buffer: vec![0; READ_BUFFER].into(), peer, context: context.clone(), share };
+    let buffer = vec![0; READ_BUFFER].into();
+    let connection = Connection { socket, session, buffer, more: false, peer, context: context.clone(), share };
     let served = connection.serve().await;
     let metrics = &context.metrics;
     metrics.connections.dec();
@@ -119,9 +122,9 @@ impl Connection {
 
     /// Lets the runtime that this is called in look after the socket from now on.
     pub(super) fn move_here(self) -> Result<Self, End> {
-        let Self { socket, session, buffer, peer, context, share } = self;
+        let Self { socket, session, buffer, more, peer, context, share } = self;
         let socket = TcpStream::from_std(socket.into_std()?)?;
-        Ok(Self { socket, session, buffer, peer, context, share })
+        Ok(Self { socket, session, buffer, more, peer, context, share })
     }
 
     /// Waits for bytes or the session's timeout, and feeds the session. Cancel safe: between socket and session nothing is awaited.
@@ -140,6 +143,7 @@ impl Connection {
         if n == 0 {
             return Err(End::Closed);
         }
+        self.more = n == self.buffer.len();
         self.context.metrics.received.inc_by(n as u64);
         self.session.handle_input(now(), &self.buffer[..n])?;
         self.share.set(self.session.in_assembly());

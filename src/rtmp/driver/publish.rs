@@ -91,6 +91,11 @@ impl Publisher {
                 return Ok(());
             }
             self.connection.flush().await?;
+            if self.connection.more {
+                // Whoever sends faster than real time must not keep the worker, whose thread this is, from its viewers, nor fill its
+                // queue, which is every stream's.
+                tokio::task::yield_now().await;
+            }
             select! {
                 result = self.connection.read() => result?,
                 reason = self.publication.evicted() => return Err(self.connection.finish(reason)),
