@@ -18,7 +18,7 @@ const PLAYERS: [[(&str, &str); 2]; 2] =
 /// length of what it has left for the length of the window (`determineDuration_`): each update of the playlist can put more segments out
 /// of it. Once there are none, it stops with a TypeError ("Result of the Symbol.iterator method is not an object"), and no playlist brings
 /// it back. A viewer of Shaka over HLS who was there when the publisher went for 3 s loses the stream the same way. Only EXT-X-GAP for the lost
-/// time kept Shaka from that; but with it hls.js 1.7.4 stood still for good in 4 of 5 runs of the test of a returning publisher (`fragGap`).
+/// time kept Shaka from that; but with it the test of a returning publisher failed in 4 of 5 runs: in three hls.js 1.7.4 stood still for good.
 const PARTS: [u32; 2] = [2, 6];
 
 fn playlist(server: &Server) -> String {

@@ -80,18 +80,6 @@ impl<S: Steady> Quiet<S> {
     }
 }
 
-impl<S: Steady> AsFd for Quiet<S> {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl<S: Steady> AsRawFd for Quiet<S> {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.0.get_ref().as_raw_fd()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -74,8 +74,9 @@ pub(super) fn send(port: &UdpPort, scratch: &mut Scratch, arena: &[u8], messages
     loop {
         // SAFETY: the first `count` headers point to names, slices and controls of this scratch and payloads of `arena`, all of
         // which outlive the call; sendmmsg writes nothing but `msg_len` of the headers.
-        let sent =
-            unsafe { libc::sendmmsg(port.socket.as_raw_fd(), scratch.headers.as_mut_ptr(), count as libc::c_uint, libc::MSG_DONTWAIT) };
+        let sent = unsafe {
+            libc::sendmmsg(port.socket.socket().as_raw_fd(), scratch.headers.as_mut_ptr(), count as libc::c_uint, libc::MSG_DONTWAIT)
+        };
         if let Ok(sent) = usize::try_from(sent) {
             return Ok(sent);
         }
