@@ -99,6 +99,20 @@ fn players_that_come_while_nobody_publishes_see_the_publisher_return() {
 }
 
 #[test]
+fn hls_js_that_comes_in_just_behind_a_segments_start_plays_on() {
+    let server = Server::start();
+    let _publisher = Publisher::start(server.rtmp, "live", "cam1", make(Clip { seconds: 40, gop: 60, ..Default::default() }), |ts| ts);
+    server.wait_live("live/cam1", 2);
+    wait_for("segments", || playlist(&server).matches("#EXTINF").count() >= 4, || server.log());
+    // In the second part of sound, each is 171 ms long. Whether it went wrong hung on how durations were rounded.
+    let seen = node("inside.mjs", &[&server.url("/live/cam1/index.m3u8"), "0.25", "6"]);
+    eprintln!("{seen:#}");
+    for seen in seen["seen"].as_array().unwrap() {
+        assert!(seen["played"].as_f64() > Some(4.0), "of 5 s: {seen:#}");
+    }
+}
+
+#[test]
 fn the_watch_page_comes_within_a_second_of_live() {
     let server = Server::start();
     let _publisher = Publisher::start(server.rtmp, "live", "cam1", make(Clip { seconds: 45, gop: 60, ..Default::default() }), |ts| ts);

@@ -20,6 +20,10 @@ const HOLD_BACK: u64 = 3;
 const SKIP_UNTIL: u64 = 6;
 /// Parts are listed for this many target durations from the end (RFC 8216bis section 4.4.4.9 asks for three).
 const PARTS_WITHIN: u64 = 3;
+/// How far from a segment's start its other parts aren't told to be independent, in nanoseconds. hls.js takes what misses up to 0.2 s at its
+/// start for a whole segment, and then looks for the missing part until that is listed no more: who came in there stood still at the next
+/// segment, for seconds. The attribute may be left out (RFC 8216bis section 4.4.4.9); a player begins with the part before.
+const NO_ENTRANCE_WITHIN: i64 = 250_000_000;
 /// What is told as bit rate of a stream that has no complete segment yet, bit/s.
 const UNKNOWN_BITRATE: u64 = 2_000_000;
 
@@ -192,10 +196,13 @@ fn skippable(listed: &[std::sync::Arc<Segment>], target: u64) -> usize {
 fn write_segment(out: &mut String, track: &TrackSnapshot, segment: &Segment, with_parts: bool, query: &str) {
     let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(segment.wallclock));
     if with_parts {
+        let mut begins = 0;
         for (index, part) in segment.parts.iter().enumerate() {
             let name = MediaName::Part { track: track.track, number: segment.number, part: index };
-            let duration = seconds(ticks_to_nanos(part.duration, segment.timescale));
-            let independent = if part.independent { ",INDEPENDENT=YES" } else { "" };
+            let nanos = ticks_to_nanos(part.duration, segment.timescale);
+            let (duration, entrance) = (seconds(nanos), index == 0 || begins >= NO_ENTRANCE_WITHIN);
+            begins += nanos;
+            let independent = if part.independent && entrance { ",INDEPENDENT=YES" } else { "" };
             let _ = writeln!(out, "#EXT-X-PART:DURATION={duration:.5},URI=\"{name}{query}\"{independent}");
         }
     }

@@ -115,6 +115,13 @@ fn a_media_playlist_in_the_middle_of_a_segment() {
 }
 
 #[test]
+fn players_come_in_at_a_segments_start_or_well_behind_it() {
+    let text = media(&window(5, 5).snapshot(), 1);
+    let entrances: Vec<bool> = (0..5).map(|part| text.contains(&format!("URI=\"a-1700000005.{part}.m4s\",INDEPENDENT=YES\n"))).collect();
+    assert_eq!(entrances, [true, false, true, true, true], "{text}");
+}
+
+#[test]
 fn between_two_segments_the_hint_is_the_next_ones_first_part() {
     let text = media(&window(3, 0).snapshot(), 0);
     assert!(text.contains("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"v-1700000003.0.m4s\""), "{text}");
