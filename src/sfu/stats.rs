@@ -57,6 +57,8 @@ counters! {
     fast_starts,
     /// Packets that publishers sent again after our NACKs.
     recovered,
+    /// Datagrams that came to another worker's socket than their session's.
+    handovers,
     /// Packets left out because their picture is disposable (`drop_disposable`).
     disposable_dropped,
     /// Datagrams of nobody we know: no such ICE pair or user name.

@@ -4,6 +4,7 @@
 
 mod recv;
 mod send;
+mod steer;
 mod sys;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use super::quiet::Quiet;
 
 pub use recv::{Datagram, RecvBatch};
 pub use send::{SendBatch, SendCounters};
+pub use steer::Steering;
 
 /// Socket buffers asked for; the kernel caps them at `net.core.{r,w}mem_max`. 4 MiB hold 30 ms of a full gigabit, so a
 /// worker may be busy for that long without losing datagrams.
@@ -82,6 +84,15 @@ impl UdpPort {
     /// `WouldBlock` when there is nothing; then [`Self::readable`] waits. Others are the network's (ICMP) and can be ignored.
     pub fn recv_batch(&self, batch: &mut RecvBatch) -> io::Result<usize> {
         self.socket.try_read(|socket| batch.fill(&self.state, socket.into(), self.local.ip()))
+    }
+
+    /// Lets the kernel give datagrams to the sockets that share this address as `steering` says, from now on and in place of what was said
+    /// before. It numbers them in the order in which they were bound.
+    ///
+    /// # Errors
+    /// The kernel refuses: before Linux 4.5, or in a sandbox. It goes by a hash then.
+    pub fn steer(&self, steering: &Steering) -> io::Result<()> {
+        sys::attach(self, &steering.program(self.local.is_ipv6()))
     }
 
     /// Whether the kernel can cut one long send into datagrams (`UDP_SEGMENT`, Linux 4.18).

@@ -1,6 +1,6 @@
-//! `sendmmsg` with per-message control data: source address and segment size.
+//! `sendmmsg` with per-message control data (source address and segment size), and programs for groups of sockets.
 //!
-//! In: messages in an arena. Out: how many the kernel took.
+//! In: messages in an arena; a program. Out: how many the kernel took; whether it takes the program.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -49,6 +49,23 @@ impl std::fmt::Debug for Scratch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Scratch")
     }
+}
+
+/// Lets `program` choose among the sockets that share the port's address.
+pub(super) fn attach(port: &UdpPort, program: &[libc::sock_filter]) -> io::Result<()> {
+    let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the kernel reads `len` instructions behind `filter`, which outlive the call; it writes nothing there.
+    let result = unsafe {
+        libc::setsockopt(
+            port.socket.socket().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const program).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Sends as many of `messages` as one call takes. An error is about the first one.

@@ -220,3 +220,41 @@ fn the_arena_is_bounded() {
     assert!(batch.is_full());
     assert_eq!(batch.counters().dropped, 10_000 - 4 * 1024 * 1024 / 1200);
 }
+
+/// Sockets that share an address, and what each sender's datagram came to.
+async fn steered(host: &str, runs: u16) {
+    let first = UdpPort::bind(SocketAddr::new(ip(host), 0), true).unwrap();
+    let sockets: Vec<UdpPort> = (1..3).map(|_| UdpPort::bind(first.local_addr(), true).unwrap()).collect();
+    let sockets: Vec<UdpPort> = std::iter::once(first).chain(sockets).collect();
+    let address = sockets[0].local_addr();
+    let senders: Vec<std::net::UdpSocket> = (0..120).map(|_| std::net::UdpSocket::bind((ip(host), 0)).unwrap()).collect();
+    let mut steering = Steering::default();
+    // Strangers, so that the tree is deep.
+    (0..runs).for_each(|stranger| steering.set(stranger.wrapping_mul(31), stranger % 2));
+    let port = |sender: &std::net::UdpSocket| sender.local_addr().unwrap().port();
+    for round in 0..2 {
+        let expected = |sender: &std::net::UdpSocket| (port(sender) / 3 + round) % 3;
+        senders.iter().for_each(|sender| steering.set(port(sender), expected(sender)));
+        sockets[1].steer(&steering).unwrap();
+        for sender in &senders {
+            sender.send_to(&port(sender).to_be_bytes(), address).unwrap();
+        }
+        for (index, socket) in sockets.iter().enumerate() {
+            let due: Vec<u16> = senders.iter().filter(|sender| usize::from(expected(sender)) == index).map(port).collect();
+            let mut got: Vec<u16> = receive(socket, due.len()).await.iter().map(|(_, remote, _)| remote.port()).collect();
+            got.sort_unstable();
+            let mut due = due;
+            due.sort_unstable();
+            assert_eq!(got, due, "socket {index} of {host} with {runs} runs");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_kernel_gives_each_sender_to_its_socket() {
+    for host in ["127.0.0.1", "::1"] {
+        for runs in [0, 1, 700] {
+            steered(host, runs).await;
+        }
+    }
+}

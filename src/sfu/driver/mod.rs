@@ -11,6 +11,7 @@ mod pool;
 mod router;
 mod shard;
 mod shared;
+mod steer;
 mod tcp;
 #[cfg(test)]
 mod tests;

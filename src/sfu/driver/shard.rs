@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::outbox::{NetOutbox, Reader};
 use super::shared::{Command, Media, Notice, Shared};
+use super::steer::Steer;
 use super::tcp;
 use crate::net::udp::RecvBatch;
 use crate::sfu::id::{ProducerId, RouterId, TransportId};
@@ -48,6 +49,8 @@ pub(super) struct Shard {
     pub(super) upstreams: HashMap<(RouterId, ProducerId), Upstream>,
     pub(super) tcp_in: mpsc::Sender<tcp::Input>,
     notices: mpsc::UnboundedReceiver<Notice>,
+    /// The first worker sees to it for all.
+    steer: Option<Steer>,
     stopping: bool,
 }
 
@@ -73,7 +76,8 @@ impl Shard {
         notices: mpsc::UnboundedReceiver<Notice>,
     ) -> Self {
         let (transports, upstreams) = (HashMap::new(), HashMap::new());
-        Self { index, worker, out, shared, transports, upstreams, tcp_in, notices, stopping: false }
+        let steer = (index == 0 && shared.links.len() > 1).then(Steer::default);
+        Self { index, worker, out, shared, transports, upstreams, tcp_in, notices, steer, stopping: false }
     }
 
     /// Runs until told to stop.
@@ -84,7 +88,8 @@ impl Shard {
             let mut first_command = None;
             let mut first_notice = None;
             let mut first_tcp = None;
-            let deadline = self.worker.poll_timeout();
+            let due = self.steer.as_ref().and_then(Steer::poll_timeout);
+            let deadline = self.worker.poll_timeout().into_iter().chain(due).min();
             tokio::select! {
                 _ = select_all(self.out.ports.iter().map(|port| Box::pin(port.socket.readable()))) => {}
                 _ = select_all(self.out.ports.iter().map(|port| Box::pin(port.socket.writable()))), if self.out.ports.iter().any(|p| p.blocked) => {}
@@ -115,11 +120,15 @@ impl Shard {
                 command(&mut self, now);
             }
             self.worker.handle_timeout(now, &mut self.out);
-            self.tell_events();
+            self.tell_events(now);
+            if let Some(steer) = &mut self.steer {
+                steer.handle_timeout(now, &self.out.ports);
+            }
             self.out.flush();
         }
-        self.worker.close(now(), &mut self.out);
-        self.tell_events();
+        let now = now();
+        self.worker.close(now, &mut self.out);
+        self.tell_events(now);
         self.out.flush();
     }
 
@@ -160,6 +169,7 @@ impl Shard {
                     let message = Media::Datagram(tuple, BytesMut::from(&*datagram));
                     link.media.try_send(message).is_ok()
                 });
+                self.worker.stats_mut().handovers += 1;
                 self.worker.stats_mut().drop_handover += u64::from(!taken);
             }
             // Nobody's are counted there.
@@ -193,7 +203,12 @@ impl Shard {
             Notice::CloseConsumer(id) => worker.close_consumer(id, out),
             Notice::KeyFrameFor(id) => worker.request_key_frame_for(now, id),
             Notice::KeyFrame(router, id) => worker.request_key_frame(now, router, id),
-            Notice::Route(tuple, owner, valid) => worker.set_foreign_route(tuple, owner, valid),
+            Notice::Route(tuple, owner, valid) => {
+                worker.set_foreign_route(tuple, owner, valid);
+                if let Some(steer) = &mut self.steer {
+                    steer.set_route(now, &tuple, owner, valid);
+                }
+            }
             Notice::Tcp(stream, tuple, frame) => self.adopt(now, stream, tuple, frame),
             Notice::Stop => self.stopping = true,
         }
@@ -209,7 +224,7 @@ impl Shard {
         self.worker.handle_datagram(now, tuple, &mut frame, &mut self.out);
     }
 
-    fn tell_events(&mut self) {
+    fn tell_events(&mut self, now: Instant) {
         while let Some(event) = self.worker.poll_event() {
             match event {
                 Event::Transport(id, event) => self.tell_transport(id, event),
@@ -219,6 +234,9 @@ impl Shard {
                     }
                     for worker in (0..self.shared.links.len()).filter(|worker| *worker != self.index && tuple.protocol == Protocol::Udp) {
                         self.shared.notify(worker, Notice::Route(tuple, self.index, valid));
+                    }
+                    if let Some(steer) = &mut self.steer {
+                        steer.set_route(now, &tuple, self.index, valid);
                     }
                 }
                 Event::KeyFrameWanted(router, producer) => match self.upstreams.get(&(router, producer)) {

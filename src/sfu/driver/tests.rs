@@ -227,6 +227,45 @@ async fn viewers_on_two_workers_get_every_picture() {
 }
 
 #[tokio::test]
+async fn datagrams_come_to_their_sessions_worker_once_the_kernel_knows_it() {
+    let pool = pool(2);
+    let mut browsers = Vec::new();
+    for index in 0..10 {
+        let router = pool.create_router(index % 2).await.unwrap();
+        let mut browser = Browser::new(&router, "udp").await;
+        timeout(PATIENCE, browser.connected()).await.expect("in time");
+        browsers.push((router, browser));
+    }
+    let steered = async {
+        loop {
+            let before = pool.stats().await;
+            for (_, browser) in &mut browsers {
+                browser.wire.send(&[0x80, 201, 0, 7, 0, 0, 0, 1]).await;
+            }
+            let after = loop {
+                let stats = pool.stats().await;
+                if stats.datagrams_in >= before.datagrams_in + browsers.len() as u64 {
+                    break stats;
+                }
+            };
+            if after.handovers == before.handovers {
+                break after;
+            }
+        }
+    };
+    // A hash of the addresses lets none of ten go astray once in a thousand times.
+    let stats = timeout(PATIENCE, steered).await.expect("none is handed over any more");
+    assert_eq!((stats.drop_handover, stats.drop_unknown_peer), (0, 0));
+    // Whoever leaves and comes again is found, from the same port or another.
+    let (router, browser) = browsers.swap_remove(0);
+    drop(browser);
+    let mut again = Browser::new(&router, "udp").await;
+    timeout(PATIENCE, again.connected()).await.expect("in time");
+    drop((again, browsers));
+    pool.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_browser_publishes_to_a_reader_in_this_process() {
     let pool = pool(1);
     let router = pool.create_router(0).await.unwrap();
