@@ -129,7 +129,8 @@ pub fn media(snapshot: &Snapshot, track: &TrackSnapshot, skip: bool, query: &str
     }
     let remaining: i64 = listed.iter().map(|segment| segment.duration_nanos()).sum();
     let mut until_end = remaining;
-    let mut epoch = skipped.checked_sub(1).and_then(|last| listed.get(last)).map(|segment| segment.epoch);
+    // A delta update names its EXT-X-MAP again: it needn't, but Shaka has none for the segments of an update that doesn't.
+    let mut epoch = None;
     for (index, segment) in listed.iter().enumerate() {
         let from_end = until_end;
         until_end -= segment.duration_nanos();

@@ -133,7 +133,8 @@ fn a_delta_update_skips_what_is_old() {
     let track = snapshot.track(0).unwrap();
     let text = hls::media(&snapshot, track, true, "");
     assert!(text.contains("#EXT-X-SKIP:SKIPPED-SEGMENTS=6"), "{text}");
-    assert!(!text.contains("EXT-X-MAP"), "the map is known");
+    assert_eq!(text.matches("#EXT-X-MAP:URI=\"v-init-1700000000.mp4\"").count(), 1, "{text}");
+    assert!(!text.contains("#EXT-X-DISCONTINUITY\n"), "{text}");
     assert!(text.contains("v-1700000006.m4s") && !text.contains("v-1700000005.m4s"));
 }
 
