@@ -49,7 +49,7 @@ pub(super) struct Shard {
     pub(super) upstreams: HashMap<(RouterId, ProducerId), Upstream>,
     pub(super) tcp_in: mpsc::Sender<tcp::Input>,
     notices: mpsc::UnboundedReceiver<Notice>,
-    /// The first worker sees to it for all.
+    /// The first worker sees to it for all, unless the kernel refuses.
     steer: Option<Steer>,
     stopping: bool,
 }
@@ -121,8 +121,9 @@ impl Shard {
             }
             self.worker.handle_timeout(now, &mut self.out);
             self.tell_events(now);
-            if let Some(steer) = &mut self.steer {
-                steer.handle_timeout(now, &self.out.ports);
+            if let Some(Err(error)) = self.steer.as_mut().map(|steer| steer.handle_timeout(now, &self.out.ports)) {
+                tracing::debug!(%error, "the kernel spreads datagrams over the workers by itself");
+                self.steer = None;
             }
             self.out.flush();
         }

@@ -2,6 +2,7 @@
 //!
 //! In: the paths of all workers' sessions. Out: now and then, where the kernel is to give what comes from whom.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use super::outbox::Port;
@@ -17,16 +18,12 @@ const GATHER: Duration = Duration::from_millis(250);
 pub(super) struct Steer {
     steering: Steering,
     due: Option<Instant>,
-    refused: bool,
 }
 
 impl Steer {
     /// A session on `worker` has, or no longer has, this path.
     pub(super) fn set_route(&mut self, now: Instant, tuple: &Tuple, worker: usize, valid: bool) {
-        let Ok(worker) = u16::try_from(worker) else { return };
-        if tuple.protocol == Protocol::Tcp || self.refused {
-            return;
-        }
+        let (Ok(worker), Protocol::Udp) = (u16::try_from(worker), tuple.protocol) else { return };
         match valid {
             true => self.steering.set(tuple.remote.port(), worker),
             false => self.steering.remove(tuple.remote.port(), worker),
@@ -40,17 +37,14 @@ impl Steer {
     }
 
     /// Tells the kernel, if it is time to. Workers bind in their order, so a worker's number is its socket's.
-    pub(super) fn handle_timeout(&mut self, now: Instant, ports: &[Port]) {
+    ///
+    /// # Errors
+    /// The kernel refuses, as it will the next time.
+    pub(super) fn handle_timeout(&mut self, now: Instant, ports: &[Port]) -> io::Result<()> {
         if self.due.is_none_or(|due| now < due) {
-            return;
+            return Ok(());
         }
         self.due = None;
-        for port in ports.iter().filter(|port| port.owner.is_none()) {
-            if let Err(error) = port.socket.steer(&self.steering) {
-                tracing::debug!(%error, "the kernel spreads datagrams over the workers by itself");
-                self.refused = true;
-                self.steering = Steering::default();
-            }
-        }
+        ports.iter().filter(|port| port.owner.is_none()).try_for_each(|port| port.socket.steer(&self.steering))
     }
 }
