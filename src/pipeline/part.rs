@@ -7,14 +7,14 @@ use bytes::Bytes;
 use super::source::RtpSource;
 use crate::codec::Format;
 use crate::sfu::{ClockMapping, RtpBatch};
-use crate::stream::Formats;
+use crate::stream::FormatHistory;
 
 /// The packets of one part. It ends by itself where the formats change.
 #[derive(Debug)]
 pub struct Part<S> {
     source: S,
     /// Tracks published as RTP have none: their formats change in band.
-    formats: Option<Formats>,
+    formats: Option<FormatHistory>,
     /// The change with which this part began.
     version: u64,
     /// The first packet of this part, until it has come.
@@ -28,7 +28,7 @@ pub struct Part<S> {
 
 impl<S: RtpSource> Part<S> {
     /// The part that has begun with the last change.
-    pub fn current(source: S, formats: Option<Formats>) -> Self {
+    pub fn current(source: S, formats: Option<FormatHistory>) -> Self {
         let mut part = Self { source, formats, version: 0, from: None, clock: None, rest: Vec::new(), over: false };
         part.go_on();
         part
@@ -37,14 +37,14 @@ impl<S: RtpSource> Part<S> {
     /// Goes on with the part that has begun with the last change. False where the track itself has ended.
     pub fn go_on(&mut self) -> bool {
         let formats = self.formats.as_ref();
-        self.version = formats.map_or(0, Formats::version);
-        self.from = formats.and_then(Formats::first_since_change);
+        self.version = formats.map_or(0, FormatHistory::version);
+        self.from = formats.and_then(FormatHistory::first_since_change);
         std::mem::take(&mut self.over)
     }
 
     /// The track's format now, where it is known out of band.
     pub fn format(&self) -> Option<Format> {
-        self.formats.as_ref().map(Formats::format)
+        self.formats.as_ref().map(FormatHistory::format)
     }
 
     /// Leaves out what belongs to other parts.
@@ -58,7 +58,7 @@ impl<S: RtpSource> Part<S> {
         }
         // Read after the packets came: a packet that was sent after a change comes with the knowledge of it.
         let changed = self.formats.as_ref().is_some_and(|formats| formats.version() != self.version);
-        if changed && let Some(until) = self.formats.as_ref().and_then(Formats::first_since_change) {
+        if changed && let Some(until) = self.formats.as_ref().and_then(FormatHistory::first_since_change) {
             let mine = packets.iter().take_while(|packet| before(packet, until)).count();
             self.over |= mine < packets.len();
             self.rest = packets.split_off(mine);
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn packets_go_to_the_part_they_were_sent_in() {
-        let formats = Formats::new(Format::Vp8, 65_533);
+        let formats = FormatHistory::new(Format::Vp8, 65_533);
         let source = |batches: &[std::ops::Range<u32>]| Batches(batches.iter().cloned().map(batch).collect());
         let all = [65_533..65_535, 65_535..65_538, 65_538..65_541];
         let mut before = Part::current(source(&all), Some(formats.clone()));
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_the_left_out_packets_said_of_the_clock_is_kept() {
-        let formats = Formats::new(Format::Vp8, 10);
+        let formats = FormatHistory::new(Format::Vp8, 10);
         formats.advance(5);
         formats.mark();
         let clock = Some(ClockMapping { rtp: 1, wallclock: 2 });

@@ -5,6 +5,7 @@
 
 mod config;
 mod driver;
+mod format_history;
 mod framer;
 mod http_viewers;
 mod picture_order;
@@ -12,7 +13,8 @@ mod timeline;
 
 pub use config::{AccessRule, BFrames, OnConflict, StreamConfig, pattern_matches, same_secret};
 pub use driver::{
-    DerivedInfo, Formats, Hub, HubOptions, Lease, Publication, PublishError, PublishRequest, PublisherInfo, SelectError, SharedTranscoder,
-    Stream, StreamEvent, StreamInfo, Track, TrackInfo, TrackWriter, TranscodeError, TranscodeGuard, TranscodeJob, TranscodeTarget,
-    Transcoder, Viewer, ViewerCounts, Wanted, Warning,
+    DerivedInfo, Hub, HubOptions, Lease, Publication, PublishError, PublishRequest, PublisherInfo, SelectError, SharedTranscoder, Stream,
+    StreamEvent, StreamInfo, Track, TrackInfo, TrackWriter, TranscodeError, TranscodeGuard, TranscodeJob, TranscodeTarget, Transcoder,
+    Viewer, ViewerCounts, Wanted, Warning,
 };
+pub use format_history::FormatHistory;

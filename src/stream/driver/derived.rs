@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::formats::Formats;
 use super::live::{SelectError, Stream, Track};
 use super::writer::{TrackWriter, WriterCore};
 use crate::codec::{Codec, Format};
 use crate::sfu::{DirectConsumer, ProducerId, Router, SfuError};
+use crate::stream::format_history::FormatHistory;
 
 /// How long a derived track goes on when nobody uses it: a viewer who reloads the page finds it warm.
 const LINGER: Duration = Duration::from_secs(5);
@@ -88,7 +88,7 @@ pub struct TranscodeJob {
     /// The source's format.
     pub input_format: Format,
     /// Where the source's format changes; `None` if it is published as RTP.
-    pub input_formats: Option<Formats>,
+    pub input_formats: Option<FormatHistory>,
     /// What to make.
     pub target: TranscodeTarget,
     /// Where it goes, with `write_at`. Key-frame requests come out of it. For H.264 and AAC, `set_format` is called with the
@@ -135,7 +135,7 @@ pub(super) struct Derived {
     pub from: Codec,
     pub target: TranscodeTarget,
     producer: ProducerId,
-    formats: Formats,
+    formats: FormatHistory,
     users: AtomicUsize,
     _guard: TranscodeGuard,
 }
@@ -178,7 +178,7 @@ impl Stream {
         let (producer, formats) = (core.producer(), core.formats().clone());
         let name = format!("{} {}", self.path(), target.derivation(from));
         let input_formats = self.formats(track.producer);
-        let input_format = input_formats.as_ref().map_or_else(|| track.format.clone(), Formats::format);
+        let input_format = input_formats.as_ref().map_or_else(|| track.format.clone(), FormatHistory::format);
         let (output, runtime) = (TrackWriter::derived(core), self.0.home.runtime().clone());
         let job = TranscodeJob { name, input, input_format, input_formats, target, output, runtime };
         let guard = transcoder.start(job)?;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::derived::{Derived, Lease, TranscodeError, TranscodeTarget};
-use super::formats::Formats;
 use super::hub::{Hub, PublishRequest, StreamEvent};
 use super::unix_now;
 use super::writer::WriterCore;
@@ -16,6 +15,7 @@ use crate::base::{MediaKind, StreamPath, UnixNanos};
 use crate::codec::{Codec, Format};
 use crate::sfu::{ProducerId, Router, SfuError};
 use crate::stream::config::BFrames;
+use crate::stream::format_history::FormatHistory;
 use crate::stream::http_viewers::HttpViewers;
 
 /// Most warnings kept per stream: there are about ten codes.
@@ -123,7 +123,7 @@ pub(super) struct State {
 impl State {
     /// From here on all tracks belong to other formats: they are kept apart together.
     pub fn mark_change(&self) {
-        self.tracks.iter().filter_map(|entry| entry.formats.as_ref()).for_each(Formats::mark);
+        self.tracks.iter().filter_map(|entry| entry.formats.as_ref()).for_each(FormatHistory::mark);
     }
 }
 
@@ -132,7 +132,7 @@ pub(super) struct Entry {
     pub track: Track,
     pub generation: u64,
     /// Of the writer, if the track has one (it was not published as RTP).
-    pub formats: Option<Formats>,
+    pub formats: Option<FormatHistory>,
 }
 
 /// Who publishes now.
@@ -191,7 +191,7 @@ impl Stream {
     }
 
     /// Where the formats of a track changed; `None` if it is published as RTP, or gone.
-    pub fn formats(&self, producer: ProducerId) -> Option<Formats> {
+    pub fn formats(&self, producer: ProducerId) -> Option<FormatHistory> {
         self.state().tracks.iter().find(|entry| entry.track.producer == producer)?.formats.clone()
     }
 

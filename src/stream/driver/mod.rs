@@ -4,7 +4,6 @@
 //! belongs to one publisher.
 
 mod derived;
-mod formats;
 mod hub;
 mod info;
 mod live;
@@ -13,7 +12,6 @@ mod settle;
 mod writer;
 
 pub use derived::{Lease, SharedTranscoder, TranscodeError, TranscodeGuard, TranscodeJob, TranscodeTarget, Transcoder};
-pub use formats::Formats;
 pub use hub::{Hub, HubOptions, PublishError, PublishRequest, StreamEvent};
 pub use info::{DerivedInfo, PublisherInfo, StreamInfo, TrackInfo, ViewerCounts};
 pub use live::{SelectError, Stream, Track, Viewer, Wanted, Warning};

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::formats::Formats;
 use super::hub::{Hub, PublishError, PublishRequest, StreamEvent};
 use super::live::{Entry, Publisher, Stream, Track, Warning};
 use super::unix_now;
@@ -13,6 +12,7 @@ use super::writer::{TrackWriter, WriterCore};
 use crate::codec::Format;
 use crate::codec::h264::parse_sps;
 use crate::sfu::{ProducerId, Router, SfuError};
+use crate::stream::format_history::FormatHistory;
 use crate::stream::timeline::Timeline;
 
 /// How long a returning publisher has to bring back each of the tracks it had; what is missing then is taken off the stream.
@@ -106,7 +106,7 @@ impl Publication {
     }
 
     /// Puts a track on the stream in the place of the one of its kind, whose consumers go on with it if they can decode it.
-    async fn put(&mut self, producer: ProducerId, format: Format, formats: Option<Formats>) -> Result<(), SfuError> {
+    async fn put(&mut self, producer: ProducerId, format: Format, formats: Option<FormatHistory>) -> Result<(), SfuError> {
         let old = {
             let state = self.stream.state();
             if state.ended || state.generation != self.generation {

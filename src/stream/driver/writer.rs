@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::formats::Formats;
 use super::live::Stream;
 use crate::base::{MediaKind, UnixNanos, rescale};
 use crate::codec::{AccessUnit, Codec, Format};
 use crate::sfu::{ClockMapping, DirectProducer, ProducerId, ProducerOptions, Router, RtpBatch, SfuError};
+use crate::stream::format_history::FormatHistory;
 use crate::stream::framer::{Framer, direct_rtp_parameters};
 use crate::stream::picture_order::PictureOrder;
 use crate::stream::timeline::Timeline;
@@ -21,7 +21,7 @@ pub(super) struct WriterCore {
     framer: Framer,
     /// The offset that the last clock mapping was made with.
     mapped: Option<i64>,
-    formats: Formats,
+    formats: FormatHistory,
 }
 
 impl WriterCore {
@@ -30,7 +30,7 @@ impl WriterCore {
         let framer = Framer::new(format.codec());
         let rtp_parameters = direct_rtp_parameters(&format, framer.ssrc(), framer.payload_type(), cname);
         let producer = router.produce_direct(ProducerOptions { kind: format.kind(), rtp_parameters }).await?;
-        let formats = Formats::new(format, framer.next_sequence_number());
+        let formats = FormatHistory::new(format, framer.next_sequence_number());
         Ok(Self { producer, framer, mapped: None, formats })
     }
 
@@ -39,7 +39,7 @@ impl WriterCore {
     }
 
     /// Where the format can be read while the writer is somewhere else.
-    pub fn formats(&self) -> &Formats {
+    pub fn formats(&self) -> &FormatHistory {
         &self.formats
     }
 
@@ -129,7 +129,7 @@ impl TrackWriter {
     }
 
     /// The format changed (new parameter sets, other sampling rate). The codec must stay the same. Until a packet after the change is
-    /// written, whoever reads the stream's [`Formats`]s can tell the old from the new.
+    /// written, whoever reads the stream's [`FormatHistory`] can tell the old from the new.
     pub fn set_format(&mut self, format: Format) {
         let Some(core) = &mut self.core else { return };
         if format.codec() != core.codec() {

@@ -13,7 +13,7 @@ const HALF: u64 = 1 << 15;
 
 /// Counts a track's packets, and remembers where its stream's formats changed last. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Formats(Arc<Inner>);
+pub struct FormatHistory(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -24,7 +24,7 @@ struct Inner {
     changed: AtomicU64,
 }
 
-impl Formats {
+impl FormatHistory {
     /// A track whose first packet will have this sequence number.
     pub fn new(format: Format, sequence_number: u16) -> Self {
         // Not 0, which means "never".
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn the_last_change_is_known_until_its_number_could_mean_another_packet() {
-        let formats = Formats::new(Format::Vp8, 65_530);
+        let formats = FormatHistory::new(Format::Vp8, 65_530);
         assert_eq!((formats.version(), formats.first_since_change()), (0, None));
         formats.advance(10);
         formats.mark();
