@@ -6,6 +6,7 @@ mod id;
 mod kind;
 mod path;
 mod units;
+pub mod wrap;
 
 pub use id::{Id, random_id};
 pub use kind::MediaKind;

@@ -15,6 +15,7 @@ use super::part::Part;
 use super::source::{RtpSource, UnitSink};
 use super::supervisor::{JobEvent, PipelineCounters, Supervisor};
 use super::wire::{Message, Start};
+use crate::base::wrap::timestamp_distance;
 use crate::base::{MediaKind, rescale};
 use crate::codec::{AccessUnit, Codec, Format, h264};
 use crate::sfu::{ClockMapping, RtpBatch};
@@ -210,7 +211,7 @@ impl LastClock {
         }
         let newest = batch.packets.last().and_then(|packet| packet.get(4..8)).and_then(|bytes| bytes.try_into().ok());
         if let (Some(newest), Some((_, ticks))) = (newest.map(u32::from_be_bytes), &mut self.told) {
-            *ticks += i64::from(newest.wrapping_sub(self.last) as i32);
+            *ticks += timestamp_distance(newest, self.last);
             self.last = newest;
         }
     }

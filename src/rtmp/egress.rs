@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use crate::base::wrap::{TimestampExtender, timestamp_distance};
 use crate::base::{MediaKind, UnixNanos, rescale};
 use crate::codec::{AccessUnit, Depacketized, Depacketizer, Format, h264};
 use crate::sfu::{ClockMapping, RtpBatch};
@@ -53,7 +54,7 @@ struct Input {
     /// The header has to be sent before the next unit.
     header_due: bool,
     clock: Option<ClockMapping>,
-    last_timestamp: Option<i64>,
+    timestamps: TimestampExtender,
 }
 
 #[derive(Debug)]
@@ -89,7 +90,7 @@ impl Egress {
     pub fn set_track(&mut self, format: Format) {
         let kind = format.kind();
         let depacketizer = Depacketizer::new(&format);
-        let input = Input { depacketizer, format, header_due: true, clock: None, last_timestamp: None };
+        let input = Input { depacketizer, format, header_due: true, clock: None, timestamps: TimestampExtender::new() };
         match kind {
             MediaKind::Video => {
                 let mut times = DecodingTimes::new(&input.format);
@@ -258,11 +259,7 @@ impl Egress {
 impl Input {
     fn push(&mut self, packet: &[u8], units: &mut Vec<Depacketized>) {
         let Some((seq, timestamp, marker, payload)) = parse_rtp(packet) else { return };
-        let time = match self.last_timestamp {
-            None => i64::from(timestamp),
-            Some(last) => last + i64::from(timestamp.wrapping_sub(last as u32) as i32),
-        };
-        self.last_timestamp = Some(time);
+        let time = self.timestamps.extend(timestamp);
         self.depacketizer.push(payload, time, seq, marker);
         while let Some(unit) = self.depacketizer.poll() {
             units.push(unit);
@@ -271,7 +268,7 @@ impl Input {
 
     fn wallclock(&self, rtp: i64) -> Option<UnixNanos> {
         let clock = self.clock?;
-        let ticks = i64::from((rtp as u32).wrapping_sub(clock.rtp) as i32);
+        let ticks = timestamp_distance(rtp as u32, clock.rtp);
         Some(clock.wallclock + rescale(ticks, self.format.rtp_clock_rate(), 1_000_000_000))
     }
 }

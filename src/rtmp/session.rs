@@ -15,6 +15,7 @@ use super::error::{Position, Problem, RtmpError};
 use super::flv;
 use super::handshake::{HANDSHAKE_LEN, Handshake};
 use super::target::Target;
+use crate::base::wrap::TimestampExtender;
 
 /// The window we announce, and acknowledge by where the peer announces none: what Flash Media Server uses.
 const WINDOW: u32 = 2_500_000;
@@ -101,7 +102,8 @@ pub struct ServerSession {
     streams_created: u32,
     /// Receive audio, receive video, not paused.
     receive: (bool, bool, bool),
-    timeline: Timeline,
+    /// Audio and video together, so that both wrap (every 49.7 days) at the same place.
+    timestamps: TimestampExtender,
     window: u32,
     acknowledged: u64,
     deadline: Option<Instant>,
@@ -129,7 +131,7 @@ impl ServerSession {
             stream: 0,
             streams_created: 0,
             receive: (true, true, true),
-            timeline: Timeline::default(),
+            timestamps: TimestampExtender::new(),
             window: WINDOW,
             acknowledged: 0,
             deadline: Some(now + timeouts.handshake),
@@ -349,7 +351,7 @@ impl ServerSession {
 
     fn media(&mut self, kind: u8, timestamp: u32, body: Bytes, at: Position) {
         if self.role == Role::Publishing && matches!(kind, kind::AUDIO | kind::VIDEO) && !body.is_empty() {
-            let timestamp = self.timeline.unwrap(timestamp);
+            let timestamp = self.timestamps.extend(timestamp);
             self.events.push_back(Event::Media(Media { kind, timestamp, body, at }));
         }
     }
@@ -476,7 +478,7 @@ impl ServerSession {
         self.reader.set_limits(Limits::STRANGER);
         self.role = Role::Connected;
         self.receive = (true, true, true);
-        self.timeline = Timeline::default();
+        self.timestamps = TimestampExtender::new();
         self.deadline = Some(now + self.timeouts.idle);
         self.events.push_back(Event::Ended);
     }
@@ -520,24 +522,6 @@ impl ServerSession {
 fn word(body: &[u8], at: usize) -> Result<u32, Problem> {
     let bytes = body.get(at..).and_then(|b| b.first_chunk::<4>()).ok_or(Problem::ShortMessage { len: body.len() })?;
     Ok(u32::from_be_bytes(*bytes))
-}
-
-/// Extends 32-bit milliseconds (a wrap is due every 49.7 days) over audio and video together, so that both wrap at the same place.
-#[derive(Debug, Default)]
-struct Timeline {
-    last: Option<i64>,
-}
-
-impl Timeline {
-    fn unwrap(&mut self, timestamp: u32) -> i64 {
-        let time = match self.last {
-            None => i64::from(timestamp),
-            // The nearest time with these low 32 bits.
-            Some(last) => last + i64::from(timestamp.wrapping_sub(last as u32) as i32),
-        };
-        self.last = Some(time);
-        time
-    }
 }
 
 #[cfg(test)]

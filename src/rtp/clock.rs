@@ -3,6 +3,7 @@
 //! In: pairs of RTP timestamp and time (from sender reports, or from our own ingest). Out: times for timestamps and back, and
 //! the pair for a consumer's sender report.
 
+use crate::base::wrap::timestamp_distance;
 use crate::base::{NtpTime, UnixNanos, rescale};
 
 const NANOS: u32 = 1_000_000_000;
@@ -68,7 +69,7 @@ impl SenderClock {
     /// The time of a timestamp within 2^31 ticks of the reference.
     pub fn time(&self, rtp: u32) -> Option<UnixNanos> {
         let (reference, time) = self.reference?;
-        let ticks = i64::from(rtp.wrapping_sub(reference) as i32);
+        let ticks = timestamp_distance(rtp, reference);
         Some(time.saturating_add(rescale(ticks, self.clock_rate, NANOS)))
     }
 

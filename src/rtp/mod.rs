@@ -11,6 +11,5 @@ pub mod receive_stats;
 pub mod rewrite;
 pub mod rtcp;
 pub mod rtx;
-pub mod seq;
 pub mod srtp;
 pub mod twcc;

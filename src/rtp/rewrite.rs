@@ -26,7 +26,7 @@ impl Rewritten {
 
 /// Rewrites the numbers of one consumer. About 600 bytes.
 ///
-/// The source's sequence numbers are extended ones ([`crate::rtp::seq::SeqExtender`], once per producer). Between two calls of
+/// The source's sequence numbers are extended ones ([`crate::base::wrap::SeqExtender`], once per producer). Between two calls of
 /// [`Self::sync_to`] or [`Self::resume`] they are those of one source.
 #[derive(Debug, Clone)]
 pub struct Rewriter {

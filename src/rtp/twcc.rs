@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::rtcp::write_transport_feedback;
-use super::seq::SeqExtender;
+use crate::base::wrap::SeqExtender;
 
 /// How often feedback is sent; libwebrtc's senders expect 50 to 250 ms.
 pub const FEEDBACK_INTERVAL: Duration = Duration::from_millis(100);

@@ -11,12 +11,12 @@ use super::id::{ProducerId, RouterId};
 use super::ortc::{ProducerRtp, RtpParameters};
 use super::store::{PacketStore, StoreLimits, StoredPacket};
 use super::types::{ClockMapping, ProducerStats};
+use crate::base::wrap::{SeqExtender, timestamp_newer};
 use crate::base::{MediaKind, UnixNanos};
 use crate::codec::{Codec, payload_facts, payload_resolution};
 use crate::rtp::clock::SenderClock;
 use crate::rtp::packet::RtpPacket;
 use crate::rtp::rate::RateMeter;
-use crate::rtp::seq::{SeqExtender, timestamp_newer};
 
 /// One key-frame request per producer in this time, however many viewers ask (design: PLI discipline).
 pub const KEY_FRAME_REQUEST_INTERVAL: Duration = Duration::from_secs(1);

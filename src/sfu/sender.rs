@@ -8,6 +8,7 @@ use super::ortc::{ExtensionIds, RtpParameters, is_rtx};
 use super::peer::Tuple;
 use super::sink::Outbox;
 use super::store::StoredPacket;
+use crate::base::wrap::timestamp_distance;
 use crate::base::{NtpTime, UnixNanos, rescale};
 use crate::rtp::packet::{RtpHeader, RtpPacket, write_header};
 use crate::rtp::rewrite::Rewriter;
@@ -279,7 +280,7 @@ fn continued_timestamp(now: Instant, anchor: (u32, UnixNanos), last: (u32, Insta
     let passed = i64::try_from(now.saturating_duration_since(last.1).as_nanos()).unwrap_or(i64::MAX);
     let by_time = rescale(passed, 1_000_000_000, clock_rate).max(rate / 30);
     let by_clock = anchor.0.wrapping_add(rescale(captured.saturating_sub(anchor.1), 1_000_000_000, clock_rate) as u32);
-    let ahead = i64::from(by_clock.wrapping_sub(last.0) as i32);
+    let ahead = timestamp_distance(by_clock, last.0);
     if ahead > 0 && (ahead - by_time).abs() <= TRUST * rate { by_clock } else { last.0.wrapping_add(by_time as u32) }
 }
 

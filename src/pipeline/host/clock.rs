@@ -1,5 +1,6 @@
 //! RTP timestamps on the wall clock, without jitter.
 
+use crate::base::wrap::timestamp_distance;
 use crate::base::{UnixNanos, rescale};
 use crate::sfu::ClockMapping;
 
@@ -72,7 +73,7 @@ impl MediaClock {
     }
 
     fn extend(&self, rtp: u32) -> i64 {
-        self.last + i64::from(rtp.wrapping_sub(self.last as u32) as i32)
+        self.last + timestamp_distance(rtp, self.last as u32)
     }
 
     fn at(&self, extended: i64) -> UnixNanos {

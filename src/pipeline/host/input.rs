@@ -1,6 +1,7 @@
 //! One input of a job: RTP packets become access units on the wall clock.
 
 use crate::base::UnixNanos;
+use crate::base::wrap::TimestampExtender;
 use crate::codec::{Codec, Depacketized, Depacketizer, Format, h264};
 use crate::sfu::ClockMapping;
 
@@ -44,7 +45,7 @@ pub struct Input {
     at_least: u8,
     depacketizer: Depacketizer,
     resequencer: Resequencer,
-    timestamp: Option<i64>,
+    timestamps: TimestampExtender,
     clock: MediaClock,
     order: Order<(bool, bytes::Bytes)>,
     grid: Grid,
@@ -76,7 +77,7 @@ impl Input {
             at_least,
             depacketizer: Depacketizer::new(&format),
             resequencer: Resequencer::new(rate),
-            timestamp: None,
+            timestamps: TimestampExtender::new(),
             clock: MediaClock::new(rate),
             order: Order::new(depth(&format), at_least),
             grid: Grid::default(),
@@ -131,9 +132,7 @@ impl Input {
             }
             self.resequencer.push(packet);
             while let Some(packet) = self.resequencer.pop() {
-                let last = self.timestamp.unwrap_or(i64::from(packet.timestamp));
-                let timestamp = last + i64::from(packet.timestamp.wrapping_sub(last as u32) as i32);
-                self.timestamp = Some(timestamp);
+                let timestamp = self.timestamps.extend(packet.timestamp);
                 self.depacketizer.push(&packet.payload, timestamp, packet.seq, packet.marker);
                 self.drain(out)?;
             }

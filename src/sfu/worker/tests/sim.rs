@@ -9,10 +9,10 @@ use bytes::Bytes;
 
 use super::super::{Event, Worker};
 use crate::base::MediaKind;
+use crate::base::wrap::SeqExtender;
 use crate::rtp::packet::{RtpHeader, RtpPacket, is_rtcp, write_header};
 use crate::rtp::rtcp::{Rtcp, SenderInfo, parse, write_nack, write_pli, write_receiver_report};
 use crate::rtp::rtx::decapsulate;
-use crate::rtp::seq::SeqExtender;
 use crate::rtp::srtp::{MAX_SRTCP_OVERHEAD, MAX_SRTP_OVERHEAD};
 use crate::sfu::config::SfuConfig;
 use crate::sfu::id::{ConsumerId, ProducerId, RouterId, TransportId};

@@ -1,4 +1,4 @@
-//! Numbers that wrap: sequence numbers and timestamps made monotone, and compared.
+//! Numbers that wrap: sequence numbers and timestamps made monotone, and compared. The one place that unwraps.
 //!
 //! In: 16- and 32-bit numbers from packets, in any order. Out: 64-bit numbers that don't wrap.
 
@@ -10,6 +10,11 @@ pub fn seq_newer(a: u16, b: u16) -> bool {
 /// Whether `a` comes after `b`, for timestamps less than 2^31 apart.
 pub fn timestamp_newer(a: u32, b: u32) -> bool {
     a != b && a.wrapping_sub(b) < 0x8000_0000
+}
+
+/// Signed distance from `b` to `a`, for timestamps less than 2^31 apart.
+pub fn timestamp_distance(a: u32, b: u32) -> i64 {
+    i64::from(a.wrapping_sub(b) as i32)
 }
 
 /// Sequence numbers without end: the low 16 bits are the packet's, the rest counts the wraps. Begins in cycle 1, so that packets
@@ -74,7 +79,7 @@ impl TimestampExtender {
     pub fn peek(&self, timestamp: u32) -> i64 {
         match self.last {
             None => i64::from(timestamp),
-            Some(last) => last.saturating_add(i64::from(timestamp.wrapping_sub(last as u32) as i32)),
+            Some(last) => last.saturating_add(timestamp_distance(timestamp, last as u32)),
         }
     }
 }
