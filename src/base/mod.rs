@@ -5,10 +5,12 @@
 mod id;
 mod kind;
 mod path;
+mod query;
 mod units;
 pub mod wrap;
 
 pub use id::{Id, random_id};
 pub use kind::MediaKind;
 pub use path::{PathError, RESERVED_SEGMENTS, StreamPath};
+pub use query::{keys_in_query, percent_decode};
 pub use units::{NtpTime, UnixNanos, rescale};

@@ -118,7 +118,7 @@ fn body(name: &str, transaction: f64, rest: Vec<Value>) -> Vec<u8> {
 }
 
 fn target(path: &str, key: Option<&str>) -> Target {
-    Target { path: crate::base::StreamPath::parse(path).unwrap(), key: key.map(str::to_owned) }
+    Target { path: crate::base::StreamPath::parse(path).unwrap(), key: key.map(str::to_owned), otherwise: Vec::new(), mended: false }
 }
 
 #[test]

@@ -1,119 +1,178 @@
 //! Which stream a connection is about: `app`, `tcUrl` and the stream name, as encoders split them, put together again.
 //!
-//! In: three texts from the peer. Out: a `StreamPath` and the key shown with it, or a sentence saying what to change.
+//! In: three texts from the peer. Out: a `StreamPath` and the keys shown with it, or a sentence saying what to change. People paste
+//! addresses into fields that want a part of one, and clients cut addresses in places of their own; what names one stream beyond
+//! doubt is understood.
 
-use crate::base::{PathError, StreamPath};
+use crate::base::{PathError, StreamPath, keys_in_query, percent_decode};
+
+/// Media types that players put before names (`mp4:cam1`).
+const PREFIXES: [&str; 10] = ["mp4", "flv", "mp3", "f4v", "m4v", "m4a", "mov", "id3", "raw", "smil"];
+/// The instance of an application that is meant where none is named.
+const DEFAULT_INSTANCE: &str = "_definst_";
+/// Most keys that are tried: three texts with a few readings each.
+const MAX_KEYS: usize = 16;
 
 /// What to publish or play, and with which key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// `<app>/<name>`.
     pub path: StreamPath,
-    /// From `?token=` or `?key=`: of the name, else of the app, else of the tcUrl.
+    /// The likeliest key shown: of the name, else of the app, else of the tcUrl.
     pub key: Option<String>,
+    /// What else may be meant, likeliest first: the same with another key; and where the client took a slash in a key for the
+    /// end of the app, another path. To be looked at where `key` doesn't open `path`.
+    pub otherwise: Vec<(StreamPath, Option<String>)>,
+    /// Whether the name was not written as it should be, but understood: blanks around it, a whole address, `&` for `?`.
+    pub mended: bool,
 }
 
 impl Target {
-    /// Puts `<app>/<name>` together. Each of the three may have a query; slashes at the ends don't matter; with an empty name the app
-    /// alone is the path (`rtmp://host/live/cam1` with an empty stream key). Prefixes such as `mp4:`, which players put before
-    /// names, are left out.
+    /// Puts `<app>/<name>` together. Each of the three may have a query and escapes; slashes at the ends and double ones don't matter,
+    /// nor does what can't be seen at the ends (blanks, line ends, NUL, byte order marks). With an empty name the app alone is the path
+    /// (`rtmp://host/live/cam1` with an empty stream key); without an app that of the tcUrl is taken. A whole address as the name
+    /// stands for itself.
     pub fn parse(app: &str, tc_url: &str, name: &str) -> Result<Self, PathError> {
-        let (app, app_query) = split_query(app);
-        let (name, name_query) = split_query(name);
-        let (_, url_query) = split_query(tc_url);
-        let name = ["mp4:", "flv:", "mp3:"].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
-        let key = [name_query, app_query, url_query].into_iter().find_map(key_of);
-        let (app, name) = (app.trim_matches('/'), name.trim_matches('/'));
-        let path = match (app.is_empty(), name.is_empty()) {
-            (false, false) => StreamPath::parse(&format!("{app}/{name}"))?,
-            (true, _) => StreamPath::parse(name)?,
-            (false, true) => StreamPath::parse(app)?,
+        let (app_part, url, name_part) = (Part::read(app), Part::read(tc_url), Part::read(name));
+        let keys = keys_of([&name_part, &app_part, &url]);
+        let stem = if app_part.segments.is_empty() && app_part.query.is_empty() && url.is_url { &url } else { &app_part };
+        let path = if name_part.is_url && !name_part.segments.is_empty() {
+            StreamPath::parse(&name_part.segments.join("/"))
+        } else {
+            joined(stem, &name_part)
         };
-        Ok(Self { path, key })
+        let mut readings = Vec::new();
+        if let Ok(path) = &path {
+            readings.extend(keys.into_iter().map(|key| (path.clone(), Some(key))));
+            if readings.is_empty() {
+                readings.push((path.clone(), None));
+            }
+        }
+        // `rtmp://host/live/cam1?token=a/b` comes as the app `live/cam1?token=a` with the name `b` from clients that look for the last slash.
+        if !app_part.query.is_empty()
+            && !name_part.is_url
+            && !name_part.segments.is_empty()
+            && let Ok(path) = joined(&app_part, &Part::default())
+        {
+            let query = format!("{}/{}", app_part.query, tidy(name));
+            readings.extend(keys_in_query(&query).into_iter().take(MAX_KEYS).map(|key| (path.clone(), Some(key))));
+        }
+        if readings.is_empty() {
+            path?;
+        }
+        let mut readings = readings.into_iter();
+        let (path, key) = readings.next().ok_or(PathError::Empty)?;
+        Ok(Self { path, key, otherwise: readings.collect(), mended: name_part.mended })
+    }
+
+    /// Everything that may be meant, likeliest first.
+    pub fn readings(&self) -> impl Iterator<Item = (&StreamPath, Option<&str>)> {
+        let first = std::iter::once((&self.path, self.key.as_deref()));
+        first.chain(self.otherwise.iter().map(|(path, key)| (path, key.as_deref())))
     }
 
     /// Whether `app` could begin a path at all, so that a wrong one is refused at `connect` already.
     pub fn check_app(app: &str) -> Result<(), PathError> {
-        match split_query(app).0.trim_matches('/') {
-            "" => Ok(()),
-            app => StreamPath::parse(app).map(|_| ()),
-        }
+        let app = Part::read(app);
+        if app.segments.is_empty() { Ok(()) } else { StreamPath::parse(&app.segments.join("/")).map(|_| ()) }
     }
 }
 
-/// Longest key that is looked at, in bytes. Signed tokens (JWT) have a few KiB.
-const MAX_KEY_LEN: usize = 8 * 1024;
-
-fn split_query(text: &str) -> (&str, &str) {
-    text.split_once('?').unwrap_or((text, ""))
+fn joined(app: &Part, name: &Part) -> Result<StreamPath, PathError> {
+    let mut segments: Vec<&str> = app.segments.iter().map(String::as_str).collect();
+    if segments.len() > 1 && segments.last() == Some(&DEFAULT_INSTANCE) {
+        segments.pop();
+    }
+    segments.extend(name.segments.iter().map(String::as_str));
+    StreamPath::parse(&segments.join("/"))
 }
 
-fn key_of(query: &str) -> Option<String> {
-    query.split(['&', '?']).find_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
-        let wanted = matches!(name, "token" | "key") && !value.is_empty() && value.len() <= MAX_KEY_LEN;
-        wanted.then(|| percent_decode(value))
-    })
+/// All keys shown, each once: those of the queries before the passwords in front of hosts.
+fn keys_of(parts: [&Part; 3]) -> Vec<String> {
+    let mut keys: Vec<String> = Vec::new();
+    let queries = parts.iter().flat_map(|part| keys_in_query(&part.query));
+    for key in queries.chain(parts.iter().filter_map(|part| part.password.clone())) {
+        if keys.len() < MAX_KEYS && !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys
 }
 
-/// RFC 3986 section 2.1; what isn't a valid escape stays as it is.
-fn percent_decode(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        let mut ahead = bytes.clone();
-        let escaped = (byte == b'%').then(|| Some((hex(ahead.next()?)?, hex(ahead.next()?)?))).flatten();
-        match escaped {
-            Some((high, low)) => {
-                out.push(high << 4 | low);
-                bytes = ahead;
+/// One of the three texts, taken apart.
+#[derive(Debug, Default)]
+struct Part {
+    /// What is between slashes, decoded.
+    segments: Vec<String>,
+    /// As it came.
+    query: String,
+    /// It was a whole address.
+    is_url: bool,
+    /// From `user:password@` before the host.
+    password: Option<String>,
+    mended: bool,
+}
+
+impl Part {
+    fn read(text: &str) -> Self {
+        let tidied = tidy(text);
+        let (path, query) = split_query(tidied);
+        let decoded = percent_decode(path);
+        // Some escape all of it, the question mark too.
+        let (path, inner) = split_query(tidy(&decoded));
+        let mut part = Self { mended: tidied != text || path.len() != decoded.len() || has_ampersand(tidied), ..Self::default() };
+        part.query = [inner, query].into_iter().filter(|query| !query.is_empty()).collect::<Vec<_>>().join("&");
+        let path = match path.split_once("://") {
+            Some((scheme, rest)) if !scheme.is_empty() && scheme.bytes().all(|c| c.is_ascii_alphanumeric()) => {
+                let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+                (part.is_url, part.mended) = (true, true);
+                part.password =
+                    authority.rsplit_once('@').map(|(user, _)| user.split_once(':').map_or(user, |(_, password)| password).to_owned());
+                path
             }
-            None => out.push(byte),
+            _ => path,
+        };
+        part.segments = path.split('/').filter(|segment| !segment.is_empty()).map(str::to_owned).collect();
+        if let Some(last) = part.segments.last_mut() {
+            *last = without_prefix(last).to_owned();
         }
+        if let Some(first) = part.segments.first_mut() {
+            *first = without_prefix(first).to_owned();
+        }
+        part.segments.retain(|segment| !segment.is_empty());
+        part
     }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|d| d as u8)
+/// Without what can't be seen at the ends; what follows a NUL is not part of a text either.
+fn tidy(text: &str) -> &str {
+    let text = text.trim_matches(invisible);
+    text.split('\0').next().unwrap_or_default().trim_end_matches(invisible)
+}
+
+fn invisible(c: char) -> bool {
+    // Byte order mark, zero-width and direction marks: they come along when text is copied.
+    c.is_whitespace()
+        || c.is_control()
+        || matches!(c, '\u{FEFF}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}')
+}
+
+/// At the first `?`; or `&`, which can't be part of a path and is often written for it.
+fn split_query(text: &str) -> (&str, &str) {
+    text.split_once(['?', '&']).map_or((text, ""), |(path, query)| (path.trim_end_matches(invisible), query))
+}
+
+fn has_ampersand(text: &str) -> bool {
+    text.find(['?', '&']).is_some_and(|at| text.as_bytes()[at] == b'&')
+}
+
+fn without_prefix(segment: &str) -> &str {
+    match segment.split_once(':') {
+        Some((prefix, rest)) if PREFIXES.contains(&prefix) => rest,
+        _ => segment,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_as_encoders_send_them() {
-        let table = [
-            // app, tcUrl, name, path, key
-            ("live", "rtmp://h/live", "cam1", "live/cam1", None),
-            ("live/", "rtmp://h/live/", "cam1", "live/cam1", None),
-            ("live/x", "rtmp://h/live/x", "cam1", "live/x/cam1", None),
-            ("live", "rtmp://h/live", "x/cam1", "live/x/cam1", None),
-            ("live", "rtmp://h/live", "cam1?token=s3cret", "live/cam1", Some("s3cret")),
-            ("live", "rtmp://h/live", "cam1?a=b&key=s%20%2b%zz", "live/cam1", Some("s +%zz")),
-            ("live?token=app", "rtmp://h/live?token=url", "cam1", "live/cam1", Some("app")),
-            ("live", "rtmp://h/live?token=url", "cam1?x=1", "live/cam1", Some("url")),
-            ("live?token=app", "", "cam1?key=name", "live/cam1", Some("name")),
-            ("live/cam1", "rtmp://h/live/cam1", "", "live/cam1", None),
-            ("live/cam1", "rtmp://h/live/cam1", "?token=t", "live/cam1", Some("t")),
-            ("", "rtmp://h/", "cam1", "cam1", None),
-            ("vids", "", "mp4:cam1", "vids/cam1", None),
-            ("live", "", "cam1?token=", "live/cam1", None),
-        ];
-        for (app, url, name, path, key) in table {
-            let target = Target::parse(app, url, name).unwrap();
-            assert_eq!((target.path.as_str(), target.key.as_deref()), (path, key), "{app} {url} {name}");
-        }
-    }
-
-    #[test]
-    fn refused_with_a_sentence() {
-        for (app, name) in [("api", "x"), ("live", "../etc"), ("live", "a b"), ("", ""), ("live", "ä"), ("/", "/")] {
-            assert!(Target::parse(app, "", name).is_err(), "{app}/{name}");
-        }
-        assert!(Target::check_app("live/x?token=1").is_ok());
-        assert!(Target::check_app("").is_ok());
-        assert!(Target::check_app("ws").is_err());
-    }
-}
+#[path = "target_tests.rs"]
+mod tests;

@@ -25,11 +25,11 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Looks the stream up, and plays until one of the two ends it. `Ok` means that the connection can be used again, or is closing by
 /// itself.
 pub(super) async fn play(connection: &mut Connection, target: Target) -> Result<(), End> {
-    let path = target.path;
-    let opened = if connection.context.hub.may_view(&path, target.key.as_deref()) {
-        open(connection, &path).await
-    } else {
-        Err(("NetStream.Play.Failed", format!("watching {path} needs the right token (rtmp://…/{path}?token=…)")))
+    let allowed = target.readings().find(|(path, key)| connection.context.hub.may_view(path, *key)).map(|(path, _)| path.clone());
+    let path = allowed.clone().unwrap_or_else(|| target.path.clone());
+    let opened = match allowed {
+        Some(path) => open(connection, &path).await,
+        None => Err(("NetStream.Play.Failed", format!("watching {path} needs the right token (rtmp://…/{path}?token=…)"))),
     };
     let (stream, _viewer, video, audio) = match opened {
         Ok(opened) => opened,

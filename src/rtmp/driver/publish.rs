@@ -15,14 +15,7 @@ use crate::stream::{Publication, PublishError, PublishRequest, TrackWriter};
 /// again, or is closing by itself. `None` if it was lost with the SFU's worker.
 pub(super) async fn publish(mut connection: Connection, target: Target) -> Option<(Connection, Result<(), End>)> {
     let path = target.path.clone();
-    let request = PublishRequest {
-        path: target.path,
-        protocol: "rtmp",
-        remote: Some(connection.peer.ip().to_canonical()),
-        agent: connection.session.agent().map(str::to_owned),
-        key: target.key,
-    };
-    let publication = match connection.context.hub.publish(request).await {
+    let publication = match ask(&connection, &target).await {
         Ok(publication) => publication,
         Err(error) => {
             connection.context.metrics.refused.inc();
@@ -63,6 +56,28 @@ pub(super) async fn publish(mut connection: Connection, target: Target) -> Optio
     };
     tracing::info!(%path, %peer, received = connection.session.received(), ?counters, why, "RTMP publisher ended");
     Some((connection, result))
+}
+
+/// Asks for each of what the target may mean until a key fits.
+async fn ask(connection: &Connection, target: &Target) -> Result<Publication, PublishError> {
+    let mut answer = Err(PublishError::Forbidden(target.path.clone()));
+    for (path, key) in target.readings() {
+        let request = PublishRequest {
+            path: path.clone(),
+            protocol: "rtmp",
+            remote: Some(connection.peer.ip().to_canonical()),
+            agent: connection.session.agent().map(str::to_owned),
+            key: key.map(str::to_owned),
+        };
+        match connection.context.hub.publish_patiently(request).await {
+            Err(PublishError::Forbidden(_)) => {}
+            other => {
+                answer = other;
+                break;
+            }
+        }
+    }
+    answer
 }
 
 /// The code that goes with a refusal; encoders show the sentence, or at least react to the code.
