@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, RwLock};
+use std::time::Duration;
 
 use tokio::sync::broadcast;
 
@@ -11,12 +12,17 @@ use super::derived::SharedTranscoder;
 use super::live::Stream;
 use super::publication::Publication;
 use super::unix_now;
-use crate::base::StreamPath;
+use crate::base::{StreamPath, UnixNanos};
 use crate::sfu::{Router, SfuError, WorkerPool};
 use crate::stream::config::{BFrames, OnConflict, StreamConfig};
 
 /// Events kept for a receiver that lags. Streams begin and end rarely; a receiver this far behind looks at `streams()` again.
 const EVENT_QUEUE: usize = 256;
+/// Media that comes this long after somebody else asked for the path was on its way before, and shows no life.
+const ON_THE_WAY: Duration = Duration::from_millis(500);
+/// Bounds on the time between two looks at a publisher that may be gone: whether it is alive shows within one picture or two.
+const LOOK_AGAIN_MIN: Duration = Duration::from_millis(10);
+const LOOK_AGAIN_MAX: Duration = Duration::from_millis(100);
 /// Longest `agent` kept, in characters.
 const MAX_AGENT: usize = 200;
 
@@ -77,6 +83,15 @@ pub struct HubOptions {
     pub b_frames: BFrames,
     /// The SFU.
     pub workers: Arc<WorkerPool>,
+}
+
+/// When to look again whether the one who holds a path is silent, for somebody who asked for it at `asked`; `None` where it is alive.
+fn look_again_after(asked: UnixNanos, last_media: UnixNanos, now: UnixNanos, silence: Duration) -> Option<Duration> {
+    let silence = i64::try_from(silence.as_nanos()).unwrap_or(i64::MAX);
+    let on_the_way = i64::try_from(ON_THE_WAY.as_nanos()).unwrap_or(i64::MAX);
+    let alive = last_media > asked.saturating_add(on_the_way) || now > asked.saturating_add(silence).saturating_add(on_the_way);
+    let left = last_media.saturating_add(silence).saturating_sub(now).max(0);
+    (!alive).then(|| Duration::from_nanos(left as u64).clamp(LOOK_AGAIN_MIN, LOOK_AGAIN_MAX))
 }
 
 /// The table of live streams. Cheap to clone.
@@ -147,6 +162,23 @@ impl Hub {
             tracing::info!(path = %request.path, "taken over by another publisher");
         }
         Publication::begin(self.clone(), stream, request)
+    }
+
+    /// As [`Hub::publish`], for publishers that try only once: where another one has the path, waits until that one has been silent for
+    /// `stream.takeover_silence`, or has shown that it is alive. A peer whose network went away without a word is the former. Cancel safe.
+    pub async fn publish_patiently(&self, request: PublishRequest) -> Result<Publication, PublishError> {
+        let asked = unix_now();
+        loop {
+            let busy = match self.publish(request.clone()).await {
+                Err(busy @ PublishError::Busy(_)) if self.0.config.on_conflict == OnConflict::WhenSilent => busy,
+                other => return other,
+            };
+            let last_media = self.any_stream(&request.path).map_or(asked, |stream| stream.0.last_media.load(Ordering::Relaxed));
+            match look_again_after(asked, last_media, unix_now(), self.0.config.takeover_silence) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Err(busy),
+            }
+        }
     }
 
     /// The stream at `path`, made if there is none. It is listed only once it has a track.
@@ -247,5 +279,32 @@ impl Hub {
     /// A router on `worker`.
     pub(super) async fn create_router(&self, worker: usize) -> Result<Router, SfuError> {
         self.0.workers.create_router(worker).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_waited_for_and_life_is_not() {
+        const MS: i64 = 1_000_000;
+        let asked = 1_700_000_000_000 * MS;
+        let table = [
+            // last media and now in ms after the question, wait in ms
+            (-1900, 0, Some(100)),
+            (-1950, 0, Some(50)),
+            (-1999, 0, Some(10)),
+            (-100, 100, Some(100)),
+            (400, 500, Some(100)),
+            (400, 2350, Some(50)),
+            (-3000, 100, Some(10)), // published as RTP: its bit rate falls a little later
+            (501, 510, None),
+            (-3000, 2501, None),
+        ];
+        for (last, now, wait) in table {
+            let seen = look_again_after(asked, asked + last * MS, asked + now * MS, Duration::from_secs(2));
+            assert_eq!(seen, wait.map(Duration::from_millis), "{last} {now}");
+        }
     }
 }
