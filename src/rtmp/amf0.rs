@@ -1,6 +1,7 @@
 //! AMF0, the value format of RTMP's commands and metadata (Adobe AMF 0 specification).
 //!
 //! In: the body of a command or data message from anybody. Out: its values, or an error; and values written in the order given.
+//! What switches to AMF3 in the middle is read too.
 //! Depth, bytes and number of values are bounded while reading, because the body comes before any authentication.
 
 /// Deepest nesting of objects and arrays. Real commands nest 2 deep, onMetaData 3 (`keyframes`).
@@ -9,6 +10,8 @@ pub const MAX_DEPTH: usize = 16;
 pub const MAX_BYTES: usize = 64 * 1024;
 /// Most values in one body, so that 64 KiB of one-byte nulls don't become megabytes.
 pub const MAX_VALUES: usize = 4096;
+
+use super::amf3;
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +28,7 @@ pub enum Value {
     Array(Vec<Value>),
     /// Marker 0x05.
     Null,
-    /// Markers 0x06 and 0x0D (unsupported).
+    /// Markers 0x06 and 0x0D (unsupported), and 0x07: references to values before are not followed.
     Undefined,
 }
 
@@ -45,9 +48,12 @@ pub enum AmfError {
     /// More than [`MAX_VALUES`].
     #[error("more than {MAX_VALUES} values")]
     TooManyValues,
-    /// A marker that isn't used in RTMP (references, AMF3).
+    /// A marker that stands for nothing, or for what can't be read without knowing more.
     #[error("the type marker {0:#04x} is not supported")]
     Marker(u8),
+    /// AMF3 refers to a string or to traits that never came.
+    #[error("there is no string or class number {0} to refer to")]
+    Reference(usize),
 }
 
 impl Value {
@@ -90,39 +96,89 @@ impl Value {
     }
 }
 
-/// Reads all values of a body.
-pub fn read(body: &[u8]) -> Result<Vec<Value>, AmfError> {
-    if body.len() > MAX_BYTES {
-        return Err(AmfError::TooLong(body.len()));
+impl AmfError {
+    /// Whether somebody sends more than anybody needs, rather than something odd.
+    pub fn is_excess(self) -> bool {
+        matches!(self, Self::TooDeep | Self::TooLong(_) | Self::TooManyValues)
     }
-    let mut reader = Reader { rest: body, values: 0 };
-    let mut values = Vec::new();
-    while !reader.rest.is_empty() {
-        values.push(reader.value(0)?);
-    }
-    Ok(values)
 }
 
-struct Reader<'a> {
+/// Reads all values of a body.
+pub fn read(body: &[u8]) -> Result<Vec<Value>, AmfError> {
+    match read_until_broken(body) {
+        (values, None) => Ok(values),
+        (_, Some(error)) => Err(error),
+    }
+}
+
+/// Reads the values of a body up to the first thing that can't be read, also within an object or array; says what that was.
+pub fn read_until_broken(body: &[u8]) -> (Vec<Value>, Option<AmfError>) {
+    read_all(body, |reader| reader.value(0))
+}
+
+/// As [`read_until_broken`], of a body that is AMF3 from its beginning.
+pub fn read_amf3_until_broken(body: &[u8]) -> (Vec<Value>, Option<AmfError>) {
+    let mut tables = amf3::Tables::default();
+    read_all(body, |reader| amf3::read_value(reader, &mut tables, 0))
+}
+
+fn read_all<'a>(body: &'a [u8], mut next: impl FnMut(&mut Reader<'a>) -> Result<Value, AmfError>) -> (Vec<Value>, Option<AmfError>) {
+    if body.len() > MAX_BYTES {
+        return (Vec::new(), Some(AmfError::TooLong(body.len())));
+    }
+    let mut reader = Reader { rest: body, values: 0, text: 0, broken: None };
+    let mut values = Vec::new();
+    while !reader.rest.is_empty() && reader.broken.is_none() {
+        match next(&mut reader) {
+            Ok(value) => values.push(value),
+            Err(error) => reader.broken = reader.broken.or(Some(error)),
+        }
+    }
+    (values, reader.broken)
+}
+
+/// A body being read.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
     rest: &'a [u8],
     values: usize,
+    /// Bytes of all strings made so far: by AMF3's references they can be more than came.
+    text: usize,
+    /// What could not be read. What was read before it, stands.
+    broken: Option<AmfError>,
 }
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8], AmfError> {
+    pub(super) fn take(&mut self, n: usize) -> Result<&'a [u8], AmfError> {
         let (head, rest) = self.rest.split_at_checked(n).ok_or(AmfError::Truncated)?;
         self.rest = rest;
         Ok(head)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], AmfError> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], AmfError> {
         let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(AmfError::Truncated)?;
         self.rest = rest;
         Ok(*head)
     }
 
+    /// Counts a value that is about to be read.
+    pub(super) fn count(&mut self, depth: usize) -> Result<(), AmfError> {
+        self.values += 1;
+        match (depth > MAX_DEPTH, self.values > MAX_VALUES) {
+            (true, _) => Err(AmfError::TooDeep),
+            (_, true) => Err(AmfError::TooManyValues),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn text(&mut self, bytes: &[u8]) -> Result<String, AmfError> {
+        self.text += bytes.len();
+        if self.text > MAX_BYTES { Err(AmfError::TooLong(self.text)) } else { Ok(String::from_utf8_lossy(bytes).into_owned()) }
+    }
+
     fn string(&mut self, len: usize) -> Result<String, AmfError> {
-        Ok(String::from_utf8_lossy(self.take(len)?).into_owned())
+        let bytes = self.take(len)?;
+        self.text(bytes)
     }
 
     fn short_string(&mut self) -> Result<String, AmfError> {
@@ -131,31 +187,35 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Value, AmfError> {
-        if depth > MAX_DEPTH {
-            return Err(AmfError::TooDeep);
-        }
-        self.values += 1;
-        if self.values > MAX_VALUES {
-            return Err(AmfError::TooManyValues);
-        }
+        self.count(depth)?;
         let [marker] = self.array()?;
         Ok(match marker {
             0x00 => Value::Number(f64::from_be_bytes(self.array()?)),
             0x01 => Value::Boolean(self.array::<1>()? != [0]),
             0x02 => Value::String(self.short_string()?),
-            0x03 => Value::Object(self.properties(depth)?),
+            0x03 => Value::Object(self.properties(depth)),
             0x05 => Value::Null,
             0x06 | 0x0D => Value::Undefined,
+            0x07 => {
+                self.array::<2>()?;
+                Value::Undefined
+            }
             0x08 => {
                 // The count is only a hint, and encoders get it wrong: the end marker decides.
                 self.array::<4>()?;
-                Value::Object(self.properties(depth)?)
+                Value::Object(self.properties(depth))
             }
             0x0A => {
                 let count = u32::from_be_bytes(self.array()?);
                 let mut values = Vec::new();
                 for _ in 0..count {
-                    values.push(self.value(depth + 1)?);
+                    match self.value(depth + 1) {
+                        Ok(value) => values.push(value),
+                        Err(error) => self.broken = self.broken.or(Some(error)),
+                    }
+                    if self.broken.is_some() {
+                        break;
+                    }
                 }
                 Value::Array(values)
             }
@@ -170,24 +230,33 @@ impl<'a> Reader<'a> {
             }
             0x10 => {
                 self.short_string()?;
-                Value::Object(self.properties(depth)?)
+                Value::Object(self.properties(depth))
             }
+            0x11 => amf3::read_value(self, &mut amf3::Tables::default(), depth)?,
             other => return Err(AmfError::Marker(other)),
         })
     }
 
     /// Properties up to the end marker 00 00 09. The end of the body counts as one too: some encoders leave it out.
-    fn properties(&mut self, depth: usize) -> Result<Vec<(String, Value)>, AmfError> {
+    fn properties(&mut self, depth: usize) -> Vec<(String, Value)> {
         let mut properties = Vec::new();
-        while !self.rest.is_empty() {
-            let name = self.short_string()?;
-            if name.is_empty() && self.rest.first() == Some(&0x09) {
-                self.take(1)?;
-                break;
+        while !self.rest.is_empty() && self.broken.is_none() {
+            match self.property(depth) {
+                Ok(Some(property)) => properties.push(property),
+                Ok(None) => break,
+                Err(error) => self.broken = self.broken.or(Some(error)),
             }
-            properties.push((name, self.value(depth + 1)?));
         }
-        Ok(properties)
+        properties
+    }
+
+    fn property(&mut self, depth: usize) -> Result<Option<(String, Value)>, AmfError> {
+        let name = self.short_string()?;
+        if name.is_empty() && self.rest.first() == Some(&0x09) {
+            self.take(1)?;
+            return Ok(None);
+        }
+        Ok(Some((name, self.value(depth + 1)?)))
     }
 }
 
@@ -277,11 +346,38 @@ mod tests {
             (&[0x0A, 0xFF, 0xFF, 0xFF, 0xFF, 0x05], Err(AmfError::Truncated)),
             (&[0x0C, 0xFF, 0xFF, 0xFF, 0xFF, 0x05], Err(AmfError::Truncated)),
             (&[0x02, 0xFF, 0xFF, 0x05], Err(AmfError::Truncated)),
-            (&[0x11, 0x05], Err(AmfError::Marker(0x11))),
+            (&[0x11, 0x05], Err(AmfError::Truncated)),
+            (&[0x11, 0x06, 0x05, b'h', b'i'], Ok(Value::text("hi"))),
+            (&[0x07, 0, 0], Ok(Value::Undefined)),
+            (&[0x04, 0], Err(AmfError::Marker(0x04))),
+            (&[0x0E], Err(AmfError::Marker(0x0E))),
+            (&[0x12], Err(AmfError::Marker(0x12))),
+            // A count that is too high, and none of what it counts.
+            (&[0x08, 0, 0, 0, 9, 0, 0, 9], Ok(Value::Object(vec![]))),
             (&[0x02, 0, 1, 0xFF], Ok(Value::text("\u{FFFD}"))),
         ];
         for (bytes, want) in table {
             assert_eq!(read(bytes).map(|mut v| v.remove(0)), want.clone(), "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn what_stands_before_something_unreadable_is_kept() {
+        let good = write(&[Value::text("onMetaData"), Value::Object(vec![("width".into(), Value::Number(640.0))])]);
+        let object = |bytes: &[u8]| [&good[..good.len() - 3], bytes].concat();
+        let table = [
+            (object(&[0, 1, b'x', 0x04, 9, 9]), AmfError::Marker(0x04)),
+            (object(&[0, 1, b'x', 0x0C, 0xFF, 0, 0, 0]), AmfError::Truncated),
+            (object(&[0, 200, b'x']), AmfError::Truncated),
+            (object(&[0, 1, b'x', 0x03, 0, 1, b'y', 0x0E, 0]), AmfError::Marker(0x0E)),
+            (object(&[0, 1, b'x', 0x0A, 0, 0, 0, 9, 0x05, 0x13]), AmfError::Marker(0x13)),
+            ([&good[..], &[0x0E]].concat(), AmfError::Marker(0x0E)),
+        ];
+        for (bytes, error) in table {
+            let (values, broken) = read_until_broken(&bytes);
+            assert_eq!((values[0].as_str(), broken), (Some("onMetaData"), Some(error)), "{bytes:02x?}");
+            assert_eq!(values[1].get("width"), Some(&Value::Number(640.0)), "{bytes:02x?}");
+            assert_eq!(read(&bytes), Err(error));
         }
     }
 
@@ -299,12 +395,12 @@ mod tests {
     proptest! {
         #[test]
         fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
-            let _ = read(&bytes);
+            let _ = (read(&bytes), read_amf3_until_broken(&bytes));
         }
 
         #[test]
         fn garbage_with_likely_markers_never_panics(bytes in proptest::collection::vec(0u8..18, 0..2000)) {
-            let _ = read(&bytes);
+            let _ = (read(&bytes), read_amf3_until_broken(&bytes));
         }
     }
 }

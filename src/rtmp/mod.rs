@@ -4,6 +4,7 @@
 //! protocol (`session`) touches no socket and reads no clock; `driver` does.
 
 pub mod amf0;
+mod amf3;
 mod audio_clock;
 pub mod chunk;
 #[cfg(test)]
