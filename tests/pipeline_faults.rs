@@ -112,7 +112,7 @@ async fn after_a_loss_pictures_go_on_at_a_key_frame_which_is_asked_for() {
         if track == 0 {
             count += 1;
             if count == 70 {
-                batch.packets.pop();
+                batch.split_off(batch.len().saturating_sub(1));
             }
         }
     });

@@ -5,6 +5,7 @@ use headend::codec::{Codec, Format};
 use headend::pipeline::wire;
 use headend::rtmp::amf0::{self, Value};
 use headend::rtmp::chunk::{ChunkWriter, Message, kind};
+use headend::rtp::batch::RtpBatch;
 use headend::rtp::packet::{RtpHeader, write_header};
 use headend::rtp::rtcp;
 use headend::sfu::ortc::DtlsRole;
@@ -201,7 +202,7 @@ fn wire_messages() -> Vec<Vec<u8>> {
         cutting: None,
         reorder: 0,
     };
-    let rtp = Message::Rtp { job: 1, input: 0, clock: None, packets: vec![rtp().into()] };
+    let rtp = Message::Rtp { job: 1, input: 0, batch: RtpBatch::of_packets([rtp()]) };
     let mut seeds = Vec::new();
     for message in [Message::Start(1, start), rtp] {
         let mut out = Vec::new();

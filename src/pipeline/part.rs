@@ -2,11 +2,10 @@
 //!
 //! In: the track's packets, and where the formats changed. Out: the packets of one part, however late they are read.
 
-use bytes::Bytes;
-
 use super::source::RtpSource;
+use crate::base::wrap::seq_newer;
 use crate::codec::Format;
-use crate::sfu::{ClockMapping, RtpBatch};
+use crate::rtp::batch::{BatchPacket, ClockMapping, RtpBatch};
 use crate::stream::FormatHistory;
 
 /// The packets of one part. It ends by itself where the formats change.
@@ -22,14 +21,14 @@ pub struct Part<S> {
     /// Came with packets that were left out.
     clock: Option<ClockMapping>,
     /// Came with the last of this part, and belongs to the next one.
-    rest: Vec<Bytes>,
+    rest: RtpBatch,
     over: bool,
 }
 
 impl<S: RtpSource> Part<S> {
     /// The part that has begun with the last change.
     pub fn current(source: S, formats: Option<FormatHistory>) -> Self {
-        let mut part = Self { source, formats, version: 0, from: None, clock: None, rest: Vec::new(), over: false };
+        let mut part = Self { source, formats, version: 0, from: None, clock: None, rest: RtpBatch::default(), over: false };
         part.go_on();
         part
     }
@@ -48,27 +47,27 @@ impl<S: RtpSource> Part<S> {
     }
 
     /// Leaves out what belongs to other parts.
-    fn cut(&mut self, packets: &mut Vec<Bytes>) {
+    fn cut(&mut self, batch: &mut RtpBatch) {
         if let Some(from) = self.from {
-            let old = packets.iter().take_while(|packet| before(packet, from)).count();
-            packets.drain(..old);
-            if !packets.is_empty() {
+            let old = batch.iter().take_while(|packet| before(packet, from)).count();
+            batch.skip_front(old);
+            if !batch.is_empty() {
                 self.from = None;
             }
         }
         // Read after the packets came: a packet that was sent after a change comes with the knowledge of it.
         let changed = self.formats.as_ref().is_some_and(|formats| formats.version() != self.version);
         if changed && let Some(until) = self.formats.as_ref().and_then(FormatHistory::first_since_change) {
-            let mine = packets.iter().take_while(|packet| before(packet, until)).count();
-            self.over |= mine < packets.len();
-            self.rest = packets.split_off(mine);
+            let mine = batch.iter().take_while(|packet| before(packet, until)).count();
+            self.over |= mine < batch.len();
+            self.rest = batch.split_off(mine);
         }
     }
 }
 
 /// Whether a packet's sequence number is before `mark` (RFC 1982).
-fn before(packet: &Bytes, mark: u16) -> bool {
-    packet.get(2..4).is_some_and(|number| (u16::from_be_bytes([number[0], number[1]]).wrapping_sub(mark) as i16) < 0)
+fn before(packet: &BatchPacket<'_>, mark: u16) -> bool {
+    packet.rtp().is_some_and(|packet| seq_newer(mark, packet.sequence_number()))
 }
 
 impl<S: RtpSource> RtpSource for Part<S> {
@@ -79,11 +78,11 @@ impl<S: RtpSource> RtpSource for Part<S> {
             }
             let mut batch = match std::mem::take(&mut self.rest) {
                 rest if rest.is_empty() => self.source.recv().await?,
-                packets => RtpBatch { packets, clock: None },
+                rest => rest,
             };
-            self.cut(&mut batch.packets);
+            self.cut(&mut batch);
             self.clock = batch.clock.or(self.clock);
-            if !batch.packets.is_empty() {
+            if !batch.is_empty() {
                 batch.clock = self.clock.take();
                 return Some(batch);
             }
@@ -119,14 +118,14 @@ mod tests {
     fn batch(numbers: std::ops::Range<u32>) -> RtpBatch {
         let packet = |number: u32| {
             let [_, _, high, low] = number.to_be_bytes();
-            Bytes::copy_from_slice(&[0x80, 96, high, low])
+            [&[0x80, 96, high, low][..], &[0; 8]].concat()
         };
-        RtpBatch { packets: numbers.map(packet).collect(), clock: None }
+        RtpBatch::of_packets(numbers.map(packet))
     }
 
     fn numbers(part: &mut Part<Batches>) -> Option<Vec<u16>> {
         let batch = part.recv().now_or_never()??;
-        Some(batch.packets.iter().map(|packet| u16::from_be_bytes([packet[2], packet[3]])).collect())
+        Some(batch.iter().map(|packet| packet.rtp().unwrap().sequence_number()).collect())
     }
 
     #[test]
@@ -157,9 +156,9 @@ mod tests {
         formats.advance(5);
         formats.mark();
         let clock = Some(ClockMapping { rtp: 1, wallclock: 2 });
-        let batches = [RtpBatch { clock, ..batch(10..12) }, batch(12..15), batch(15..17)];
+        let batches = [batch(10..12).with_clock(clock), batch(12..15), batch(15..17)];
         let mut part = Part::current(Batches(batches.into()), Some(formats));
-        let first = part.recv().now_or_never().flatten().map(|batch| (batch.packets.len(), batch.clock));
+        let first = part.recv().now_or_never().flatten().map(|batch| (batch.len(), batch.clock));
         assert_eq!(first, Some((2, clock)));
     }
 

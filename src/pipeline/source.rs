@@ -3,7 +3,8 @@
 use std::future::Future;
 
 use crate::codec::{AccessUnit, Format};
-use crate::sfu::{DirectConsumer, RtpBatch};
+use crate::rtp::batch::RtpBatch;
+use crate::sfu::DirectConsumer;
 use crate::stream::TrackWriter;
 
 /// RTP of one track.

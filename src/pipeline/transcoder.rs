@@ -18,7 +18,7 @@ use super::wire::{Message, Start};
 use crate::base::wrap::timestamp_distance;
 use crate::base::{MediaKind, rescale};
 use crate::codec::{AccessUnit, Codec, Format, h264};
-use crate::sfu::{ClockMapping, RtpBatch};
+use crate::rtp::batch::{ClockMapping, RtpBatch};
 use crate::stream::{TranscodeError, TranscodeGuard, TranscodeJob, TranscodeTarget, Transcoder};
 
 /// First pause after a job that failed; doubled each time.
@@ -209,8 +209,8 @@ impl LastClock {
             self.told = Some((mapping, 0));
             self.last = mapping.rtp;
         }
-        let newest = batch.packets.last().and_then(|packet| packet.get(4..8)).and_then(|bytes| bytes.try_into().ok());
-        if let (Some(newest), Some((_, ticks))) = (newest.map(u32::from_be_bytes), &mut self.told) {
+        let newest = batch.iter().next_back().and_then(|packet| packet.rtp()).map(|packet| packet.timestamp());
+        if let (Some(newest), Some((_, ticks))) = (newest, &mut self.told) {
             *ticks += timestamp_distance(newest, self.last);
             self.last = newest;
         }
@@ -250,7 +250,7 @@ async fn once<S: RtpSource, U: UnitSink>(
             batch = input.recv() => match batch {
                 Some(batch) => {
                     clock.follow(&batch);
-                    feed.send(&batch).await;
+                    feed.send(std::slice::from_ref(&batch)).await;
                 }
                 None if input.go_on() => {
                     // Another track's format may have changed, not this one's.
@@ -300,12 +300,11 @@ mod tests {
         let mut clock = LastClock { rate: 48_000, told: None, last: 0 };
         assert_eq!(clock.mapping(), None);
         let mut rtp = u32::MAX - 10;
-        let mut batch = RtpBatch { packets: Vec::new(), clock: Some(ClockMapping { rtp, wallclock: 5 }) };
+        let mut told = Some(ClockMapping { rtp, wallclock: 5 });
         for _ in 0..100 {
             rtp = rtp.wrapping_add(48_000 * 10_000);
-            batch.packets = vec![[&[0x80, 96, 0, 0][..], &rtp.to_be_bytes()].concat().into()];
-            clock.follow(&batch);
-            batch.clock = None;
+            let packet = [&[0x80, 96, 0, 0][..], &rtp.to_be_bytes(), &[0; 4]].concat();
+            clock.follow(&RtpBatch::of_packets([packet]).with_clock(told.take()));
         }
         assert_eq!(clock.mapping(), Some(ClockMapping { rtp, wallclock: 1_000_000 * 1_000_000_000 + 5 }));
     }

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use crate::base::wrap::{TimestampExtender, timestamp_distance};
 use crate::base::{MediaKind, UnixNanos, rescale};
 use crate::codec::{AccessUnit, Depacketized, Depacketizer, Format, h264};
-use crate::sfu::{ClockMapping, RtpBatch};
+use crate::rtp::batch::{ClockMapping, RtpBatch};
+use crate::rtp::packet::RtpPacket;
 
 use super::chunk::kind;
 use super::flv;
@@ -139,7 +140,7 @@ impl Egress {
             input.clock = batch.clock;
         }
         let mut units = Vec::new();
-        for packet in &batch.packets {
+        for packet in batch.iter().filter_map(|packet| packet.rtp()) {
             input.push(packet, &mut units);
         }
         let mut sent = 0;
@@ -257,10 +258,9 @@ impl Egress {
 }
 
 impl Input {
-    fn push(&mut self, packet: &[u8], units: &mut Vec<Depacketized>) {
-        let Some((seq, timestamp, marker, payload)) = parse_rtp(packet) else { return };
-        let time = self.timestamps.extend(timestamp);
-        self.depacketizer.push(payload, time, seq, marker);
+    fn push(&mut self, packet: RtpPacket<'_>, units: &mut Vec<Depacketized>) {
+        let time = self.timestamps.extend(packet.timestamp());
+        self.depacketizer.push(packet.payload(), time, packet.sequence_number(), packet.marker());
         while let Some(unit) = self.depacketizer.poll() {
             units.push(unit);
         }
@@ -271,23 +271,6 @@ impl Input {
         let ticks = timestamp_distance(rtp as u32, clock.rtp);
         Some(clock.wallclock + rescale(ticks, self.format.rtp_clock_rate(), 1_000_000_000))
     }
-}
-
-/// Sequence number, timestamp, marker and payload of an RTP packet (RFC 3550 section 5.1).
-fn parse_rtp(packet: &[u8]) -> Option<(u16, u32, bool, &[u8])> {
-    let head = packet.first_chunk::<12>()?;
-    let mut start = 12 + 4 * usize::from(head[0] & 0x0F);
-    if head[0] & 0x10 != 0 {
-        let extension = packet.get(start..)?.first_chunk::<4>()?;
-        start += 4 + 4 * usize::from(u16::from_be_bytes([extension[2], extension[3]]));
-    }
-    let mut end = packet.len();
-    if head[0] & 0x20 != 0 {
-        end = end.checked_sub(usize::from(*packet.last()?))?;
-    }
-    let payload = packet.get(start..end)?;
-    let timestamp = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
-    Some((u16::from_be_bytes([head[2], head[3]]), timestamp, head[1] & 0x80 != 0, payload))
 }
 
 fn ms_since(origin: UnixNanos, time: UnixNanos) -> i64 {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::base::{UnixNanos, rescale};
 use crate::codec::{AccessUnit, Format, Packetizer, h264};
-use crate::sfu::{ClockMapping, RtpBatch};
+use crate::rtp::batch::{ClockMapping, RtpBatch};
 
 /// A key picture's second of Unix time, away from 0.
 pub const T0: UnixNanos = 1_700_000_000_000_000_000;
@@ -53,7 +53,7 @@ impl Source {
         });
         let clock = (!self.told_clock).then_some(ClockMapping { rtp: self.rtp_offset, wallclock: T0 });
         self.told_clock = true;
-        RtpBatch { packets: packets.into_iter().map(Bytes::from).collect(), clock }
+        RtpBatch::of_packets(packets).with_clock(clock)
     }
 
     pub fn picture(&mut self, ms: i64, key: bool, len: usize) -> RtpBatch {

@@ -191,6 +191,11 @@ impl Consumer {
         self.retry_at = Some(now + RETRY);
     }
 
+    /// Only what lies before this index of what [`Self::next_run`] gave was sent.
+    pub fn go_back_to(&mut self, index: u64) {
+        self.cursor = index;
+    }
+
     /// What to send now. Call until `None`.
     pub fn next_run(&mut self, now: Instant, store: &PacketStore) -> Option<Run> {
         self.retry_at = self.retry_at.filter(|at| now < *at);

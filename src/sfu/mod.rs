@@ -25,6 +25,5 @@ pub use error::SfuError;
 pub use id::{ConsumerId, ProducerId, RouterId, TransportId};
 pub use stats::WorkerStats;
 pub use types::{
-    ClockMapping, ConsumerInfo, ConsumerOptions, PlainTransportOptions, ProducerOptions, ProducerStats, RtpBatch, TransportEvent,
-    WebRtcTransportOptions,
+    ConsumerInfo, ConsumerOptions, PlainTransportOptions, ProducerOptions, ProducerStats, TransportEvent, WebRtcTransportOptions,
 };

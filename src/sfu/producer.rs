@@ -3,6 +3,7 @@
 //! In: RTP packets without SRTP, in the order they came. Out: the packets in a [`PacketStore`], facts and statistics,
 //! and whether the source should be asked for a key frame.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -10,10 +11,11 @@ use bytes::{Bytes, BytesMut};
 use super::id::{ProducerId, RouterId};
 use super::ortc::{ProducerRtp, RtpParameters};
 use super::store::{PacketStore, StoreLimits, StoredPacket};
-use super::types::{ClockMapping, ProducerStats};
-use crate::base::wrap::{SeqExtender, timestamp_newer};
+use super::types::ProducerStats;
+use crate::base::wrap::SeqExtender;
 use crate::base::{MediaKind, UnixNanos};
 use crate::codec::{Codec, payload_facts, payload_resolution};
+use crate::rtp::batch::{ClockMapping, RtpBatch, UnitFacts};
 use crate::rtp::clock::SenderClock;
 use crate::rtp::packet::RtpPacket;
 use crate::rtp::rate::RateMeter;
@@ -82,9 +84,9 @@ pub struct Producer {
     bytes: u64,
     frames: u64,
     key_frames: u64,
-    reordered: bool,
+    /// Whether the unit that the newest packet of a batch belongs to is disposable.
+    disposable: bool,
     resolution: Option<(u32, u32)>,
-    newest_timestamp: Option<u32>,
     last_timestamp: Option<u32>,
     last_key_timestamp: Option<u32>,
     rate: RateMeter,
@@ -115,9 +117,8 @@ impl Producer {
             bytes: 0,
             frames: 0,
             key_frames: 0,
-            reordered: false,
+            disposable: false,
             resolution: None,
-            newest_timestamp: None,
             last_timestamp: None,
             last_key_timestamp: None,
             rate: RateMeter::default(),
@@ -143,39 +144,47 @@ impl Producer {
         self.block.extend_from_slice(packet);
         let bytes = self.block.split().freeze();
         // Of a single packet nobody can tell whether its picture is disposable: sources that have such pictures give them whole.
-        self.push(now, wallclock, bytes, false)
+        let range = 0..bytes.len() as u32;
+        self.push(now, wallclock, &bytes, range, None, false)
     }
 
-    /// Takes packets of whole pictures, so that what is disposable is known of all of a picture. Gives how many were taken and not.
-    pub fn push_units(&mut self, now: Instant, wallclock: UnixNanos, packets: Vec<Bytes>) -> (usize, usize) {
-        let (codec, total, mut stored) = (self.rtp.codec, packets.len(), 0);
-        let timestamp = |bytes: &Bytes| RtpPacket::parse(bytes).ok().map(|packet| packet.timestamp());
-        for picture in packets.chunk_by(|a, b| timestamp(a) == timestamp(b)) {
-            // A picture can only be left out whole: supplemental information alone is "disposable" in pictures that are not.
-            let of = |bytes: &Bytes| RtpPacket::parse(bytes).is_ok_and(|packet| payload_facts(codec, packet.payload()).disposable);
-            let disposable = codec.kind() == MediaKind::Video && picture.iter().all(of);
-            for bytes in picture {
-                stored += usize::from(self.push(now, wallclock, bytes.clone(), disposable) == Taken::Stored);
+    /// Takes a batch, whose units' facts say what its source knows. Gives how many packets were taken and not.
+    pub fn push_batch(&mut self, now: Instant, wallclock: UnixNanos, batch: &RtpBatch) -> (usize, usize) {
+        let mut stored = 0;
+        for packet in batch.iter() {
+            if let Some(unit) = packet.unit {
+                self.disposable = unit.disposable && self.kind() == MediaKind::Video;
             }
+            let taken = self.push(now, wallclock, batch.buffer(), packet.range(), packet.unit, self.disposable);
+            stored += usize::from(taken == Taken::Stored);
         }
-        (stored, total - stored)
+        (stored, batch.len() - stored)
     }
 
-    fn push(&mut self, now: Instant, wallclock: UnixNanos, bytes: Bytes, disposable: bool) -> Taken {
-        let Ok(packet) = RtpPacket::parse(&bytes) else { return Taken::Garbage };
+    fn push(
+        &mut self,
+        now: Instant,
+        wallclock: UnixNanos,
+        buffer: &Bytes,
+        range: Range<u32>,
+        unit: Option<UnitFacts>,
+        disposable: bool,
+    ) -> Taken {
+        let bytes = buffer.get(range.start as usize..range.end as usize).unwrap_or_default();
+        let Ok(packet) = RtpPacket::parse(bytes) else { return Taken::Garbage };
         let (timestamp, marker) = (packet.timestamp(), packet.marker());
         let seq = self.extender.peek(packet.sequence_number());
         if !self.seen.insert(seq) {
             return Taken::Duplicate;
         }
         self.extender.extend(packet.sequence_number());
-        let facts = payload_facts(self.rtp.codec, packet.payload());
+        let key = unit.map_or_else(|| payload_facts(self.rtp.codec, packet.payload()).key_frame_start, |unit| unit.key);
         let payload_start = packet.header_len();
         let payload_end = payload_start + packet.payload().len();
         let (Ok(payload_start), Ok(payload_end)) = (u16::try_from(payload_start), u16::try_from(payload_end)) else {
             return Taken::Garbage;
         };
-        let key_frame_start = self.kind() == MediaKind::Video && facts.key_frame_start;
+        let key_frame_start = self.kind() == MediaKind::Video && key;
         let another_key_frame = self.note_timestamp(timestamp, key_frame_start);
         self.packets += 1;
         self.bytes += bytes.len() as u64;
@@ -191,7 +200,9 @@ impl Producer {
             marker,
             key_frame_start,
             disposable,
-            bytes,
+            buffer: buffer.clone(),
+            range,
+            unit,
         });
         if another_key_frame {
             self.resolution = self.key_frame_resolution().or(self.resolution);
@@ -202,12 +213,7 @@ impl Producer {
     /// What the parameter sets in front of the newest key frame say, or its own header.
     fn key_frame_resolution(&self) -> Option<(u32, u32)> {
         let packets = (self.store.key_frame()?..self.store.end()).filter_map(|index| self.store.get(index));
-        let payload = |packet: &StoredPacket| {
-            packet
-                .bytes
-                .get(usize::from(packet.payload_start)..usize::from(packet.payload_end))
-                .and_then(|payload| payload_resolution(self.rtp.codec, payload))
-        };
+        let payload = |packet: &StoredPacket| payload_resolution(self.rtp.codec, packet.payload());
         packets.into_iter().find_map(payload)
     }
 
@@ -215,15 +221,7 @@ impl Producer {
     fn note_timestamp(&mut self, timestamp: u32, key_frame_start: bool) -> bool {
         if self.last_timestamp != Some(timestamp) {
             self.frames += 1;
-            // A late packet of the picture before is no new picture; a picture that is shown before an earlier one is.
-            let goes_back = self.newest_timestamp.is_some_and(|newest| timestamp_newer(newest, timestamp));
-            if goes_back && matches!(self.source, Source::Direct | Source::Pipe) {
-                self.reordered = true;
-            }
             self.last_timestamp = Some(timestamp);
-        }
-        if self.newest_timestamp.is_none_or(|newest| timestamp_newer(timestamp, newest)) {
-            self.newest_timestamp = Some(timestamp);
         }
         let another_key_frame = key_frame_start && self.last_key_timestamp != Some(timestamp);
         if another_key_frame {
@@ -283,7 +281,6 @@ impl Producer {
             bitrate: self.rate.bits_per_second(now),
             key_frames: self.key_frames,
             frames: self.frames,
-            reordered: self.reordered,
             resolution: self.resolution,
             key_frame_requests: self.requests.sent,
             cached_bytes: self.store.cached_bytes() as u64,

@@ -253,14 +253,14 @@ impl Sender {
         }
         for (ours, theirs) in [(ids.audio_level, source.audio_level), (ids.video_orientation, source.video_orientation)] {
             if ours != 0 && theirs != 0 {
-                let value = RtpPacket::parse(&packet.bytes).ok().and_then(|packet| packet.extension(theirs));
+                let value = RtpPacket::parse(packet.bytes()).ok().and_then(|packet| packet.extension(theirs));
                 if let Some(value) = value.filter(|value| value.len() == 1) {
                     add(ours, value);
                 }
             }
         }
         let extensions = &list[..count];
-        let payload = &packet.bytes[usize::from(packet.payload_start)..usize::from(packet.payload_end)];
+        let payload = packet.payload();
         let room = MAX_HEADER + 2 + payload.len() + MAX_SRTP_OVERHEAD;
         let mut written = 0;
         out.datagram(path.tuple, room, |buffer| {

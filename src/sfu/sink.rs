@@ -4,7 +4,7 @@
 
 use super::id::ConsumerId;
 use super::peer::Tuple;
-use super::types::RtpBatch;
+use crate::rtp::batch::RtpBatch;
 
 /// Whether a direct consumer or a pipe takes a batch now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

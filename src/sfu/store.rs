@@ -4,9 +4,12 @@
 //! are cursors into it, so neither starting one nor retransmitting to it costs memory per consumer.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+
+use crate::rtp::batch::UnitFacts;
 
 /// How long packets stay for retransmissions when the key-frame cache doesn't hold them anyway: a NACK comes back within
 /// one round trip, and a receiver gives up a packet after about a second.
@@ -17,17 +20,21 @@ const MAX_PACKETS: usize = 16_384;
 /// One packet with what forwarding has to know of it.
 #[derive(Debug, Clone)]
 pub struct StoredPacket {
-    /// The whole RTP packet as the producer sent it, without SRTP.
-    pub bytes: Bytes,
+    /// Where the RTP packet lies, as the producer sent it, without SRTP; packets of one batch share it.
+    pub buffer: Bytes,
+    /// Its place in `buffer`.
+    pub range: Range<u32>,
+    /// With the first packet of a unit: what the source knows of it.
+    pub unit: Option<UnitFacts>,
     /// Its sequence number, extended over the wraps.
     pub seq: u64,
     /// Its RTP timestamp.
     pub timestamp: u32,
     /// When it came.
     pub arrival: Instant,
-    /// Where the payload begins in `bytes`.
+    /// Where the payload begins in the packet.
     pub payload_start: u16,
-    /// Where the payload ends in `bytes` (padding follows).
+    /// Where the payload ends in the packet (padding follows).
     pub payload_end: u16,
     /// The marker bit: the last packet of a picture, or the first of a talkspurt.
     pub marker: bool,
@@ -35,6 +42,18 @@ pub struct StoredPacket {
     pub key_frame_start: bool,
     /// Nobody refers to the picture it belongs to.
     pub disposable: bool,
+}
+
+impl StoredPacket {
+    /// The whole RTP packet.
+    pub fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.range.start as usize..self.range.end as usize).unwrap_or_default()
+    }
+
+    /// Its payload.
+    pub fn payload(&self) -> &[u8] {
+        self.bytes().get(usize::from(self.payload_start)..usize::from(self.payload_end)).unwrap_or_default()
+    }
 }
 
 /// Bounds of a store.
@@ -68,7 +87,7 @@ impl PacketStore {
     pub fn push(&mut self, packet: StoredPacket) -> u64 {
         let (now, timestamp, key_frame_start) = (packet.arrival, packet.timestamp, packet.key_frame_start);
         let index = self.end();
-        self.bytes += packet.bytes.len();
+        self.bytes += packet.bytes().len();
         self.ring.push_back(packet);
         if key_frame_start {
             // Parameter sets stand before the picture under the same timestamp: the key frame begins with them.
@@ -100,7 +119,7 @@ impl PacketStore {
                 // The key frame itself has to go: what is left can't be decoded from.
                 self.key_frame = None;
             }
-            self.bytes -= front.bytes.len();
+            self.bytes -= front.bytes().len();
             self.ring.pop_front();
             self.first += 1;
         }
@@ -147,7 +166,7 @@ impl PacketStore {
     /// Bytes held from the last key frame on; 0 without one. Walks the ring: for statistics only.
     pub fn cached_bytes(&self) -> usize {
         let Some(start) = self.key_frame else { return 0 };
-        self.ring.iter().skip((start - self.first) as usize).map(|packet| packet.bytes.len()).sum()
+        self.ring.iter().skip((start - self.first) as usize).map(|packet| packet.bytes().len()).sum()
     }
 }
 
@@ -160,7 +179,9 @@ mod tests {
 
     fn packet(t: Instant, seq: u64, timestamp: u32, key: bool, len: usize) -> StoredPacket {
         StoredPacket {
-            bytes: Bytes::from(vec![0; len]),
+            buffer: Bytes::from(vec![0; len]),
+            range: 0..len as u32,
+            unit: None,
             seq,
             timestamp,
             arrival: t,

@@ -178,9 +178,9 @@ impl Transport {
         let Some(packet) = producer.store.end().checked_sub(1).and_then(|index| producer.store.get(index)) else { return };
         let Some(input) = self.input(key) else { return };
         if rtx {
-            input.stats.on_recovered(packet.seq, packet.bytes.len());
+            input.stats.on_recovered(packet.seq, packet.bytes().len());
         } else {
-            input.stats.on_packet(now, packet.seq, packet.timestamp, packet.bytes.len());
+            input.stats.on_packet(now, packet.seq, packet.timestamp, packet.bytes().len());
         }
         if let Some(nack) = &mut input.nack {
             nack.on_packet(now, packet.seq, packet.key_frame_start);

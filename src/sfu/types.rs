@@ -4,21 +4,9 @@
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
-
 use super::id::{ConsumerId, ProducerId};
 use super::ortc::{RtpCapabilities, RtpParameters};
-use crate::base::{MediaKind, UnixNanos};
-
-/// RTP packets of one producer that belong together (an access unit, or what one wake-up brought), in order.
-#[derive(Debug, Clone, Default)]
-pub struct RtpBatch {
-    /// Whole RTP packets.
-    pub packets: Vec<Bytes>,
-    /// An RTP timestamp and the capture time it stands for, as an RTCP sender report says. Given with the first batch,
-    /// and whenever it changes.
-    pub clock: Option<ClockMapping>,
-}
+use crate::base::MediaKind;
 
 /// Who reads a producer's packets in batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,15 +17,6 @@ pub enum Reading {
     Live,
     /// This process: also the sound that is still held.
     Recent,
-}
-
-/// An RTP timestamp and the capture time it stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClockMapping {
-    /// RTP timestamp as in the packets of this producer.
-    pub rtp: u32,
-    /// The capture time of it.
-    pub wallclock: UnixNanos,
 }
 
 /// How to make a WebRtcTransport.
@@ -131,8 +110,6 @@ pub struct ProducerStats {
     pub key_frames: u64,
     /// Pictures (distinct timestamps) seen.
     pub frames: u64,
-    /// Whether pictures came in another order than they are shown in (B-frames).
-    pub reordered: bool,
     /// Width and height in pixels, as the last key frame said.
     pub resolution: Option<(u32, u32)>,
     /// Key-frame requests (PLI, FIR) sent to the source.

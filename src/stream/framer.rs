@@ -1,18 +1,16 @@
 //! Access units to RTP packets of one producer: formats, timestamps, sizes.
 //!
-//! In: access units. Out: whole RTP packets, sharing one allocation per unit. Pure.
+//! In: access units. Out: a batch of RTP packets with the unit's facts. Pure.
 
-use bytes::{BufMut, Bytes, BytesMut};
-
-use crate::base::MediaKind;
-use crate::codec::{AccessUnit, Codec, Format, Packetizer};
+use crate::base::{MediaKind, rescale};
+use crate::codec::{AccessUnit, Codec, Format, Packetizer, h264};
+use crate::rtp::batch::{BatchWriter, RtpBatch, UnitFacts};
+use crate::rtp::packet::{FIXED_HEADER_LEN, RtpHeader, write_header};
 use crate::sfu::ortc::{ParameterValue, RtcpFeedback, RtcpParameters, RtpCodecParameters, RtpEncodingParameters, RtpParameters};
 
 /// Largest RTP payload in bytes. With the RTP header (12), header extensions (up to 24), the SRTP tag (16) and UDP over IPv6 (48) a packet
 /// stays below 1280 bytes, which every IPv6 path carries (RFC 8200 section 5).
 const MAX_PAYLOAD: usize = 1160;
-/// Fixed RTP header size, RFC 3550 section 5.1.
-const RTP_HEADER: usize = 12;
 /// Payload types inside this process; consumers use their viewers' own.
 const VIDEO_PAYLOAD_TYPE: u8 = 96;
 /// See [`VIDEO_PAYLOAD_TYPE`].
@@ -64,28 +62,36 @@ impl Framer {
         self.timestamp_base
     }
 
-    /// The packets of one access unit, with `timestamp` plus the base.
-    pub fn packetize(&mut self, unit: &AccessUnit, format: &Format, timestamp: u32) -> Vec<Bytes> {
-        let timestamp = timestamp.wrapping_add(self.timestamp_base);
+    /// The packets of one access unit, with `timestamp` plus the base. None where there is nothing in it worth sending.
+    pub fn packetize(&mut self, unit: &AccessUnit, format: &Format, timestamp: u32) -> RtpBatch {
+        let timestamp = timestamp.wrapping_add(self.timestamp_base());
         let count = unit.data.len() / MAX_PAYLOAD + 3;
-        let mut buffer = BytesMut::with_capacity(unit.data.len() + count * (RTP_HEADER + 8));
-        let mut packets = Vec::with_capacity(count);
+        let mut batch = BatchWriter::with_capacity(unit.data.len() + count * (FIXED_HEADER_LEN + 8), count);
+        let mut facts = Some(facts(unit, format));
+        let payload_type = self.payload_type();
         let Self { packetizer, ssrc, next_sequence_number, .. } = self;
-        let payload_type = match self.codec.kind() {
-            MediaKind::Video => VIDEO_PAYLOAD_TYPE,
-            MediaKind::Audio => AUDIO_PAYLOAD_TYPE,
-        };
         packetizer.packetize(unit, format, &mut |payload| {
-            buffer.put_u8(0x80);
-            buffer.put_u8(payload_type | if payload.marker { 0x80 } else { 0 });
-            buffer.put_u16(*next_sequence_number);
-            buffer.put_u32(timestamp);
-            buffer.put_u32(*ssrc);
-            payload.write_to(&mut buffer);
-            *next_sequence_number = next_sequence_number.wrapping_add(1);
-            packets.push(buffer.split().freeze());
+            let header = RtpHeader { marker: payload.marker, payload_type, sequence_number: *next_sequence_number, timestamp, ssrc: *ssrc };
+            let mut fixed = [0; FIXED_HEADER_LEN];
+            if write_header(&mut fixed, &header, &[]).is_ok() {
+                batch.packet(facts.take(), |buffer| {
+                    buffer.extend_from_slice(&fixed);
+                    payload.write_to(buffer);
+                });
+                *next_sequence_number = next_sequence_number.wrapping_add(1);
+            }
         });
-        packets
+        batch.finish()
+    }
+}
+
+/// What the ingest knows of a unit and RTP can't say.
+fn facts(unit: &AccessUnit, format: &Format) -> UnitFacts {
+    let composition = rescale(unit.pts.saturating_sub(unit.dts), format.clock_rate(), format.rtp_clock_rate());
+    UnitFacts {
+        composition: i32::try_from(composition).unwrap_or(0).max(0),
+        key: unit.key,
+        disposable: format.codec() == Codec::H264 && h264::unit_is_disposable(&unit.data),
     }
 }
 

@@ -6,14 +6,14 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use tokio::sync::mpsc;
 
 use headend::cmaf::{Chunk, read_fragment, read_init};
 use headend::codec::{AccessUnit, Format, Packetizer, h264};
 use headend::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent, Tracks, run_epoch};
 use headend::pipeline::{PipelineConfig, PipelineTranscoder, RtpSource, Supervisor, UnitSink};
-use headend::sfu::{ClockMapping, RtpBatch};
+use headend::rtp::batch::{BatchWriter, ClockMapping, RtpBatch};
 use headend::stream::TranscodeTarget;
 
 /// When all test media begin.
@@ -122,20 +122,20 @@ impl Sender {
 
     pub fn batch(&mut self, unit: &AccessUnit) -> RtpBatch {
         let time = self.rtp_time(unit.pts);
-        let mut packets = Vec::new();
+        let mut packets = BatchWriter::default();
         self.packetizer.packetize(unit, &self.format, &mut |payload| {
-            let mut packet = BytesMut::new();
-            packet.put_u8(0x80);
-            packet.put_u8(96 | u8::from(payload.marker) << 7);
-            packet.put_u16(self.seq);
+            packets.packet(None, |packet| {
+                packet.put_u8(0x80);
+                packet.put_u8(96 | u8::from(payload.marker) << 7);
+                packet.put_u16(self.seq);
+                packet.put_u32(time);
+                packet.put_u32(1);
+                payload.write_to(packet);
+            });
             self.seq = self.seq.wrapping_add(1);
-            packet.put_u32(time);
-            packet.put_u32(1);
-            payload.write_to(&mut packet);
-            packets.push(packet.freeze());
         });
         let clock = (!std::mem::replace(&mut self.said, true)).then_some(ClockMapping { rtp: self.rtp_time(0), wallclock: BEGIN });
-        RtpBatch { packets, clock }
+        packets.finish().with_clock(clock)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::base::wrap::timestamp_distance;
 use crate::base::{UnixNanos, rescale};
-use crate::sfu::ClockMapping;
+use crate::rtp::batch::ClockMapping;
 
 /// A new mapping that differs by less is jitter of its measurement, and is ignored. Half of what a viewer can notice between
 /// sound and picture (ITU-R BT.1359: 45 ms).

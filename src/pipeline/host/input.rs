@@ -1,16 +1,18 @@
 //! One input of a job: RTP packets become access units on the wall clock.
 
-use crate::base::UnixNanos;
+use std::collections::VecDeque;
+
 use crate::base::wrap::TimestampExtender;
-use crate::codec::{Codec, Depacketized, Depacketizer, Format, h264};
-use crate::sfu::ClockMapping;
+use crate::base::{UnixNanos, rescale};
+use crate::codec::{AccessUnit, Codec, Depacketized, Depacketizer, Format, h264};
+use crate::rtp::batch::{ClockMapping, RtpBatch, UnitFacts};
+use crate::rtp::resequencer::{Packet, Resequencer};
 
 use super::caps;
 use super::clock::MediaClock;
 use super::cut::Unit;
 use super::grid::{Grid, Place, silent_aac};
 use super::order::{Order, TooShallow};
-use super::packet::{Packet, Resequencer};
 
 /// Pictures whose time differs from those before by more are on another timeline: longer than any picture of a live stream lasts.
 const JUMP_FORWARD: i64 = 10_000_000_000;
@@ -46,6 +48,8 @@ pub struct Input {
     depacketizer: Depacketizer,
     resequencer: Resequencer,
     timestamps: TimestampExtender,
+    /// What the source said of the unit in work and of the one before it, by RTP timestamp.
+    facts: VecDeque<(i64, UnitFacts)>,
     clock: MediaClock,
     order: Order<(bool, bytes::Bytes)>,
     grid: Grid,
@@ -78,6 +82,7 @@ impl Input {
             depacketizer: Depacketizer::new(&format),
             resequencer: Resequencer::new(rate),
             timestamps: TimestampExtender::new(),
+            facts: VecDeque::new(),
             clock: MediaClock::new(rate),
             order: Order::new(depth(&format), at_least),
             grid: Grid::default(),
@@ -116,23 +121,21 @@ impl Input {
     }
 
     /// Takes packets; `arrived` is the wall clock, in case that nobody knows better. Appends units to `out`.
-    pub fn push(
-        &mut self,
-        clock: Option<ClockMapping>,
-        packets: &mut dyn Iterator<Item = Packet>,
-        arrived: UnixNanos,
-        out: &mut Vec<Unit>,
-    ) -> Result<(), Ended> {
-        if let Some(mapping) = clock {
+    pub fn push(&mut self, batch: &RtpBatch, arrived: UnixNanos, out: &mut Vec<Unit>) -> Result<(), Ended> {
+        if let Some(mapping) = batch.clock {
             self.clock.map(mapping).map_err(|jump| Ended::Jump(jump.0 / 1_000_000))?;
         }
-        for packet in packets {
+        for packet in Packet::all(batch) {
             if !self.clock.is_anchored() {
                 let _ = self.clock.map(ClockMapping { rtp: packet.timestamp, wallclock: arrived });
             }
             self.resequencer.push(packet);
             while let Some(packet) = self.resequencer.pop() {
                 let timestamp = self.timestamps.extend(packet.timestamp);
+                if let Some(unit) = packet.unit {
+                    self.facts.truncate(1);
+                    self.facts.push_front((timestamp, unit));
+                }
                 self.depacketizer.push(&packet.payload, timestamp, packet.seq, packet.marker);
                 self.drain(out)?;
             }
@@ -148,14 +151,17 @@ impl Input {
                 Depacketized::Lost => {}
                 Depacketized::Unit(unit) => {
                     let Some(pts) = self.clock.time(unit.pts as u32) else { continue };
-                    if let Some(last) = self.last_pts
+                    let facts = self.facts.iter().find(|(timestamp, _)| *timestamp == unit.pts).map(|(_, facts)| *facts);
+                    // Where the source knows its times, it has mended its jumps.
+                    if facts.is_none()
+                        && let Some(last) = self.last_pts
                         && !(-JUMP_BACK..JUMP_FORWARD).contains(&(pts - last))
                     {
                         return Err(Ended::Jump((pts - last) / 1_000_000));
                     }
                     self.last_pts = Some(pts);
                     match self.format.codec() {
-                        Codec::H264 | Codec::Vp8 => self.picture(pts, unit.key, unit.data, out)?,
+                        Codec::H264 | Codec::Vp8 => self.picture(pts, unit, facts, out)?,
                         Codec::Aac | Codec::Opus => self.sound(pts, unit.data, out)?,
                     }
                 }
@@ -178,7 +184,8 @@ impl Input {
         Ok(())
     }
 
-    fn picture(&mut self, pts: i64, key: bool, data: bytes::Bytes, out: &mut Vec<Unit>) -> Result<(), Ended> {
+    fn picture(&mut self, pts: i64, unit: AccessUnit, facts: Option<UnitFacts>, out: &mut Vec<Unit>) -> Result<(), Ended> {
+        let (key, data) = (facts.map_or(unit.key, |facts| facts.key), unit.data);
         if self.needs_key {
             if !key || !self.ready {
                 self.ask_for_key();
@@ -188,9 +195,13 @@ impl Input {
             self.order.restart();
         }
         self.begun = true;
-        self.order
-            .push(pts, (key, data), |pts, dts, (key, data)| out.push(Unit { pts, dts, duration: 0, key, data }))
-            .map_err(|TooShallow(depth)| Ended::Reorder(depth))
+        let put = |pts, dts, (key, data)| out.push(Unit { pts, dts, duration: 0, key, data });
+        if let Some(facts) = facts {
+            let composition = rescale(i64::from(facts.composition), self.format.rtp_clock_rate(), 1_000_000_000);
+            self.order.push_known(pts, pts - composition, (key, data), put);
+            return Ok(());
+        }
+        self.order.push(pts, (key, data), put).map_err(|TooShallow(depth)| Ended::Reorder(depth))
     }
 
     fn sound(&mut self, pts: i64, data: bytes::Bytes, out: &mut Vec<Unit>) -> Result<(), Ended> {

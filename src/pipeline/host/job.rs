@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
@@ -13,11 +12,10 @@ use super::caps;
 use super::cut::{Cutter, Placed, Split, Unit};
 use super::input::{Ended, Input};
 use super::output::Output;
-use super::packet;
 use super::sink::{Begun, Origin, Shared, Sink, UNSET, connect};
 use crate::base::{MediaKind, UnixNanos};
 use crate::pipeline::wire::{Cutting, Failure, JobId, Message, Start};
-use crate::sfu::ClockMapping;
+use crate::rtp::batch::RtpBatch;
 
 /// Running time of the first unit. Decoding times lie before presentation times, sound may begin half a frame before the pictures,
 /// and encoders reach back for their priming: none may become negative.
@@ -180,14 +178,13 @@ impl Job {
     }
 
     /// Takes RTP packets of one input.
-    pub fn rtp(&mut self, index: usize, clock: Option<ClockMapping>, packets: &[Bytes]) {
+    pub fn rtp(&mut self, index: usize, batch: &RtpBatch) {
         if self.over || index >= self.tracks.len() {
             return;
         }
         let mut units = std::mem::take(&mut self.units);
-        let mut packets = packets.iter().filter_map(packet::parse);
         let now = wall_clock();
-        let ended = self.tracks[index].input.push(clock, &mut packets, now, &mut units).err();
+        let ended = self.tracks[index].input.push(batch, now, &mut units).err();
         self.units_in(now, index, &mut units);
         self.units = units;
         if self.tracks[index].input.take_key_request() {

@@ -11,7 +11,6 @@ mod grid;
 mod input;
 mod job;
 mod order;
-mod packet;
 mod sink;
 
 mod output;
@@ -122,9 +121,9 @@ impl Host {
                     Err(error) => Reporter::new(self.output.clone(), id).broken(&error.to_string()),
                 }
             }
-            Message::Rtp { job, input, clock, packets } => {
+            Message::Rtp { job, input, batch } => {
                 if let Some(job) = self.jobs.get_mut(&job) {
-                    job.rtp(usize::from(input), clock, &packets);
+                    job.rtp(usize::from(input), &batch);
                 }
             }
             Message::ForceKeyFrame(job, output) => {

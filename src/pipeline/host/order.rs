@@ -96,6 +96,13 @@ impl<T> Order<T> {
         Ok(())
     }
 
+    /// Takes a picture whose decoding time is known, and gives it to `out`. Nothing is held back.
+    pub fn push_known(&mut self, pts: i64, dts: i64, picture: T, out: impl FnOnce(i64, i64, T)) {
+        let dts = dts.max(self.last.saturating_add(1));
+        self.last = dts;
+        out(pts.max(dts), dts, picture);
+    }
+
     /// Pictures are missing; the next one is a key frame. Counted from what came before the gap, its decoding time would be there, too.
     pub fn restart(&mut self) {
         self.pending.clear();
@@ -177,6 +184,16 @@ mod tests {
         // Nothing was missing after all.
         order.restart();
         check(&run(&mut order, &B2.map(|time| time + 2100)).unwrap(), 10);
+    }
+
+    #[test]
+    fn known_times_stay_but_for_those_that_go_back() {
+        let mut order = Order::new(Some(0), 0);
+        let mut out = Vec::new();
+        for (pts, dts) in [(30, 10), (20, 20), (40, 20), (25, 15), (50, 50)] {
+            order.push_known(pts, dts, (), |pts, dts, ()| out.push((pts, dts)));
+        }
+        assert_eq!(out, [(30, 10), (20, 20), (40, 21), (25, 22), (50, 50)]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::pipeline::error::PipelineError;
 use crate::pipeline::source::RtpSource;
 use crate::pipeline::supervisor::{Job, JobEvent, JobInput, JobSender, PipelineCounters, Supervisor};
 use crate::pipeline::wire::{Cutting, Failure, Message, Start};
-use crate::sfu::RtpBatch;
+use crate::rtp::batch::RtpBatch;
 
 /// How long a job that is told to stop gets to let out what is inside.
 const STOP_TIME: Duration = Duration::from_secs(2);
@@ -229,15 +229,18 @@ fn until_next_round(counters: &PipelineCounters) -> Duration {
 
 /// Gives `first` and everything that has come since to the job, in few messages. False at the end of the source.
 async fn give_all<S: RtpSource>(first: RtpBatch, source: &mut S, job: &mut JobInput) -> bool {
-    let mut together = first;
+    let mut packets = first.len();
+    let mut together = vec![first];
     loop {
         match source.recv().now_or_never() {
-            Some(Some(next)) if next.clock.is_none() && together.packets.len() + next.packets.len() <= MAX_PACKETS => {
-                together.packets.extend(next.packets);
-            }
             Some(Some(next)) => {
-                job.send(&together).await;
-                together = next;
+                if next.clock.is_some() || packets + next.len() > MAX_PACKETS {
+                    job.send(&together).await;
+                    together.clear();
+                    packets = 0;
+                }
+                packets += next.len();
+                together.push(next);
             }
             rest => {
                 job.send(&together).await;

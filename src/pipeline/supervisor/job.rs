@@ -9,7 +9,7 @@ use super::child::{Child, Reservation};
 use super::counters::PipelineCounters;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::wire::{JobId, Message, Start, encode_rtp};
-use crate::sfu::{ClockMapping, RtpBatch};
+use crate::rtp::batch::{ClockMapping, RtpBatch};
 
 /// Events waiting for a job's owner: several seconds of chunks of two tracks, or of audio packets of 10 ms. A slower owner loses the job.
 const MAX_EVENTS: usize = 1024;
@@ -49,13 +49,14 @@ impl JobInput {
         self.clock = clock;
     }
 
-    /// Hands over packets, waiting for room (half a second at most). False where they were dropped; that is counted.
-    pub async fn send(&mut self, batch: &RtpBatch) -> bool {
-        self.clock = batch.clock.or(self.clock);
+    /// Hands over packets, waiting for room (half a second at most). Only the first of `batches` may have a clock mapping. False where
+    /// they were dropped; that is counted.
+    pub async fn send(&mut self, batches: &[RtpBatch]) -> bool {
+        self.clock = batches.iter().find_map(|batch| batch.clock).or(self.clock);
         let JobSender { child, id } = &self.sender;
         let mut late: Vec<Vec<u8>> = Vec::new();
         let mut bytes = 0;
-        encode_rtp(*id, self.input, self.clock, &batch.packets, &mut self.frame, |frame| {
+        encode_rtp(*id, self.input, self.clock, batches, &mut self.frame, |frame| {
             bytes += frame.len() as u64;
             if !late.is_empty() || !child.try_frame(frame) {
                 late.push(frame.to_vec());

@@ -5,10 +5,12 @@ use bytes::{Buf, Bytes};
 use super::{Cutting, Failure, HEADER, JobId, MAX_FRAME, MAX_INPUTS, MAX_MESSAGE, Message, Start, WireError, header};
 use crate::cmaf::{Chunk, TrackInit};
 use crate::codec::{Codec, Format};
-use crate::sfu::ClockMapping;
+use crate::rtp::batch::{BatchPacket, ClockMapping, RtpBatch, UnitFacts};
 
 /// Most packets in one message: as many as fit a frame at the smallest size that carries anything.
 const MAX_PACKETS: usize = MAX_FRAME / 14;
+/// Most bytes before a packet: its length, and the facts of its unit.
+const PACKET_HEAD: usize = 4 + 5;
 /// Most parameter sets of one kind; H.264 allows 32 SPS and 256 PPS.
 const MAX_PARAMETER_SETS: usize = 256;
 
@@ -85,10 +87,10 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
             w.u8(start.inputs.len() as u8);
             start.inputs.iter().for_each(|format| w.format(format));
         }
-        Message::Rtp { job, input, clock, packets } => {
-            rtp_head(&mut w, *job, *input, *clock);
-            w.u32(packets.len() as u32);
-            packets.iter().for_each(|packet| w.bytes(packet));
+        Message::Rtp { job, input, batch } => {
+            rtp_head(&mut w, *job, *input, batch.clock);
+            w.u32(batch.len() as u32);
+            batch.iter().for_each(|packet| rtp_packet(&mut w, packet));
         }
         Message::ForceKeyFrame(job, output) => {
             w.u8(3);
@@ -191,17 +193,33 @@ fn rtp_head(w: &mut Writer<'_>, job: JobId, input: u8, clock: Option<ClockMappin
     }
 }
 
-/// Gives `packets` as frames of [`Message::Rtp`] to `out`, as many in each as fit; `buffer` is for reuse. Packets that fit no frame are
-/// left out. False as soon as `out` gives false.
+/// Bits of a packet's first byte: whether facts of its unit follow, and what they say.
+const HAS_FACTS: u8 = 1;
+const KEY: u8 = 2;
+const DISPOSABLE: u8 = 4;
+
+fn rtp_packet(w: &mut Writer<'_>, packet: BatchPacket<'_>) {
+    match packet.unit {
+        Some(unit) => {
+            w.u8(HAS_FACTS | if unit.key { KEY } else { 0 } | if unit.disposable { DISPOSABLE } else { 0 });
+            w.u32(unit.composition.cast_unsigned());
+        }
+        None => w.u8(0),
+    }
+    w.bytes(packet.bytes);
+}
+
+/// Gives the packets of `batches` as frames of [`Message::Rtp`] to `out`, as many in each as fit; `buffer` is for reuse. `clock` goes with
+/// the first frame, the batches' own is not looked at. Packets that fit no frame are left out. False as soon as `out` gives false.
 pub fn encode_rtp(
     job: JobId,
     input: u8,
     mut clock: Option<ClockMapping>,
-    packets: &[Bytes],
+    batches: &[RtpBatch],
     buffer: &mut Vec<u8>,
     mut out: impl FnMut(&[u8]) -> bool,
 ) -> bool {
-    let mut rest = packets;
+    let mut rest = batches.iter().flat_map(RtpBatch::iter).peekable();
     loop {
         buffer.clear();
         buffer.resize(HEADER, 0);
@@ -210,13 +228,13 @@ pub fn encode_rtp(
         let count_at = w.0.len();
         w.u32(0);
         let mut count = 0_u32;
-        while let Some((packet, after)) = rest.split_first() {
-            if w.0.len() + 4 + packet.len() > MAX_FRAME && count > 0 {
+        while let Some(packet) = rest.peek().copied() {
+            if w.0.len() + PACKET_HEAD + packet.bytes.len() > MAX_FRAME && count > 0 {
                 break;
             }
-            rest = after;
-            if packet.len() <= MAX_FRAME - 64 {
-                w.bytes(packet);
+            rest.next();
+            if packet.bytes.len() <= MAX_FRAME - 64 {
+                rtp_packet(&mut w, packet);
                 count += 1;
             }
         }
@@ -226,7 +244,7 @@ pub fn encode_rtp(
         if !out(buffer) {
             return false;
         }
-        if rest.is_empty() {
+        if rest.peek().is_none() {
             return true;
         }
     }
@@ -333,9 +351,23 @@ pub fn decode(mut bytes: Bytes) -> Result<Message, WireError> {
         2 => {
             let (job, input) = (r.u32()?, r.u8()?);
             let clock = if r.flag()? { Some(ClockMapping { rtp: r.u32()?, wallclock: r.i64()? }) } else { None };
-            let count = r.count(MAX_PACKETS, 4)?;
-            let packets = (0..count).map(|_| r.bytes()).collect::<Result<_, _>>()?;
-            Message::Rtp { job, input, clock, packets }
+            let count = r.count(MAX_PACKETS, 5)?;
+            // Packets stay where they are: the batch is the message and their places in it.
+            let whole = r.0.clone();
+            let mut places = Vec::with_capacity(count);
+            for _ in 0..count {
+                let flags = r.u8()?;
+                let facts = |composition: u32| UnitFacts {
+                    composition: composition.cast_signed(),
+                    key: flags & KEY != 0,
+                    disposable: flags & DISPOSABLE != 0,
+                };
+                let unit = if flags & HAS_FACTS != 0 { Some(facts(r.u32()?)) } else { None };
+                let len = r.bytes()?.len();
+                let end = whole.len() - r.0.len();
+                places.push(((end - len) as u32..end as u32, unit));
+            }
+            Message::Rtp { job, input, batch: RtpBatch::of_places(whole, places).with_clock(clock) }
         }
         3 => Message::ForceKeyFrame(r.u32()?, r.u8()?),
         4 => Message::Stop(r.u32()?),

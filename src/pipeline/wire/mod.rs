@@ -14,7 +14,7 @@ pub use frame::{Assembler, HEADER, MAX_FRAME, MAX_MESSAGE, VERSION, header, spli
 use crate::base::UnixNanos;
 use crate::cmaf::{Chunk, TrackInit};
 use crate::codec::Format;
-use crate::sfu::ClockMapping;
+use crate::rtp::batch::RtpBatch;
 
 /// Names a job within one child. Never reused within a child's life.
 pub type JobId = u32;
@@ -104,10 +104,8 @@ pub enum Message {
         job: JobId,
         /// For which input.
         input: u8,
-        /// As in [`crate::sfu::RtpBatch::clock`].
-        clock: Option<ClockMapping>,
-        /// Whole RTP packets.
-        packets: Vec<Bytes>,
+        /// The packets.
+        batch: RtpBatch,
     },
     /// A viewer of output `output` wants a key frame.
     ForceKeyFrame(JobId, u8),

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::codec::Codec;
+use crate::rtp::batch::{BatchWriter, ClockMapping, UnitFacts};
 
 fn through_frames(message: &Message) -> Message {
     let mut bytes = Vec::new();
@@ -60,10 +61,10 @@ fn every_message_survives() {
         Message::Rtp {
             job: 1,
             input: 1,
-            clock: Some(ClockMapping { rtp: u32::MAX, wallclock: i64::MIN }),
-            packets: vec![Bytes::from_static(b"abc"), Bytes::new()],
+            batch: RtpBatch::of_packets([&b"abc"[..], b""]).with_clock(Some(ClockMapping { rtp: u32::MAX, wallclock: i64::MIN })),
         },
-        Message::Rtp { job: 1, input: 0, clock: None, packets: vec![] },
+        Message::Rtp { job: 1, input: 2, batch: with_facts() },
+        Message::Rtp { job: 1, input: 0, batch: RtpBatch::default() },
         Message::ForceKeyFrame(3, 1),
         Message::Stop(9),
         Message::Remove(9),
@@ -85,6 +86,17 @@ fn every_message_survives() {
     }
 }
 
+/// Packets of which some begin units.
+fn with_facts() -> RtpBatch {
+    let mut writer = BatchWriter::default();
+    let units = [(7, true, false), (-1, false, true), (0, false, false)];
+    for (composition, key, disposable) in units {
+        writer.packet(Some(UnitFacts { composition, key, disposable }), |buffer| buffer.extend_from_slice(b"first"));
+        writer.packet(None, |buffer| buffer.extend_from_slice(b"second"));
+    }
+    writer.finish()
+}
+
 #[test]
 fn frames_out_of_step_are_refused() {
     let mut assembler = Assembler::default();
@@ -101,26 +113,28 @@ fn frames_out_of_step_are_refused() {
 
 #[test]
 fn too_long_for_one_frame() {
-    let message = Message::Rtp { job: 1, input: 0, clock: None, packets: vec![Bytes::from(vec![0; MAX_FRAME])] };
+    let message = Message::Rtp { job: 1, input: 0, batch: RtpBatch::of_packets([vec![0; MAX_FRAME]]) };
     assert!(matches!(encode_frame(&message), Err(WireError::TooLong(_))));
 }
 
 #[test]
 fn rtp_in_as_many_frames_as_needed() {
-    let packets: Vec<Bytes> = (0..200_u32).map(|n| Bytes::from(vec![n as u8; 1200])).collect();
+    let packets: Vec<Vec<u8>> = (0..200_u32).map(|n| vec![n as u8; 1200]).collect();
+    let batches = [RtpBatch::of_packets(&packets[..70]), RtpBatch::default(), RtpBatch::of_packets(&packets[70..]), with_facts()];
     let clock = Some(ClockMapping { rtp: 1, wallclock: 2 });
     let mut got = Vec::new();
     let mut assembler = Assembler::default();
-    let done = encode_rtp(7, 1, clock, &packets, &mut Vec::new(), |frame| {
+    let done = encode_rtp(7, 1, clock, &batches, &mut Vec::new(), |frame| {
         let message = decode(assembler.push(frame).unwrap().unwrap()).unwrap();
-        let Message::Rtp { job: 7, input: 1, clock, packets } = message else { panic!() };
-        assert_eq!(clock.is_some(), got.is_empty());
-        got.extend(packets);
+        let Message::Rtp { job: 7, input: 1, batch } = message else { panic!() };
+        assert_eq!(batch.clock.is_some(), got.is_empty());
+        got.extend(batch.iter().map(|packet| (packet.bytes.to_vec(), packet.unit)));
         true
     });
     assert!(done);
-    assert_eq!(got, packets);
-    assert!(!encode_rtp(7, 1, clock, &packets, &mut Vec::new(), |_| false));
+    let sent: Vec<_> = batches.iter().flat_map(RtpBatch::iter).map(|packet| (packet.bytes.to_vec(), packet.unit)).collect();
+    assert_eq!(got, sent);
+    assert!(!encode_rtp(7, 1, clock, &batches, &mut Vec::new(), |_| false));
 }
 
 proptest! {

@@ -16,7 +16,8 @@ use crate::rtmp::Target;
 use crate::rtmp::amf0::Value;
 use crate::rtmp::egress::{Egress, Tag};
 use crate::rtmp::session::Event;
-use crate::sfu::{DirectConsumer, RtpBatch};
+use crate::rtp::batch::RtpBatch;
+use crate::sfu::DirectConsumer;
 use crate::stream::{SelectError, Stream, Wanted};
 
 /// When a track ended though its stream goes on, it is looked for again after this time.

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
 use super::shared::{Closer, Media, Notice, Shared};
+use crate::rtp::batch::RtpBatch;
 use crate::sfu::id::{ConsumerId, ProducerId, RouterId};
 use crate::sfu::ortc::RtpParameters;
-use crate::sfu::types::RtpBatch;
 
 /// The way in for a producer fed from this process. Dropping it closes the producer.
 #[derive(Debug)]

@@ -10,10 +10,10 @@ use tokio::sync::mpsc;
 
 use super::shared::Media;
 use crate::net::udp::{SendBatch, UdpPort};
+use crate::rtp::batch::RtpBatch;
 use crate::sfu::id::{ConsumerId, ProducerId, RouterId, TransportId};
 use crate::sfu::peer::{Protocol, Tuple};
 use crate::sfu::sink::{Outbox, Readiness};
-use crate::sfu::types::RtpBatch;
 
 /// A UDP socket with what is to be sent on it.
 pub(super) struct Port {

@@ -10,12 +10,12 @@ use bytes::BytesMut;
 use tokio::sync::{mpsc, oneshot};
 
 use super::shard::Shard;
+use crate::rtp::batch::RtpBatch;
 use crate::sfu::config::SfuConfig;
 use crate::sfu::error::SfuError;
 use crate::sfu::id::{ConsumerId, ProducerId, RouterId, TransportId};
 use crate::sfu::ortc::IceCandidate;
 use crate::sfu::peer::Tuple;
-use crate::sfu::types::RtpBatch;
 
 /// Commands waiting for a worker: who asks for more waits. A hundred viewers joining at once are a few hundred.
 pub(super) const COMMAND_QUEUE: usize = 256;

@@ -12,6 +12,7 @@ use super::shard::now;
 use super::{Router, WebRtcTransport, WorkerPool};
 use crate::base::MediaKind;
 use crate::net::tcp::{FrameReader, FrameWriter};
+use crate::rtp::batch::RtpBatch;
 use crate::rtp::packet::{RtpHeader, RtpPacket, write_header};
 use crate::rtp::rtcp::{Rtcp, parse};
 use crate::rtp::srtp::MAX_SRTP_OVERHEAD;
@@ -21,7 +22,7 @@ use crate::sfu::ortc::{DtlsRole, RtpCodecParameters, RtpEncodingParameters, RtpP
 use crate::sfu::peer::client::ClientPeer;
 use crate::sfu::peer::{Certificate, PeerEvent, Protocol, Received, Tuple};
 use crate::sfu::transport::Srtp;
-use crate::sfu::types::{ConsumerOptions, PlainTransportOptions, ProducerOptions, RtpBatch, TransportEvent, WebRtcTransportOptions};
+use crate::sfu::types::{ConsumerOptions, PlainTransportOptions, ProducerOptions, TransportEvent, WebRtcTransportOptions};
 
 /// Far beyond what anything here takes; a test that hangs fails by it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -181,7 +182,7 @@ async fn viewers_on_two_workers_get_every_picture() {
     let (here, there) = (pool.create_router(0).await.unwrap(), pool.create_router(1).await.unwrap());
     let producer = here.produce_direct(vp8()).await.unwrap();
     for seq in 0..5 {
-        assert!(producer.send(RtpBatch { packets: vec![picture(seq, seq == 0)], clock: None }));
+        assert!(producer.send(RtpBatch::of_packets([picture(seq, seq == 0)])));
     }
     here.pipe_to(producer.id, &there).await.unwrap();
     here.pipe_to(producer.id, &there).await.unwrap();
@@ -199,7 +200,7 @@ async fn viewers_on_two_workers_get_every_picture() {
         assert_eq!(seen, (0..5).map(|n| n * 3000).collect::<Vec<u32>>());
         browsers.push(browser);
     }
-    assert!(producer.send(RtpBatch { packets: vec![picture(5, false)], clock: None }));
+    assert!(producer.send(RtpBatch::of_packets([picture(5, false)])));
     let mut watching = Vec::new();
     for browser in browsers {
         let (mut browser, seen) = timeout(PATIENCE, browser.timestamps(1)).await.expect("in time");
@@ -280,7 +281,7 @@ async fn a_browser_publishes_to_a_reader_in_this_process() {
     let len = browser.srtp.as_mut().unwrap().sender.seal(&mut sealed, 12, plain.len()).unwrap();
     browser.wire.send(&sealed[..len]).await;
     let batch = timeout(PATIENCE, reader.recv()).await.expect("in time").unwrap();
-    assert_eq!(batch.packets, [plain]);
+    assert!(batch.iter().map(|packet| packet.bytes).eq([&plain[..]]));
     assert!(batch.clock.is_some());
     assert_eq!(router.producer_stats(producer).await.unwrap().key_frames, 1);
     drop(browser);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Worker;
 use crate::base::NtpTime;
+use crate::rtp::batch::ClockMapping;
 use crate::rtp::rtcp::{
     Rtcp, SenderInfo, parse, write_bye, write_fir, write_nack, write_pli, write_receiver_report, write_remb, write_sdes_cname,
     write_sender_report,
@@ -17,7 +18,6 @@ use crate::sfu::peer::Tuple;
 use crate::sfu::producer::Source;
 use crate::sfu::sink::Outbox;
 use crate::sfu::transport::{Srtp, Transport};
-use crate::sfu::types::ClockMapping;
 
 /// How often viewers get sender reports and publishers receiver reports: as libwebrtc does for video, and often enough to
 /// follow a drifting clock.

@@ -2,17 +2,19 @@
 //!
 //! In: which producers have new packets. Out: packets, consumer by consumer, so that those for one peer leave together.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use super::{Event, Worker};
 use crate::base::UnixNanos;
+use crate::rtp::batch::{BatchWriter, ClockMapping, RtpBatch};
 use crate::sfu::consumer::{Consumer, Outlet, Run};
 use crate::sfu::ortc::ExtensionIds;
 use crate::sfu::producer::{Producer, Source};
 use crate::sfu::sender::{Path, Sender};
 use crate::sfu::sink::{Outbox, Readiness};
 use crate::sfu::stats::WorkerStats;
-use crate::sfu::types::{ClockMapping, RtpBatch};
+use crate::sfu::store::PacketStore;
 
 impl Worker {
     /// Serves the consumers of all producers that got packets since the last call. Call after a batch of input.
@@ -148,7 +150,10 @@ fn send_run(
 }
 
 fn deliver(consumer: &mut Consumer, producer: &Producer, run: &Run, out: &mut impl Outbox) {
-    let packets = run.packets.clone().filter_map(|index| producer.store.get(index)).map(|packet| packet.bytes.clone()).collect();
+    let (batch, end) = batch_of(&producer.store, run.packets.clone());
+    if end < run.packets.end {
+        consumer.go_back_to(end);
+    }
     let mut clock = None;
     if let Outlet::Batches { clock_version, .. } = &mut consumer.outlet
         && *clock_version != Some(producer.clock_version())
@@ -159,5 +164,28 @@ fn deliver(consumer: &mut Consumer, producer: &Producer, run: &Run, out: &mut im
         // Told of a timestamp that is there, never of one from hours ago: the reader could not tell on which side of the wrap it lies.
         clock = Some(ClockMapping { rtp, wallclock });
     }
-    out.deliver(consumer.id, RtpBatch { packets, clock });
+    out.deliver(consumer.id, batch.with_clock(clock));
+}
+
+/// Packets that don't share a buffer are copied together up to so many bytes: one message for what a wake-up brought or for a part of
+/// the key-frame cache, without holding the worker up.
+const GATHER: usize = 256 * 1024;
+
+/// A batch of the first of these packets, and the index of the first one that is not in it.
+fn batch_of(store: &PacketStore, packets: Range<u64>) -> (RtpBatch, u64) {
+    let stored = || packets.clone().filter_map(|index| store.get(index));
+    let Some(first) = stored().next() else { return (RtpBatch::default(), packets.end) };
+    if stored().all(|packet| packet.buffer.as_ptr() == first.buffer.as_ptr() && packet.buffer.len() == first.buffer.len()) {
+        return (RtpBatch::of_places(first.buffer.clone(), stored().map(|packet| (packet.range.clone(), packet.unit))), packets.end);
+    }
+    let bytes = stored().map(|packet| packet.bytes().len()).sum::<usize>().min(GATHER);
+    let mut writer = BatchWriter::with_capacity(bytes, (packets.end - packets.start).min(1024) as usize);
+    for index in packets.clone() {
+        let Some(packet) = store.get(index) else { continue };
+        if writer.bytes() > 0 && writer.bytes() + packet.bytes().len() > GATHER {
+            return (writer.finish(), index);
+        }
+        writer.packet(packet.unit, |buffer| buffer.extend_from_slice(packet.bytes()));
+    }
+    (writer.finish(), packets.end)
 }

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use super::{Event, Worker};
+use crate::rtp::batch::RtpBatch;
 use crate::rtp::packet::RtpPacket;
 use crate::rtp::rtx::decapsulate;
 use crate::sfu::id::{ProducerId, RouterId};
@@ -12,7 +13,7 @@ use crate::sfu::peer::{PeerEvent, Received, Tuple, peek_ufrag};
 use crate::sfu::producer::Taken;
 use crate::sfu::sink::Outbox;
 use crate::sfu::transport::{Srtp, Ssrc};
-use crate::sfu::types::{RtpBatch, TransportEvent};
+use crate::sfu::types::TransportEvent;
 
 /// Most SSRCs a transport learns from packets: a peer that changes its SSRC now and then (replaced tracks) forgets the oldest.
 const MAX_SSRCS: usize = 64;
@@ -62,7 +63,7 @@ impl Worker {
         if let Some(clock) = batch.clock {
             producer.set_clock(clock);
         }
-        let (stored, dropped) = producer.push_units(now, wallclock, batch.packets);
+        let (stored, dropped) = producer.push_batch(now, wallclock, &batch);
         self.stats.packets_in += stored as u64;
         self.stats.drop_duplicate += dropped as u64;
         if stored > 0 {

@@ -158,7 +158,7 @@ fn track_info(format: &Format, reordered: bool, stats: &ProducerStats) -> TrackI
         height: resolution.map(|(_, height)| height),
         sample_rate,
         channels,
-        b_frames: reordered || stats.reordered,
+        b_frames: reordered,
         bitrate: stats.bitrate,
         packets: stats.packets,
         lost: stats.lost,

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use super::live::Stream;
 use crate::base::{MediaKind, UnixNanos, rescale};
 use crate::codec::{AccessUnit, Codec, Format};
-use crate::sfu::{ClockMapping, DirectProducer, ProducerId, ProducerOptions, Router, RtpBatch, SfuError};
+use crate::rtp::batch::ClockMapping;
+use crate::sfu::{DirectProducer, ProducerId, ProducerOptions, Router, SfuError};
 use crate::stream::format_history::FormatHistory;
 use crate::stream::framer::{Framer, direct_rtp_parameters};
 use crate::stream::picture_order::PictureOrder;
@@ -61,16 +62,16 @@ impl WriterCore {
         let (clock_rate, rtp_rate) = (format.clock_rate(), format.rtp_clock_rate());
         // The offset is turned into ticks by itself, so that RTP timestamps step exactly as the publisher's do.
         let timestamp = rescale(unit.pts, clock_rate, rtp_rate).wrapping_add(rescale(offset, NANOS, rtp_rate)) as u32;
-        let packets = self.framer.packetize(unit, &format, timestamp);
+        let batch = self.framer.packetize(unit, &format, timestamp);
         let clock = (self.mapped != Some(offset)).then(|| ClockMapping {
-            rtp: packets.first().map_or(timestamp, |_| timestamp.wrapping_add(self.framer.timestamp_base())),
+            rtp: timestamp.wrapping_add(self.framer.timestamp_base()),
             wallclock: rescale(unit.pts, clock_rate, NANOS).saturating_add(offset),
         });
-        if packets.is_empty() {
+        if batch.is_empty() {
             return true; // nothing in it worth sending (delimiters only)
         }
-        self.formats.advance(packets.len());
-        let sent = self.producer.send(RtpBatch { packets, clock });
+        self.formats.advance(batch.len());
+        let sent = self.producer.send(batch.with_clock(clock));
         if sent {
             self.mapped = Some(offset);
         }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::sim::{FRAME, Picture, Sim, Source, h264, number};
 use crate::base::MediaKind;
-use crate::rtp::packet::RtpPacket;
-use crate::sfu::types::{ClockMapping, ProducerOptions, Reading, RtpBatch};
+use crate::rtp::batch::{ClockMapping, RtpBatch};
+use crate::sfu::types::{ProducerOptions, Reading};
 use crate::sfu::worker::Event;
 
 #[test]
@@ -59,12 +59,17 @@ fn readers_begin_with_the_cache_and_lose_nothing_when_slow() {
     sim.out.full = false;
     sim.run(Duration::from_millis(50));
     let batches = &sim.out.batches[&reader.id];
-    let seqs: Vec<u16> = batches.iter().flat_map(|batch| &batch.packets).map(|p| RtpPacket::parse(p).unwrap().sequence_number()).collect();
+    let seqs: Vec<u16> = batches.iter().flat_map(|batch| batch.iter()).map(|packet| packet.rtp().unwrap().sequence_number()).collect();
     assert_eq!(seqs, (8..8 + seqs.len() as u16).collect::<Vec<_>>());
     assert_eq!(seqs.len(), 1 + 16 * 2);
     assert!(batches[0].clock.is_some() && batches[1..].iter().all(|batch| batch.clock.is_none()));
     let clock = ClockMapping { rtp: source.timestamp, wallclock: 1 };
-    sim.worker.handle_batch(sim.now, sim.router, producer, RtpBatch { packets: source.picture(Picture::Predicted), clock: Some(clock) });
+    sim.worker.handle_batch(
+        sim.now,
+        sim.router,
+        producer,
+        RtpBatch::of_packets(source.picture(Picture::Predicted)).with_clock(Some(clock)),
+    );
     sim.worker.flush(sim.now, &mut sim.out);
     let told = sim.out.batches[&reader.id].last().unwrap().clock.unwrap();
     assert_eq!((told.rtp, told.wallclock), (source.timestamp, 33_333_334));

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use super::super::{Event, Worker};
 use crate::base::MediaKind;
 use crate::base::wrap::SeqExtender;
+use crate::codec::{Codec, payload_facts};
+use crate::rtp::batch::{BatchWriter, RtpBatch, UnitFacts};
 use crate::rtp::packet::{RtpHeader, RtpPacket, is_rtcp, write_header};
 use crate::rtp::rtcp::{Rtcp, SenderInfo, parse, write_nack, write_pli, write_receiver_report};
 use crate::rtp::rtx::decapsulate;
@@ -24,7 +26,7 @@ use crate::sfu::peer::client::ClientPeer;
 use crate::sfu::peer::{Certificate, PeerEvent, Protocol, Received, Tuple};
 use crate::sfu::sink::{Outbox, Readiness};
 use crate::sfu::transport::Srtp;
-use crate::sfu::types::{ConsumerInfo, ConsumerOptions, ProducerOptions, RtpBatch};
+use crate::sfu::types::{ConsumerInfo, ConsumerOptions, ProducerOptions};
 
 pub const DELAY: Duration = Duration::from_millis(10);
 pub const FRAME: Duration = Duration::from_millis(33);
@@ -210,8 +212,18 @@ impl Sim {
         self.worker.produce_direct(self.router, None, ProducerOptions { kind, rtp_parameters: parameters }).unwrap()
     }
 
+    /// Gives packets of whole units to a direct producer, with what their source would know of them.
     pub fn feed(&mut self, producer: ProducerId, packets: Vec<Bytes>) {
-        self.worker.handle_batch(self.now, self.router, producer, RtpBatch { packets, clock: None });
+        let timestamp = |packet: &Bytes| RtpPacket::parse(packet).ok().map(|packet| packet.timestamp());
+        let facts = |packet: &Bytes| RtpPacket::parse(packet).ok().map(|packet| payload_facts(Codec::H264, packet.payload()));
+        let mut batch = BatchWriter::default();
+        for packets in packets.chunk_by(|a, b| timestamp(a) == timestamp(b)) {
+            let of = || packets.iter().filter_map(facts);
+            let (key, disposable) = (of().any(|facts| facts.key_frame_start), of().all(|facts| facts.disposable));
+            let mut unit = Some(UnitFacts { composition: 0, key, disposable });
+            packets.iter().for_each(|packet| batch.packet(unit.take(), |buffer| buffer.extend_from_slice(packet)));
+        }
+        self.worker.handle_batch(self.now, self.router, producer, batch.finish());
         self.worker.flush(self.now, &mut self.out);
         self.collect();
     }

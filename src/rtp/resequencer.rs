@@ -1,11 +1,13 @@
 //! RTP packets in order.
 //!
-//! In: whole RTP packets (RFC 3550), maybe late by a retransmission. Out: their payloads in the order of their sequence numbers;
+//! In: RTP packets (RFC 3550), maybe late by a retransmission. Out: their payloads in the order of their sequence numbers;
 //! a gap is left where a packet stays away too long.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+
+use super::batch::{BatchPacket, RtpBatch, UnitFacts};
 
 /// Packets held while one is missing: a second of 2 Mbit/s. Beyond it, the missing one is given up.
 const MAX_HELD: usize = 256;
@@ -21,34 +23,34 @@ pub struct Packet {
     pub timestamp: u32,
     /// Marker bit.
     pub marker: bool,
+    /// With the first packet of a unit: what its source knows.
+    pub unit: Option<UnitFacts>,
     /// Without header and padding; not empty.
     pub payload: Bytes,
 }
 
-/// Reads a packet. `None` where it is none, or has no payload.
-pub fn parse(packet: &Bytes) -> Option<Packet> {
-    let fixed: &[u8; 12] = packet.first_chunk()?;
-    if fixed[0] >> 6 != 2 {
-        return None;
+impl Packet {
+    /// Of a batch. `None` where it is none, or has no payload.
+    fn of(buffer: &Bytes, packet: BatchPacket<'_>) -> Option<Self> {
+        let rtp = packet.rtp()?;
+        let start = packet.range().start as usize + rtp.header_len();
+        let end = start + rtp.payload().len();
+        if start >= end || end > buffer.len() {
+            return None;
+        }
+        Some(Self {
+            seq: rtp.sequence_number(),
+            timestamp: rtp.timestamp(),
+            marker: rtp.marker(),
+            unit: packet.unit,
+            payload: buffer.slice(start..end),
+        })
     }
-    let mut start = 12 + 4 * usize::from(fixed[0] & 0x0F);
-    if fixed[0] & 0x10 != 0 {
-        let words = packet.get(start + 2..start + 4)?;
-        start += 4 + 4 * usize::from(u16::from_be_bytes([words[0], words[1]]));
+
+    /// The packets of a batch that have a payload.
+    pub fn all(batch: &RtpBatch) -> impl Iterator<Item = Self> + '_ {
+        batch.iter().filter_map(|packet| Self::of(batch.buffer(), packet))
     }
-    let mut end = packet.len();
-    if fixed[0] & 0x20 != 0 {
-        end = end.checked_sub(usize::from(*packet.last()?))?;
-    }
-    if start >= end {
-        return None;
-    }
-    Some(Packet {
-        seq: u16::from_be_bytes([fixed[2], fixed[3]]),
-        timestamp: u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]),
-        marker: fixed[1] & 0x80 != 0,
-        payload: packet.slice(start..end),
-    })
 }
 
 /// Puts packets in order.
@@ -68,7 +70,7 @@ impl Resequencer {
     /// Takes a packet; [`Self::pop`] until `None` afterwards.
     pub fn push(&mut self, packet: Packet) {
         let next = *self.next.get_or_insert(i64::from(packet.seq));
-        let seq = next + i64::from(packet.seq.wrapping_sub(next as u16) as i16);
+        let seq = next + i64::from(packet.seq.wrapping_sub(next as u16).cast_signed());
         if seq >= next {
             self.held.insert(seq, packet);
         } else if next - seq > 1000 {
@@ -99,7 +101,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn packet(seq: u16, timestamp: u32) -> Packet {
-        Packet { seq, timestamp, marker: true, payload: Bytes::from_static(b"x") }
+        Packet { seq, timestamp, marker: true, unit: None, payload: Bytes::from_static(b"x") }
     }
 
     fn run(packets: &[(u16, u32)]) -> Vec<u16> {
@@ -127,7 +129,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let _ = parse(&Bytes::from(bytes));
+            let batch = RtpBatch::of_packets([bytes]);
+            let _ = Packet::all(&batch).count();
         }
     }
 }
