@@ -319,9 +319,9 @@ pub fn parameter_sets(data: &[u8]) {
             let _ = (h264::sps_id(data), h264::pps_id(data), h264::pps_sps_id(data));
         }
         2 => {
-            let unit = Bytes::copy_from_slice(data);
             for size in 1..=4 {
-                let _ = h264::normalize_avcc(unit.clone(), size);
+                let split = h264::split_nals(data, size);
+                assert!(split.nals.iter().map(|nal| nal.len()).sum::<usize>() <= data.len());
                 assert!(h264::avcc_nals(data, size).map(<[u8]>::len).sum::<usize>() <= data.len());
             }
             let _ = (h264::unit_is_key(data), h264::unit_is_b(data), h264::unit_is_disposable(data));

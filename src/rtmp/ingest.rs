@@ -1,15 +1,17 @@
 //! From a publisher's FLV tags to what `stream` takes: formats and access units, per track.
 //!
-//! In: audio and video messages. Out: actions in order — a track's format (first or changed), an access unit, a warning for people, a
-//! refusal. Hostile or odd tags are counted and left out; the other track goes on.
+//! In: audio and video messages. Out: actions in order — a track's format (first or changed), an access unit, a warning for people.
+//! Hostile or odd tags, and codecs that aren't carried, are counted and left out; the other track goes on.
 
 use crate::base::MediaKind;
+use crate::codec::h264::{Assembled, Stamp};
 use crate::codec::{AccessUnit, Format, FormatError, aac, h264};
 use crate::stream::Warning;
 
 use super::audio_clock::AudioClock;
 use super::chunk::kind;
 use super::flv::{self, AudioTag, FlvError, VideoTag};
+use super::notices;
 use super::session::Media;
 
 /// From this time between key frames on, a publisher is told. LL-HLS and DASH segments can't be shorter than it.
@@ -20,6 +22,8 @@ const JUMP_MS: i64 = 3_000;
 const MAX_COMPOSITION_MS: i32 = 8_000;
 /// Ticks of video per millisecond.
 const VIDEO_TICKS: i64 = 90;
+/// Between pictures of one message where nobody says how far they are apart: 120 a second.
+const CLOSE_TICKS: i64 = 750;
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,17 +34,17 @@ pub enum Action {
     Unit(MediaKind, AccessUnit),
     /// Tell the publisher by way of page and API.
     Warn(Warning),
-    /// End the publication with this sentence: it can't be carried.
-    Refuse(String),
 }
 
 /// What was left out, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IngestCounters {
-    /// Pictures and frames before a sequence header.
+    /// Pictures and frames before a sequence header or parameter sets.
     pub before_header: u64,
-    /// Tags that end within their header, sequence headers that make no sense, NAL units that overrun.
+    /// Tags that end within their header, sequence headers and parameter sets that make no sense, NAL units that overrun.
     pub damaged: u64,
+    /// NAL units of types that nobody decodes, taken out of their pictures.
+    pub foreign: u64,
     /// Frames in a codec that isn't carried.
     pub unsupported: u64,
     /// How often AAC's stamps were believed against the count of its samples: lost frames, jumps.
@@ -50,17 +54,19 @@ pub struct IngestCounters {
 /// Turns tags into actions.
 #[derive(Debug, Default)]
 pub struct Ingest {
-    video: Option<Video>,
+    assembler: h264::Assembler,
+    assembled: Vec<Assembled>,
+    video: Video,
     audio: Option<Audio>,
     counters: IngestCounters,
     /// Codes of warnings given already.
     warned: Vec<&'static str>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Video {
-    format: Format,
-    length_size: usize,
+    /// How long a picture lasts, in ticks, by the parameter sets.
+    frame: Option<i64>,
     last_dts: Option<i64>,
     highest_pts: i64,
     last_key: Option<i64>,
@@ -81,7 +87,14 @@ impl Ingest {
     /// What was left out so far.
     pub fn counters(&self) -> IngestCounters {
         let audio_jumps = self.counters.audio_jumps + self.audio.as_ref().map_or(0, |audio| audio.clock.jumps());
-        IngestCounters { audio_jumps, ..self.counters }
+        let video = self.assembler.counters();
+        IngestCounters {
+            before_header: self.counters.before_header + video.before_sets,
+            damaged: self.counters.damaged + video.damaged,
+            foreign: video.foreign,
+            audio_jumps,
+            ..self.counters
+        }
     }
 
     /// Takes a message; appends at most a few actions to `out`.
@@ -89,32 +102,50 @@ impl Ingest {
         match media.kind {
             kind::VIDEO => match flv::read_video(&media.body) {
                 Ok(VideoTag::SequenceHeader(record)) => self.video_header(&record, out),
-                Ok(VideoTag::Picture { composition_ms, data, .. }) => self.picture(media.timestamp, composition_ms, data, out),
+                Ok(VideoTag::Picture { key, composition_ms, data }) => {
+                    let stamp = Stamp { dts_ms: media.timestamp, composition_ms };
+                    self.assembler.push(stamp, key, &data, &mut self.assembled);
+                    self.take_assembled(out);
+                }
                 Ok(VideoTag::EndOfSequence | VideoTag::Other) => {}
                 Err(FlvError::Unsupported(why)) => {
                     self.counters.unsupported += 1;
-                    out.push(Action::Refuse(why));
+                    self.warn_once("video_codec", || why, out);
                 }
                 Err(error) => self.damaged(media, &error),
             },
-            kind::AUDIO => match flv::read_audio(&media.body) {
-                Ok(AudioTag::SequenceHeader(config)) => self.audio_header(&config, out),
-                Ok(AudioTag::Frame(data)) => match &mut self.audio {
-                    Some(audio) if !data.is_empty() => {
-                        let time = audio.clock.time(media.timestamp);
-                        out.push(Action::Unit(MediaKind::Audio, AccessUnit { pts: time, dts: time, key: true, data }));
-                    }
-                    Some(_) => {}
-                    None => self.counters.before_header += 1,
-                },
-                Ok(AudioTag::Other) => {}
-                Err(FlvError::Unsupported(why)) => {
-                    self.counters.unsupported += 1;
-                    self.warn_once("audio_codec", || why, out);
-                }
-                Err(error) => self.damaged(media, &error),
-            },
+            kind::AUDIO => {
+                self.assembler.time_passed(media.timestamp, &mut self.assembled);
+                self.take_assembled(out);
+                self.audio(media, out);
+            }
             _ => {}
+        }
+    }
+
+    /// The publication has ended: the picture that waited for the rest of its slices is whole.
+    pub fn finish(&mut self, out: &mut Vec<Action>) {
+        self.assembler.finish(&mut self.assembled);
+        self.take_assembled(out);
+    }
+
+    fn audio(&mut self, media: &Media, out: &mut Vec<Action>) {
+        match flv::read_audio(&media.body) {
+            Ok(AudioTag::SequenceHeader(config)) => self.audio_header(&config, out),
+            Ok(AudioTag::Frame(data)) => match &mut self.audio {
+                Some(audio) if !data.is_empty() => {
+                    let time = audio.clock.time(media.timestamp);
+                    out.push(Action::Unit(MediaKind::Audio, AccessUnit { pts: time, dts: time, key: true, data }));
+                }
+                Some(_) => {}
+                None => self.counters.before_header += 1,
+            },
+            Ok(AudioTag::Other) => {}
+            Err(FlvError::Unsupported(why)) => {
+                self.counters.unsupported += 1;
+                self.warn_once("audio_codec", || why, out);
+            }
+            Err(error) => self.damaged(media, &error),
         }
     }
 
@@ -136,30 +167,41 @@ impl Ingest {
     }
 
     fn video_header(&mut self, record: &[u8], out: &mut Vec<Action>) {
-        let config = match h264::AvcConfig::parse(record) {
-            // Some encoders send an empty record before they know better.
-            Ok(config) if config.sps.is_empty() || config.pps.is_empty() => {
-                self.counters.damaged += 1;
-                return;
-            }
-            Ok(config) => config,
-            Err(error) => return self.bad_header("video_header", &error, out),
-        };
-        let length_size = config.length_size;
-        let format = config.into_format();
-        match &mut self.video {
-            Some(video) => {
-                video.length_size = length_size;
-                if video.format != format {
-                    video.format = format.clone();
-                    out.push(Action::Format(format));
+        match self.assembler.header(record, &mut self.assembled) {
+            Ok(h264::Header::Empty) => self.counters.damaged += 1,
+            Ok(_) => {}
+            Err(error) => self.bad_header("video_header", &error, out),
+        }
+        self.take_assembled(out);
+    }
+
+    fn take_assembled(&mut self, out: &mut Vec<Action>) {
+        let mut assembled = std::mem::take(&mut self.assembled);
+        for item in assembled.drain(..) {
+            match item {
+                Assembled::Format(format) => self.video_format(format, out),
+                Assembled::Picture(picture) => self.picture(picture, out),
+                Assembled::Notice(notice) => {
+                    let (code, message) = notices::of_notice(notice);
+                    self.warn_once(code, || message, out);
                 }
             }
-            None => {
-                self.video = Some(Video { format: format.clone(), length_size, last_dts: None, highest_pts: i64::MIN, last_key: None });
-                out.push(Action::Format(format));
+        }
+        self.assembled = assembled;
+    }
+
+    fn video_format(&mut self, format: Format, out: &mut Vec<Action>) {
+        let info = match &format {
+            Format::H264 { sps, .. } => sps.first().and_then(|sps| h264::parse_sps(sps).ok()),
+            _ => None,
+        };
+        if let Some(info) = info {
+            self.video.frame = info.fps.filter(|fps| *fps >= 1.0).map(|fps| (VIDEO_TICKS as f64 * 1000.0 / fps) as i64);
+            for (code, message) in notices::of_sps(&info) {
+                self.warn_once(code, || message, out);
             }
         }
+        out.push(Action::Format(format));
     }
 
     fn audio_header(&mut self, config: &bytes::Bytes, out: &mut Vec<Action>) {
@@ -175,24 +217,14 @@ impl Ingest {
         }
     }
 
-    fn picture(&mut self, timestamp: i64, composition_ms: i32, data: bytes::Bytes, out: &mut Vec<Action>) {
-        let Some(video) = &mut self.video else {
-            self.counters.before_header += 1;
-            return;
-        };
-        let Ok(data) = h264::normalize_avcc(data, video.length_size) else {
-            self.counters.damaged += 1;
-            return;
-        };
-        let composition_ms = if composition_ms.abs() > MAX_COMPOSITION_MS { 0 } else { composition_ms };
-        let dts = timestamp * VIDEO_TICKS;
+    fn picture(&mut self, picture: h264::Picture, out: &mut Vec<Action>) {
+        let h264::Picture { stamp, nth, key, data } = picture;
+        let video = &mut self.video;
+        let composition_ms = if stamp.composition_ms.abs() > MAX_COMPOSITION_MS { 0 } else { stamp.composition_ms };
+        // Pictures of one message follow each other as the parameter sets say, or closely.
+        let dts = stamp.dts_ms * VIDEO_TICKS + i64::from(nth) * video.frame.unwrap_or(CLOSE_TICKS);
         let pts = dts + i64::from(composition_ms) * VIDEO_TICKS;
-        let key = h264::unit_is_key(&data);
 
-        if key && let Some(format) = in_band_format(&data, &video.format) {
-            video.format = format.clone();
-            out.push(Action::Format(format));
-        }
         if video.last_dts.is_none_or(|last| !(0..=JUMP_MS * VIDEO_TICKS).contains(&(dts - last))) {
             // The first one, or time jumped: what was seen before says nothing about order
             // or distances.
@@ -206,27 +238,13 @@ impl Ingest {
             video.last_key = Some(dts);
         }
         if reordered {
-            self.warn_once("b_frames", b_frames, out);
+            self.warn_once("b_frames", notices::b_frames, out);
         }
         if since_key > LONG_GOP_MS * VIDEO_TICKS {
-            self.warn_once("key_frame_interval", long_gop, out);
+            self.warn_once("key_frame_interval", || notices::long_gop(LONG_GOP_MS), out);
         }
         out.push(Action::Unit(MediaKind::Video, AccessUnit { pts, dts, key, data }));
     }
-}
-
-fn b_frames() -> String {
-    "The video has B-frames, which WebRTC viewers can't show as they are and which delay everybody. Turn them off: in OBS \
-     Settings → Output → Advanced, \"Max B-frames\" 0, or for x264 the option bframes=0 or tune zerolatency; in ffmpeg -bf 0."
-        .into()
-}
-
-fn long_gop() -> String {
-    format!(
-        "More than {} s pass between key frames, so HLS and DASH segments are that long and players start late. Set the key-frame interval \
-         to 2 s: in OBS Settings → Output → \"Keyframe Interval\" 2 s; in ffmpeg -g with twice the frame rate.",
-        LONG_GOP_MS / 1000
-    )
 }
 
 /// An AudioSpecificConfig's format, and a clock for it.
@@ -234,25 +252,6 @@ fn aac_format(config: &bytes::Bytes) -> Result<(Format, AudioClock), FormatError
     let parsed = aac::AacConfig::parse(config)?;
     let clock = AudioClock::new(parsed.sample_rate, parsed.frame_duration());
     Ok((aac::AacConfig::format(config.clone())?, clock))
-}
-
-/// The format that a key picture's own parameter sets make, if they are complete and not those of `format`: some encoders change
-/// resolution without a new sequence header.
-fn in_band_format(data: &[u8], format: &Format) -> Option<Format> {
-    let Format::H264 { sps: known_sps, pps: known_pps } = format else { return None };
-    let (mut sps, mut pps) = (Vec::new(), Vec::new());
-    let mut news = false;
-    for nal in h264::avcc_nals(data, 4) {
-        let (list, known) = match h264::NalType::of(nal[0]) {
-            h264::NalType::Sps => (&mut sps, known_sps),
-            h264::NalType::Pps => (&mut pps, known_pps),
-            _ => continue,
-        };
-        news |= !known.iter().any(|k| k == nal);
-        list.push(bytes::Bytes::copy_from_slice(nal));
-    }
-    let usable = news && !sps.is_empty() && !pps.is_empty() && sps.iter().all(|nal| h264::parse_sps(nal).is_ok());
-    usable.then_some(Format::H264 { sps, pps })
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod flv;
 mod handshake;
 mod ingest;
 mod metrics;
+mod notices;
 pub mod session;
 mod target;
 #[cfg(test)]

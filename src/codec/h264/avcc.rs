@@ -1,13 +1,9 @@
 //! NAL units in a row: each behind its length (AVCC, ISO/IEC 14496-15) or behind a start code (Annex B).
 
-use bytes::{BufMut, Bytes, BytesMut};
-
-use crate::codec::FormatError;
-
-const WHAT: &str = "H.264 access unit";
+use bytes::BufMut;
 
 /// The NAL units of AVCC data whose lengths have `length_size` bytes (1, 2 or 4; others give nothing). Empty NAL units are
-/// left out; a length that overruns the data ends it. To have damage reported use [`normalize_avcc`].
+/// left out; a length that overruns the data ends it. To have damage reported, or from encoders, use [`split_nals`](super::split_nals).
 pub fn avcc_nals(data: &[u8], length_size: usize) -> impl Iterator<Item = &[u8]> {
     let mut rest = data;
     std::iter::from_fn(move || {
@@ -28,50 +24,6 @@ fn split_nal(data: &[u8], length_size: usize) -> Option<(&[u8], &[u8])> {
     let (length, rest) = data.split_at(length_size);
     let length = length.iter().fold(0usize, |value, byte| (value << 8) | usize::from(*byte));
     (length <= rest.len()).then(|| rest.split_at(length))
-}
-
-/// Checks AVCC data from outside and brings it to 4-byte lengths, as [`AccessUnit`](crate::codec::AccessUnit) wants them.
-/// With `length_size` 4 nothing is copied. Data that is in Annex B against all agreements (some encoders do so) is converted.
-///
-/// # Errors
-/// A `length_size` other than 1, 2 or 4; lengths that overrun the data; no NAL unit at all.
-pub fn normalize_avcc(data: Bytes, length_size: usize) -> Result<Bytes, FormatError> {
-    if !matches!(length_size, 1 | 2 | 4) {
-        return Err(FormatError::Malformed { what: WHAT, why: "NAL unit lengths must have 1, 2 or 4 bytes" });
-    }
-    let (mut rest, mut nals, mut whole) = (&data[..], 0usize, true);
-    while !rest.is_empty() {
-        match split_nal(rest, length_size) {
-            Some((nal, after)) => {
-                nals += usize::from(!nal.is_empty());
-                rest = after;
-            }
-            None => {
-                whole = false;
-                break;
-            }
-        }
-    }
-    if whole && nals > 0 {
-        if length_size == 4 {
-            return Ok(data);
-        }
-        let mut out = BytesMut::with_capacity(data.len() + nals * 4);
-        for nal in avcc_nals(&data, length_size) {
-            put_nal(&mut out, nal);
-        }
-        return Ok(out.freeze());
-    }
-    // Only the four-byte start code can be told from a length: as such it would be a NAL unit of its header byte alone, before nonsense.
-    if data.starts_with(&[0, 0, 0, 1]) {
-        let mut out = BytesMut::with_capacity(data.len() + 16);
-        annexb_to_avcc(&data, &mut out);
-        if !out.is_empty() {
-            return Ok(out.freeze());
-        }
-    }
-    let why = if whole { "it has no NAL unit" } else { "the length of a NAL unit overruns the data" };
-    Err(FormatError::Malformed { what: WHAT, why })
 }
 
 /// Appends a NAL unit behind its 4-byte length.
@@ -106,7 +58,7 @@ pub fn annexb_nals(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn find_start_code(data: &[u8]) -> Option<usize> {
+pub(super) fn find_start_code(data: &[u8]) -> Option<usize> {
     data.windows(3).position(|window| window == [0, 0, 1])
 }
 
@@ -137,20 +89,13 @@ mod tests {
             [(1, &[2, 0x65, 1, 0, 1, 9]), (2, &[0, 2, 0x65, 1, 0, 0, 0, 1, 9]), (4, &[0, 0, 0, 2, 0x65, 1, 0, 0, 0, 0, 0, 0, 0, 1, 9])];
         for (size, data) in table {
             assert_eq!(avcc_nals(data, size).collect::<Vec<_>>(), [&[0x65, 1][..], &[9]], "{size}");
-            let normal = normalize_avcc(Bytes::copy_from_slice(data), size).unwrap();
-            assert_eq!(avcc_nals(&normal, 4).collect::<Vec<_>>(), [&[0x65, 1][..], &[9]], "{size}");
         }
         assert_eq!(avcc_nals(&[0, 0, 1, 5], 3).count(), 0);
     }
 
     #[test]
-    fn overruns_are_reported_but_tolerated() {
-        let data = Bytes::from_static(&[0, 0, 0, 1, 0x65, 0, 0, 1, 0, 0x41]);
-        assert_eq!(avcc_nals(&data, 4).collect::<Vec<_>>(), [&[0x65][..]]);
-        assert!(matches!(normalize_avcc(Bytes::from_static(&[0, 0, 1, 0, 0x41]), 4), Err(FormatError::Malformed { .. })));
-        assert!(normalize_avcc(Bytes::new(), 4).is_err());
-        assert!(normalize_avcc(Bytes::from_static(&[0; 8]), 4).is_err(), "only empty NAL units");
-        assert!(normalize_avcc(Bytes::from_static(&[0, 0, 1, 9]), 3).is_err());
+    fn overruns_are_tolerated() {
+        assert_eq!(avcc_nals(&[0, 0, 0, 1, 0x65, 0, 0, 1, 0, 0x41], 4).collect::<Vec<_>>(), [&[0x65][..]]);
     }
 
     #[test]
@@ -158,8 +103,6 @@ mod tests {
         let data = [0xFF, 0, 0, 0, 1, 0x67, 1, 2, 0, 0, 1, 0x68, 3, 0, 0, 0, 1, 0, 0, 1, 0x65, 0, 0, 3, 1, 0, 0];
         let nals = annexb_nals(&data).collect::<Vec<_>>();
         assert_eq!(nals, [&[0x67, 1, 2][..], &[0x68, 3], &[0x65, 0, 0, 3, 1]]);
-        let normal = normalize_avcc(Bytes::copy_from_slice(&data[1..]), 4).unwrap();
-        assert_eq!(avcc_nals(&normal, 4).collect::<Vec<_>>(), nals);
     }
 
     proptest! {
@@ -179,7 +122,6 @@ mod tests {
             let total: usize = avcc_nals(&data, size).map(<[u8]>::len).sum();
             prop_assert!(total <= data.len());
             prop_assert!(annexb_nals(&data).map(<[u8]>::len).sum::<usize>() <= data.len());
-            let _ = normalize_avcc(Bytes::from(data), size);
         }
     }
 }

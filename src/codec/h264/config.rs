@@ -2,7 +2,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::avcc::annexb_nals;
 use super::nal::NalType;
+use super::split::MAX_NALS;
 use super::sps::parse_sps;
 use crate::codec::{Format, FormatError};
 
@@ -15,7 +17,7 @@ fn malformed(why: &'static str) -> FormatError {
 /// What an `avcC` holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AvcConfig {
-    /// Bytes in the length before each NAL unit: 1, 2 or 4.
+    /// Bytes in the length before each NAL unit: 1 to 4.
     pub length_size: usize,
     /// Sequence parameter sets, at most 31.
     pub sps: Vec<Bytes>,
@@ -33,10 +35,8 @@ impl AvcConfig {
         if head[0] != 1 {
             return Err(malformed("its version is not 1"));
         }
+        // Lengths of 3 bytes are not allowed, and can be read all the same.
         let length_size = usize::from(head[4] & 3) + 1;
-        if length_size == 3 {
-            return Err(malformed("NAL unit lengths of 3 bytes are not allowed"));
-        }
         let mut rest = &data[6..];
         let sps = read_sets(&mut rest, head[5] & 0x1F, NalType::Sps)?;
         let (count, mut rest) = rest.split_first().ok_or(malformed("it ends before the picture parameter sets"))?;
@@ -45,6 +45,23 @@ impl AvcConfig {
             parse_sps(nal)?;
         }
         Ok(Self { length_size, sps, pps })
+    }
+
+    /// As [`parse`](Self::parse), for what encoders send in its place, too: nothing at all, or parameter sets behind start codes.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_any(data: &[u8]) -> Result<Self, FormatError> {
+        let of = |kind: NalType, nals: &[&[u8]]| -> Vec<Bytes> {
+            nals.iter().filter(|nal| NalType::of(nal[0]) == kind).map(|nal| Bytes::copy_from_slice(nal)).collect()
+        };
+        let nals: Vec<&[u8]> = if data.starts_with(&[0, 0]) { annexb_nals(data).take(MAX_NALS).collect() } else { Vec::new() };
+        let config = Self { length_size: 4, sps: of(NalType::Sps, &nals), pps: of(NalType::Pps, &nals) };
+        if data.iter().all(|byte| *byte == 0) || !(config.sps.is_empty() && config.pps.is_empty()) {
+            config.sps.iter().try_for_each(|nal| parse_sps(nal).map(|_| ()))?;
+            return Ok(config);
+        }
+        Self::parse(data)
     }
 
     /// The track's format.
@@ -157,6 +174,24 @@ mod tests {
         record.extend([3, 0, 2, 0x68, 0xCB, 0, 0, 0, 2, 0x68, 0x4B]);
         let config = AvcConfig::parse(&record).unwrap();
         assert_eq!((config.length_size, config.sps.len(), config.pps.len()), (2, 2, 2));
+        record[4] = 0xFE;
+        assert_eq!(AvcConfig::parse(&record).unwrap(), AvcConfig { length_size: 3, ..config });
+    }
+
+    #[test]
+    fn what_comes_in_the_place_of_a_record() {
+        let config = AvcConfig::parse(&hex(SAMPLES[1].avcc)).unwrap();
+        for code in [&[0, 0, 1][..], &[0, 0, 0, 1]] {
+            let annexb = [code, &config.sps[0], code, &config.pps[0]].concat();
+            assert_eq!(AvcConfig::parse_any(&annexb).unwrap(), config, "{code:?}");
+        }
+        let empty = AvcConfig { length_size: 4, sps: Vec::new(), pps: Vec::new() };
+        assert_eq!(AvcConfig::parse_any(&[]).unwrap(), empty);
+        assert_eq!(AvcConfig::parse_any(&[0; 11]).unwrap(), empty);
+        assert_eq!(AvcConfig::parse_any(&hex("0142c01effe000")).unwrap(), empty);
+        assert_eq!(AvcConfig::parse_any(&hex(SAMPLES[1].avcc)).unwrap(), config);
+        assert!(AvcConfig::parse_any(&[0, 0, 1, 0x67, 0x42]).is_err());
+        assert!(AvcConfig::parse_any(&[2, 0x42, 0xC0]).is_err());
     }
 
     #[test]
@@ -165,7 +200,6 @@ mod tests {
         let table = [
             ("", "it ends too early"),
             ("00640028ffe1", "its version is not 1"),
-            ("01640028fee1001b", "NAL unit lengths of 3 bytes are not allowed"),
             (&good[..40], "a parameter set overruns it"),
             (&good[..13], "it ends within a parameter set's length"),
             (&good[..70], "it ends before the picture parameter sets"),

@@ -1,26 +1,33 @@
 //! From RTP payloads to access units (RFC 6184 sections 5.6 to 5.8).
 
-use bytes::Bytes;
-
-use super::avcc::{avcc_nals, put_nal};
+use super::avcc::put_nal;
 use super::facts::payload_facts;
-use super::nal::{NalType, is_recovery_point, pps_id, sps_id};
+use super::nal::NalType;
+use super::sets::ParameterSets;
 use crate::codec::depacketizer::{MAX_UNIT, Outputs, reset};
 use crate::codec::sequence::{Order, Sequence};
 use crate::codec::{Depacketized, Format};
 
-/// Longest parameter set that is remembered: what an `avcC` can hold.
-const MAX_PARAMETER_SET: usize = 65_535;
+/// Bytes of a decoding order number.
+const DON: usize = 2;
+/// NAL unit types of RFC 6184's interleaved mode.
+const STAP_B: u8 = 25;
+const MTAP16: u8 = 26;
+const MTAP24: u8 = 27;
+const FU_B: u8 = 29;
 
-/// Assembles access units from packetization modes 0 and 1. Parameter sets, access unit delimiters and filler data are taken
-/// out of the units; changed parameter sets come out as [`Depacketized::Format`] before the unit they came with.
+/// Assembles access units from packetization modes 0 and 1. Only slices and
+/// supplemental information stay in the units; changed parameter sets come out as [`Depacketized::Format`] before the unit they came with.
 #[derive(Debug)]
 pub struct Depacketizer {
     sequence: Sequence,
-    sps: Vec<Bytes>,
-    pps: Vec<Bytes>,
+    sets: ParameterSets,
     /// Parameter sets changed since the last `Format` was given out.
     changed: bool,
+    /// A `Format` can be given out with any unit, because there was none before.
+    waiting: bool,
+    /// Picture parameter sets that changed with the unit in work: where no key frame makes them part of a format they stay in band.
+    loose: Vec<u8>,
     /// Timestamp of the unit in work.
     timestamp: Option<i64>,
     data: Vec<u8>,
@@ -38,15 +45,12 @@ pub struct Depacketizer {
 impl Depacketizer {
     /// For a stream whose parameter sets known so far are in `format`.
     pub fn new(format: &Format) -> Self {
-        let (sps, pps) = match format {
-            Format::H264 { sps, pps } => (sps.clone(), pps.clone()),
-            _ => (Vec::new(), Vec::new()),
-        };
         Self {
             sequence: Sequence::default(),
-            sps,
-            pps,
+            sets: ParameterSets::of(format),
             changed: false,
+            waiting: !ParameterSets::of(format).is_complete(),
+            loose: Vec::new(),
             timestamp: None,
             data: Vec::new(),
             fragment: None,
@@ -108,17 +112,22 @@ impl Depacketizer {
             self.outputs.push(Depacketized::Lost);
         }
         if !self.damaged {
-            if self.changed && !self.sps.is_empty() && !self.pps.is_empty() {
-                self.changed = false;
-                self.outputs.push(Depacketized::Format(Format::H264 { sps: self.sps.clone(), pps: self.pps.clone() }));
+            // Parameter sets stand before pictures at which decoding can start: that is how packetizers mark those that are no IDR pictures.
+            let key = self.key || self.sps_in_band;
+            if self.changed && (key || self.waiting) && self.sets.is_complete() {
+                (self.changed, self.waiting) = (false, false);
+                self.outputs.push(Depacketized::Format(self.sets.format(None, &[])));
+            } else if !self.loose.is_empty() {
+                self.data.splice(0..0, self.loose.drain(..));
             }
-            self.outputs.push_unit(timestamp, self.key, &self.data);
+            self.outputs.push_unit(timestamp, key, &self.data);
         }
         self.clear();
     }
 
     fn clear(&mut self) {
         reset(&mut self.data);
+        reset(&mut self.loose);
         self.fragment = None;
         self.key = false;
         self.sps_in_band = false;
@@ -130,56 +139,72 @@ impl Depacketizer {
         // An empty payload is padding (a probe for bandwidth).
         let Some(&indicator) = payload.first() else { return Some(()) };
         match NalType::of(indicator) {
-            NalType::FuA => return self.take_fragment(payload),
-            _ if self.fragment.is_some() => return None,
-            NalType::StapA => {
-                let (mut len, mut nals) = (1, 0);
-                for nal in avcc_nals(&payload[1..], 2) {
-                    len += 2 + nal.len();
-                    nals += 1;
-                    self.take_nal(nal)?;
-                }
-                // Trailing zeros are harmless padding; anything else was cut short.
-                return (nals > 0 && payload[len..].iter().all(|byte| *byte == 0)).then_some(());
-            }
-            // STAP-B, MTAP, FU-B belong to the interleaved mode, which nobody offers.
-            NalType::Other(0 | 25..=31) => return None,
-            _ => {}
+            NalType::FuA => self.take_fragment(indicator, payload.get(1..)?, 0),
+            // FU-B begins with a decoding order number, which matters only where NAL units are interleaved: nobody offers that mode.
+            NalType::Other(FU_B) => self.take_fragment(indicator, payload.get(1..)?, DON),
+            // Reserved, or left to applications: not ours, and no reason to lose the picture.
+            NalType::Other(0 | 30 | 31) => Some(()),
+            _ if self.fragment.is_some() => None,
+            NalType::StapA => self.take_aggregate(&payload[1..], 0),
+            NalType::Other(STAP_B) => self.take_aggregate(payload.get(1 + DON..)?, 0),
+            // The difference in decoding order, and of timestamps, stands before each NAL unit.
+            NalType::Other(MTAP16) => self.take_aggregate(payload.get(1 + DON..)?, 3),
+            NalType::Other(MTAP24) => self.take_aggregate(payload.get(1 + DON..)?, 4),
+            _ => self.take_nal(payload),
         }
-        self.take_nal(payload)
+    }
+
+    /// NAL units behind their lengths and `before` more bytes each.
+    fn take_aggregate(&mut self, mut rest: &[u8], before: usize) -> Option<()> {
+        let mut nals = 0;
+        // Trailing zeros are harmless padding; anything else was cut short.
+        while !rest.iter().all(|byte| *byte == 0) {
+            let (length, after) = rest.split_first_chunk::<2>()?;
+            let length = usize::from(u16::from_be_bytes(*length));
+            let (nal, after) = if length == 0 { (&[][..], after) } else { after.get(before..)?.split_at_checked(length)? };
+            rest = after;
+            if !nal.is_empty() {
+                nals += 1;
+                self.take_nal(nal)?;
+            }
+        }
+        (nals > 0).then_some(())
     }
 
     fn take_nal(&mut self, nal: &[u8]) -> Option<()> {
         let kind = NalType::of(*nal.first()?);
         match kind {
-            NalType::Aud | NalType::Filler => return Some(()),
             NalType::Sps => {
                 self.sps_in_band = true;
-                self.changed |= remember(&mut self.sps, nal, sps_id);
+                self.changed |= self.sets.remember(nal);
                 return Some(());
             }
             NalType::Pps => {
-                self.changed |= remember(&mut self.pps, nal, pps_id);
+                if self.sets.remember(nal) {
+                    self.changed = true;
+                    if self.loose.len() + nal.len() > MAX_UNIT {
+                        return None;
+                    }
+                    put_nal(&mut self.loose, nal);
+                }
                 return Some(());
             }
+            // Delimiters, filler data, and what decoders don't know.
+            _ if !kind.is_carried() => return Some(()),
             _ => {}
         }
         if self.data.len() + 4 + nal.len() > MAX_UNIT {
             return None;
         }
-        self.note(kind, nal);
+        self.key |= kind == NalType::Idr;
         put_nal(&mut self.data, nal);
         Some(())
     }
 
-    fn note(&mut self, kind: NalType, nal: &[u8]) {
-        // A recovery point counts only with parameter sets beside it: that is how packetizers mark a unit as a place to start at.
-        self.key |= kind == NalType::Idr || (kind == NalType::Sei && self.sps_in_band && is_recovery_point(nal));
-    }
-
-    /// FU-A (section 5.8).
-    fn take_fragment(&mut self, payload: &[u8]) -> Option<()> {
-        let (&[indicator, fu], body) = payload.split_first_chunk::<2>()?;
+    /// FU-A and FU-B (section 5.8); `before` bytes stand before the body.
+    fn take_fragment(&mut self, indicator: u8, payload: &[u8], before: usize) -> Option<()> {
+        let (&fu, body) = payload.split_first()?;
+        let body = body.get(before..)?;
         let (start, end) = (fu & 0x80 != 0, fu & 0x40 != 0);
         let header = (indicator & 0xE0) | (fu & 0x1F);
         if start != self.fragment.is_none() || self.data.len() + 5 + body.len() > MAX_UNIT {
@@ -213,16 +238,4 @@ impl Depacketizer {
             }
         }
     }
-}
-
-/// Keeps a parameter set in place of the one with the same id; whether anything changed.
-fn remember(sets: &mut Vec<Bytes>, nal: &[u8], id_of: fn(&[u8]) -> Option<u8>) -> bool {
-    // The ids bound the number: 32 SPSs, 256 PPSs. One without a readable id is not usable.
-    let Some(id) = id_of(nal).filter(|_| nal.len() <= MAX_PARAMETER_SET) else { return false };
-    match sets.iter_mut().find(|known| id_of(known) == Some(id)) {
-        Some(known) if known[..] == *nal => return false,
-        Some(known) => *known = Bytes::copy_from_slice(nal),
-        None => sets.push(Bytes::copy_from_slice(nal)),
-    }
-    true
 }

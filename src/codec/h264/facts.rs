@@ -22,10 +22,12 @@ pub fn payload_resolution(payload: &[u8]) -> Option<(u32, u32)> {
 pub fn payload_facts(payload: &[u8]) -> PayloadFacts {
     let Some(&indicator) = payload.first() else { return PayloadFacts::default() };
     match NalType::of(indicator) {
-        NalType::StapA => {
+        kind @ (NalType::StapA | NalType::Other(25)) => {
+            // STAP-B has a decoding order number before its NAL units.
+            let nals = payload.get(if kind == NalType::StapA { 1 } else { 3 }..).unwrap_or_default();
             let mut facts = PayloadFacts { disposable: true, ..PayloadFacts::default() };
             let mut any = false;
-            for nal in avcc_nals(&payload[1..], 2) {
+            for nal in avcc_nals(nals, 2) {
                 let one = nal_facts(nal[0], nal.get(1).copied());
                 facts.starts_frame |= one.starts_frame;
                 facts.key_frame_start |= one.key_frame_start;

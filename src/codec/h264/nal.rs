@@ -1,5 +1,6 @@
 //! NAL unit headers (H.264 section 7.3.1) and the ids of parameter sets.
 
+use super::sps::unescape;
 use crate::codec::bits::BitReader;
 
 /// `nal_unit_type` (H.264 table 7-1, RFC 6184 table 1), as far as headend tells them apart.
@@ -54,6 +55,11 @@ impl NalType {
         }
     }
 
+    /// Whether access units hold it: slices and supplemental information.
+    pub fn is_carried(self) -> bool {
+        self.is_slice() || self == Self::Sei
+    }
+
     /// Whether it carries a picture (VCL NAL units).
     pub fn is_slice(self) -> bool {
         matches!(self, Self::Slice | Self::Partition | Self::Idr)
@@ -98,23 +104,54 @@ fn pps_ids(nal: &[u8]) -> Option<(u8, u8)> {
     Some((id, sps))
 }
 
-/// Whether an SEI NAL unit has a recovery point message at which decoding can start at once (payload type 6 with
-/// `recovery_frame_cnt` 0, H.264 section D.2.8).
-pub(super) fn is_recovery_point(nal: &[u8]) -> bool {
-    let mut rest = nal.get(1..).unwrap_or_default();
-    loop {
-        let Some((kind, after)) = sei_number(rest) else { return false };
-        let Some((len, after)) = sei_number(after) else { return false };
-        if kind == 6 {
-            return BitReader::new(after).ue() == Some(0);
-        }
-        let Some(next) = after.get(len..) else { return false };
+/// Supplemental information that matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sei {
+    /// Payload type 6: after so many frames pictures are right (`recovery_frame_cnt`, H.264 section D.2.8).
+    RecoveryPoint(u32),
+    /// Payload type 47: degrees counter-clockwise by which pictures are to be turned (section D.2.27).
+    Rotation(u16),
+    /// Another one.
+    Other,
+}
+
+/// Longest SEI NAL unit that is looked at; user data may be longer, and stands last.
+const MAX_SEI: usize = 1024;
+
+/// The messages of an SEI NAL unit, as far as they can be read.
+pub(super) fn sei(nal: &[u8]) -> Vec<Sei> {
+    let rbsp = unescape(nal.get(1..nal.len().min(MAX_SEI)).unwrap_or_default());
+    let (mut rest, mut out) = (&rbsp[..], Vec::new());
+    // Behind the last message stand rbsp_trailing_bits, which are no message.
+    while rest.len() > 1
+        && let Some((kind, after)) = sei_number(rest)
+        && let Some((len, after)) = sei_number(after)
+    {
+        let mut reader = BitReader::new(after);
+        out.push(match kind {
+            6 => reader.ue().map_or(Sei::Other, Sei::RecoveryPoint),
+            47 => rotation(&mut reader).map_or(Sei::Other, Sei::Rotation),
+            _ => Sei::Other,
+        });
+        let Some(next) = after.get(len..) else { break };
         rest = next;
-        // rbsp_trailing_bits, or nothing more that could hold a message.
-        if rest.len() < 2 {
-            return false;
-        }
     }
+    out
+}
+
+fn rotation(reader: &mut BitReader<'_>) -> Option<u16> {
+    if reader.flag()? {
+        return Some(0); // display_orientation_cancel_flag
+    }
+    reader.skip(2)?; // hor_flip, ver_flip
+    let turn = reader.bits(16)?;
+    // In steps of 360 / 2^16 degrees.
+    u16::try_from((turn * 360 + 0x8000) >> 16).ok()
+}
+
+/// Whether an SEI NAL unit has a recovery point at which decoding can start at once (`recovery_frame_cnt` 0).
+pub(super) fn is_recovery_point(nal: &[u8]) -> bool {
+    sei(nal).contains(&Sei::RecoveryPoint(0))
 }
 
 /// A number in SEI coding: bytes of 255 and a last one, summed up (H.264 section 7.3.2.3.1).

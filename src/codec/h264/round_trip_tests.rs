@@ -233,3 +233,62 @@ proptest! {
         packets(&[unit], &format(0), mtu);
     }
 }
+
+#[test]
+fn payload_types_that_nobody_offered() {
+    let Format::H264 { sps, pps } = format(1) else { panic!() };
+    let idr: &[u8] = &[0x65, 0x88, 1, 2, 3, 4];
+    let stap = |kind: u8, before: &[u8], each: &[u8]| {
+        let nals = [&sps[0][..], &pps[0]].map(|nal| [&(nal.len() as u16).to_be_bytes()[..], each, nal].concat()).concat();
+        [&[0x60 | kind][..], before, &nals].concat()
+    };
+    let single = vec![idr.to_vec()];
+    let fragments =
+        |first: u8, don: &[u8]| vec![[&[0x60 | first, 0x85][..], don, &idr[1..3]].concat(), [&[0x7C, 0x45][..], &idr[3..]].concat()];
+    let strange = |kind: u8| vec![vec![kind, 1, 2, 3], idr.to_vec(), vec![kind, 1, 2, 3]];
+    let table = [
+        ("STAP-A", stap(24, &[], &[]), single.clone()),
+        ("STAP-A that ends with zeros", [stap(24, &[], &[]), vec![0; 5]].concat(), single.clone()),
+        ("STAP-B", stap(25, &[0, 9], &[]), single.clone()),
+        ("MTAP16", stap(26, &[0, 9], &[1, 0, 0]), single.clone()),
+        ("MTAP24", stap(27, &[0, 9], &[1, 0, 0, 0]), single),
+        ("FU-A", stap(24, &[], &[]), fragments(28, &[])),
+        ("FU-B", stap(24, &[], &[]), fragments(29, &[0, 9])),
+        ("type 0", stap(24, &[], &[]), strange(0)),
+        ("type 17", stap(24, &[], &[]), strange(17)),
+        ("type 30", stap(24, &[], &[]), strange(30)),
+        ("type 31", stap(24, &[], &[]), strange(31)),
+    ];
+    for (name, sets, rest) in table {
+        let count = rest.len();
+        // What comes before, so that it is known where the picture begins.
+        let before: &[u8] = &[0x41, 0x9A];
+        let mut packets = vec![(before.to_vec(), -3000, true), (sets, 0, false)];
+        packets.extend(rest.into_iter().enumerate().map(|(index, payload)| (payload, 0, index + 1 == count)));
+        let out = assemble(&mut Depacketizer::new(&unknown()), &packets, 7, &[]);
+        let wanted = [Depacketized::Format(format(1)), Depacketized::Unit(unit(0, &[idr]))];
+        assert_eq!(out[1..], wanted, "{name}");
+    }
+}
+
+#[test]
+fn what_a_packetizer_marks_as_a_beginning_is_one() {
+    // Intra refresh: a P picture is a place to start at.
+    let units_in = [AccessUnit { key: true, ..unit(0, &[&[0x41, 0x9A, 1]]) }, unit(3000, &[&[0x41, 0x9A, 2]])];
+    let out = assemble(&mut Depacketizer::new(&unknown()), &packets(&units_in, &format(0), 1200), 0, &[]);
+    assert_eq!(units(&out), units_in);
+}
+
+#[test]
+fn captions_and_changed_picture_parameter_sets_stay_in_the_unit() {
+    let Format::H264 { sps, pps } = format(0) else { panic!() };
+    let captions: &[u8] = &[0x06, 4, 8, 0xB5, 0, 0x31, b'G', b'A', b'9', b'4', 3, 0x80];
+    let other = [&pps[0][..], &[0x11]].concat();
+    let (idr, p): (&[u8], &[u8]) = (&[0x65, 0x88, 1], &[0x41, 0x9A, 1]);
+    let sent =
+        [unit(0, &[captions, idr]), unit(3000, &[&other, captions, p]), unit(6000, &[captions, p]), unit(9000, &[&sps[0], &other, idr])];
+    let out = assemble(&mut Depacketizer::new(&format(0)), &packets(&sent, &format(0), 1200), 0, &[]);
+    let changed = Format::H264 { sps: sps.clone(), pps: vec![other.clone().into()] };
+    let [first, second, third, last] = [sent[0].clone(), sent[1].clone(), sent[2].clone(), unit(9000, &[idr])].map(Depacketized::Unit);
+    assert_eq!(out, [first, second, third, Depacketized::Format(changed), last]);
+}

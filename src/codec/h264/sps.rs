@@ -46,6 +46,14 @@ pub struct SpsInfo {
     pub interlaced: bool,
     /// Sample aspect ratio, width to height, where it is known.
     pub sar: Option<(u32, u32)>,
+    /// Bits of `frame_num` in slice headers, 4 to 16.
+    pub frame_num_bits: u8,
+    /// Bits of `pic_order_cnt_lsb` in slice headers, 4 to 16; 0 where there is none.
+    pub poc_lsb_bits: u8,
+    /// `delta_pic_order_always_zero_flag`, of `pic_order_cnt_type` 1.
+    pub delta_pic_order_always_zero: bool,
+    /// `separate_colour_plane_flag`: slices say which plane they belong to.
+    pub separate_planes: bool,
 }
 
 impl SpsInfo {
@@ -86,7 +94,7 @@ pub fn parse_sps(nal: &[u8]) -> Result<SpsInfo, FormatError> {
 }
 
 /// Takes the emulation prevention bytes out (H.264 section 7.4.1.1).
-fn unescape(data: &[u8]) -> Vec<u8> {
+pub(super) fn unescape(data: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len());
     let mut zeros = 0;
     for &byte in data {
@@ -132,18 +140,21 @@ fn read_head(reader: &mut BitReader<'_>) -> Result<SpsInfo, FormatError> {
             }
         }
     }
-    if reader.ue().ok_or_else(short)? > 12 {
+    let frame_num_bits = reader.ue().ok_or_else(short)?;
+    if frame_num_bits > 12 {
         return Err(malformed("log2_max_frame_num_minus4 is above 12"));
     }
+    let (mut poc_lsb_bits, mut delta_pic_order_always_zero) = (0, false);
     let pic_order_cnt_type = reader.ue().ok_or_else(short)?;
     match pic_order_cnt_type {
         0 => {
-            if reader.ue().ok_or_else(short)? > 12 {
+            poc_lsb_bits = reader.ue().ok_or_else(short)?.saturating_add(4);
+            if poc_lsb_bits > 16 {
                 return Err(malformed("log2_max_pic_order_cnt_lsb_minus4 is above 12"));
             }
         }
         1 => {
-            reader.skip(1).ok_or_else(short)?;
+            delta_pic_order_always_zero = reader.flag().ok_or_else(short)?;
             reader.se().ok_or_else(short)?;
             reader.se().ok_or_else(short)?;
             let cycle = reader.ue().ok_or_else(short)?;
@@ -205,6 +216,10 @@ fn read_head(reader: &mut BitReader<'_>) -> Result<SpsInfo, FormatError> {
         bit_depth_chroma: 8 + depth_chroma as u8,
         interlaced: !frame_mbs_only,
         sar: None,
+        frame_num_bits: 4 + frame_num_bits as u8,
+        poc_lsb_bits: poc_lsb_bits as u8,
+        delta_pic_order_always_zero,
+        separate_planes,
     })
 }
 

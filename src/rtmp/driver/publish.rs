@@ -33,6 +33,7 @@ pub(super) async fn publish(mut connection: Connection, target: Target) -> Optio
         let connection = connection.move_here()?;
         let mut publisher = Publisher { connection, publication, ingest: Ingest::new(), audio: None, video: None };
         let result = publisher.run().await;
+        publisher.finish().await;
         Ok::<_, End>((publisher, result))
     });
     let published = AbortOnDropHandle::new(publishing).await;
@@ -129,44 +130,51 @@ impl Publisher {
                 Event::Ended => return Ok(false),
                 Event::Publish(_) | Event::Play(_) | Event::Receive { .. } => {}
             }
-            for action in actions.drain(..) {
-                match action {
-                    Action::Unit(kind, unit) => {
-                        let writer = match kind {
-                            MediaKind::Audio => &mut self.audio,
-                            MediaKind::Video => &mut self.video,
-                        };
-                        if let Some(writer) = writer
-                            && !writer.write(unit, unix_now())
-                        {
-                            self.connection.context.metrics.queue_dropped.inc();
-                        }
+            self.act(&mut actions).await?;
+        }
+        Ok(true)
+    }
+
+    /// Writes what waited to become whole.
+    async fn finish(&mut self) {
+        let mut actions = Vec::new();
+        self.ingest.finish(&mut actions);
+        let _ = self.act(&mut actions).await; // the connection is ending anyway
+    }
+
+    async fn act(&mut self, actions: &mut Vec<Action>) -> Result<(), End> {
+        for action in actions.drain(..) {
+            match action {
+                Action::Unit(kind, unit) => {
+                    let writer = match kind {
+                        MediaKind::Audio => &mut self.audio,
+                        MediaKind::Video => &mut self.video,
+                    };
+                    if let Some(writer) = writer
+                        && !writer.write(unit, unix_now())
+                    {
+                        self.connection.context.metrics.queue_dropped.inc();
                     }
-                    Action::Format(format) => {
-                        let writer = match format.kind() {
-                            MediaKind::Audio => &mut self.audio,
-                            MediaKind::Video => &mut self.video,
-                        };
-                        match writer {
-                            Some(writer) => writer.set_format(format),
-                            None => match self.publication.add_track(format).await {
-                                Ok(track) => *writer = Some(track),
-                                Err(error) => return Err(self.connection.finish(&error.to_string())),
-                            },
-                        }
+                }
+                Action::Format(format) => {
+                    let writer = match format.kind() {
+                        MediaKind::Audio => &mut self.audio,
+                        MediaKind::Video => &mut self.video,
+                    };
+                    match writer {
+                        Some(writer) => writer.set_format(format),
+                        None => match self.publication.add_track(format).await {
+                            Ok(track) => *writer = Some(track),
+                            Err(error) => return Err(self.connection.finish(&error.to_string())),
+                        },
                     }
-                    Action::Warn(warning) => {
-                        tracing::info!(path = %self.publication.stream().path(), code = warning.code, message = warning.message, "warning");
-                        self.publication.warn(warning);
-                    }
-                    Action::Refuse(why) => {
-                        self.connection.context.metrics.refused.inc();
-                        self.connection.session.reject_publish("NetStream.Publish.Rejected", &why);
-                        return Err(End::Finished(why));
-                    }
+                }
+                Action::Warn(warning) => {
+                    tracing::info!(path = %self.publication.stream().path(), code = warning.code, message = warning.message, "warning");
+                    self.publication.warn(warning);
                 }
             }
         }
-        Ok(true)
+        Ok(())
     }
 }

@@ -1,0 +1,68 @@
+//! What a publisher is told about what it sends: what viewers will notice, and which setting changes it.
+//!
+//! In: facts of the bitstream. Out: a warning's code and sentence.
+
+use crate::codec::h264::{Notice, SpsInfo};
+
+/// A warning's code, and its sentence.
+pub type Told = (&'static str, String);
+
+/// What an SPS shows.
+pub fn of_sps(info: &SpsInfo) -> Vec<Told> {
+    let mut told = Vec::new();
+    if info.interlaced {
+        let text = "The video is interlaced: browsers show both fields at once, with combs where something moves. Send progressive video: \
+                    set the encoder or the camera to p instead of i, or deinterlace (in ffmpeg -vf yadif).";
+        told.push(("interlaced", text.to_owned()));
+    }
+    told
+}
+
+/// What the NAL units show.
+pub fn of_notice(notice: Notice) -> Told {
+    match notice {
+        Notice::SliceGroups => (
+            "slice_groups",
+            "The video uses flexible macroblock ordering (FMO), which browsers and nearly all players can't decode. Set the encoder to \
+             constrained baseline, main or high profile."
+                .to_owned(),
+        ),
+        Notice::Partitions => (
+            "data_partitioning",
+            "The video uses data partitioning (extended profile), which browsers and nearly all players can't decode. Set the encoder to \
+             constrained baseline, main or high profile."
+                .to_owned(),
+        ),
+        Notice::Rotated(degrees) => ("rotation", rotated(degrees)),
+        Notice::NoParameterSets => (
+            "video_header",
+            "Pictures come, but no sequence header and no parameter sets (SPS, PPS), so nothing can be decoded. Set the encoder to send them: \
+             in ffmpeg -flags +global_header or -bsf:v dump_extra; in GStreamer h264parse config-interval=-1 before flvmux."
+                .to_owned(),
+        ),
+    }
+}
+
+/// Pictures that are to be turned.
+pub fn rotated(degrees: u16) -> String {
+    format!(
+        "The video says that it is to be turned by {degrees}°, which browsers don't do: viewers see it as it was recorded. Turn it before it is \
+         encoded: lock the orientation in the app, or begin to stream with the phone held as the picture is to be."
+    )
+}
+
+/// B-frames.
+pub fn b_frames() -> String {
+    "The video has B-frames, which WebRTC viewers can't show as they are and which delay everybody. Turn them off: in OBS \
+     Settings → Output → Advanced, \"Max B-frames\" 0, or for x264 the option bframes=0 or tune zerolatency; in ffmpeg -bf 0."
+        .into()
+}
+
+/// Key frames more than `ms` apart.
+pub fn long_gop(ms: i64) -> String {
+    format!(
+        "More than {} s pass between key frames, so HLS and DASH segments are that long and players start late. Set the key-frame interval \
+         to 2 s: in OBS Settings → Output → \"Keyframe Interval\" 2 s; in ffmpeg -g with twice the frame rate.",
+        ms / 1000
+    )
+}
