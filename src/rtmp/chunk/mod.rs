@@ -10,7 +10,7 @@ mod writer;
 
 use bytes::Bytes;
 
-pub use reader::{ChunkReader, Limits};
+pub use reader::{ChunkReader, Limits, ReaderCounters};
 pub use writer::ChunkWriter;
 
 /// The chunk size both sides begin with (RTMP 1.0 section 5.4.1).

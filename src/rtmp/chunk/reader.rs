@@ -13,8 +13,12 @@ const MAX_CHUNK_SIZE: u32 = 0x00FF_FFFF;
 const MAX_HEADER_LEN: usize = 18;
 /// In the timestamp field: look at the extended timestamp.
 const EXTENDED: u32 = 0x00FF_FFFF;
-/// Longest of all messages that are not audio or video: a command or its like, see `amf0::MAX_BYTES`.
+/// Longest of all messages that are not audio or video: a command or its like, see `amf0::MAX_BYTES`. Longer data (metadata with a
+/// table of all key frames or a picture in it) and what nobody here reads is skipped.
 const MAX_COMMAND_LEN: usize = 64 * 1024;
+/// A fmt 0 header's time is also the difference for fmt 3 headers that begin the next messages (RTMP 1.0 section 5.3.1.2.4). Beyond this,
+/// in milliseconds, that is taken for no difference: encoders write fmt 3 for a second message of the same moment.
+const MAX_REPEATED_TIME: u32 = 10_000;
 
 /// How much may be in assembly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +52,18 @@ pub struct ChunkReader {
     replay_len: usize,
     /// Bytes consumed.
     position: u64,
-    /// Incomplete messages thrown away because the peer began another one on the same chunk stream.
-    abandoned: u64,
+    counters: ReaderCounters,
+}
+
+/// What was odd, and read nevertheless.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReaderCounters {
+    /// Incomplete messages thrown away because the peer aborted them or began another one on the same chunk stream.
+    pub abandoned: u64,
+    /// Data and unknown messages skipped because they were too long.
+    pub oversized: u64,
+    /// Headers without the extended timestamp that they should have repeated.
+    pub bare_headers: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -64,12 +78,39 @@ struct ChunkStream {
     timestamp: u32,
     /// The last timestamp field, or extended timestamp: absolute after fmt 0, a difference after fmt 1 and 2.
     field: u32,
+    /// The last header but fmt 3 was fmt 0: `field` is a time, not a difference.
+    absolute: bool,
     extended: bool,
     length: usize,
     kind: u8,
     message_stream: u32,
     assembling: bool,
+    /// The message is too long to be kept, though not to be passed over.
+    skip: bool,
+    /// Bytes of the message that came so far.
+    came: usize,
     body: BytesMut,
+}
+
+impl ChunkStream {
+    /// Throws an incomplete message away; gives the bytes that this frees.
+    fn abandon(&mut self) -> usize {
+        (self.assembling, self.skip, self.came) = (false, false, 0);
+        std::mem::take(&mut self.body).len()
+    }
+
+    /// The time of a message that a fmt 3 header begins.
+    fn implied_time(&self) -> u32 {
+        let repeated = if self.absolute && self.field > MAX_REPEATED_TIME { 0 } else { self.field };
+        self.timestamp.wrapping_add(repeated)
+    }
+
+    /// The time of a message that a fmt 3 header begins with `value` where the extended timestamp should be; `None` if it isn't one:
+    /// some repeat it, some write the message's own time, and some leave it out.
+    fn extended_time(&self, value: u32) -> Option<u32> {
+        let own_time = (value.wrapping_sub(self.timestamp) as i32).unsigned_abs() <= MAX_REPEATED_TIME;
+        if value == self.field { Some(self.implied_time()) } else { own_time.then_some(value) }
+    }
 }
 
 impl ChunkReader {
@@ -86,7 +127,7 @@ impl ChunkReader {
             replay: [0; 4],
             replay_len: 0,
             position,
-            abandoned: 0,
+            counters: ReaderCounters::default(),
         }
     }
 
@@ -105,9 +146,9 @@ impl ChunkReader {
         self.in_assembly
     }
 
-    /// Incomplete messages thrown away so far.
-    pub fn abandoned(&self) -> u64 {
-        self.abandoned
+    /// What was odd so far.
+    pub fn counters(&self) -> ReaderCounters {
+        self.counters
     }
 
     /// Takes bytes off the front of `input` until a message is complete; `None` when `input` is used up. Set Chunk Size and Abort
@@ -229,11 +270,14 @@ impl ChunkReader {
                     csid,
                     timestamp: 0,
                     field: 0,
+                    absolute: false,
                     extended: false,
                     length: 0,
                     kind: 0,
                     message_stream: 0,
                     assembling: false,
+                    skip: false,
+                    came: 0,
                     body: BytesMut::new(),
                 });
                 self.streams.len() - 1
@@ -246,11 +290,10 @@ impl ChunkReader {
         if format < 3 {
             if stream.assembling {
                 // A new message before the last one was complete: the peer gave it up.
-                self.in_assembly -= stream.body.len();
-                stream.body = BytesMut::new();
-                stream.assembling = false;
-                self.abandoned += 1;
+                self.in_assembly -= stream.abandon();
+                self.counters.abandoned += 1;
             }
+            stream.absolute = format == 0;
             stream.field = be24(fields);
             stream.extended = stream.field == EXTENDED;
             if format < 2 {
@@ -261,34 +304,45 @@ impl ChunkReader {
                 stream.message_stream = u32::from_le_bytes([fields[7], fields[8], fields[9], fields[10]]);
             }
         }
+        let mut begins_at = None;
         if stream.extended {
             let at = header_len - 4;
             let value = u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
             if format < 3 {
                 stream.field = value;
-            } else if stream.assembling && value != stream.field && value != stream.timestamp {
-                // On a continuation the extended timestamp is repeated (RTMP 1.0 section 5.3.1.3), but some encoders leave it
-                // out. Then these four bytes are payload.
-                self.replay.copy_from_slice(&header[at..header_len]);
-                self.replay_len = 4;
-                self.position -= 4;
+            } else {
+                // On a continuation the extended timestamp is repeated (RTMP 1.0 section 5.3.1.3), but some encoders leave it out. Then
+                // these four bytes are payload.
+                begins_at = if stream.assembling { None } else { stream.extended_time(value) };
+                let known = if stream.assembling { value == stream.field || value == stream.timestamp } else { begins_at.is_some() };
+                if !known {
+                    self.replay.copy_from_slice(&header[at..header_len]);
+                    self.replay_len = 4;
+                    self.position -= 4;
+                    self.counters.bare_headers += 1;
+                }
             }
         }
         if !stream.assembling {
             // fmt 3 begins a new message with the same difference as before (section 5.3.1.2.4).
-            stream.timestamp = if format == 0 { stream.field } else { stream.timestamp.wrapping_add(stream.field) };
+            stream.timestamp = match format {
+                0 => stream.field,
+                3 => begins_at.unwrap_or_else(|| stream.implied_time()),
+                _ => stream.timestamp.wrapping_add(stream.field),
+            };
             let (declared, kind) = (stream.length, stream.kind);
             let limit = match kind {
                 kind::AUDIO | kind::VIDEO | kind::AGGREGATE => self.limits.media,
                 _ => MAX_COMMAND_LEN,
             };
-            if declared > limit {
+            stream.skip = declared > limit && can_be_skipped(kind);
+            if declared > limit && !stream.skip {
                 let before_publishing = self.limits == Limits::STRANGER;
                 return Err(self.error(Problem::MessageTooLong { declared, limit, before_publishing }, Some(kind)));
             }
-            stream.assembling = true;
+            (stream.assembling, stream.came) = (true, 0);
         }
-        let left = (stream.length - stream.body.len()).min(self.chunk_size);
+        let left = (stream.length - stream.came).min(self.chunk_size);
         self.state = State::Payload { stream: index, left };
         Ok(true)
     }
@@ -299,7 +353,17 @@ impl ChunkReader {
         *input = rest;
         self.position += n as u64;
         let stream = &mut self.streams[index];
-        let body = if stream.body.is_empty() && n == stream.length {
+        stream.came += n;
+        let complete = stream.came >= stream.length;
+        self.state = if complete || n == left { State::Header } else { State::Payload { stream: index, left: left - n } };
+        if stream.skip {
+            if complete {
+                stream.abandon();
+                self.counters.oversized += 1;
+            }
+            return Ok(None);
+        }
+        let body = if n == stream.length {
             // Most audio frames: whole in one chunk and one read.
             Bytes::copy_from_slice(data)
         } else {
@@ -309,15 +373,13 @@ impl ChunkReader {
             }
             stream.body.extend_from_slice(data);
             self.in_assembly += n;
-            if stream.body.len() < stream.length {
-                self.state = if n < left { State::Payload { stream: index, left: left - n } } else { State::Header };
+            if !complete {
                 return Ok(None);
             }
             self.in_assembly -= stream.length;
             std::mem::take(&mut stream.body).freeze()
         };
         stream.assembling = false;
-        self.state = State::Header;
         Ok(Some(Message { kind: stream.kind, stream: stream.message_stream, timestamp: stream.timestamp, body }))
     }
 
@@ -337,14 +399,19 @@ impl ChunkReader {
         } else if let Some(index) = self.find(value) {
             let stream = &mut self.streams[index];
             if stream.assembling {
-                self.in_assembly -= stream.body.len();
-                stream.body = BytesMut::new();
-                stream.assembling = false;
-                self.abandoned += 1;
+                self.in_assembly -= stream.abandon();
+                self.counters.abandoned += 1;
             }
         }
         Ok(None)
     }
+}
+
+/// What may be left out when it is too long: data, and what nobody here reads. Not what the protocol itself needs.
+fn can_be_skipped(kind: u8) -> bool {
+    let control = kind::SET_CHUNK_SIZE..=kind::SET_PEER_BANDWIDTH;
+    let needed = matches!(kind, kind::AUDIO | kind::VIDEO | kind::AGGREGATE | kind::COMMAND | kind::COMMAND_AMF3);
+    !needed && !control.contains(&kind)
 }
 
 fn be24(bytes: &[u8]) -> u32 {

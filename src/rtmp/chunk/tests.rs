@@ -194,6 +194,101 @@ fn chunk_size_is_obeyed_and_bounded() {
     assert!(matches!(read(&full(2, 0, kind::SET_CHUNK_SIZE, 3, &[0; 3])).unwrap_err().problem, Problem::ShortMessage { len: 3 }));
 }
 
+/// What the four bytes behind a fmt 3 header that begins a message may be.
+#[test]
+fn extended_timestamps_of_messages_begun_by_type_3() {
+    let time = 0x0123_4567u32;
+    let repeated = |value: Option<u32>, data: &[u8]| {
+        let value = value.map_or(Vec::new(), |value| value.to_be_bytes().to_vec());
+        [&[0xC4][..], &value, data].concat()
+    };
+    let table = [
+        // what the second and third message have there, their times
+        ("the first one's time repeated: the same moment", [Some(time), Some(time)], [time, time]),
+        ("their own times", [Some(time + 23), Some(time + 46)], [time + 23, time + 46]),
+        ("nothing", [None, None], [time, time]),
+        ("one way and the other", [None, Some(time + 46)], [time, time + 46]),
+    ];
+    for (name, values, wanted) in table {
+        let input =
+            [full(4, time, kind::AUDIO, 5, b"first"), repeated(values[0], b"\xAF\x01abc"), repeated(values[1], b"\xAF\x01xyz")].concat();
+        for piece in [1, 2, 3, 5, 100] {
+            let mut reader = ChunkReader::new(0);
+            let messages = read_with(&mut reader, &input, piece).unwrap();
+            assert_eq!(times(&messages), [time, wanted[0], wanted[1]], "{name} {piece}");
+            assert_eq!(messages[1..].iter().map(|m| &m.body[..]).collect::<Vec<_>>(), [b"\xAF\x01abc", b"\xAF\x01xyz"], "{name} {piece}");
+        }
+    }
+}
+
+#[test]
+fn extended_timestamps_at_the_very_edge() {
+    for time in [0xFF_FFFE, 0xFF_FFFF, 0x100_0000, u32::MAX] {
+        let input = [full(6, time, kind::VIDEO, 3, b"abc"), vec![0x86, 0xFF, 0xFF, 0xFF, 0, 0xFF, 0xFF, 0xFF], b"def".to_vec()].concat();
+        assert_eq!(times(&read(&input).unwrap()), [time, time.wrapping_add(0xFF_FFFF)]);
+    }
+}
+
+#[test]
+fn a_time_repeated_as_a_difference() {
+    // After 40 ms the same distance again, after a day the same moment.
+    for (time, next) in [(40, [80, 120]), (9_999, [19_998, 29_997]), (8_000_000, [8_000_000, 8_000_000])] {
+        let input = [full(4, time, kind::AUDIO, 1, b"a"), vec![0xC4, b'b', 0xC4, b'c']].concat();
+        assert_eq!(times(&read(&input).unwrap())[1..], next, "{time}");
+    }
+}
+
+/// librtmp begins its control stream like that.
+#[test]
+fn a_chunk_stream_may_begin_with_type_1() {
+    let input = [0x42, 0, 0, 5, 0, 0, 4, 4, 0, 7, 1, 2];
+    let messages = read(&input).unwrap();
+    assert_eq!((messages[0].kind, messages[0].stream, messages[0].timestamp, &messages[0].body[..]), (4, 0, 5, &[0, 7, 1, 2][..]));
+}
+
+#[test]
+fn chunk_size_changes_in_the_middle_of_a_message() {
+    let set = |size: u32| full(2, 0, kind::SET_CHUNK_SIZE, 4, &size.to_be_bytes());
+    let data: Vec<u8> = (0..1000).map(|i| i as u8).collect();
+    let chunk = |range: std::ops::Range<usize>| [&[0xC6][..], &data[range]].concat();
+    for (size, ends) in [
+        (1, (128..=1000).collect::<Vec<_>>()),
+        (300, vec![128, 428, 728, 1000]),
+        (0xFF_FFFF, vec![128, 1000]),
+        (128, vec![128, 256, 384, 512, 640, 768, 896, 1000]),
+    ] {
+        let mut input = [full(6, 40, kind::VIDEO, 1000, &data[..128]), set(size)].concat();
+        ends.windows(2).for_each(|end| input.extend(chunk(end[0]..end[1])));
+        // A second one, whole with the new size.
+        input.extend(full(6, 80, kind::VIDEO, 1, b"x"));
+        for piece in [1, 13, 5000] {
+            let messages = read_with(&mut ChunkReader::new(0), &input, piece).unwrap();
+            assert_eq!(messages.iter().map(|m| m.body.len()).collect::<Vec<_>>(), [1000, 1], "{size}");
+            assert_eq!(messages[0].body, data, "{size}");
+        }
+    }
+}
+
+#[test]
+fn data_that_is_too_long_is_passed_over() {
+    for kind in [kind::DATA, kind::DATA_AMF3, 16, 19, 99] {
+        let long = 3 << 20;
+        let mut input = full(5, 0, kind, long, &[7; 128]);
+        input.extend(full(4, 3, kind::AUDIO, 2, b"in"));
+        for _ in 1..long / 128 {
+            input.push(0xC5);
+            input.extend([7; 128]);
+        }
+        input.extend(full(5, 9, kind::DATA, 3, b"end"));
+        for piece in [1000, 1 << 16] {
+            let mut reader = ChunkReader::new(0);
+            let messages = read_with(&mut reader, &input, piece).unwrap();
+            assert_eq!(messages.iter().map(|m| &m.body[..]).collect::<Vec<_>>(), [&b"in"[..], b"end"], "{kind}");
+            assert_eq!((reader.in_assembly(), reader.counters().oversized), (0, 1));
+        }
+    }
+}
+
 #[test]
 fn abort_and_new_message_drop_what_was_begun() {
     let begun = full(6, 0, kind::VIDEO, 500, &[1; 128]);
@@ -203,7 +298,7 @@ fn abort_and_new_message_drop_what_was_begun() {
         let input = [begun.clone(), between, full(6, 9, kind::VIDEO, 3, b"new")].concat();
         let messages = read_with(&mut reader, &input, 11).unwrap();
         assert_eq!(messages.iter().map(|m| &m.body[..]).collect::<Vec<_>>(), [b"new"], "{name}");
-        assert_eq!((reader.in_assembly(), reader.abandoned()), (0, 1), "{name}");
+        assert_eq!((reader.in_assembly(), reader.counters().abandoned), (0, 1), "{name}");
     }
     // Aborting what isn't there is nothing.
     assert_eq!(read(&full(2, 0, kind::ABORT, 4, &99u32.to_be_bytes())).unwrap(), []);
