@@ -87,9 +87,9 @@ pub fn rtmp_session(data: &[u8]) {
         let mut failed = result.is_err();
         while let Some(event) = session.poll_event() {
             match event {
-                Event::Publish(_) => failed |= session.accept_publish(now).is_err(),
-                Event::Play(_) => failed |= session.accept_play(now).is_err(),
-                Event::Media(media) => {
+                Event::Publish(stream, _) => failed |= session.accept_publish(now, stream).is_err(),
+                Event::Play(stream, _) => failed |= session.accept_play(now, stream).is_err(),
+                Event::Media(_, media) => {
                     let _ = (flv::read_video(&media.body), flv::read_audio(&media.body));
                 }
                 _ => {}

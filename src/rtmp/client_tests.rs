@@ -5,11 +5,11 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use super::RtmpError;
 use super::egress::Egress;
 use super::ingest::{Action, Ingest};
 use super::session::{Event, ServerSession, SessionTimeouts};
 use super::testing::Source;
+use super::{Oddity, RtmpError};
 use crate::base::MediaKind;
 use crate::codec::{AccessUnit, Format};
 
@@ -122,19 +122,19 @@ fn record(program: &str, args: impl Fn(u16) -> Vec<String>) -> Published {
         assert!(now() < deadline, "{program} did not end");
         while let Some(event) = session.poll_event() {
             match event {
-                Event::Publish(target) => {
+                Event::Publish(stream, target) => {
                     (seen.target, seen.key) = (target.path.to_string(), target.key);
-                    session.accept_publish(now()).unwrap();
+                    session.accept_publish(now(), stream).unwrap();
                 }
-                Event::Media(media) => ingest.handle(&media, &mut actions),
-                Event::Metadata(_) => seen.metadata = true,
-                Event::Ended => seen.ended = true,
+                Event::Media(_, media) => ingest.handle(&media, &mut actions),
+                Event::Metadata(..) => seen.metadata = true,
+                Event::Ended(_) => seen.ended = true,
                 other => panic!("{other:?}"),
             }
         }
     }
     seen.agent = session.agent().map(str::to_owned);
-    seen.unknown_commands = session.unknown_commands();
+    seen.unknown_commands = session.oddities().of(Oddity::UnknownCommand);
     drop(socket);
     ingest.finish(&mut actions);
     let output = client.output();
@@ -196,8 +196,8 @@ fn replay(raw: &[u8], piece: usize) -> (Vec<AccessUnit>, Option<RtmpError>) {
         error = session.handle_input(start, part).err();
         while let Some(event) = session.poll_event() {
             match event {
-                Event::Publish(_) => error = session.accept_publish(start).err().or(error),
-                Event::Media(media) => ingest.handle(&media, &mut actions),
+                Event::Publish(stream, _) => error = session.accept_publish(start, stream).err().or(error),
+                Event::Media(_, media) => ingest.handle(&media, &mut actions),
                 _ => {}
             }
         }
@@ -272,8 +272,8 @@ fn refused_publishers_see_the_sentence() {
     let deadline = now() + LIMIT;
     while !session.is_closing() && pump(&mut socket, &mut session) {
         assert!(now() < deadline);
-        if let Some(Event::Publish(_)) = session.poll_event() {
-            session.reject_publish("NetStream.Publish.BadName", "live/cam1 is being published already");
+        if let Some(Event::Publish(stream, _)) = session.poll_event() {
+            session.reject_publish(stream, "NetStream.Publish.BadName", "live/cam1 is being published already");
         }
     }
     while pump(&mut socket, &mut session) {
@@ -306,9 +306,9 @@ fn ffmpeg_plays_what_ffmpeg_published() {
         let mut done = false;
         while !done && pump(&mut socket, &mut session) {
             assert!(now() < deadline);
-            if let Some(Event::Play(target)) = session.poll_event() {
+            if let Some(Event::Play(stream, target)) = session.poll_event() {
                 assert_eq!(target.path.as_str(), "live/cam1");
-                session.accept_play(now()).unwrap();
+                session.accept_play(now(), stream).unwrap();
                 let mut egress = Egress::new(1 << 20);
                 let source = |codec| Source::new(published.formats.iter().find(|f| f.kind() == codec).unwrap().clone(), 0);
                 let (mut video, mut audio) = (source(MediaKind::Video), source(MediaKind::Audio));
@@ -319,7 +319,7 @@ fn ffmpeg_plays_what_ffmpeg_published() {
                     let source = if *kind == MediaKind::Video { &mut video } else { &mut audio };
                     egress.handle(*kind, &source.unit(unit), 0, &mut tags);
                 }
-                tags.drain(..).for_each(|tag| session.send_media(tag.kind, tag.timestamp, tag.body));
+                tags.drain(..).for_each(|tag| session.send_media(stream, tag.kind, tag.timestamp, tag.body));
                 session.finish("The stream has ended.");
                 done = true;
             }

@@ -9,6 +9,10 @@ use super::chunk::kind;
 
 /// Longest text that is kept of what a client calls itself, in characters.
 const MAX_AGENT_LEN: usize = 200;
+/// Codecs by their FourCC that Enhanced RTMP publishers may send and players may get, video and audio.
+const CARRIED: [(&str, [&str; 1]); 2] = [("videoFourCcInfoMap", ["avc1"]), ("audioFourCcInfoMap", ["mp4a"])];
+/// In a FourCcInfoMap: can be forwarded (Enhanced RTMP, "Enhancing NetConnection connect Command").
+const CAN_FORWARD: f64 = 4.0;
 
 /// A command with what is used of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +21,8 @@ pub struct Command {
     pub transaction: f64,
     /// What is wanted.
     pub verb: Verb,
+    /// Something behind what is used could not be read.
+    pub cut: bool,
 }
 
 /// What is wanted.
@@ -30,6 +36,8 @@ pub enum Verb {
         tc_url: String,
         /// `flashVer`: how the client calls itself.
         agent: Option<String>,
+        /// It speaks Enhanced RTMP: wants to know which codecs are carried.
+        enhanced: bool,
     },
     /// `createStream`
     CreateStream,
@@ -61,20 +69,24 @@ pub enum Verb {
     Seek,
     /// `_checkbw` and others that only want any answer.
     Probe,
-    /// Nothing we know. Ignored and counted.
+    /// An answer to what we sent.
+    Answer,
+    /// Nothing we know.
     Unknown(String),
 }
 
 impl Command {
-    /// Reads a command message of type 20 or 17 (AMF3, which carries AMF0 behind a zero byte: RTMP 1.0 section 7.1.1; some clients
-    /// leave the zero out).
+    /// Reads a command message of type 20 or 17 (AMF3). What can't be read is an error where it is the name that `publish` or `play`
+    /// is about, or more than anybody needs; else what stands before it will do.
     pub fn read(message_kind: u8, body: &[u8]) -> Result<Self, AmfError> {
-        let body = match body.split_first() {
-            Some((0, rest)) if message_kind == kind::COMMAND_AMF3 => rest,
-            _ => body,
-        };
-        let values = amf0::read(body)?;
+        let (values, broken) = read_values(message_kind == kind::COMMAND_AMF3, body);
+        if let Some(error) = broken.filter(|error| error.is_excess()) {
+            return Err(error);
+        }
         let name = values.first().and_then(Value::as_str).unwrap_or_default().to_owned();
+        if let Some(error) = broken.filter(|_| values.len() < 4 && matches!(name.as_str(), "publish" | "play" | "play2")) {
+            return Err(error);
+        }
         let transaction = values.get(1).and_then(Value::as_number).unwrap_or(0.0);
         let object = values.get(2);
         // The arguments come behind the command object, which is null for most.
@@ -88,6 +100,9 @@ impl Command {
                     app: property("app").unwrap_or_default().to_owned(),
                     tc_url: property("tcUrl").unwrap_or_default().to_owned(),
                     agent: property("flashVer").map(|a| a.chars().take(MAX_AGENT_LEN).collect()),
+                    enhanced: ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"]
+                        .iter()
+                        .any(|name| object.and_then(|o| o.get(name)).is_some()),
                 }
             }
             "createStream" => Verb::CreateStream,
@@ -97,6 +112,8 @@ impl Command {
             "FCUnpublish" => Verb::FcUnpublish(text(0)),
             "deleteStream" => Verb::DeleteStream(argument(0).and_then(Value::as_number).map(|n| n as u32)),
             "closeStream" => Verb::CloseStream,
+            // `play(false)` is how scripts stop.
+            "play" if argument(0) == Some(&Value::Boolean(false)) => Verb::CloseStream,
             "play" => Verb::Play(text(0)),
             "play2" => Verb::Play(argument(0).and_then(|o| o.get("streamName")).and_then(Value::as_str).unwrap_or_default().to_owned()),
             "FCSubscribe" => Verb::FcSubscribe(text(0)),
@@ -106,9 +123,22 @@ impl Command {
             "receiveVideo" => Verb::ReceiveVideo(truth(0)),
             "seek" => Verb::Seek,
             "_checkbw" | "checkBandwidth" => Verb::Probe,
+            "_result" | "_error" | "onStatus" | "onBWDone" | "onBWCheck" => Verb::Answer,
             _ => Verb::Unknown(name.chars().take(64).collect()),
         };
-        Ok(Self { transaction, verb })
+        Ok(Self { transaction, verb, cut: broken.is_some() })
+    }
+}
+
+/// The values of a body. AMF3 messages begin with the format of what follows, 0 for AMF0 (RTMP 1.0 section 7.1.1) or 3; some clients
+/// leave that out.
+fn read_values(amf3: bool, body: &[u8]) -> (Vec<Value>, Option<AmfError>) {
+    match body.split_first() {
+        Some((0, rest)) if amf3 => amf0::read_until_broken(rest),
+        Some((3, rest)) if amf3 => amf0::read_amf3_until_broken(rest),
+        // A string of AMF3; nothing begins with AMF0's "undefined".
+        Some((6, _)) if amf3 => amf0::read_amf3_until_broken(body),
+        _ => amf0::read_until_broken(body),
     }
 }
 
@@ -133,8 +163,9 @@ pub fn status(name: &str, level: &str, code: &str, description: &str) -> Bytes {
     answer(name, 0.0, vec![Value::Null, info(level, code, description)])
 }
 
-/// The body of the answer to `connect` that lets the client in.
-pub fn connected(transaction: f64) -> Bytes {
+/// The body of the answer to `connect` that lets the client in; with the codecs that are carried where it asks for them, so that it
+/// doesn't send others.
+pub fn connected(transaction: f64, enhanced: bool) -> Bytes {
     let server = Value::Object(vec![
         // Clients look for a version of Flash Media Server here and some turn features off below 3.
         ("fmsVer".into(), Value::text("FMS/3,5,7,7009")),
@@ -146,20 +177,28 @@ pub fn connected(transaction: f64) -> Bytes {
     };
     // AMF0, whatever the client asked for.
     properties.push(("objectEncoding".into(), Value::Number(0.0)));
+    if enhanced {
+        let all = CARRIED.iter().flat_map(|(_, codecs)| codecs).map(|codec| Value::text(*codec));
+        properties.push(("fourCcList".into(), Value::Array(all.collect())));
+        for (name, codecs) in CARRIED {
+            let codecs = codecs.iter().map(|codec| ((*codec).to_owned(), Value::Number(CAN_FORWARD)));
+            properties.push((name.into(), Value::Object(codecs.collect())));
+        }
+        // None of its extensions: no reconnect request, no multitrack, no ModEx.
+        properties.push(("capsEx".into(), Value::Number(0.0)));
+    }
     answer("_result", transaction, vec![server, Value::Object(properties)])
 }
 
-/// What `onMetaData` (perhaps behind `@setDataFrame`) says: its properties. `None` for other data messages.
-pub fn read_metadata(message_kind: u8, body: &[u8]) -> Result<Option<Value>, AmfError> {
-    let body = match body.split_first() {
-        Some((0, rest)) if message_kind == kind::DATA_AMF3 => rest,
-        _ => body,
-    };
-    let mut values = amf0::read(body)?.into_iter().peekable();
+/// What `onMetaData` (perhaps behind `@setDataFrame`) says: its properties, as far as they can be read, and what could not be.
+/// `None` for other data messages.
+pub fn read_metadata(message_kind: u8, body: &[u8]) -> (Option<Value>, Option<AmfError>) {
+    let (values, broken) = read_values(message_kind == kind::DATA_AMF3, body);
+    let mut values = values.into_iter().peekable();
     values.next_if(|v| v.as_str() == Some("@setDataFrame"));
     match values.next() {
-        Some(name) if name.as_str() == Some("onMetaData") => Ok(values.next()),
-        _ => Ok(None),
+        Some(name) if name.as_str() == Some("onMetaData") => (values.next(), broken),
+        _ => (None, broken),
     }
 }
 
@@ -186,10 +225,13 @@ mod tests {
             ("deleteStream", vec![Value::Null, Value::Number(f64::NAN)], Verb::DeleteStream(Some(0))),
             ("pause", vec![Value::Null, Value::Boolean(false), Value::Number(0.0)], Verb::Pause(false)),
             ("receiveVideo", vec![Value::Null, Value::Boolean(false)], Verb::ReceiveVideo(false)),
+            ("play", vec![Value::Null, Value::Boolean(false)], Verb::CloseStream),
+            ("_checkbw", vec![Value::Null], Verb::Probe),
+            ("_result", vec![Value::Null], Verb::Answer),
             ("selfdestruct", vec![], Verb::Unknown("selfdestruct".into())),
         ];
         for (text, rest, verb) in table {
-            assert_eq!(Command::read(kind::COMMAND, &command(text, rest)), Ok(Command { transaction: 7.0, verb }));
+            assert_eq!(Command::read(kind::COMMAND, &command(text, rest)), Ok(Command { transaction: 7.0, verb, cut: false }));
         }
     }
 
@@ -203,13 +245,77 @@ mod tests {
     }
 
     #[test]
+    fn commands_in_amf3() {
+        // createStream, 7, null: behind the format byte 3, and without it
+        let body = [&[6, 0x19][..], b"createStream", &[4, 7, 1]].concat();
+        let wrapped = [&[3][..], &body].concat();
+        // AMF0 with AMF3 values in it
+        let switched = [amf0::write(&[Value::text("createStream")]), vec![0x11, 4, 7, 0x11, 1]].concat();
+        for body in [body, wrapped, switched] {
+            let want = Command { transaction: 7.0, verb: Verb::CreateStream, cut: false };
+            assert_eq!(Command::read(kind::COMMAND_AMF3, &body), Ok(want));
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_the_needed_may_be_unreadable() {
+        let table = [
+            (command("createStream", vec![]), [0x0E].as_slice(), Ok(Verb::CreateStream)),
+            (command("publish", vec![Value::Null, Value::text("cam1")]), &[0x02, 0, 9, b'l'], Ok(Verb::Publish("cam1".into()))),
+            (command("publish", vec![Value::Null]), &[0x02, 0, 9, b'c'], Err(AmfError::Truncated)),
+            (command("play", vec![Value::Null]), &[0x0E], Err(AmfError::Marker(0x0E))),
+        ];
+        for (good, bad, want) in table {
+            let seen = Command::read(kind::COMMAND, &[&good[..], bad].concat());
+            assert_eq!(seen.map(|command| (command.verb, command.cut)), want.map(|verb| (verb, true)));
+        }
+    }
+
+    #[test]
+    fn transactions_of_any_kind() {
+        for (value, want) in [
+            (Value::Number(0.0), 0.0),
+            (Value::Number(-3.0), -3.0),
+            (Value::Number(f64::INFINITY), f64::INFINITY),
+            (Value::Null, 0.0),
+            (Value::text("4"), 0.0),
+        ] {
+            let body = amf0::write(&[Value::text("createStream"), value]);
+            assert_eq!(Command::read(kind::COMMAND, &body).unwrap().transaction, want);
+        }
+        let body = amf0::write(&[Value::text("createStream"), Value::Number(f64::NAN)]);
+        assert!(Command::read(kind::COMMAND, &body).unwrap().transaction.is_nan());
+    }
+
+    #[test]
+    fn enhanced_clients_hear_what_is_carried() {
+        let list =
+            |name: &str| Value::Object(vec![("app".into(), Value::text("live")), (name.into(), Value::Array(vec![Value::text("hvc1")]))]);
+        for (name, want) in [("fourCcList", true), ("videoFourCcInfoMap", true), ("capsEx", true), ("videoCodecs", false)] {
+            let Verb::Connect { enhanced, .. } = Command::read(kind::COMMAND, &command("connect", vec![list(name)])).unwrap().verb else {
+                panic!()
+            };
+            assert_eq!(enhanced, want, "{name}");
+            let answer = amf0::read(&connected(1.0, enhanced)).unwrap();
+            let codecs = answer[3].get("fourCcList");
+            assert_eq!(codecs, want.then(|| Value::Array(vec![Value::text("avc1"), Value::text("mp4a")])).as_ref());
+            assert_eq!(answer[3].get("videoFourCcInfoMap").and_then(|map| map.get("avc1")).is_some(), want);
+        }
+    }
+
+    #[test]
     fn metadata_with_and_without_set_data_frame() {
         let properties = Value::Object(vec![("width".into(), Value::Number(640.0))]);
         let plain = amf0::write(&[Value::text("onMetaData"), properties.clone()]);
         let framed = amf0::write(&[Value::text("@setDataFrame"), Value::text("onMetaData"), properties.clone()]);
-        for body in [plain, framed] {
-            assert_eq!(read_metadata(kind::DATA, &body), Ok(Some(properties.clone())));
+        for body in [&plain, &framed] {
+            assert_eq!(read_metadata(kind::DATA, body), (Some(properties.clone()), None));
         }
-        assert_eq!(read_metadata(kind::DATA, &amf0::write(&[Value::text("onTextData")])), Ok(None));
+        for format in [&[0][..], &[]] {
+            assert_eq!(read_metadata(kind::DATA_AMF3, &[format, &framed].concat()), (Some(properties.clone()), None));
+        }
+        assert_eq!(read_metadata(kind::DATA, &amf0::write(&[Value::text("onTextData")])), (None, None));
+        let broken = [&plain[..plain.len() - 3], &[0, 1, b'x', 0x0E]].concat();
+        assert_eq!(read_metadata(kind::DATA, &broken), (Some(properties), Some(AmfError::Marker(0x0E))));
     }
 }

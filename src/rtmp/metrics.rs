@@ -3,8 +3,11 @@
 //! In: increments from the driver. Out: Prometheus metrics under `headend_rtmp_`.
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
+
+use super::oddity::Oddity;
 
 /// The counters of one server. Cheap to clone; clones count together.
 #[derive(Debug, Clone, Default)]
@@ -33,9 +36,17 @@ pub struct RtmpMetrics {
     pub queue_dropped: Counter,
     /// Pictures and frames left out for players that were too slow.
     pub player_dropped: Counter,
+    /// Players that wait for a publisher.
+    pub waiting_players: Gauge,
+    /// What peers did otherwise than they should, by kind.
+    oddities: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
 impl RtmpMetrics {
+    pub(super) fn count_oddity(&self, oddity: Oddity, times: u64) {
+        self.oddities.get_or_create(&[("what", oddity.name())]).inc_by(times);
+    }
+
     /// Registers them; call it once per registry.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("rtmp");
@@ -50,6 +61,8 @@ impl RtmpMetrics {
         registry.register_with_unit("sent", "Bytes sent over RTMP", Unit::Bytes, self.sent.clone());
         registry.register("ingest_dropped", "Unusable pictures and frames of RTMP publishers", self.ingest_dropped.clone());
         registry.register("queue_dropped", "Pictures and frames of RTMP publishers that found the queue full", self.queue_dropped.clone());
+        registry.register("waiting_players", "RTMP players that wait for a publisher", self.waiting_players.clone());
+        registry.register("oddities", "What RTMP peers did otherwise than they should, and was put up with", self.oddities.clone());
         registry.register("player_dropped", "Pictures and frames left out for slow RTMP players", self.player_dropped.clone());
     }
 }

@@ -18,6 +18,7 @@ mod handshake;
 mod ingest;
 mod metrics;
 mod notices;
+mod oddity;
 pub mod session;
 mod target;
 #[cfg(test)]
@@ -26,4 +27,5 @@ mod testing;
 pub use driver::{RtmpConfig, RtmpServer, RtmpServerError};
 pub use error::{Position, Problem, RtmpError};
 pub use metrics::RtmpMetrics;
+pub use oddity::{Oddities, Oddity};
 pub use target::Target;

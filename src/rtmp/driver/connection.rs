@@ -1,16 +1,25 @@
-//! One connection's socket and session, until it is known what it wants.
+//! One connection's socket and session, and the streams that it publishes and plays.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::select;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::budget::Share;
-use super::{Context, now, play, publish};
-use crate::rtmp::RtmpError;
-use crate::rtmp::session::{Event, ServerSession};
+use super::play::{self, Player, PlayerGoes};
+use super::publish::{self, Publisher};
+use super::{Context, now};
+use crate::rtmp::session::{Event, MAX_ACTIVE, ServerSession};
+use crate::rtmp::{RtmpError, Target};
+use crate::stream::{Publication, PublishError};
 
 /// Read at once at most: a key frame in a few reads, and 1000 connections hold 32 MiB.
 const READ_BUFFER: usize = 32 * 1024;
@@ -44,15 +53,43 @@ pub(super) enum End {
 
 /// A socket with its session.
 pub(super) struct Connection {
-    pub(super) socket: TcpStream,
-    pub(super) session: ServerSession,
-    pub(super) buffer: Box<[u8]>,
+    socket: TcpStream,
+    session: ServerSession,
+    buffer: Box<[u8]>,
     /// The last read filled the buffer: more is waiting.
-    pub(super) more: bool,
-    pub(super) peer: SocketAddr,
-    pub(super) context: Arc<Context>,
-    /// What it holds: incomplete messages, or what a player has not taken.
-    pub(super) share: Share,
+    more: bool,
+    peer: SocketAddr,
+    context: Arc<Context>,
+    /// What it holds: incomplete messages, and what a player has not taken.
+    share: Share,
+    /// What the peer has not taken yet, and until when it has to take some of it.
+    unsent: BytesMut,
+    stalled_at: Instant,
+    slots: [Slot; MAX_ACTIVE],
+    /// The SFU's worker on whose thread this runs, if it does on one.
+    worker: Option<usize>,
+}
+
+/// A place for a stream of the connection.
+enum Slot {
+    Free,
+    Publisher(Box<Publisher>),
+    Player(Box<Player>),
+}
+
+/// What woke the connection up.
+enum Wake {
+    Read(std::io::Result<usize>),
+    Written(std::io::Result<usize>),
+    Slot(usize, SlotWake),
+    SessionTimeout,
+    Stalled,
+    Cancelled,
+}
+
+enum SlotWake {
+    Evicted(&'static str),
+    Player(play::Wake),
 }
 
 /// Serves a connection to its end.
@@ -63,11 +100,7 @@ pub(super) async fn serve(context: Arc<Context>, socket: TcpStream, peer: Socket
     // A player whose machine vanished is noticed although it never sends.
     let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
     let _ = socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive);
-    let session = ServerSession::new(now(), context.session_timeouts());
-    let share = context.budget.share();
-    let buffer = vec![0; READ_BUFFER].into();
-    let connection = Connection { socket, session, buffer, more: false, peer, context: context.clone(), share };
-    let served = connection.serve().await;
+    let served = Connection::new(context.clone(), socket, peer).serve().await;
     let metrics = &context.metrics;
     metrics.connections.dec();
     let Some((mut connection, end)) = served else { return };
@@ -86,85 +119,292 @@ pub(super) async fn serve(context: Arc<Context>, socket: TcpStream, peer: Socket
 }
 
 impl Connection {
+    fn new(context: Arc<Context>, socket: TcpStream, peer: SocketAddr) -> Self {
+        Self {
+            socket,
+            session: ServerSession::new(now(), context.session_timeouts()),
+            buffer: vec![0; READ_BUFFER].into(),
+            more: false,
+            peer,
+            share: context.budget.share(),
+            context,
+            unsent: BytesMut::new(),
+            stalled_at: now().into(),
+            slots: [const { Slot::Free }; MAX_ACTIVE],
+            worker: None,
+        }
+    }
+
     /// To its end, which comes back with it; `None` if a worker of the SFU took it along in dying.
     async fn serve(mut self) -> Option<(Self, End)> {
+        let (peer, mut step) = (self.peer, self.run().await);
         loop {
-            if let Err(end) = self.flush().await {
-                return Some((self, end));
-            }
-            while let Some(event) = self.session.poll_event() {
-                let result = match event {
-                    Event::Publish(target) => {
-                        let (back, result) = publish::publish(self, target).await?;
-                        self = back;
-                        result
-                    }
-                    Event::Play(target) => play::play(&mut self, target).await,
-                    Event::Media(_) | Event::Metadata(_) | Event::Receive { .. } | Event::Ended => Ok(()),
-                };
-                if let Err(end) = result {
+            let home = match step {
+                Ok(home) => home,
+                Err(end) => {
+                    self.free_all(&end.to_string()).await;
+                    self.report_oddities();
                     return Some((self, end));
                 }
-            }
-            if self.session.is_closing() {
-                return Some((self, End::Finished("refused".into())));
-            }
-            let cancel = self.context.cancel.clone();
-            let result = tokio::select! {
-                result = self.read() => result,
-                () = cancel.cancelled() => Err(self.finish("the server is shutting down")),
             };
-            if let Err(end) = result {
-                return Some((self, end));
-            }
+            // On the thread that forwards what comes, so that a packet is sent to viewers by whoever read it.
+            let moved = home.spawn(async move {
+                let mut here = self.move_here()?;
+                let step = here.run().await;
+                Ok::<_, End>((here, step))
+            });
+            (self, step) = match AbortOnDropHandle::new(moved).await {
+                Ok(Ok(back)) => back,
+                Ok(Err(end)) => {
+                    tracing::warn!(%peer, %end, "RTMP connection lost");
+                    return None;
+                }
+                Err(error) => {
+                    tracing::error!(%peer, %error, "RTMP connection lost");
+                    return None;
+                }
+            };
         }
     }
 
     /// Lets the runtime that this is called in look after the socket from now on.
-    pub(super) fn move_here(self) -> Result<Self, End> {
-        let Self { socket, session, buffer, more, peer, context, share } = self;
-        let socket = TcpStream::from_std(socket.into_std()?)?;
-        Ok(Self { socket, session, buffer, more, peer, context, share })
+    fn move_here(mut self) -> Result<Self, End> {
+        self.socket = TcpStream::from_std(self.socket.into_std()?)?;
+        Ok(self)
     }
 
-    /// Waits for bytes or the session's timeout, and feeds the session. Cancel safe: between socket and session nothing is awaited.
-    pub(super) async fn read(&mut self) -> Result<(), End> {
-        let read = self.socket.read(&mut self.buffer);
-        let n = match self.session.poll_timeout() {
-            Some(deadline) => match tokio::time::timeout_at(deadline.into(), read).await {
-                Ok(n) => n?,
-                Err(_) => {
-                    self.session.handle_timeout(now())?;
-                    return Ok(());
-                }
-            },
-            None => read.await?,
-        };
+    /// Until the end, or until it is to go on in another runtime.
+    async fn run(&mut self) -> Result<Handle, End> {
+        loop {
+            if let Some(home) = self.handle_events().await? {
+                return Ok(home);
+            }
+            self.report_oddities();
+            self.take_output();
+            if self.session.is_closing() {
+                return Err(End::Finished("refused".into()));
+            }
+            if self.more {
+                // Whoever sends faster than real time must not keep the worker, whose thread this is, from its viewers, nor fill its
+                // queue, which is every stream's.
+                self.more = false;
+                tokio::task::yield_now().await;
+            }
+            match self.wait().await {
+                Wake::Read(n) => self.take_input(n?)?,
+                Wake::Written(n) => self.written(n?),
+                Wake::Slot(index, wake) => self.handle_slot(index, wake).await,
+                Wake::SessionTimeout => self.session.handle_timeout(now())?,
+                Wake::Stalled => return Err(End::Stalled(self.context.config.player_timeout)),
+                Wake::Cancelled => return Err(self.shut_down()),
+            }
+        }
+    }
+
+    /// Cancel safe, all of it: between socket and session nothing is awaited.
+    async fn wait(&mut self) -> Wake {
+        // A peer that doesn't take our answers is not asked for more questions.
+        let may_ask = self.unsent.len() <= self.context.config.player_buffer;
+        let deadline = self.session.poll_timeout().map(Instant::from);
+        let (mut reader, mut writer) = self.socket.split();
+        let [a, b, c, d] = &mut self.slots;
+        select! {
+            n = reader.read(&mut self.buffer), if may_ask => Wake::Read(n),
+            n = writer.write(&self.unsent), if !self.unsent.is_empty() => Wake::Written(n),
+            wake = a.next() => Wake::Slot(0, wake),
+            wake = b.next() => Wake::Slot(1, wake),
+            wake = c.next() => Wake::Slot(2, wake),
+            wake = d.next() => Wake::Slot(3, wake),
+            () = sleep_until(self.stalled_at), if !self.unsent.is_empty() => Wake::Stalled,
+            () = sleep_until(deadline.unwrap_or(self.stalled_at)), if deadline.is_some() => Wake::SessionTimeout,
+            () = self.context.cancel.cancelled() => Wake::Cancelled,
+        }
+    }
+
+    fn take_input(&mut self, n: usize) -> Result<(), End> {
         if n == 0 {
             return Err(End::Closed);
         }
         self.more = n == self.buffer.len();
         self.context.metrics.received.inc_by(n as u64);
         self.session.handle_input(now(), &self.buffer[..n])?;
-        self.share.set(self.session.in_assembly());
-        if self.share.is_over() {
-            return Err(End::OverBudget(self.session.in_assembly()));
+        let in_assembly = self.session.in_assembly();
+        self.share.set(in_assembly + self.unsent.len());
+        if in_assembly > self.unsent.len() && self.share.is_over() {
+            return Err(End::OverBudget(in_assembly));
         }
         Ok(())
     }
 
-    /// Sends what the session has to say.
-    pub(super) async fn flush(&mut self) -> Result<(), End> {
+    fn written(&mut self, n: usize) {
+        self.context.metrics.sent.inc_by(n as u64);
+        self.unsent.advance(n);
+        self.stalled_at = (now() + self.context.config.player_timeout).into();
+        if self.unsent.is_empty() && self.unsent.capacity() > self.context.config.player_buffer {
+            self.unsent = BytesMut::new();
+        }
+    }
+
+    fn take_output(&mut self) {
         while let Some(output) = self.session.poll_output() {
-            self.context.metrics.sent.inc_by(output.len() as u64);
-            let limit = self.context.config.player_timeout;
-            tokio::time::timeout(limit, self.socket.write_all(&output)).await.map_err(|_| End::Stalled(limit))??;
+            if self.unsent.is_empty() {
+                self.stalled_at = (now() + self.context.config.player_timeout).into();
+            }
+            self.unsent.extend_from_slice(&output);
+        }
+        self.share.set(self.session.in_assembly() + self.unsent.len());
+    }
+
+    /// Obeys the session; says where to go on, if not here.
+    async fn handle_events(&mut self) -> Result<Option<Handle>, End> {
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                Event::Media(stream, media) => {
+                    let Some(index) = self.slot_of(stream) else { continue };
+                    let Slot::Publisher(publisher) = &mut self.slots[index] else { continue };
+                    if let Err(why) = publisher.handle(&media).await {
+                        self.session.finish_stream(stream, &why);
+                        self.free(index, &why).await;
+                    }
+                }
+                Event::Publish(stream, target) => {
+                    if let Some(home) = self.publish(stream, target).await? {
+                        return Ok(Some(home));
+                    }
+                }
+                Event::Play(stream, target) => self.play(stream, target).await?,
+                Event::Receive { stream, audio, video } => {
+                    if let Some(Slot::Player(player)) = self.slot_of(stream).map(|index| &mut self.slots[index]) {
+                        player.set_wanted(audio, video);
+                    }
+                }
+                Event::Metadata(_, metadata) => tracing::debug!(peer = %self.peer, ?metadata, "onMetaData"),
+                Event::Ended(stream) => {
+                    if let Some(index) = self.slot_of(stream) {
+                        self.free(index, "the peer ended it").await;
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn publish(&mut self, stream: u32, target: Target) -> Result<Option<Handle>, End> {
+        let publication = match self.ask(&target).await? {
+            Ok(publication) => publication,
+            Err(error) => {
+                self.context.metrics.refused.inc();
+                tracing::info!(path = %target.path, peer = %self.peer, %error, "RTMP publisher refused");
+                self.session.reject_publish(stream, publish::refusal_code(&error), &error.to_string());
+                return Ok(None);
+            }
+        };
+        tracing::info!(path = %publication.stream().path(), peer = %self.peer, agent = self.session.agent(), "RTMP publisher began");
+        let home = publication.router();
+        let (worker, runtime) = (home.worker(), home.runtime().clone());
+        let alone = self.slots.iter().all(Slot::is_free);
+        let Some(place) = self.slots.iter().position(Slot::is_free) else { return Ok(None) };
+        self.slots[place] = Slot::Publisher(Box::new(Publisher::new(stream, publication, self.context.clone(), self.peer)));
+        self.session.accept_publish(now(), stream)?;
+        if alone && self.worker != Some(worker) {
+            self.worker = Some(worker);
+            return Ok(Some(runtime));
+        }
+        Ok(None)
+    }
+
+    /// Asks the hub, for each of what may be meant until a key fits. What the peer sends while the hub waits for another publisher to
+    /// prove silent is read, as far as there is room for it: so it is seen if the peer goes away.
+    async fn ask(&mut self, target: &Target) -> Result<Result<Publication, PublishError>, End> {
+        let (hub, cancel) = (self.context.hub.clone(), self.context.cancel.clone());
+        let (remote, agent) = (self.peer.ip().to_canonical(), self.session.agent().map(str::to_owned));
+        // Other streams of this connection don't wait for this one.
+        let patient = self.slots.iter().all(Slot::is_free);
+        let decide = async move { publish::ask(&hub, target, remote, agent, patient).await };
+        let mut decide = std::pin::pin!(decide);
+        loop {
+            let room = if patient { self.session.room().min(self.buffer.len()) } else { 0 };
+            let n = select! {
+                biased;
+                answer = &mut decide => return Ok(answer),
+                () = cancel.cancelled() => return Err(self.shut_down()),
+                n = self.socket.read(&mut self.buffer[..room]), if room > 0 => n?,
+            };
+            self.take_input(n)?;
+        }
+    }
+
+    async fn play(&mut self, stream: u32, target: Target) -> Result<(), End> {
+        match Player::open(stream, &target, self.context.clone(), self.peer).await {
+            Ok(mut player) => {
+                tracing::info!(path = %player.path(), peer = %self.peer, agent = self.session.agent(), "RTMP player began");
+                let Some(place) = self.slots.iter().position(Slot::is_free) else { return Ok(()) };
+                self.session.accept_play(now(), stream)?;
+                player.begin(&mut self.session);
+                self.slots[place] = Slot::Player(Box::new(player));
+            }
+            Err((code, why)) => {
+                self.context.metrics.refused.inc();
+                tracing::info!(path = %target.path, peer = %self.peer, why, "RTMP player refused");
+                self.session.reject_play(stream, code, &why);
+            }
         }
         Ok(())
     }
 
-    /// The last word.
-    pub(super) fn finish(&mut self, reason: &str) -> End {
+    async fn handle_slot(&mut self, index: usize, wake: SlotWake) {
+        let backlog = if self.share.is_over() { usize::MAX } else { self.unsent.len() };
+        match (&mut self.slots[index], wake) {
+            (Slot::Publisher(publisher), SlotWake::Evicted(why)) => {
+                self.session.finish_stream(publisher.stream(), why);
+                self.free(index, why).await;
+            }
+            (Slot::Player(player), SlotWake::Player(wake)) => {
+                if let Err(PlayerGoes(why)) = player.handle(wake, &mut self.session, backlog).await {
+                    self.session.finish_stream(player.stream(), &why);
+                    self.free(index, &why).await;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn slot_of(&self, stream: u32) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.stream() == Some(stream))
+    }
+
+    async fn free(&mut self, index: usize, why: &str) {
+        match std::mem::replace(&mut self.slots[index], Slot::Free) {
+            Slot::Publisher(publisher) => publisher.end(self.session.received(), why).await,
+            Slot::Player(player) => player.end(why),
+            Slot::Free => {}
+        }
+    }
+
+    async fn free_all(&mut self, why: &str) {
+        for index in 0..self.slots.len() {
+            self.free(index, why).await;
+        }
+    }
+
+    /// What the session put up with: in the metrics, once in the log, and where the publisher can change it on the stream's page.
+    fn report_oddities(&mut self) {
+        for (oddity, times, first) in self.session.oddities().take_news() {
+            self.context.metrics.count_oddity(oddity, times);
+            if first {
+                tracing::info!(peer = %self.peer, what = oddity.name(), "{}", oddity.sentence());
+            }
+            for slot in &self.slots {
+                if let (Slot::Publisher(publisher), Some(advice)) = (slot, oddity.advice()) {
+                    publisher.warn(oddity.name(), advice);
+                }
+            }
+        }
+    }
+
+    /// The last word of a server that stops.
+    fn shut_down(&mut self) -> End {
+        let reason = "the server is shutting down";
         self.session.finish(reason);
         End::Finished(reason.to_owned())
     }
@@ -172,7 +412,9 @@ impl Connection {
     /// Sends what is left, then closes in a way that lets the peer read it.
     async fn goodbye(&mut self) {
         let goodbye = async {
-            self.flush().await?;
+            self.take_output();
+            self.socket.write_all(&self.unsent).await?;
+            self.context.metrics.sent.inc_by(self.unsent.len() as u64);
             self.socket.shutdown().await?;
             let mut left = MAX_LINGER;
             while left > 0 {
@@ -185,5 +427,28 @@ impl Connection {
         };
         // A peer that doesn't listen any more is gone without it.
         let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    }
+}
+
+impl Slot {
+    fn is_free(&self) -> bool {
+        matches!(self, Self::Free)
+    }
+
+    fn stream(&self) -> Option<u32> {
+        match self {
+            Self::Free => None,
+            Self::Publisher(publisher) => Some(publisher.stream()),
+            Self::Player(player) => Some(player.stream()),
+        }
+    }
+
+    /// Waits until there is something to do. Cancel safe.
+    async fn next(&mut self) -> SlotWake {
+        match self {
+            Self::Free => pending().await,
+            Self::Publisher(publisher) => SlotWake::Evicted(publisher.evicted().await),
+            Self::Player(player) => SlotWake::Player(player.next().await),
+        }
     }
 }

@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::gauge::Gauge;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -50,6 +51,11 @@ pub struct RtmpConfig {
     /// Time after which a player that takes nothing is closed; from 1 s to 1 h.
     #[serde(with = "humantime_serde")]
     pub player_timeout: Duration,
+    /// How long a player may wait for a publisher to come, or to come back after the stream has ended; 0 s (refuse it) to 1 h.
+    #[serde(with = "humantime_serde")]
+    pub play_wait: Duration,
+    /// Most players that wait for a publisher at a time, 0 to 100000. More are refused.
+    pub max_waiting_players: usize,
 }
 
 impl Default for RtmpConfig {
@@ -63,6 +69,9 @@ impl Default for RtmpConfig {
             // 8 s, the longest usual GOP, at 4 Mbit/s.
             player_buffer: 4 << 20,
             player_timeout: Duration::from_secs(10),
+            // Who opens the player first and then starts the encoder is done by then.
+            play_wait: Duration::from_secs(60),
+            max_waiting_players: 200,
         }
     }
 }
@@ -86,6 +95,12 @@ impl RtmpConfig {
         }
         if !within(self.player_timeout, 1_000, 3_600_000) {
             return bad("player_timeout", "1s to 1h");
+        }
+        if !within(self.play_wait, 0, 3_600_000) {
+            return bad("play_wait", "0s to 1h");
+        }
+        if self.max_waiting_players > 100_000 {
+            return bad("max_waiting_players", "0 to 100000");
         }
         Ok(())
     }
@@ -121,6 +136,24 @@ struct Context {
     cancel: CancellationToken,
     metrics: RtmpMetrics,
     budget: budget::Budget,
+    /// Places for players that wait for a publisher.
+    waiting: Arc<Semaphore>,
+}
+
+/// Counts one in a gauge for as long as it lives.
+struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl Context {
@@ -147,8 +180,9 @@ impl RtmpServer {
         let failed = |source| RtmpServerError::Listen { address: config.listen, source };
         let listener = listen(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let metrics = RtmpMetrics::default();
-        Ok(Self { listener, address, context: Arc::new(Context { config, hub, cancel, metrics, budget: budget::Budget::default() }) })
+        let waiting = Arc::new(Semaphore::new(config.max_waiting_players));
+        let (metrics, budget) = (RtmpMetrics::default(), budget::Budget::default());
+        Ok(Self { listener, address, context: Arc::new(Context { config, hub, cancel, metrics, budget, waiting }) })
     }
 
     /// Where it listens: the real port where 0 was configured.

@@ -1,77 +1,293 @@
-//! A player's connection: a stream's tracks as tags.
+//! A player: a stream's tracks as tags. Where nobody publishes yet, or any more, it waits for a while.
 
 use std::future::pending;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::select;
+use tokio::sync::{OwnedSemaphorePermit, broadcast};
 use tokio::time::{Instant, sleep_until};
 
-use super::connection::{Connection, End};
-use super::now;
+use super::{Context, Counted, now};
 use crate::base::{MediaKind, StreamPath};
 use crate::codec::{Codec, Format, h264};
 use crate::rtmp::Target;
 use crate::rtmp::amf0::Value;
 use crate::rtmp::egress::{Egress, Tag};
-use crate::rtmp::session::Event;
+use crate::rtmp::session::ServerSession;
 use crate::rtp::batch::RtpBatch;
 use crate::sfu::DirectConsumer;
-use crate::stream::{SelectError, Stream, Wanted};
+use crate::stream::{SelectError, Stream, StreamEvent, Viewer, Wanted};
 
 /// When a track ended though its stream goes on, it is looked for again after this time.
 const RETRY: Duration = Duration::from_secs(1);
+/// A player that waits is asked for a sign of life this often, so that routers and its own time limits keep the connection.
+const PING: Duration = Duration::from_secs(5);
 
-/// Looks the stream up, and plays until one of the two ends it. `Ok` means that the connection can be used again, or is closing by
-/// itself.
-pub(super) async fn play(connection: &mut Connection, target: Target) -> Result<(), End> {
-    let allowed = target.readings().find(|(path, key)| connection.context.hub.may_view(path, *key)).map(|(path, _)| path.clone());
-    let path = allowed.clone().unwrap_or_else(|| target.path.clone());
-    let opened = match allowed {
-        Some(path) => open(connection, &path).await,
-        None => Err(("NetStream.Play.Failed", format!("watching {path} needs the right token (rtmp://…/{path}?token=…)"))),
-    };
-    let (stream, _viewer, video, audio) = match opened {
-        Ok(opened) => opened,
-        Err((code, why)) => {
-            connection.context.metrics.refused.inc();
-            tracing::info!(%path, peer = %connection.peer, why, "RTMP player refused");
-            connection.session.reject_play(code, &why);
-            return Ok(());
-        }
-    };
-    tracing::info!(%path, peer = %connection.peer, agent = connection.session.agent(), "RTMP player began");
-    connection.context.metrics.players.inc();
-    let mut egress = Egress::new(connection.context.config.player_buffer);
-    let result = Player { connection, stream, video: None, audio: None, egress: &mut egress }.run(video, audio).await;
-    let metrics = &connection.context.metrics;
-    metrics.players.dec();
-    metrics.player_dropped.inc_by(egress.dropped());
-    let why = match &result {
-        Ok(()) => "it stopped".to_owned(),
-        Err(end) => end.to_string(),
-    };
-    tracing::info!(%path, peer = %connection.peer, dropped = egress.dropped(), why, "RTMP player ended");
-    result
+/// Why a player can't go on: a sentence.
+pub(super) struct PlayerGoes(pub(super) String);
+
+/// One playback of a connection.
+pub(super) struct Player {
+    stream: u32,
+    path: StreamPath,
+    egress: Egress,
+    source: Source,
+    context: Arc<Context>,
+    peer: SocketAddr,
+    _counted: Counted,
 }
 
-type Opened = (Stream, crate::stream::Viewer, Option<Track>, Option<Track>);
+enum Source {
+    Live(Box<Live>),
+    Waiting(Waiting),
+}
 
-async fn open(connection: &Connection, path: &StreamPath) -> Result<Opened, (&'static str, String)> {
-    let not_found = |why: String| ("NetStream.Play.StreamNotFound", why);
-    let stream = connection.context.hub.stream(path).ok_or_else(|| not_found(format!("nobody is publishing {path}")))?;
-    let viewer = stream.attach_viewer("rtmp").await.map_err(|error| not_found(error.to_string()))?;
-    let (video, audio) = (select_track(&stream, MediaKind::Video).await, select_track(&stream, MediaKind::Audio).await);
-    match (video, audio) {
-        (Err(error), Err(SelectError::NoTrack(_))) | (Err(SelectError::NoTrack(_)), Err(error)) | (Err(error), Err(_)) => {
-            Err(not_found(error.to_string()))
-        }
-        (video, audio) => {
-            for error in [video.as_ref().err(), audio.as_ref().err()].into_iter().flatten() {
-                tracing::debug!(%path, %error, "RTMP player goes without a track");
+/// A stream being watched.
+struct Live {
+    stream: Stream,
+    _viewer: Viewer,
+    video: Option<Track>,
+    audio: Option<Track>,
+    /// Changes of the stream that were seen.
+    seen: u64,
+    retry_at: Option<Instant>,
+}
+
+/// Nobody publishes.
+struct Waiting {
+    events: broadcast::Receiver<StreamEvent>,
+    /// A publisher came; its tracks are being waited for.
+    found: Option<Stream>,
+    until: Instant,
+    ping_at: Instant,
+    _place: OwnedSemaphorePermit,
+    _counted: Counted,
+}
+
+/// What woke a player up.
+pub(super) enum Wake {
+    Batch(MediaKind, Option<RtpBatch>),
+    Changed(Option<u64>),
+    Retry,
+    Found(Stream),
+    Ping,
+    WaitedEnough,
+}
+
+impl Player {
+    /// Looks the stream up; gives code and sentence of the refusal.
+    pub(super) async fn open(
+        stream: u32,
+        target: &Target,
+        context: Arc<Context>,
+        peer: SocketAddr,
+    ) -> Result<Self, (&'static str, String)> {
+        let Some((path, _)) = target.readings().find(|(path, key)| context.hub.may_view(path, *key)) else {
+            let path = &target.path;
+            return Err(("NetStream.Play.Failed", format!("watching {path} needs the right token (rtmp://…/{path}?token=…)")));
+        };
+        // Before looking, so that none is missed that begins just now.
+        let waiting = Waiting::new(&context);
+        let source = match context.hub.stream(path) {
+            Some(found) => Source::Live(Live::open(found).await.map_err(|why| ("NetStream.Play.StreamNotFound", why))?.into()),
+            None => Source::Waiting(waiting.ok_or_else(|| ("NetStream.Play.StreamNotFound", format!("nobody is publishing {path}")))?),
+        };
+        let egress = Egress::new(context.config.player_buffer);
+        let counted = Counted::new(&context.metrics.players);
+        Ok(Self { stream, path: path.clone(), egress, source, context, peer, _counted: counted })
+    }
+
+    /// Its message stream.
+    pub(super) fn stream(&self) -> u32 {
+        self.stream
+    }
+
+    pub(super) fn path(&self) -> &StreamPath {
+        &self.path
+    }
+
+    /// What the player wants now.
+    pub(super) fn set_wanted(&mut self, audio: bool, video: bool) {
+        self.egress.set_wanted(audio, video);
+    }
+
+    /// Sends what comes before media.
+    pub(super) fn begin(&mut self, session: &mut ServerSession) {
+        match &self.source {
+            Source::Live(live) => {
+                let [video, audio] = [&live.video, &live.audio].map(|track| track.as_ref().map(|track| track.format.clone()));
+                session.send_metadata(self.stream, metadata(video.as_ref(), audio.as_ref()));
+                [video, audio].into_iter().flatten().for_each(|format| self.egress.set_track(format));
             }
-            Ok((stream, viewer, video.ok(), audio.ok()))
+            Source::Waiting(_) => tracing::info!(path = %self.path, peer = %self.peer, "RTMP player waits for a publisher"),
+        }
+    }
+
+    /// Waits until there is something to do. Cancel safe.
+    pub(super) async fn next(&mut self) -> Wake {
+        match &mut self.source {
+            Source::Live(live) => live.next().await,
+            Source::Waiting(waiting) => waiting.next(&self.context, &self.path).await,
+        }
+    }
+
+    /// Does it. `backlog` is how many bytes the peer has not taken yet.
+    pub(super) async fn handle(&mut self, wake: Wake, session: &mut ServerSession, backlog: usize) -> Result<(), PlayerGoes> {
+        match (wake, &mut self.source) {
+            (Wake::Batch(kind, Some(batch)), Source::Live(live)) => {
+                if kind == MediaKind::Audio
+                    && let Some(format) = live.new_audio_format()
+                {
+                    self.egress.set_track(format);
+                }
+                let mut tags = Vec::new();
+                self.egress.handle(kind, &batch, backlog, &mut tags);
+                for Tag { kind, timestamp, body } in tags {
+                    session.send_media(self.stream, kind, timestamp, body);
+                }
+                if self.egress.needs_key_frame()
+                    && let Some(track) = &live.video
+                {
+                    track.consumer.request_key_frame();
+                }
+            }
+            (Wake::Batch(kind, None), Source::Live(live)) => {
+                *live.track(kind) = None;
+                live.retry_at = Some((now() + RETRY).into());
+            }
+            (Wake::Changed(Some(changes)), Source::Live(live)) => {
+                live.seen = changes;
+                live.select_missing(&mut self.egress).await;
+            }
+            (Wake::Retry, Source::Live(live)) => {
+                live.retry_at = None;
+                live.select_missing(&mut self.egress).await;
+            }
+            (Wake::Changed(None), Source::Live(_)) => {
+                let why = "the stream has ended";
+                let waiting = Waiting::new(&self.context).ok_or_else(|| PlayerGoes(why.into()))?;
+                session.send_unpublished(self.stream, why);
+                self.source = Source::Waiting(waiting);
+            }
+            (Wake::Found(found), _) => match Live::open(found).await {
+                Ok(live) => {
+                    tracing::info!(path = %self.path, peer = %self.peer, "RTMP player goes on: a publisher came");
+                    session.send_published(self.stream);
+                    self.source = Source::Live(live.into());
+                    self.begin(session);
+                }
+                Err(why) => return Err(PlayerGoes(why)),
+            },
+            (Wake::Ping, Source::Waiting(waiting)) => {
+                waiting.ping_at = (now() + PING).into();
+                session.send_ping(0);
+            }
+            (Wake::WaitedEnough, _) => {
+                let why = format!("nobody published {} within {:?} (rtmp.play_wait)", self.path, self.context.config.play_wait);
+                return Err(PlayerGoes(why));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The playback is over.
+    pub(super) fn end(self, why: &str) {
+        let dropped = self.egress.dropped();
+        self.context.metrics.player_dropped.inc_by(dropped);
+        tracing::info!(path = %self.path, peer = %self.peer, dropped, why, "RTMP player ended");
+    }
+}
+
+impl Live {
+    async fn open(stream: Stream) -> Result<Self, String> {
+        let viewer = stream.attach_viewer("rtmp").await.map_err(|error| error.to_string())?;
+        let (video, audio) = (select_track(&stream, MediaKind::Video).await, select_track(&stream, MediaKind::Audio).await);
+        match (video, audio) {
+            (Err(error), Err(SelectError::NoTrack(_))) | (Err(SelectError::NoTrack(_)), Err(error)) | (Err(error), Err(_)) => {
+                Err(error.to_string())
+            }
+            (video, audio) => {
+                for error in [video.as_ref().err(), audio.as_ref().err()].into_iter().flatten() {
+                    tracing::debug!(path = %stream.path(), %error, "RTMP player goes without a track");
+                }
+                Ok(Self { stream, _viewer: viewer, video: video.ok(), audio: audio.ok(), seen: 0, retry_at: None })
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Wake {
+        select! {
+            batch = receive(&mut self.video) => Wake::Batch(MediaKind::Video, batch),
+            batch = receive(&mut self.audio) => Wake::Batch(MediaKind::Audio, batch),
+            changes = self.stream.changed(self.seen) => Wake::Changed(changes),
+            () = sleep_until(self.retry_at.unwrap_or_else(|| now().into())), if self.retry_at.is_some() => Wake::Retry,
+        }
+    }
+
+    fn track(&mut self, kind: MediaKind) -> &mut Option<Track> {
+        match kind {
+            MediaKind::Video => &mut self.video,
+            MediaKind::Audio => &mut self.audio,
+        }
+    }
+
+    /// AAC's configuration is not in its packets, as H.264's is, so it is asked for.
+    fn new_audio_format(&mut self) -> Option<Format> {
+        let track = self.audio.as_mut()?;
+        let format = track.lease.format();
+        (format != track.format).then(|| {
+            track.format = format.clone();
+            format
+        })
+    }
+
+    async fn select_missing(&mut self, egress: &mut Egress) {
+        for kind in [MediaKind::Video, MediaKind::Audio] {
+            if self.track(kind).is_none()
+                && let Ok(track) = select_track(&self.stream, kind).await
+            {
+                egress.set_track(track.format.clone());
+                *self.track(kind) = Some(track);
+            }
+        }
+    }
+}
+
+impl Waiting {
+    /// `None` where no more players may wait.
+    fn new(context: &Context) -> Option<Self> {
+        let wait = context.config.play_wait;
+        let place = context.waiting.clone().try_acquire_owned().ok().filter(|_| !wait.is_zero())?;
+        let (events, counted) = (context.hub.events(), Counted::new(&context.metrics.waiting_players));
+        let (until, ping_at) = ((now() + wait).into(), (now() + PING).into());
+        Some(Self { events, found: None, until, ping_at, _place: place, _counted: counted })
+    }
+
+    async fn next(&mut self, context: &Context, path: &StreamPath) -> Wake {
+        while self.found.is_none() {
+            let event = select! {
+                event = self.events.recv() => event,
+                () = sleep_until(self.until) => return Wake::WaitedEnough,
+                () = sleep_until(self.ping_at) => return Wake::Ping,
+            };
+            self.found = match event {
+                Ok(StreamEvent::Started(stream)) if stream.path() == path => Some(stream),
+                Ok(_) => None,
+                // Some were missed, this one perhaps.
+                Err(broadcast::error::RecvError::Lagged(_)) => context.hub.stream(path),
+                Err(broadcast::error::RecvError::Closed) => return Wake::WaitedEnough,
+            };
+        }
+        match &self.found {
+            Some(stream) => {
+                // Its second track comes within milliseconds; players like to hear of both at once.
+                stream.settled().await;
+                Wake::Found(stream.clone())
+            }
+            None => pending().await,
         }
     }
 }
@@ -92,176 +308,6 @@ async fn select_track(stream: &Stream, kind: MediaKind) -> Result<Track, SelectE
     let lease = stream.select(Wanted { kind, codecs, in_order: false }).await?;
     let consumer = lease.consume_direct().await?;
     Ok(Track { format: lease.format(), consumer, lease })
-}
-
-struct Player<'a> {
-    connection: &'a mut Connection,
-    stream: Stream,
-    video: Option<Track>,
-    audio: Option<Track>,
-    egress: &'a mut Egress,
-}
-
-/// What woke the player up.
-enum Wake {
-    Read(std::io::Result<usize>),
-    Written(std::io::Result<usize>),
-    Batch(MediaKind, Option<RtpBatch>),
-    Changed(Option<u64>),
-    Retry,
-    Stalled,
-    Cancelled,
-}
-
-impl Player<'_> {
-    async fn run(mut self, video: Option<Track>, audio: Option<Track>) -> Result<(), End> {
-        self.connection.session.accept_play(now())?;
-        self.connection.session.send_metadata(metadata(video.as_ref().map(|t| &t.format), audio.as_ref().map(|t| &t.format)));
-        self.set_track(MediaKind::Video, video);
-        self.set_track(MediaKind::Audio, audio);
-        let cancel = self.connection.context.cancel.clone();
-        let stall_limit = self.connection.context.config.player_timeout;
-        let mut unsent = BytesMut::new();
-        let mut stalled_at: Instant = (now() + stall_limit).into();
-        let mut retry_at: Option<Instant> = None;
-        let mut seen = 0;
-        let mut tags = Vec::new();
-        loop {
-            while let Some(output) = self.connection.session.poll_output() {
-                if unsent.is_empty() {
-                    stalled_at = (now() + stall_limit).into();
-                }
-                unsent.extend_from_slice(&output);
-            }
-            self.connection.share.set(unsent.len());
-            // A player that doesn't take our answers is not asked for more questions.
-            let may_ask = unsent.len() <= self.connection.context.config.player_buffer;
-            let (mut reader, mut writer) = self.connection.socket.split();
-            let wake = select! {
-                n = reader.read(&mut self.connection.buffer), if may_ask => Wake::Read(n),
-                n = writer.write(&unsent), if !unsent.is_empty() => Wake::Written(n),
-                () = sleep_until(stalled_at), if !unsent.is_empty() => Wake::Stalled,
-                batch = receive(&mut self.video) => Wake::Batch(MediaKind::Video, batch),
-                batch = receive(&mut self.audio) => Wake::Batch(MediaKind::Audio, batch),
-                changes = self.stream.changed(seen) => Wake::Changed(changes),
-                () = sleep_until(retry_at.unwrap_or(stalled_at)), if retry_at.is_some() => Wake::Retry,
-                () = cancel.cancelled() => Wake::Cancelled,
-            };
-            match wake {
-                Wake::Read(n) => {
-                    let n = n?;
-                    if n == 0 {
-                        return Err(End::Closed);
-                    }
-                    self.connection.context.metrics.received.inc_by(n as u64);
-                    self.connection.session.handle_input(now(), &self.connection.buffer[..n])?;
-                    if !self.handle_events() {
-                        return self.send_rest(unsent).await;
-                    }
-                }
-                Wake::Written(n) => {
-                    let n = n?;
-                    self.connection.context.metrics.sent.inc_by(n as u64);
-                    unsent.advance(n);
-                    stalled_at = (now() + stall_limit).into();
-                    if unsent.is_empty() && unsent.capacity() > self.connection.context.config.player_buffer {
-                        unsent = BytesMut::new();
-                    }
-                }
-                Wake::Batch(kind, Some(batch)) => {
-                    if kind == MediaKind::Audio {
-                        self.follow_audio_format();
-                    }
-                    let backlog = if self.connection.share.is_over() { usize::MAX } else { unsent.len() };
-                    self.egress.handle(kind, &batch, backlog, &mut tags);
-                    for Tag { kind, timestamp, body } in tags.drain(..) {
-                        self.connection.session.send_media(kind, timestamp, body);
-                    }
-                    if self.egress.needs_key_frame()
-                        && let Some(track) = &self.video
-                    {
-                        track.consumer.request_key_frame();
-                    }
-                }
-                Wake::Batch(kind, None) => {
-                    self.drop_track(kind);
-                    retry_at = Some((now() + RETRY).into());
-                }
-                Wake::Changed(Some(changes)) => {
-                    seen = changes;
-                    self.select_missing().await;
-                }
-                Wake::Retry => {
-                    retry_at = None;
-                    self.select_missing().await;
-                }
-                Wake::Changed(None) => return self.end("the stream has ended", unsent).await,
-                Wake::Cancelled => return self.end("the server is shutting down", unsent).await,
-                Wake::Stalled => return Err(End::Stalled(stall_limit)),
-            }
-        }
-    }
-
-    /// False once the player is done.
-    fn handle_events(&mut self) -> bool {
-        while let Some(event) = self.connection.session.poll_event() {
-            match event {
-                Event::Receive { audio, video } => self.egress.set_wanted(audio, video),
-                Event::Ended => return false,
-                Event::Publish(_) | Event::Play(_) | Event::Media(_) | Event::Metadata(_) => {}
-            }
-        }
-        true
-    }
-
-    fn set_track(&mut self, kind: MediaKind, track: Option<Track>) {
-        if let Some(track) = &track {
-            self.egress.set_track(track.format.clone());
-        }
-        match kind {
-            MediaKind::Video => self.video = track,
-            MediaKind::Audio => self.audio = track,
-        }
-    }
-
-    /// AAC's configuration is not in its packets, as H.264's is, so it is asked for.
-    fn follow_audio_format(&mut self) {
-        if let Some(track) = &mut self.audio {
-            let format = track.lease.format();
-            if format != track.format {
-                self.egress.set_track(format.clone());
-                track.format = format;
-            }
-        }
-    }
-
-    fn drop_track(&mut self, kind: MediaKind) {
-        match kind {
-            MediaKind::Video => self.video = None,
-            MediaKind::Audio => self.audio = None,
-        }
-    }
-
-    async fn select_missing(&mut self) {
-        for (kind, missing) in [(MediaKind::Video, self.video.is_none()), (MediaKind::Audio, self.audio.is_none())] {
-            if missing && let Ok(track) = select_track(&self.stream, kind).await {
-                self.set_track(kind, Some(track));
-            }
-        }
-    }
-
-    async fn end(self, reason: &str, unsent: BytesMut) -> Result<(), End> {
-        let end = self.connection.finish(reason);
-        self.send_rest(unsent).await?;
-        Err(end)
-    }
-
-    /// Sends what must come before the session's next word: nothing may be left out in the middle of a message.
-    async fn send_rest(self, unsent: BytesMut) -> Result<(), End> {
-        let limit = Duration::from_secs(1);
-        tokio::time::timeout(limit, self.connection.socket.write_all(&unsent)).await.map_err(|_| End::Stalled(limit))??;
-        Ok(())
-    }
 }
 
 async fn receive(track: &mut Option<Track>) -> Option<RtpBatch> {

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::amf0;
 use super::*;
+use crate::rtmp::amf0;
 
 const TIMEOUTS: SessionTimeouts = SessionTimeouts { handshake: Duration::from_secs(5), idle: Duration::from_secs(10) };
 
@@ -128,9 +128,9 @@ fn a_publisher_from_handshake_to_end() {
         client.heard(),
         ["_result NetConnection.Connect.Success", "_result", "_result", "onFCPublish NetStream.Publish.Start", "_result"]
     );
-    assert_eq!(client.events(), [Event::Publish(target("live/cam1", Some("k")))]);
+    assert_eq!(client.events(), [Event::Publish(1, target("live/cam1", Some("k")))]);
     assert_eq!(client.server.agent(), Some("FMLE/3.0 (compatible; test)"));
-    client.server.accept_publish(client.now).unwrap();
+    client.server.accept_publish(client.now, 1).unwrap();
     assert_eq!(client.heard(), ["onStatus NetStream.Publish.Start"]);
 
     let metadata = Value::Object(vec![("width".into(), Value::Number(1280.0))]);
@@ -139,14 +139,14 @@ fn a_publisher_from_handshake_to_end() {
     client.message(kind::AUDIO, 1, 46, b"audio").unwrap();
     client.message(kind::AUDIO, 1, 46, b"").unwrap();
     let events = client.events();
-    assert_eq!(events[0], Event::Metadata(metadata));
+    assert_eq!(events[0], Event::Metadata(1, metadata));
     let media: Vec<_> =
-        events[1..].iter().map(|e| if let Event::Media(m) = e { (m.kind, m.timestamp, &m.body[..]) } else { panic!() }).collect();
+        events[1..].iter().map(|e| if let Event::Media(_, m) = e { (m.kind, m.timestamp, &m.body[..]) } else { panic!() }).collect();
     assert_eq!(media, [(9, 40, &b"video"[..]), (8, 46, b"audio")]);
 
     client.command("FCUnpublish", 6.0, vec![Value::Null, Value::text("cam1")]).unwrap();
     client.command("deleteStream", 7.0, vec![Value::Null, Value::Number(1.0)]).unwrap();
-    assert_eq!(client.events(), [Event::Ended]);
+    assert_eq!(client.events(), [Event::Ended(1)]);
     assert_eq!(client.heard(), ["_result", "onFCUnpublish NetStream.Unpublish.Success", "onStatus NetStream.Unpublish.Success"]);
     assert!(!client.server.is_closing());
 }
@@ -156,9 +156,9 @@ fn an_encoder_that_does_not_wait_loses_nothing() {
     let mut client = Client::publishing();
     client.message(kind::VIDEO, 1, 0, b"header").unwrap();
     client.message(kind::VIDEO, 1, 40, &[7; 100_000]).unwrap();
-    assert_eq!(client.events(), [Event::Publish(target("live/cam1", Some("k")))]);
-    client.server.accept_publish(client.now).unwrap();
-    let lens: Vec<_> = client.events().iter().map(|e| if let Event::Media(m) = e { m.body.len() } else { 0 }).collect();
+    assert_eq!(client.events(), [Event::Publish(1, target("live/cam1", Some("k")))]);
+    client.server.accept_publish(client.now, 1).unwrap();
+    let lens: Vec<_> = client.events().iter().map(|e| if let Event::Media(_, m) = e { m.body.len() } else { 0 }).collect();
     assert_eq!(lens, [6, 100_000]);
 
     let mut client = Client::publishing();
@@ -172,10 +172,10 @@ fn a_player_from_handshake_to_end() {
     client.command("createStream", 2.0, vec![Value::Null]).unwrap();
     client.command("getStreamLength", 3.0, vec![Value::Null, Value::text("cam1")]).unwrap();
     client.on_stream("play", 0.0, vec![Value::Null, Value::text("cam1"), Value::Number(-2000.0)]).unwrap();
-    assert_eq!(client.events(), [Event::Play(target("live/cam1", Some("v")))]);
+    assert_eq!(client.events(), [Event::Play(1, target("live/cam1", Some("v")))]);
     client.heard();
-    client.server.accept_play(client.now).unwrap();
-    client.server.send_media(kind::VIDEO, 0xFFFF_FFF0, Bytes::from_static(b"picture"));
+    client.server.accept_play(client.now, 1).unwrap();
+    client.server.send_media(1, kind::VIDEO, 0xFFFF_FFF0, Bytes::from_static(b"picture"));
     client.listen();
     let picture = client.said.iter().find(|m| m.kind == kind::VIDEO).unwrap();
     assert_eq!((picture.timestamp, picture.stream, &picture.body[..]), (0xFFFF_FFF0, 1, &b"picture"[..]));
@@ -185,7 +185,7 @@ fn a_player_from_handshake_to_end() {
     client.on_stream("receiveAudio", 0.0, vec![Value::Null, Value::Boolean(false)]).unwrap();
     client.on_stream("pause", 0.0, vec![Value::Null, Value::Boolean(true), Value::Number(0.0)]).unwrap();
     client.on_stream("pause", 0.0, vec![Value::Null, Value::Boolean(false), Value::Number(0.0)]).unwrap();
-    let receive = |audio, video| Event::Receive { audio, video };
+    let receive = |audio, video| Event::Receive { stream: 1, audio, video };
     assert_eq!(client.events(), [receive(false, true), receive(false, false), receive(false, true)]);
 
     client.server.finish("The stream has ended.");
@@ -212,14 +212,14 @@ fn refusals_are_told_and_close() {
 
     let mut client = Client::publishing();
     client.heard();
-    client.server.reject_publish("NetStream.Publish.BadName", "live/cam1 is being published already");
+    client.server.reject_publish(1, "NetStream.Publish.BadName", "live/cam1 is being published already");
     assert_eq!(client.heard(), ["onStatus NetStream.Publish.BadName"]);
     assert!(client.server.is_closing());
 
     let mut client = Client::connected("live", "");
     client.on_stream("play", 3.0, vec![Value::Null, Value::text("nobody")]).unwrap();
     client.heard();
-    client.server.reject_play("NetStream.Play.StreamNotFound", "nobody is publishing live/nobody");
+    client.server.reject_play(1, "NetStream.Play.StreamNotFound", "nobody is publishing live/nobody");
     assert_eq!(client.heard(), ["onStatus NetStream.Play.StreamNotFound"]);
     assert!(client.server.is_closing());
 }
@@ -233,14 +233,17 @@ fn commands_out_of_order_are_errors_with_a_place() {
     assert!(error.at.byte > HANDSHAKE_LEN && error.at.message_type == Some(20), "{error}");
 
     let mut client = Client::publishing();
-    client.server.accept_publish(client.now).unwrap();
-    assert!(client.on_stream("play", 1.0, vec![Value::Null, Value::text("x")]).is_err());
+    client.server.accept_publish(client.now, 1).unwrap();
+    client.heard();
+    client.on_stream("play", 1.0, vec![Value::Null, Value::text("x")]).unwrap();
+    assert_eq!(client.heard(), ["onStatus NetStream.Play.Failed"], "one message stream can't do both");
+    assert!(!client.server.is_closing());
 
     let mut client = Client::connected("live", "");
     assert!((0..10).any(|_| client.command("createStream", 2.0, vec![Value::Null]).is_err()));
     let mut client = Client::connected("live", "");
     client.command("unheardOf", 9.0, vec![]).unwrap();
-    assert_eq!(client.server.unknown_commands(), 1);
+    assert_eq!(client.server.oddities().of(Oddity::UnknownCommand), 1);
 }
 
 /// Regression: 400 KB of nested objects in a command, before any authentication.
@@ -272,7 +275,7 @@ fn timeouts_of_each_stage() {
     let mut client = Client::connected("live", "");
     assert!(late(&mut client, 10).contains("publish or play"));
     let mut client = Client::publishing();
-    client.server.accept_publish(client.now).unwrap();
+    client.server.accept_publish(client.now, 1).unwrap();
     client.now += Duration::from_secs(9);
     client.message(kind::AUDIO, 1, 0, b"x").unwrap();
     assert!(late(&mut client, 10).contains("the publisher's media"));
@@ -281,7 +284,7 @@ fn timeouts_of_each_stage() {
 #[test]
 fn pings_and_acknowledgements_are_answered() {
     let mut client = Client::publishing();
-    client.server.accept_publish(client.now).unwrap();
+    client.server.accept_publish(client.now, 1).unwrap();
     client.said.clear();
     client.message(kind::USER_CONTROL, 0, 0, &[0, 6, 1, 2, 3, 4]).unwrap();
     assert_eq!(client.said.pop().map(|m| (m.kind, m.body)), Some((kind::USER_CONTROL, Bytes::from_static(&[0, 7, 1, 2, 3, 4]))));
@@ -301,7 +304,7 @@ fn pings_and_acknowledgements_are_answered() {
 #[test]
 fn timestamps_wrap_over_both_tracks() {
     let mut client = Client::publishing();
-    client.server.accept_publish(client.now).unwrap();
+    client.server.accept_publish(client.now, 1).unwrap();
     client.events();
     let stamps = [u32::MAX - 50, u32::MAX - 30, u32::MAX, 10, u32::MAX - 5, 30, 5_000_000, 4_999_000];
     for (i, stamp) in stamps.into_iter().enumerate() {
@@ -309,7 +312,7 @@ fn timestamps_wrap_over_both_tracks() {
     }
     let base = i64::from(u32::MAX);
     let want = [base - 50, base - 30, base, base + 11, base - 5, base + 31, base + 5_000_001, base + 4_999_001];
-    let times: Vec<_> = client.events().iter().map(|e| if let Event::Media(m) = e { m.timestamp } else { 0 }).collect();
+    let times: Vec<_> = client.events().iter().map(|e| if let Event::Media(_, m) = e { m.timestamp } else { 0 }).collect();
     assert_eq!(times, want);
 }
 
@@ -338,8 +341,8 @@ fn the_reference_client_publishes() {
         for bytes in std::mem::take(&mut to_us) {
             us.server.handle_input(us.now, &bytes).unwrap();
         }
-        if us.events().contains(&Event::Publish(target("live/cam1", None))) {
-            us.server.accept_publish(us.now).unwrap();
+        if us.events().contains(&Event::Publish(1, target("live/cam1", None))) {
+            us.server.accept_publish(us.now, 1).unwrap();
         }
         while let Some(output) = us.server.poll_output() {
             take(them.handle_input(&output).unwrap(), &mut to_us);
@@ -357,7 +360,7 @@ proptest! {
     fn garbage_after_the_handshake_never_panics(input in prop::collection::vec(prop_oneof![any::<u8>(), 0u8..24], 0..3000), publishing in any::<bool>()) {
         let mut client = if publishing { Client::publishing() } else { Client::connected("live", "") };
         if publishing {
-            client.server.accept_publish(client.now).unwrap();
+            client.server.accept_publish(client.now, 1).unwrap();
         }
         let _ = client.server.handle_input(client.now, &input);
         prop_assert!(client.server.in_assembly() <= input.len());
@@ -366,7 +369,7 @@ proptest! {
     #[test]
     fn garbage_commands_never_panic(body in prop::collection::vec(0u8..24, 0..300), name in "connect|publish|play|play2|pause|deleteStream", stream in 0u32..3) {
         let mut client = Client::connected("live", "");
-        let mut command = super::super::amf0::write(&[Value::text(name), Value::Number(1.0), Value::Null]);
+        let mut command = amf0::write(&[Value::text(name), Value::Number(1.0), Value::Null]);
         command.extend(body);
         let _ = client.message(kind::COMMAND, stream, 0, &command);
     }
