@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rtc_sdp::description::common::Attribute;
-
+use super::text::Attribute;
 use crate::base::MediaKind;
 use crate::codec::Codec;
 use crate::sfu::ortc::{
@@ -19,6 +18,8 @@ const MAX_FMTP_PARAMETERS: usize = 32;
 const MAX_RIDS: usize = 8;
 /// Most `a=ssrc` and `a=ssrc-group` lines looked at per section: three simulcast layers with RTX have 24 at four lines each.
 const MAX_SSRC_LINES: usize = 64;
+/// How H.264 is cut into packets.
+const PACKETIZATION_MODE: &str = "packetization-mode";
 /// Longest CNAME kept, in bytes: what fits an RTCP SDES item (RFC 3550 section 6.5).
 const MAX_CNAME_LEN: usize = 255;
 
@@ -83,7 +84,7 @@ impl OfferedMedia {
     /// Reads the attributes of a section. `payload_types` are those of its `m=` line, in order; anything it can't make sense of
     /// is left out, as RFC 8866 section 5.13 says.
     pub(super) fn read(kind: MediaKind, payload_types: &[u8], session: &[Attribute], section: &[Attribute]) -> Self {
-        let lines = || section.iter().map(|a| (a.key.as_str(), a.value.as_deref().unwrap_or("")));
+        let lines = || section.iter().map(|a| (a.key.as_str(), a.value.as_str()));
         let direction = lines()
             .find_map(|(key, _)| Direction::parse(key))
             .or_else(|| session.iter().find_map(|a| Direction::parse(&a.key)))
@@ -109,10 +110,26 @@ impl OfferedMedia {
         }
     }
 
-    /// The offered payload types in the client's order that carry `codec` in a form headend handles (H.264: packetization mode 1,
-    /// RFC 6184 section 5.4; Opus: 48 kHz stereo signalling, RFC 7587).
+    /// The offered payload types in the client's order that carry `codec` in a form headend handles. H.264 in packetization mode 1 (RFC 6184
+    /// section 5.4) where there is any; a client that names no mode, or only 0, mostly means nothing by it.
     pub fn payload_types_of(&self, codec: Codec) -> impl Iterator<Item = u8> + '_ {
-        self.capabilities.codecs.iter().filter(move |c| codec_of(c) == Some(codec)).filter_map(|c| c.preferred_payload_type)
+        let named = self.capabilities.codecs.iter().any(|c| codec_of(c) == Some(Codec::H264) && packetization_mode(c) == 1);
+        let fits =
+            move |c: &&RtpCodecCapability| codec_of(c) == Some(codec) && (codec != Codec::H264 || !named || packetization_mode(c) == 1);
+        self.capabilities.codecs.iter().filter(fits).filter_map(|c| c.preferred_payload_type)
+    }
+
+    /// What is sent to the client, in the words of its offer: in an answer a packetization mode must be the offered one (RFC 6184
+    /// section 8.2.2).
+    pub fn as_offered(&self, mut parameters: RtpParameters) -> RtpParameters {
+        for codec in &mut parameters.codecs {
+            let offered = self.capabilities.codecs.iter().find(|c| c.preferred_payload_type == Some(codec.payload_type));
+            match offered.and_then(|offered| offered.parameters.get(PACKETIZATION_MODE)) {
+                Some(mode) => drop(codec.parameters.insert(PACKETIZATION_MODE.to_owned(), mode.clone())),
+                None => drop(codec.parameters.remove(PACKETIZATION_MODE)),
+            }
+        }
+        parameters
     }
 
     /// The codecs that headend can carry, in the client's order, each once.
@@ -179,16 +196,24 @@ fn codec_of(codec: &RtpCodecCapability) -> Option<Codec> {
     let (_, name) = codec.mime_type.split_once('/')?;
     let is = |c: Codec| c.kind() == codec.kind && name.eq_ignore_ascii_case(c.encoding_name());
     if is(Codec::H264) {
-        let single = codec.parameters.get("packetization-mode") == Some(&ParameterValue::Number(1));
-        return (single && codec.clock_rate == 90_000).then_some(Codec::H264);
+        return (packetization_mode(codec) <= 1 && codec.clock_rate == 90_000).then_some(Codec::H264);
     }
     if is(Codec::Vp8) {
         return (codec.clock_rate == 90_000).then_some(Codec::Vp8);
     }
     if is(Codec::Opus) {
-        return (codec.clock_rate == 48_000 && codec.channels == Some(2)).then_some(Codec::Opus);
+        return (codec.clock_rate == 48_000).then_some(Codec::Opus);
     }
     None
+}
+
+/// 0 where none is named (RFC 6184 section 8.1).
+fn packetization_mode(codec: &RtpCodecCapability) -> u32 {
+    match codec.parameters.get(PACKETIZATION_MODE) {
+        None => 0,
+        Some(ParameterValue::Number(mode)) => *mode,
+        Some(ParameterValue::Text(_)) => u32::MAX,
+    }
 }
 
 /// The payload type that an RTX codec repeats.
@@ -235,7 +260,9 @@ fn read_codecs<'a>(kind: MediaKind, payload_types: &[u8], lines: impl Iterator<I
                 let parameters = fmtps.entry(pt).or_default();
                 for (name, value) in rest.split(';').filter_map(|p| p.trim().split_once('=')) {
                     if parameters.len() < MAX_FMTP_PARAMETERS {
-                        parameters.insert(name.trim().to_owned(), parameter_value(name.trim(), value.trim()));
+                        let name = name.trim().to_ascii_lowercase();
+                        let value = parameter_value(&name, value.trim());
+                        parameters.insert(name, value);
                     }
                 }
             }
@@ -265,7 +292,8 @@ fn read_codecs<'a>(kind: MediaKind, payload_types: &[u8], lines: impl Iterator<I
             mime_type: format!("{kind}/{name}"),
             preferred_payload_type: Some(*pt),
             clock_rate,
-            channels: channels.or((kind == MediaKind::Audio).then_some(1)),
+            // Opus is always written with two channels (RFC 7587 section 7), whatever a client writes.
+            channels: if name.eq_ignore_ascii_case("opus") { Some(2) } else { channels.or((kind == MediaKind::Audio).then_some(1)) },
             parameters: fmtps.remove(pt).unwrap_or_default(),
             rtcp_feedback,
         });

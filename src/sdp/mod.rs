@@ -9,6 +9,7 @@ mod error;
 mod fragment;
 mod media;
 mod offer;
+mod text;
 
 #[cfg(test)]
 mod tests;

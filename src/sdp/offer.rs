@@ -1,11 +1,7 @@
 //! A client's offer, read and checked for what a BUNDLEd, ICE-lite, DTLS-SRTP answer needs.
 
-use std::io::Cursor;
-
-use rtc_sdp::description::common::Attribute;
-use rtc_sdp::{MediaDescription, SessionDescription};
-
 use super::media::OfferedMedia;
+use super::text::{Attribute, Description, Section};
 use super::{MAX_SDP_BYTES, SdpError, candidate};
 use crate::base::MediaKind;
 use crate::sfu::ortc::{DtlsFingerprint, DtlsParameters, DtlsRole, IceCandidate, IceParameters};
@@ -54,8 +50,8 @@ pub struct OfferedSection {
 impl Offer {
     /// Reads an offer. Never panics, whatever the bytes are; costs at most a small multiple of [`MAX_SDP_BYTES`] in memory.
     pub fn parse(bytes: &[u8]) -> Result<Self, SdpError> {
-        let session = read_description(bytes)?;
-        let sections = &session.media_descriptions;
+        let session = Description::parse(check_text(bytes)?)?;
+        let sections = &session.sections;
         if sections.is_empty() {
             return Err(SdpError::Missing { what: "m= sections", why: "there is nothing to send or receive" });
         }
@@ -88,9 +84,9 @@ impl Offer {
             offered.push(OfferedSection {
                 mid: mids.get(index).cloned().flatten(),
                 media,
-                media_type: section.media_name.media.clone(),
-                protocol: section.media_name.protos.join("/"),
-                first_format: section.media_name.formats.first().cloned().unwrap_or_else(|| "0".to_owned()),
+                media_type: section.media.clone(),
+                protocol: section.protocol.clone(),
+                first_format: section.formats.first().cloned().unwrap_or_else(|| "0".to_owned()),
             });
         }
         Ok(Self {
@@ -98,20 +94,11 @@ impl Offer {
             bundle: group.is_some(),
             ice: transport.ice()?,
             // libdatachannel (OBS) separates the options by commas.
-            trickle: transport.all("ice-options").any(|o| o.split([' ', ',']).any(|word| word == "trickle")),
+            trickle: transport.all("ice-options").any(|o| o.split([' ', ',']).any(|word| word.eq_ignore_ascii_case("trickle"))),
             dtls: transport.dtls()?,
             candidates: transport.all("candidate").filter_map(candidate::parse).take(MAX_CANDIDATES).collect(),
         })
     }
-}
-
-/// Checks size and characters, then reads the grammar.
-fn read_description(bytes: &[u8]) -> Result<SessionDescription, SdpError> {
-    let text = check_text(bytes)?;
-    SessionDescription::unmarshal(&mut Cursor::new(text)).map_err(|e| {
-        let reason: String = e.to_string().chars().take(200).collect();
-        SdpError::Syntax(reason)
-    })
 }
 
 /// UTF-8 text of a bearable size without control characters other than line ends and tabs, so that whatever is echoed in an
@@ -131,19 +118,19 @@ pub(super) fn check_text(bytes: &[u8]) -> Result<&str, SdpError> {
 }
 
 fn value<'a>(attributes: &'a [Attribute], key: &str) -> Option<&'a str> {
-    attributes.iter().find(|a| a.key == key).map(|a| a.value.as_deref().unwrap_or(""))
+    attributes.iter().find(|a| a.key == key).map(|a| a.value.as_str())
 }
 
-fn has(section: &MediaDescription, key: &str) -> bool {
+fn has(section: &Section, key: &str) -> bool {
     section.attributes.iter().any(|a| a.key == key)
 }
 
 /// Port 0 means "not offered" (RFC 3264 section 5.1), except in bundle-only sections (RFC 9143 section 6).
-fn is_offered(section: &MediaDescription) -> bool {
-    section.media_name.port.value != 0 || has(section, "bundle-only")
+fn is_offered(section: &Section) -> bool {
+    section.port != 0 || has(section, "bundle-only")
 }
 
-fn read_mids(sections: &[MediaDescription]) -> Result<Vec<Option<String>>, SdpError> {
+fn read_mids(sections: &[Section]) -> Result<Vec<Option<String>>, SdpError> {
     let mut mids: Vec<Option<String>> = Vec::with_capacity(sections.len());
     for section in sections {
         let mid = value(&section.attributes, "mid");
@@ -169,10 +156,13 @@ fn is_token(c: u8) -> bool {
 }
 
 /// The mids of the (first) BUNDLE group, all of which exist.
-fn read_bundle(session: &SessionDescription, mids: &[Option<String>]) -> Result<Option<Vec<String>>, SdpError> {
+fn read_bundle(session: &Description, mids: &[Option<String>]) -> Result<Option<Vec<String>>, SdpError> {
     let group = session.attributes.iter().filter(|a| a.key == "group").find_map(|a| {
-        let mut words = a.value.as_deref().unwrap_or("").split_ascii_whitespace();
-        (words.next() == Some("BUNDLE")).then(|| words.take(MAX_SECTIONS).map(str::to_owned).collect::<Vec<_>>())
+        let mut words = a.value.split_ascii_whitespace();
+        words
+            .next()
+            .is_some_and(|word| word.eq_ignore_ascii_case("BUNDLE"))
+            .then(|| words.take(MAX_SECTIONS).map(str::to_owned).collect::<Vec<_>>())
     });
     let Some(group) = group.filter(|g| !g.is_empty()) else { return Ok(None) };
     match group.iter().find(|mid| !mids.contains(&Some((*mid).clone()))) {
@@ -182,22 +172,22 @@ fn read_bundle(session: &SessionDescription, mids: &[Option<String>]) -> Result<
 }
 
 /// `None` for media and transports that can only be rejected.
-fn read_media(session: &[Attribute], section: &MediaDescription) -> Result<Option<OfferedMedia>, SdpError> {
-    let kind = match section.media_name.media.as_str() {
+fn read_media(session: &[Attribute], section: &Section) -> Result<Option<OfferedMedia>, SdpError> {
+    let kind = match section.media.as_str() {
         "audio" => MediaKind::Audio,
         "video" => MediaKind::Video,
         _ => return Ok(None),
     };
-    let protocol: Vec<&str> = section.media_name.protos.iter().map(String::as_str).collect();
-    if !matches!(protocol.as_slice(), ["UDP" | "TCP", "TLS", "RTP", "SAVPF" | "SAVP"] | ["RTP", "SAVPF" | "SAVP"]) {
+    const PROTOCOLS: [&str; 6] =
+        ["UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "TCP/TLS/RTP/SAVPF", "TCP/TLS/RTP/SAVP", "RTP/SAVPF", "RTP/SAVP"];
+    if !PROTOCOLS.iter().any(|known| known.eq_ignore_ascii_case(&section.protocol)) {
         return Ok(None);
     }
     // Session level does not count: RFC 5761 section 5.1.3 has it at media level.
     if !has(section, "rtcp-mux") && !has(section, "rtcp-mux-only") {
         return Err(SdpError::Missing { what: "a=rtcp-mux in a media section", why: "RTP and RTCP share one transport here (RFC 5761)" });
     }
-    let payload_types: Vec<u8> =
-        section.media_name.formats.iter().filter_map(|f| f.parse().ok()).filter(|pt| *pt < 128).take(128).collect();
+    let payload_types: Vec<u8> = section.formats.iter().filter_map(|f| f.parse().ok()).filter(|pt| *pt < 128).take(128).collect();
     Ok(Some(OfferedMedia::read(kind, &payload_types, session, &section.attributes)))
 }
 
@@ -205,8 +195,8 @@ fn read_media(session: &[Attribute], section: &MediaDescription) -> Result<Optio
 /// less careful writers) in some other section.
 struct Transport<'a> {
     session: &'a [Attribute],
-    tagged: Option<&'a MediaDescription>,
-    sections: &'a [MediaDescription],
+    tagged: Option<&'a Section>,
+    sections: &'a [Section],
 }
 
 impl<'a> Transport<'a> {
@@ -218,7 +208,7 @@ impl<'a> Transport<'a> {
     /// All values of an attribute in the first place that has any.
     fn all(&self, key: &'static str) -> impl Iterator<Item = &'a str> + use<'a> {
         let place = self.places().find(|place| value(place, key).is_some()).unwrap_or(&[]);
-        place.iter().filter(move |a| a.key == key).map(|a| a.value.as_deref().unwrap_or(""))
+        place.iter().filter(move |a| a.key == key).map(|a| a.value.as_str())
     }
 
     fn ice(&self) -> Result<IceParameters, SdpError> {
@@ -250,7 +240,7 @@ impl<'a> Transport<'a> {
                 None => SdpError::Missing { what: "a=fingerprint", why: "the media could not be encrypted (DTLS-SRTP, RFC 5763)" },
             });
         }
-        let role = match self.all("setup").next() {
+        let role = match self.all("setup").next().map(str::to_ascii_lowercase).as_deref() {
             // Without the attribute an offer means `active` (RFC 4145 section 4), and we wait in both cases.
             None | Some("actpass") => DtlsRole::Auto,
             Some("active") => DtlsRole::Client,

@@ -309,6 +309,69 @@ fn bare_line_feeds_are_fine() {
     }
 }
 
+/// Each change leaves an offer that means the same.
+#[test]
+fn offers_of_less_careful_writers() {
+    let without =
+        |keys: &[&str]| GSTREAMER.lines().filter(|l| !keys.iter().any(|key| l.starts_with(key))).map(|l| format!("{l}\r\n")).collect();
+    let variants: Vec<String> = vec![
+        GSTREAMER.replace("\r\n", "\n"),
+        GSTREAMER.replace("OPUS/48000/2", "opus/48000"),
+        GSTREAMER.replace("OPUS/48000/2", "Opus/48000/1"),
+        GSTREAMER.replace("H264/90000", "h264/90000"),
+        GSTREAMER.replace("packetization-mode=1", "Packetization-Mode=1"),
+        GSTREAMER.replace("packetization-mode=1;", ""),
+        GSTREAMER.replace("packetization-mode=1", "packetization-mode=0"),
+        without(&["a=fmtp:"]),
+        without(&["o=", "s=", "t=", "c=", "b="]),
+        without(&["v="]),
+        without(&["a=setup", "a=ice-options", "a=msid", "a=ssrc", "a=rtcp-fb", "a=extmap", "a=rtcp:", "a=rtcp-rsize"]),
+        GSTREAMER.replace("a=rtpmap:", "a=RTPMAP:").replace("a=mid:", "a=Mid:").replace("BUNDLE", "bundle"),
+        GSTREAMER.replace("a=setup:actpass", "a=setup:ACTPASS"),
+        GSTREAMER.replace("UDP/TLS/RTP/SAVPF", "udp/tls/rtp/savpf"),
+        GSTREAMER.replace("sha-256", "SHA-256"),
+        format!("{GSTREAMER}\r\n\r\n"),
+        GSTREAMER.replace("\r\n", "  \r\n"),
+        GSTREAMER.trim_end().to_owned(),
+    ];
+    for text in variants {
+        let offer = Offer::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let (audio, video) = (media(&offer, MediaKind::Audio), media(&offer, MediaKind::Video));
+        assert_eq!((audio.codecs(), video.codecs()), (vec![Codec::Opus], vec![Codec::H264]), "{text}");
+        assert_eq!(video.payload_types_of(Codec::H264).collect::<Vec<_>>(), [96], "{text}");
+        assert_eq!(audio.capabilities.codecs[0].channels, Some(2), "{text}");
+        let sections: Vec<_> = [(video, 96, "video0"), (audio, 97, "audio1")]
+            .map(|(media, pt, mid)| SectionAnswer::Receive(media.send_parameters(Some(mid), pt, &ours()).unwrap()))
+            .to_vec();
+        let text = answer(&offer, &sections).to_lowercase();
+        assert!(text.contains("a=rtpmap:97 opus/48000/2\r\n") && text.contains("a=rtpmap:96 h264/90000\r\n"), "{text}");
+    }
+}
+
+#[test]
+fn an_answer_names_the_offered_packetization_mode() {
+    let base = CHROMIUM_RECV.replace("\r\n", "\n");
+    let only = |mode: &str| {
+        base.lines()
+            .filter(|l| !(l.starts_with("a=fmtp:") && l.contains("packetization-mode=1")))
+            .map(|l| format!("{}\r\n", l.replace("packetization-mode=0", mode)))
+            .collect::<String>()
+    };
+    for (text, mode) in [(base.clone(), Some(1)), (only("packetization-mode=0"), Some(0)), (only("x=1"), None)] {
+        let offer = parse(&text);
+        let video = media(&offer, MediaKind::Video);
+        let pt = video.payload_types_of(Codec::H264).find(|pt| {
+            let codec = video.capabilities.codecs.iter().find(|c| c.preferred_payload_type == Some(*pt)).unwrap();
+            codec.parameters.get("packetization-mode").cloned() == mode.map(ParameterValue::Number)
+        });
+        let pt = pt.unwrap_or_else(|| panic!("{mode:?}\n{text}"));
+        let mut sent = video.send_parameters(None, pt, &ours()).unwrap();
+        sent.codecs[0].parameters.insert("packetization-mode".into(), ParameterValue::Number(1));
+        let said = video.as_offered(sent);
+        assert_eq!(said.codecs[0].parameters.get("packetization-mode").cloned(), mode.map(ParameterValue::Number));
+    }
+}
+
 #[test]
 fn sections_outside_the_bundle_are_rejected() {
     let offer = parse(&OBS.replace("BUNDLE 0 1", "BUNDLE 1"));

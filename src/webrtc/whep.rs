@@ -20,8 +20,7 @@ pub(super) fn plan(offer: &Offer) -> Result<Vec<usize>, WebRtcError> {
     }
     if plan.is_empty() {
         return Err(WebRtcError::NothingInCommon(
-            "the offer receives nothing that headend can send: a viewer's sections are recvonly with H264 (packetization-mode=1), VP8 or opus"
-                .to_owned(),
+            "the offer receives nothing that headend can send: a viewer's sections are recvonly with H264, VP8 or opus".to_owned(),
         ));
     }
     Ok(plan)
@@ -35,10 +34,13 @@ pub(super) fn capabilities_for(media: &OfferedMedia, codec: Codec) -> RtpCapabil
         (Some(pt), None) => usable.contains(&pt),
         _ => false,
     };
-    RtpCapabilities {
-        codecs: media.capabilities.codecs.iter().filter(|c| belongs(c)).cloned().collect(),
-        header_extensions: media.capabilities.header_extensions.clone(),
+    let mut codecs: Vec<_> = media.capabilities.codecs.iter().filter(|c| belongs(c)).cloned().collect();
+    if codec == Codec::H264 {
+        // It is sent in this mode, also to who names none.
+        let all = codecs.iter_mut().filter(|c| c.preferred_payload_type.is_some_and(|pt| usable.contains(&pt)));
+        all.for_each(|c| drop(c.parameters.insert("packetization-mode".to_owned(), ParameterValue::Number(1))));
     }
+    RtpCapabilities { codecs, header_extensions: media.capabilities.header_extensions.clone() }
 }
 
 /// What a viewer depends on in one published track.

@@ -35,7 +35,7 @@ pub(super) fn plan(offer: &Offer) -> Result<Vec<Option<Taken>>, WebRtcError> {
     }
     if kinds.is_empty() {
         return Err(WebRtcError::NothingInCommon(match refused {
-            Some(names) => format!("the offer has {names}; headend takes H264 (packetization-mode=1), VP8 and opus/48000/2"),
+            Some(names) => format!("the offer has {names}; headend takes H264, VP8 and opus/48000/2"),
             None => "the offer sends nothing: a publisher's sections are sendonly or sendrecv".to_owned(),
         }));
     }

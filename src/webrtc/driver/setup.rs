@@ -146,7 +146,7 @@ async fn try_viewer(stream: &Stream, request: &SessionRequest<'_>, offer: &Offer
         };
         let consumer = transport.consume(options).await?;
         sections.push(SectionAnswer::Send {
-            parameters: consumer.rtp_parameters,
+            parameters: media.as_offered(consumer.rtp_parameters),
             stream_id: MSID_STREAM.to_owned(),
             track_id: media.kind.to_string(),
         });
