@@ -6,9 +6,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::disallowed_methods, missing_docs)] // a test says what is wrong by failing
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use common::nginx::Nginx;
 use headend::app::{self, Config};
 
 mod common;
@@ -194,23 +195,8 @@ fn the_map_shows_every_module_and_nothing_that_is_not_there() {
     }
 }
 
-/// A running nginx with the README's server block; ended by its own pid.
-struct Nginx {
-    dir: PathBuf,
-    process: common::Process,
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // The master ends its workers on TERM; killed by force it would leave them behind.
-        common::signal(self.process.pid(), "TERM");
-        self.process.wait();
-    }
-}
-
 #[test]
 fn nginx_in_front_as_the_readme_says() {
-    assert!(Command::new("nginx").arg("-v").output().is_ok(), "nginx is not installed; scripts/setup.sh --test installs it");
     let server = common::Server::start();
     let _publisher = common::publish(&server.rtmp_url("live/cam1"), common::Source::default());
     server.wait_live("live/cam1", 2);
@@ -243,26 +229,14 @@ fn nginx_in_front_as_the_readme_says() {
         .replace("/etc/letsencrypt/live/live.example.net/fullchain.pem", &cert)
         .replace("/etc/letsencrypt/live/live.example.net/privkey.pem", &key);
     assert!(site.contains(&cert) && site.contains(&key) && site.contains(&port.to_string()));
-    let text = format!(
-        "daemon off;\nuser {};\npid {};\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\nclient_body_temp_path {};\nproxy_temp_path {};\nfastcgi_temp_path {};\nuwsgi_temp_path {};\nscgi_temp_path {};\n{site}}}\n",
-        String::from_utf8_lossy(&Command::new("id").arg("-un").output().unwrap().stdout).trim(),
-        at("pid"),
-        at("body"),
-        at("proxy"),
-        at("fastcgi"),
-        at("uwsgi"),
-        at("scgi"),
-    );
-    std::fs::write(at("nginx.conf"), text).unwrap();
-    let process = common::Process::start("nginx", &["-c", &at("nginx.conf"), "-e", "stderr"]);
-    let nginx = Nginx { dir: dir.path().to_owned(), process };
+    let nginx = Nginx::start(&site);
     let resolve = format!("live.example.net:{port}:127.0.0.1");
     let ask = |method: &str, path: &str, more: &[&str]| {
         let args = [&["-k", "--resolve", &resolve], more].concat();
         common::request(method, &format!("https://live.example.net:{port}{path}"), &args)
     };
     let ready = || ask("GET", "/readyz", &[]).is_some_and(|(status, _, _)| status == 200);
-    common::wait_for("nginx", ready, || format!("{}: {}", nginx.dir.display(), nginx.process.output()));
+    common::wait_for("nginx", ready, || nginx.output());
 
     let (status, _, playlist) = ask("GET", "/live/cam1/index.m3u8", &[]).unwrap();
     assert_eq!(status, 200);

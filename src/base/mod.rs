@@ -5,7 +5,8 @@
 mod id;
 mod kind;
 mod path;
-mod query;
+pub mod query;
+pub mod ranges;
 mod units;
 pub mod wrap;
 

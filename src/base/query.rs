@@ -1,81 +1,139 @@
-//! What stands behind the `?` of an address, read alike whatever protocol brought it.
+//! Keys and tokens as clients show them: in a query, percent-encoded or not.
 //!
-//! In: the text between `?` and the end. Out: decoded values, and the keys that it shows.
+//! In: a query, or the text of a Bearer header. Out: what the text may mean. The rule, for every protocol alike: a key is kept as it was
+//! written, and opens what any of its [`readings`] opens. So a secret with `+`, `%`, `&` or a blank in it works raw where the protocol lets
+//! it through, percent-encoded (RFC 3986), and as a form writes it (`+` for a blank).
 
+use std::borrow::Cow;
+
+/// Parameters that show a key, best first. The password stands where other servers ask for a user and a password.
+const NAMES: [&str; 4] = ["token", "key", "pass", "password"];
 /// Longest key that is looked at, in bytes. Signed tokens (JWT) have a few KiB.
 const MAX_KEY_LEN: usize = 8 * 1024;
-/// Parameters that show a key, best first. The password stands where other servers ask for a user and a password.
-const KEY_NAMES: [&str; 4] = ["token", "key", "pass", "password"];
+/// Ends of a key that are tried: behind each of so many `&` and `?`, which may belong to it where somebody wrote it raw.
+const MAX_ENDS: usize = 8;
 
-/// RFC 3986 section 2.1; what isn't a valid escape stays as it is, and so does `+`.
-pub fn percent_decode(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        let mut ahead = bytes.clone();
-        let escaped = (byte == b'%').then(|| Some((hex(ahead.next()?)?, hex(ahead.next()?)?))).flatten();
-        match escaped {
-            Some((high, low)) => {
-                out.push(high << 4 | low);
-                bytes = ahead;
-            }
-            None => out.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
+/// The key in a query, as it was written, up to the end of the query: whether what follows the next `&` belongs to it is for [`readings`].
+pub fn shown_key(query: &str) -> Option<&str> {
+    NAMES.iter().find_map(|name| value_of(query, name))
 }
 
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|d| d as u8)
-}
-
-/// The keys that a query may be showing, likeliest first and each once. People write keys into addresses with and without escapes, so one
-/// text can be read in several ways: decoded; as it stands; with `+` for a blank, as forms have it; and, where a bare `&` may be a
-/// part of the key, with all that follows. At most four per parameter name.
+/// Everything that a query may be showing, likeliest first and each once.
 pub fn keys_in_query(query: &str) -> Vec<String> {
     let mut keys: Vec<String> = Vec::new();
-    for name in KEY_NAMES {
-        let Some(at) = value_of(query, name) else { continue };
-        let (value, rest) = (query[at..].split(['&', '?']).next().unwrap_or_default(), &query[at..]);
-        if value.is_empty() || rest.len() > MAX_KEY_LEN {
-            continue;
-        }
-        let readings = [percent_decode(value), value.to_owned(), percent_decode(&value.replace('+', " ")), percent_decode(rest)];
-        for reading in readings {
-            if !keys.contains(&reading) {
-                keys.push(reading);
-            }
+    for reading in NAMES.iter().filter_map(|name| value_of(query, name)).flat_map(readings) {
+        if !keys.iter().any(|key| *key == reading) {
+            keys.push(reading.into_owned());
         }
     }
     keys
 }
 
-/// Where the value of the first parameter `name` begins.
-fn value_of(query: &str, name: &str) -> Option<usize> {
+/// The first parameter `name` that has a value, with all that follows it.
+fn value_of<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     let mut at = 0;
     for pair in query.split(['&', '?']) {
-        if let Some((found, value)) = pair.split_once('=')
-            && found == name
-            && !value.is_empty()
-        {
-            return Some(at + found.len() + 1);
+        if pair.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')).is_some_and(|value| !value.is_empty()) {
+            return query.get(at + name.len() + 1..);
         }
         at += pair.len() + 1;
     }
     None
 }
 
+/// A shown key up to its first `&` or `?`: all of it, unless it was written raw with one of them in it.
+pub fn first_part(shown: &str) -> &str {
+    &shown[..shown.find(['&', '?']).unwrap_or(shown.len())]
+}
+
+/// Everything that a shown key may mean, the likeliest first, none longer than 8 KiB.
+pub fn readings(shown: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    let ends = shown.match_indices(['&', '?']).map(|(at, _)| at).take(MAX_ENDS - 1).chain([shown.len()]);
+    ends.filter(|end| (1..=MAX_KEY_LEN).contains(end)).flat_map(|end| {
+        let raw = &shown[..end];
+        let decoded = percent_decode(raw);
+        let form = raw.contains('+').then(|| Cow::Owned(percent_decode(&raw.replace('+', " ")).into_owned()));
+        let as_it_is = matches!(decoded, Cow::Owned(_)).then_some(Cow::Borrowed(raw));
+        [Some(decoded), as_it_is, form].into_iter().flatten()
+    })
+}
+
+/// RFC 3986 section 2.1; what isn't a valid escape stays as it is, as `+` does.
+pub fn percent_decode(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let escaped = match tail {
+            [high, low, ..] if byte == b'%' => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        out.push(escaped.unwrap_or(byte));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
+    }
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+}
+
+/// Escapes everything but unreserved characters (RFC 3986 section 2.3): safe in a URL, a playlist's attribute and XML.
+pub fn percent_encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() * 3);
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789ABCDEF"[usize::from(digit)])));
+        }
+    }
+    out
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|d| d as u8)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::*;
     use proptest::prelude::*;
 
-    use super::*;
+    #[test]
+    fn keys_in_queries() {
+        for (query, wanted) in [
+            ("token=abc", Some("abc")),
+            ("a=1&key=k", Some("k")),
+            ("token=&key=k", Some("k")),
+            ("token=abc&_HLS_msn=3", Some("abc&_HLS_msn=3")),
+            ("user=a&pass=b", Some("b")),
+            ("mytoken=a", None),
+            ("Token=a", None),
+            ("token", None),
+            ("token=", None),
+            ("", None),
+            ("a?token=x", Some("x")),
+            ("token=a=b==", Some("a=b==")),
+        ] {
+            assert_eq!(shown_key(query), wanted, "{query}");
+        }
+        assert_eq!((first_part("a%26b&c"), first_part("abc"), first_part("a?b")), ("a%26b", "abc", "a"));
+    }
 
     #[test]
-    fn decoding() {
-        for (text, want) in [("a%20b", "a b"), ("s+%2b%zz%", "s++%zz%"), ("%C3%A9é", "éé"), ("%ff", "\u{FFFD}"), ("", ""), ("%2", "%2")]
+    fn what_is_written_raw_or_encoded_or_by_a_form_is_among_the_readings() {
+        for secret in
+            ["abc", "a+b", "a/b==", "a&b", "a%b", "50%25", "a#b", "a?b", "a b", "a\"b", "it's", "<a>", "é", "a&b?c+d e%41", "日本"]
         {
-            assert_eq!(percent_decode(text), want, "{text}");
+            let encoded = percent_encode(secret);
+            assert!(encoded.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._~%".contains(&c)), "{encoded}");
+            let form = encoded.replace("%20", "+");
+            for written in [secret, &encoded, &form] {
+                let query = format!("x=1&token={written}");
+                assert!(readings(shown_key(&query).unwrap()).any(|reading| reading == secret), "{secret:?} as {query:?}");
+                let query = format!("{query}&_HLS_msn=7");
+                assert!(readings(shown_key(&query).unwrap()).any(|reading| reading == secret), "{secret:?} as {query:?}");
+            }
         }
     }
 
@@ -108,6 +166,22 @@ mod tests {
         assert!(keys_in_query(&format!("token={}", "x".repeat(MAX_KEY_LEN + 1))).is_empty());
     }
 
+    #[test]
+    fn escapes() {
+        for (text, wanted) in [
+            ("a%20b", "a b"),
+            ("%zz%2", "%zz%2"),
+            ("100%", "100%"),
+            ("%2B+", "++"),
+            ("%C3%A9é", "éé"),
+            ("", ""),
+            ("s+%2b%zz%", "s++%zz%"),
+            ("%ff", "\u{FFFD}"),
+        ] {
+            assert_eq!(percent_decode(text), wanted, "{text}");
+        }
+    }
+
     proptest! {
         /// The written key is among the readings, whether its writer escaped it or not.
         #[test]
@@ -122,8 +196,12 @@ mod tests {
         }
 
         #[test]
-        fn garbage_never_panics(text in "[token=key&?%+aé0-9]{0,60}") {
-            let _ = (percent_decode(&text), keys_in_query(&text));
+        fn any_text_survives_its_escapes(text: String, more: String) {
+            let encoded = percent_encode(&text);
+            prop_assert_eq!(percent_decode(&encoded), text.as_str());
+            let _ = shown_key(&more).map(|shown| readings(shown).count());
+            prop_assert!(readings(&more).count() <= 3 * MAX_ENDS);
+            let _ = percent_decode(&more);
         }
     }
 }

@@ -9,8 +9,9 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{ApiError, Routes, shown_key};
+use super::{ApiError, Outside, Routes, shown_key};
 use crate::base::StreamPath;
+use crate::record::Recording;
 use crate::record::driver::Recordings;
 use crate::stream::Hub;
 
@@ -58,7 +59,7 @@ impl ApiRoutes {
             return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", "changing things through the API is off; set api.admin_token"));
         }
         match shown {
-            Some(token) if crate::stream::same_secret(wanted, &token) => Ok(()),
+            Some(token) if crate::stream::opens(wanted, &token) => Ok(()),
             shown => Err(ApiError::unauthorized(shown.is_some(), "this needs the admin token as a Bearer header")),
         }
     }
@@ -117,22 +118,39 @@ struct ListQuery {
 async fn recordings(
     State(state): State<ApiRoutes>,
     Query(query): Query<ListQuery>,
+    outside: Outside,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let key = shown_key(&headers, &uri);
     let mut page = state.recordings.list(query.path.as_deref(), query.cursor.as_deref(), query.limit.unwrap_or(PAGE))?;
     page.items.retain(|recording| state.may_see(&recording.path, key.as_deref()));
+    page.items.iter_mut().for_each(|recording| place(recording, &outside));
     Ok(fresh(serde_json::to_value(page).unwrap_or_default()))
 }
 
-async fn recording(State(state): State<ApiRoutes>, Path(id): Path<String>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+async fn recording(
+    State(state): State<ApiRoutes>,
+    Path(id): Path<String>,
+    outside: Outside,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, ApiError> {
     let key = shown_key(&headers, &uri);
-    let recording = state.recordings.get(&id)?;
+    let mut recording = state.recordings.get(&id)?;
     if !state.may_see(&recording.path, key.as_deref()) {
         return Err(ApiError::unauthorized(key.is_some(), "this recording needs the token of its stream"));
     }
+    place(&mut recording, &outside);
     Ok(fresh(serde_json::to_value(recording).unwrap_or_default()))
+}
+
+/// Puts what stands before our paths outside before the URLs of a recording.
+fn place(recording: &mut Recording, outside: &Outside) {
+    let urls = &mut recording.urls;
+    for url in [&mut urls.mp4, &mut urls.hls, &mut urls.dash] {
+        *url = outside.path(url);
+    }
 }
 
 async fn delete_recording(

@@ -1,55 +1,37 @@
-//! What a request tells about its client, and its body, read within bounds.
+//! What a client shows and sends: its key, and a body, read within bounds.
 
-use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::ApiError;
+use crate::base::query;
 
 /// A small body must have come within this time; it bounds how long a handler can be held by a client that sends it byte by byte.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The peer's socket address, put into each request by the server.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PeerAddr(pub SocketAddr);
-
-/// The client's address, if known: an IPv4 client on an IPv6 socket is shown as IPv4.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClientIp(pub Option<IpAddr>);
-
-impl PeerAddr {
-    pub(super) fn ip(self) -> ClientIp {
-        ClientIp(Some(self.0.ip().to_canonical()))
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for ClientIp {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get::<PeerAddr>().map_or(Self(None), |peer| peer.ip()))
-    }
-}
-
-/// The key or token a client shows: `Authorization: Bearer …` (RFC 6750), or `token` or `key` in the query.
+/// The key or token a client shows, as it was written: `Authorization: Bearer …` (RFC 6750), or `token` or `key` in the query. What it may
+/// mean is for [`query::readings`].
 pub fn shown_key(headers: &HeaderMap, uri: &Uri) -> Option<String> {
-    let header = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|value| {
-        let (scheme, key) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().to_owned())
+    let header = headers.get(AUTHORIZATION).and_then(|value| {
+        let text = header_text(value.as_bytes());
+        let (scheme, key) = text.split_once(' ')?;
+        (scheme.eq_ignore_ascii_case("bearer") && !key.trim().is_empty()).then(|| key.trim().to_owned())
     });
-    let query = || {
-        let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?.0;
-        pairs.into_iter().find(|(name, _)| name == "token" || name == "key").map(|(_, value)| value)
-    };
-    header.or_else(query).filter(|key| !key.is_empty())
+    header.or_else(|| query::shown_key(uri.query()?).map(str::to_owned))
+}
+
+/// UTF-8 as most clients send it, or the Latin-1 that browsers do.
+fn header_text(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect::<String>().into(),
+    }
 }
 
 /// Reads a whole body of at most `max` bytes: 413 beyond, 408 where it does not come, 400 where it breaks off.
@@ -95,10 +77,14 @@ mod tests {
         };
         assert_eq!(key(Some("Bearer s3cret"), "/x?token=other").as_deref(), Some("s3cret"));
         assert_eq!(key(Some("bearer  s3cret"), "/x").as_deref(), Some("s3cret"));
-        assert_eq!(key(Some("Basic Zm9v"), "/x?token=a%20b").as_deref(), Some("a b"));
+        assert_eq!(key(Some("Basic Zm9v"), "/x?token=a%20b").as_deref(), Some("a%20b"));
         assert_eq!(key(None, "/x?a=1&key=k").as_deref(), Some("k"));
         assert_eq!(key(Some("Bearer "), "/x?token="), None);
         assert_eq!(key(None, "/x"), None);
+        for bytes in ["Bearer é".as_bytes(), b"Bearer \xE9"] {
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, axum::http::HeaderValue::from_bytes(bytes).unwrap())]);
+            assert_eq!(shown_key(&headers, &Uri::from_static("/x")).as_deref(), Some("é"));
+        }
     }
 
     #[tokio::test]
@@ -109,7 +95,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_does_not_come_is_given_up() {
-        let never = Body::from_stream(futures_util::stream::pending::<Result<Bytes, Infallible>>());
+        let never = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::convert::Infallible>>());
         assert_eq!(read_body_within(never, 5, Duration::from_millis(10)).await.unwrap_err().status(), StatusCode::REQUEST_TIMEOUT);
     }
 }

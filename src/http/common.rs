@@ -18,7 +18,8 @@ use super::{ApiError, HttpMetrics};
 /// What pages of other origins may read: without the first three they could not end a WHIP or WHEP session.
 const EXPOSED: HeaderValue =
     HeaderValue::from_static("Location, ETag, Link, Accept-Patch, Content-Range, Content-Length, Accept-Ranges, Date, Retry-After");
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+/// Every method that some route has.
+pub(super) const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 /// What a preflight that asks for nothing particular may send. `Authorization` is not covered by `*`.
 const REQUEST_HEADERS: HeaderValue =
     HeaderValue::from_static("Authorization, Content-Type, Accept, If-Match, If-None-Match, If-Range, Range");

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::proxy::{Network, is_prefix};
+
 /// The HTTP server.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -27,6 +29,12 @@ pub struct HttpConfig {
     pub max_body: usize,
     /// Pages of which origins may use this server: `["*"]` for all, or a list such as `["https://example.net"]`.
     pub cors_origins: Vec<String>,
+    /// Reverse proxies whose `X-Forwarded-For`, `-Proto`, `-Host`, `-Port` and `-Prefix`, or `Forwarded` (RFC 7239), are believed: addresses
+    /// and ranges such as `127.0.0.1`, `10.0.0.0/8`. They must set or remove those headers themselves. Empty: nobody is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// What stands before every path outside, such as `/media`, where a proxy serves headend below a folder and doesn't tell by
+    /// `X-Forwarded-Prefix`. Requests may come with it or without. Empty: nothing.
+    pub base_path: String,
 }
 
 impl Default for HttpConfig {
@@ -39,6 +47,8 @@ impl Default for HttpConfig {
             shutdown_timeout: Duration::from_secs(3),
             max_body: 64 * 1024,
             cors_origins: vec!["*".to_owned()],
+            trusted_proxies: Vec::new(),
+            base_path: String::new(),
         }
     }
 }
@@ -58,6 +68,9 @@ impl HttpConfig {
         seconds("http.shutdown_timeout", self.shutdown_timeout, 0, 60)?;
         if !(1024..=16 * 1024 * 1024).contains(&self.max_body) {
             return Err(("http.max_body", format!("{} is not within 1024 to 16777216", self.max_body)));
+        }
+        if !is_prefix(self.base_path.trim_end_matches('/')) {
+            return Err(("http.base_path", format!("{:?} is neither empty nor a path such as /media", self.base_path)));
         }
         match self
             .cors_origins
@@ -83,6 +96,8 @@ mod tests {
             (HttpConfig { max_body: 1, ..HttpConfig::default() }, "http.max_body"),
             (HttpConfig { cors_origins: vec!["example.net".into()], ..HttpConfig::default() }, "http.cors_origins"),
             (HttpConfig { cors_origins: vec!["https://example.net/".into()], ..HttpConfig::default() }, "http.cors_origins"),
+            (HttpConfig { base_path: "media".into(), ..HttpConfig::default() }, "http.base_path"),
+            (HttpConfig { base_path: "/a//b".into(), ..HttpConfig::default() }, "http.base_path"),
         ] {
             assert_eq!(config.check().map_err(|(key, _)| key), Err(key));
         }

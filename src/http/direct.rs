@@ -4,12 +4,13 @@
 
 use std::convert::Infallible;
 use std::io::IoSlice;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::extract::{Query, Request};
-use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ORIGIN, VARY};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, ORIGIN, VARY};
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, body};
@@ -17,11 +18,12 @@ use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tower::Service;
 
-use super::ClientIp;
-use super::client::PeerAddr;
 use super::common::Common;
 use super::compress::{SMALLEST, gzip};
+use super::front::{introduce, tidy};
 use super::live::{Content, LiveRoutes, Media, Reload, growing};
+use super::proxy::Proxies;
+use super::{ClientIp, HttpMetrics};
 use crate::base::StreamPath;
 use crate::package::{MediaName, Segment};
 
@@ -33,6 +35,8 @@ const ACCEPT_ENCODING_VALUE: HeaderValue = HeaderValue::from_static("accept-enco
 pub struct Served {
     router: Router,
     direct: Option<Arc<Direct>>,
+    common: Arc<Common>,
+    proxies: Arc<Proxies>,
 }
 
 /// Live media, and what all answers have in common.
@@ -44,22 +48,31 @@ pub(super) struct Direct {
 
 impl From<Router> for Served {
     fn from(router: Router) -> Self {
-        Self { router, direct: None }
+        Self { router, direct: None, common: Arc::new(Common::new(&["*".to_owned()], HttpMetrics::default())), proxies: Arc::default() }
     }
 }
 
 impl Served {
-    pub(super) fn new(router: Router, direct: Option<Direct>) -> Self {
-        Self { router, direct: direct.map(Arc::new) }
+    pub(super) fn new(router: Router, direct: Option<Direct>, common: Arc<Common>, proxies: Proxies) -> Self {
+        Self { router, direct: direct.map(Arc::new), common, proxies: Arc::new(proxies) }
     }
 
-    pub(super) async fn answer(self: Arc<Self>, mut request: Request<Incoming>, peer: PeerAddr) -> Result<Response<Answer>, Infallible> {
+    pub(super) async fn answer(self: Arc<Self>, mut request: Request<Incoming>, peer: IpAddr) -> Result<Response<Answer>, Infallible> {
+        let written = match tidy(&mut request, &self.proxies) {
+            Ok(written) => written,
+            Err(answer) => {
+                let mut answer = answer.map(Answer::Routed);
+                self.common.complete(&mut answer, request.headers().get(ORIGIN), None);
+                return Ok(answer);
+            }
+        };
+        let client = self.proxies.client(peer, request.headers());
         if let Some(direct) = &self.direct
-            && let Some(response) = direct.answer(&request, peer.ip()).await
+            && let Some(response) = direct.answer(&request, client).await
         {
             return Ok(response);
         }
-        request.extensions_mut().insert(peer);
+        introduce(&mut request, &self.proxies, peer, client, written);
         Ok(self.router.clone().call(request).await?.map(Answer::Routed))
     }
 }
@@ -81,7 +94,7 @@ impl Direct {
         };
         self.live.live.presentation(&path)?;
         let mut response = match self.live.media(&path, name, &reload, ip, headers, uri).await {
-            Ok(media) => render(media, gzipped),
+            Ok(media) => render(media, headers, gzipped),
             Err(error) => error.into_response().map(Answer::Routed),
         };
         self.common.complete(&mut response, headers.get(ORIGIN), None);
@@ -97,9 +110,9 @@ fn likes_gzip(headers: &HeaderMap) -> Option<bool> {
     Some(text.split(',').any(|name| name.trim().eq_ignore_ascii_case("gzip")))
 }
 
-fn render(media: Media, gzipped: bool) -> Response<Answer> {
+fn render(media: Media, headers: &HeaderMap, gzipped: bool) -> Response<Answer> {
     let mut encoded = None;
-    let body = match media.content {
+    let mut response = media.respond(headers, |content| match content {
         Content::Playlist(playlist) if playlist.text.len() as u64 >= SMALLEST => {
             encoded = Some(gzipped);
             Answer::Whole(if gzipped { playlist.compressed(gzip) } else { playlist.text })
@@ -107,16 +120,16 @@ fn render(media: Media, gzipped: bool) -> Response<Answer> {
         Content::Playlist(playlist) => Answer::Whole(playlist.text),
         Content::Whole(bytes) => Answer::Whole(bytes),
         Content::Segment(segment) => Answer::Segment(SegmentBytes::new(segment)),
+        Content::Pieces(pieces) => {
+            Answer::Routed(body::Body::from_stream(futures_util::stream::iter(pieces.into_iter().map(Ok::<_, Infallible>))))
+        }
         Content::Growing(reader) => Answer::Routed(growing(reader)),
-    };
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media.content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static(media.cache));
+    });
     if let Some(gzipped) = encoded {
-        headers.insert(VARY, ACCEPT_ENCODING_VALUE);
+        let out = response.headers_mut();
+        out.insert(VARY, ACCEPT_ENCODING_VALUE);
         if gzipped {
-            headers.insert(CONTENT_ENCODING, GZIP);
+            out.insert(CONTENT_ENCODING, GZIP);
         }
     }
     response
@@ -269,7 +282,7 @@ mod tests {
     use crate::base::UnixNanos;
     use crate::cmaf::{Chunk, TrackInit};
     use crate::codec::Codec;
-    use crate::http::{HttpConfig, HttpMetrics, Routes, register_live};
+    use crate::http::{HttpConfig, Routes, register_live};
     use crate::package::{Live, PackageConfig};
     use crate::sfu::{SfuConfig, WorkerPool};
     use crate::stream::{AccessRule, Hub, HubOptions, StreamConfig};
@@ -360,7 +373,7 @@ mod tests {
                 (&gone, "", true, 404),
                 ("/live/cam/a.m3u8", "", true, 404),
                 ("/live/other/v.m3u8", "", false, 404),
-                ("/live/cam/x.m3u8", "", false, 308),
+                ("/live/cam/x.m3u8", "", false, 307),
                 ("/live/cam/index.m3u8", "", false, 200),
                 ("/live/locked/v.m3u8", "", true, 401),
                 ("/live/locked/v.m3u8?token=wrong", "", true, 403),
@@ -392,6 +405,75 @@ mod tests {
                 assert_eq!(direct_body, routed_body, "{uri} {encodings}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn ranges_and_conditions_both_ways() {
+        let first = 1_700_000_000;
+        let (segment, part) = (format!("/live/cam/v-{}.m4s", first + 2), format!("/live/cam/v-{}.3.m4s", first + 2));
+        let state = live();
+        let mut routes = Routes::new();
+        register_live(&mut routes, state.clone());
+        let router = routes.into_router(&HttpConfig::default(), &HttpMetrics::default());
+        let direct = Direct { live: state, common: Arc::new(Common::new(&["*".to_owned()], HttpMetrics::default())) };
+        let whole = |uri: &str| {
+            let request = Request::builder().uri(uri).body(body::Body::empty()).unwrap();
+            let direct = &direct;
+            async move { parts(direct.answer(&request, ClientIp(None)).await.unwrap()).await }
+        };
+        let (_, headers, bytes) = whole(&segment).await;
+        let header =
+            |headers: &[(String, String)], name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+        let tag = header(&headers, "etag").unwrap();
+        assert_eq!(header(&headers, "accept-ranges").as_deref(), Some("bytes"));
+        let playlist_tag = header(&whole("/live/cam/v.m3u8").await.1, "etag").unwrap();
+        let len = bytes.len();
+        for (uri, sent, status, range, body) in [
+            (&segment, vec![("range", "bytes=0-")], 206, format!("bytes 0-{}/{len}", len - 1), &bytes[..]),
+            (&segment, vec![("range", "bytes=1000-2999")], 206, format!("bytes 1000-2999/{len}"), &bytes[1000..3000]),
+            (&segment, vec![("range", "bytes=-7")], 206, format!("bytes {}-{}/{len}", len - 7, len - 1), &bytes[len - 7..]),
+            (&segment, vec![("range", "bytes=999999-")], 416, format!("bytes */{len}"), &[]),
+            (&segment, vec![("range", "bytes=9-5")], 200, String::new(), &bytes),
+            (&segment, vec![("range", "bytes=0-9"), ("if-range", &tag)], 206, format!("bytes 0-9/{len}"), &bytes[..10]),
+            (&segment, vec![("range", "bytes=0-9"), ("if-range", "\"other\"")], 200, String::new(), &bytes),
+            (&segment, vec![("if-none-match", &tag)], 304, String::new(), &[]),
+            (&segment, vec![("if-match", "\"other\"")], 412, String::new(), &[]),
+            (&part, vec![("range", "bytes=0-0")], 206, "bytes 0-0/1023".into(), &[23]),
+            (&"/live/cam/v.m3u8".to_owned(), vec![("if-none-match", &playlist_tag)], 304, String::new(), &[]),
+        ] {
+            let request = || {
+                let builder = Request::builder().uri(uri);
+                sent.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value)).body(body::Body::empty()).unwrap()
+            };
+            let short = parts(direct.answer(&request(), ClientIp(None)).await.unwrap()).await;
+            let routed = parts(router.clone().oneshot(request()).await.unwrap()).await;
+            assert_eq!((short.0, &short.2), (routed.0, &routed.2), "{uri} {sent:?}");
+            assert_eq!(short.0.as_u16(), status, "{uri} {sent:?}");
+            assert!(short.0.is_client_error() || short.2[..] == *body, "{uri} {sent:?}");
+            assert_eq!(header(&short.1, "content-range").unwrap_or_default(), range, "{uri} {sent:?}");
+        }
+        let request = || Request::builder().uri(&segment).header("range", "bytes=0-9,5000-5009").body(body::Body::empty()).unwrap();
+        let (status, headers, body) = parts(direct.answer(&request(), ClientIp(None)).await.unwrap()).await;
+        assert_eq!(status, 206);
+        assert!(header(&headers, "content-type").unwrap().starts_with("multipart/byteranges; boundary="));
+        assert_eq!(String::from_utf8_lossy(&body).matches("Content-Range: bytes ").count(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_range_of_a_segment_in_the_making_waits_for_its_end() {
+        let state = live();
+        let presentation = state.live.presentation(&StreamPath::parse("live/cam").unwrap()).unwrap();
+        let direct = Direct { live: state, common: Arc::new(Common::new(&["*".to_owned()], HttpMetrics::default())) };
+        let request =
+            Request::builder().uri("/live/cam/v-1700000006.m4s").header("range", "bytes=1000-1999").body(body::Body::empty()).unwrap();
+        let asking = direct.answer(&request, ClientIp(None));
+        let end = async {
+            tokio::task::yield_now().await;
+            presentation.end();
+        };
+        let (answer, ()) = tokio::join!(asking, end);
+        let (status, _, body) = parts(answer.unwrap()).await;
+        assert_eq!((status.as_u16(), body.len()), (206, 1000));
     }
 
     #[tokio::test]

@@ -1,11 +1,13 @@
 //! Errors as every route answers them: `{"error":{"code","message"}}` with the right status.
 
-use axum::Json;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::base::StreamPath;
 
+/// The type of errors' bodies.
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// When somebody who wants to watch a stream that is not live should ask again, in seconds.
 pub(super) const NOT_LIVE_RETRY: u16 = 2;
 
@@ -67,6 +69,7 @@ impl ApiError {
             }
             StatusCode::NOT_ACCEPTABLE => ("not_acceptable", "nothing that the Accept header allows can be given"),
             StatusCode::REQUEST_TIMEOUT => ("timeout", "the request took too long to come"),
+            StatusCode::PRECONDITION_FAILED => ("precondition_failed", "it is not in the state that If-Match names"),
             StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "the body is too large"),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => ("unsupported_media_type", "this Content-Type is not understood here"),
             StatusCode::RANGE_NOT_SATISFIABLE => ("range_not_satisfiable", "the range lies outside"),
@@ -98,6 +101,11 @@ impl ApiError {
         self.code
     }
 
+    /// The body of the answer.
+    pub(super) fn json(&self) -> String {
+        serde_json::json!({ "error": { "code": self.code, "message": self.message } }).to_string()
+    }
+
     /// With another message.
     pub(super) fn with_message(self, message: String) -> Self {
         Self { message, ..self }
@@ -106,8 +114,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = serde_json::json!({ "error": { "code": self.code, "message": self.message } });
-        let mut response = (self.status, Json(body)).into_response();
+        let mut response = (self.status, [(CONTENT_TYPE, JSON)], self.json()).into_response();
         for (name, value) in self.headers {
             response.headers_mut().append(name, value);
         }

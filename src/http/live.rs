@@ -1,23 +1,27 @@
 //! LL-HLS and DASH of live streams: playlists, manifests and the media they name.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Query, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use serde::Deserialize;
 
 use super::compress::compressed;
-use super::streams::redirect_to_page;
-use super::{ApiError, ClientIp, Routes, StreamTarget, shown_key};
-use crate::base::{StreamPath, UnixNanos};
+use super::error::JSON;
+use super::multipart::Multipart;
+use super::{ApiError, ClientIp, Outside, Routes, StreamTarget, shown_key};
+use crate::base::ranges::{Conditions, Selection, Version};
+use crate::base::{StreamPath, UnixNanos, query};
 use crate::package::{BlockingReload, Live, MediaName, Missing, Playlist, Presentation, Segment, SegmentBody, SegmentReader};
 use crate::stream::Hub;
 
@@ -49,6 +53,11 @@ pub fn register(routes: &mut Routes, state: LiveRoutes) {
     routes.stream("index.m3u8", compressed(get(multivariant).with_state(state.clone())));
     routes.stream("manifest.mpd", compressed(get(manifest).with_state(state.clone())));
     routes.stream("{file}", compressed(get(file).with_state(state.clone())));
+    let known = state.clone();
+    // Where a token is needed, nobody learns without one whether there is a stream: its address answers as if there were.
+    routes.know(Arc::new(move |path| {
+        known.hub.stream(path).is_some() || known.live.presentation(path).is_some() || !known.hub.may_view(path, None)
+    }));
     routes.direct(state);
     routes.merge(Router::new().route(TIME_PATH, get(time)));
 }
@@ -77,24 +86,27 @@ impl LiveRoutes {
             return Err(ApiError::unauthorized(key.is_some(), format!("watching {path} needs a token (?token=… or a Bearer header)")));
         }
         let presentation = self.live.presentation(path).ok_or_else(|| ApiError::not_live(path))?;
-        Ok(Admitted { presentation, query: passed_on(uri) })
+        Ok(Admitted { presentation, query: passed_on(uri, |key| self.hub.may_view(path, Some(key))) })
     }
 
     fn note(&self, path: &StreamPath, protocol: &'static str, ip: ClientIp, headers: &HeaderMap) {
         if let Some(stream) = self.hub.stream(path) {
-            let mut hasher = DefaultHasher::new();
-            (ip.0, headers.get(USER_AGENT).map(HeaderValue::as_bytes)).hash(&mut hasher);
-            stream.note_http_viewer(protocol, hasher.finish(), unix_now());
+            stream.note_http_viewer(protocol, ip.with_agent(headers), unix_now());
         }
     }
 }
 
-/// `?token=…` as it came: players don't pass a playlist's query on to what it names.
-pub(super) fn passed_on(uri: &Uri) -> String {
-    let token = uri.query().and_then(|query| query.split('&').find(|pair| pair.starts_with("token=") || pair.starts_with("key=")));
-    // Only what can stand in an attribute of a playlist or manifest without being mistaken for its end.
-    let plain = |text: &&str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"=%-._~+".contains(&byte));
-    token.filter(plain).map_or_else(String::new, |token| format!("?{token}"))
+/// `?token=…` for the URIs in an answer: players don't pass a playlist's query on to what it names. As it came where it has only characters
+/// that mean the same everywhere, else escaped in the reading that `opens`.
+pub(super) fn passed_on(uri: &Uri, opens: impl Fn(&str) -> bool) -> String {
+    let Some(shown) = uri.query().and_then(query::shown_key) else { return String::new() };
+    let first = query::first_part(shown);
+    // A slash would be safe too, but for players that look for the last one of a URL to resolve what it names.
+    if first.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"=%-._~+".contains(&byte)) && opens(first) {
+        return format!("?token={first}");
+    }
+    let found = query::readings(shown).map(|reading| query::percent_encode(&reading)).find(|key| opens(key));
+    found.map_or_else(String::new, |key| format!("?token={key}"))
 }
 
 async fn multivariant(
@@ -107,20 +119,22 @@ async fn multivariant(
     let admitted = state.admit(&target.path, &headers, &uri)?;
     let text = admitted.presentation.multivariant(&admitted.query).await?;
     state.note(&target.path, "hls", ip, &headers);
-    Ok(answer(HLS, NEWEST, text))
+    Ok(text_answer(HLS, text, &headers))
 }
 
 async fn manifest(
     State(state): State<LiveRoutes>,
     target: StreamTarget,
     ip: ClientIp,
+    outside: Outside,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let admitted = state.admit(&target.path, &headers, &uri)?;
-    let text = admitted.presentation.manifest(unix_now(), TIME_PATH, &admitted.query).await?;
+    // Absolute: TV boxes and ExoPlayer don't resolve it.
+    let text = admitted.presentation.manifest(unix_now(), &outside.url(TIME_PATH), &admitted.query).await?;
     state.note(&target.path, "dash", ip, &headers);
-    Ok(answer(DASH, NEWEST, text))
+    Ok(text_answer(DASH, text, &headers))
 }
 
 async fn file(
@@ -131,17 +145,42 @@ async fn file(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let Some(name) = MediaName::parse(target.param("file")) else {
-        return redirect_to_page(&uri).ok_or_else(|| ApiError::not_found("there is nothing here"));
-    };
-    Ok(state.media(&target.path, name, &reload, ip, &headers, &uri).await?.into_response())
+    let name = MediaName::parse(target.param("file")).ok_or_else(|| ApiError::not_found("there is nothing here"))?;
+    let media = state.media(&target.path, name, &reload, ip, &headers, &uri).await?;
+    Ok(media.respond(&headers, |content| match content {
+        Content::Playlist(playlist) => playlist.text.into(),
+        Content::Whole(bytes) => bytes.into(),
+        Content::Segment(segment) => pieces(segment.parts.iter().map(|part| part.data.clone()).collect()),
+        Content::Pieces(bytes) => pieces(bytes),
+        Content::Growing(reader) => growing(reader),
+    }))
+}
+
+/// A text that is made anew with every part.
+fn text_answer(content_type: &'static str, text: String, headers: &HeaderMap) -> Response {
+    let (etag, content) = (text_tag(text.as_bytes()), Content::Whole(text.into()));
+    let media = Media { content_type, cache: NEWEST, etag, len: None, content };
+    media.respond(headers, |content| if let Content::Whole(bytes) = content { bytes.into() } else { Body::empty() })
+}
+
+/// Weak: compression changes the bytes, not what they say.
+fn text_tag(text: &[u8]) -> String {
+    format!("W/\"{:08x}-{:x}\"", crc32fast::hash(text), text.len())
+}
+
+fn pieces(bytes: Vec<Bytes>) -> Body {
+    Body::from_stream(futures_util::stream::iter(bytes.into_iter().map(Ok::<_, io::Error>)))
 }
 
 /// What a playlist or a piece of media is answered with.
 pub(super) struct Media {
-    pub(super) content_type: &'static str,
-    pub(super) cache: &'static str,
-    pub(super) content: Content,
+    content_type: &'static str,
+    cache: &'static str,
+    /// Names never repeat, so a name is as good as a hash.
+    etag: String,
+    /// In bytes, of what ranges may be served of.
+    len: Option<u64>,
+    content: Content,
 }
 
 /// Its body.
@@ -152,6 +191,8 @@ pub(super) enum Content {
     Whole(Bytes),
     /// A complete segment.
     Segment(Arc<Segment>),
+    /// Bytes from here and there.
+    Pieces(Vec<Bytes>),
     /// A segment in the making, part by part as they come.
     Growing(SegmentReader),
 }
@@ -168,7 +209,11 @@ impl LiveRoutes {
         uri: &Uri,
     ) -> Result<Media, ApiError> {
         let Admitted { presentation, query } = self.admit(path, headers, uri)?;
-        let media = |content| Ok(Media { content_type: MP4, cache: FOR_EVER, content });
+        let media = |len: usize, content| {
+            let etag = format!("\"{name}\"");
+            Ok(Media { content_type: MP4, cache: FOR_EVER, etag, len: Some(len as u64), content })
+        };
+        let whole = |bytes: Bytes| media(bytes.len(), Content::Whole(bytes));
         match name {
             MediaName::Playlist { track } => {
                 if reload.part.is_some() && reload.msn.is_none() {
@@ -179,37 +224,112 @@ impl LiveRoutes {
                 let playlist = presentation.playlist(track, wait, skip, &query).await?;
                 self.note(path, "hls", ip, headers);
                 let cache = if playlist.blocking { WAITED_FOR } else { NEWEST };
-                Ok(Media { content_type: HLS, cache, content: Content::Playlist(playlist) })
+                let etag = text_tag(&playlist.text);
+                Ok(Media { content_type: HLS, cache, etag, len: None, content: Content::Playlist(playlist) })
             }
-            MediaName::Init { track, number } => media(Content::Whole(presentation.init_segment(track, number).await?)),
-            MediaName::Part { track, number, part } => media(Content::Whole(presentation.part(track, number, part).await?)),
-            MediaName::Segment { track, number } => media(match presentation.segment(track, number).await? {
-                SegmentBody::Complete(segment) => Content::Segment(segment),
-                SegmentBody::Growing(reader) => Content::Growing(reader),
-            }),
+            MediaName::Init { track, number } => whole(presentation.init_segment(track, number).await?),
+            MediaName::Part { track, number, part } => whole(presentation.part(track, number, part).await?),
+            MediaName::Segment { track, number } => match presentation.segment(track, number).await? {
+                SegmentBody::Complete(segment) => media(segment.bytes(), Content::Segment(segment)),
+                // Its length is not known before it is whole, and a range needs that.
+                SegmentBody::Growing(mut reader) if wants_a_part(headers) => {
+                    let mut parts = Vec::new();
+                    while let Some(part) = reader.next().await? {
+                        parts.push(part);
+                    }
+                    media(parts.iter().map(Bytes::len).sum(), Content::Pieces(parts))
+                }
+                SegmentBody::Growing(reader) => Ok(Media { len: None, ..media(0, Content::Growing(reader))? }),
+            },
         }
     }
 }
 
-impl IntoResponse for Media {
-    fn into_response(self) -> Response {
-        let mut length = None;
-        let body = match self.content {
-            Content::Playlist(playlist) => playlist.text.into(),
-            Content::Whole(bytes) => bytes.into(),
-            Content::Segment(segment) => {
-                length = Some(segment.bytes());
-                let parts: Vec<_> = segment.parts.iter().map(|part| Ok::<_, io::Error>(part.data.clone())).collect();
-                Body::from_stream(futures_util::stream::iter(parts))
-            }
-            Content::Growing(reader) => growing(reader),
+/// Whether a range is wanted that is not all of the file: what asks for everything need not wait for its end.
+fn wants_a_part(headers: &HeaderMap) -> bool {
+    headers.get(RANGE).is_some_and(|range| range.as_bytes().trim_ascii() != b"bytes=0-")
+}
+
+impl Media {
+    /// The answer to a request with these headers; `body` says how content is sent.
+    pub(super) fn respond<B>(self, headers: &HeaderMap, body: impl FnOnce(Content) -> B) -> Response<B> {
+        let Self { content_type, cache, etag, len, content } = self;
+        let selection =
+            conditions(headers).map_or(Selection::Whole, |conditions| conditions.select(Version { etag: &etag, modified: None, len }));
+        let refused = |status, range| (status, Some(JSON), range, None, Content::Whole(ApiError::of_status(status).json().into()));
+        let (status, content_type, content_range, length, content) = match (selection, len) {
+            (Selection::NotModified, _) => (StatusCode::NOT_MODIFIED, None, None, None, Content::Whole(Bytes::new())),
+            (Selection::Failed, _) => refused(StatusCode::PRECONDITION_FAILED, None),
+            (Selection::Unsatisfiable, len) => refused(StatusCode::RANGE_NOT_SATISFIABLE, Some(format!("bytes */{}", len.unwrap_or(0)))),
+            (Selection::Parts(parts), Some(len)) => partial(&content, &parts, len, content_type),
+            (_, len) => (StatusCode::OK, HeaderValue::from_str(content_type).ok(), None, len, content),
         };
-        let mut response = answer(self.content_type, self.cache, body);
-        if let Some(length) = length {
-            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-        }
+        let mut response = Response::new(body(content));
+        *response.status_mut() = status;
+        let out = response.headers_mut();
+        let mut put = |name: HeaderName, value: Option<HeaderValue>| value.map(|value| out.insert(name, value));
+        put(CONTENT_TYPE, content_type);
+        put(CACHE_CONTROL, Some(HeaderValue::from_static(if status.is_client_error() { "no-store" } else { cache })));
+        put(ETAG, HeaderValue::from_str(&etag).ok());
+        put(ACCEPT_RANGES, len.map(|_| HeaderValue::from_static("bytes")));
+        put(CONTENT_RANGE, content_range.and_then(|range| HeaderValue::from_str(&range).ok()));
+        put(CONTENT_LENGTH, length.map(HeaderValue::from));
         response
     }
+}
+
+/// The request's conditions and range, if it has any: most have none.
+fn conditions(headers: &HeaderMap) -> Option<Conditions<'_>> {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let conditions = Conditions {
+        range: text(RANGE),
+        if_range: text(IF_RANGE),
+        if_match: text(IF_MATCH),
+        if_none_match: text(IF_NONE_MATCH),
+        ..Conditions::default()
+    };
+    (conditions != Conditions::default()).then_some(conditions)
+}
+
+type Partial = (StatusCode, Option<HeaderValue>, Option<String>, Option<u64>, Content);
+
+/// Some bytes of a piece of media: one range as it is, several as `multipart/byteranges`.
+fn partial(content: &Content, parts: &[Range<u64>], len: u64, content_type: &str) -> Partial {
+    let bytes: Vec<Bytes> = match content {
+        Content::Whole(bytes) => vec![bytes.clone()],
+        Content::Segment(segment) => segment.parts.iter().map(|part| part.data.clone()).collect(),
+        Content::Pieces(bytes) => bytes.clone(),
+        Content::Playlist(_) | Content::Growing(_) => Vec::new(),
+    };
+    if let [part] = parts {
+        let range = format!("bytes {}-{}/{len}", part.start, part.end.saturating_sub(1));
+        let content = Content::Pieces(cut(&bytes, part));
+        return (StatusCode::PARTIAL_CONTENT, HeaderValue::from_str(content_type).ok(), Some(range), Some(part.end - part.start), content);
+    }
+    let multipart = Multipart::around(parts, len, content_type);
+    let mut all = Vec::new();
+    for (head, part) in multipart.heads.into_iter().zip(parts) {
+        all.push(head);
+        all.extend(cut(&bytes, part));
+    }
+    all.push(multipart.tail);
+    let content_type = HeaderValue::from_str(&multipart.content_type).ok();
+    (StatusCode::PARTIAL_CONTENT, content_type, None, Some(multipart.length), Content::Pieces(all))
+}
+
+/// The bytes of a range of what lies in several pieces.
+fn cut(pieces: &[Bytes], range: &Range<u64>) -> Vec<Bytes> {
+    let mut at = 0u64;
+    let mut out = Vec::new();
+    for piece in pieces {
+        let end = at + piece.len() as u64;
+        let (from, to) = (range.start.max(at), range.end.min(end));
+        if from < to {
+            out.push(piece.slice((from - at) as usize..(to - at) as usize));
+        }
+        at = end;
+    }
+    out
 }
 
 /// Each part as it comes.
@@ -226,10 +346,6 @@ pub(super) fn growing(reader: SegmentReader) -> Body {
 async fn time() -> Response {
     let now = crate::package::date_time(unix_now());
     ([(CONTENT_TYPE, "text/plain"), (CACHE_CONTROL, "no-store")], now).into_response()
-}
-
-fn answer(content_type: &'static str, cache: &'static str, body: impl Into<Body>) -> Response {
-    ([(CONTENT_TYPE, content_type), (CACHE_CONTROL, cache)], body.into()).into_response()
 }
 
 impl From<Missing> for ApiError {
@@ -254,16 +370,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_passed_on_only_where_they_can_do_no_harm() {
-        for (uri, wanted) in [
-            ("/a/index.m3u8", ""),
-            ("/a/index.m3u8?token=abc", "?token=abc"),
-            ("/a/index.m3u8?_HLS_msn=3&token=a%20b", "?token=a%20b"),
-            ("/a/index.m3u8?x=1&key=k", "?key=k"),
-            ("/a/index.m3u8?token=a\"b", ""),
+    fn tokens_are_passed_on_so_that_they_open_and_do_no_harm() {
+        for (uri, secret, wanted) in [
+            ("/a/index.m3u8", "", ""),
+            ("/a/index.m3u8?token=abc", "abc", "?token=abc"),
+            ("/a/index.m3u8?token=abc&_HLS_msn=3", "abc", "?token=abc"),
+            ("/a/index.m3u8?_HLS_msn=3&token=a%20b", "a b", "?token=a%20b"),
+            ("/a/index.m3u8?token=a+b", "a b", "?token=a+b"),
+            ("/a/index.m3u8?token=a+b", "a+b", "?token=a+b"),
+            ("/a/index.m3u8?x=1&key=k", "k", "?token=k"),
+            ("/a/index.m3u8?token=a/b", "a/b", "?token=a%2Fb"),
+            ("/a/index.m3u8?token=a&b&_HLS_msn=3", "a&b", "?token=a%26b"),
+            ("/a/index.m3u8?token=it's", "it's", "?token=it%27s"),
+            ("/a/index.m3u8?token=a%26%3C%22", "a&<\"", "?token=a%26%3C%22"),
+            ("/a/index.m3u8?token=wrong'", "right", ""),
         ] {
-            let Ok(uri) = uri.parse::<Uri>() else { continue };
-            assert_eq!(passed_on(&uri), wanted, "{uri}");
+            let uri = uri.parse::<Uri>().unwrap();
+            assert_eq!(passed_on(&uri, |key| crate::stream::opens(secret, key)), wanted, "{uri}");
         }
     }
 }

@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::compress::{compressed, compressed_router};
-use super::{ApiError, Routes};
+use super::{ApiError, Outside, Routes};
 
 #[derive(rust_embed::RustEmbed)]
 #[folder = "static/dist/"]
@@ -80,24 +80,24 @@ pub fn register(routes: &mut Routes) {
 }
 
 /// `/`: what is live and what was recorded.
-pub async fn dashboard(headers: HeaderMap) -> Response {
-    page("dashboard.html", UNFRAMED, None, &headers)
+pub async fn dashboard(outside: Outside, headers: HeaderMap) -> Response {
+    page("dashboard.html", UNFRAMED, None, &outside, &headers)
 }
 
 /// `/<path>/`: the player.
-pub async fn watch(headers: HeaderMap) -> Response {
-    page("watch.html", EMBEDDABLE, None, &headers)
+pub async fn watch(outside: Outside, headers: HeaderMap) -> Response {
+    page("watch.html", EMBEDDABLE, None, &outside, &headers)
 }
 
 /// `/<path>/publish`: camera or screen over WHIP.
-pub async fn publish(headers: HeaderMap) -> Response {
+pub async fn publish(outside: Outside, headers: HeaderMap) -> Response {
     let devices = HeaderValue::from_static("camera=(self), microphone=(self), display-capture=(self), screen-wake-lock=(self)");
-    page("publish.html", UNFRAMED, Some(devices), &headers)
+    page("publish.html", UNFRAMED, Some(devices), &outside, &headers)
 }
 
 /// `/vod/<id>/`: the player of a recording. Whether there is such a recording, the page finds out.
-pub async fn recording(headers: HeaderMap) -> Response {
-    page("recording.html", EMBEDDABLE, None, &headers)
+pub async fn recording(outside: Outside, headers: HeaderMap) -> Response {
+    page("recording.html", EMBEDDABLE, None, &outside, &headers)
 }
 
 /// `/static/<file>`.
@@ -110,15 +110,23 @@ pub async fn static_file(Path(file): Path<String>, headers: HeaderMap) -> Respon
     }
 }
 
-fn page(name: &str, policy: HeaderValue, permissions: Option<HeaderValue>, headers: &HeaderMap) -> Response {
+fn page(name: &str, policy: HeaderValue, permissions: Option<HeaderValue>, outside: &Outside, headers: &HeaderMap) -> Response {
     let Some(asset) = asset(name) else {
         return ApiError::internal("this headend was built without its pages; run make pages and build it again").into_response();
     };
+    let asset = from_root(asset, &outside.root());
     let mut response = answer(asset, REVALIDATE, policy, headers);
     if let Some(permissions) = permissions {
         response.headers_mut().insert(PERMISSIONS_POLICY, permissions);
     }
     response
+}
+
+/// A page whose links from the root are relative to its own address instead, so that they hold below any proxy's folder.
+fn from_root(page: Asset, root: &str) -> Asset {
+    let text = String::from_utf8_lossy(&page.bytes).replace("=\"/", &format!("=\"{root}"));
+    let etag = format!("{}-{}\"", page.etag.trim_end_matches('"'), root.len());
+    Asset { bytes: text.into_bytes().into(), etag, ..page }
 }
 
 fn answer(asset: Asset, caching: HeaderValue, policy: HeaderValue, headers: &HeaderMap) -> Response {
@@ -161,13 +169,13 @@ mod tests {
     #[tokio::test]
     async fn pages_load_only_what_is_embedded() {
         for name in ["dashboard.html", "watch.html", "publish.html", "recording.html"] {
-            let html = text(page(name, UNFRAMED, None, &HeaderMap::new())).await;
+            let html = text(page(name, UNFRAMED, None, &Outside::default(), &HeaderMap::new())).await;
             assert!(
                 !html.contains("://") && !html.contains("<style") && !html.contains(" style=") && !html.contains(" onclick="),
                 "{name}"
             );
             let mut loaded = 0;
-            for part in html.split("\"/static/").skip(1) {
+            for part in html.split("\"./static/").skip(1) {
                 let file = part.split('"').next().unwrap().to_owned();
                 let response = static_file(Path(file.clone()), HeaderMap::new()).await;
                 assert_eq!(response.status(), StatusCode::OK, "{name} loads {file}");
@@ -180,8 +188,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn links_hold_below_any_folder() {
+        for (path, root) in [("/", "./"), ("/cam/", "../"), ("/live/cam1/", "../../"), ("/live/cam1/publish", "../../")] {
+            let page = watch(Outside::at(path), HeaderMap::new()).await;
+            let other = watch(Outside::at("/a/b/c/d/"), HeaderMap::new()).await;
+            assert_ne!(page.headers()[ETAG], other.headers()[ETAG]);
+            let html = text(page).await;
+            assert!(html.contains(&format!("src=\"{root}static/")) && html.contains(&format!("href=\"{root}\"")), "{path}");
+            assert!(!html.contains("=\"/"), "{path}");
+        }
+    }
+
+    #[tokio::test]
     async fn known_pages_are_not_sent_again() {
-        let first = watch(HeaderMap::new()).await;
+        let first = watch(Outside::default(), HeaderMap::new()).await;
         assert_eq!(first.status(), StatusCode::OK);
         assert_eq!(first.headers()[CACHE_CONTROL], REVALIDATE);
         assert_eq!(first.headers()[CONTENT_TYPE], "text/html; charset=utf-8");
@@ -195,7 +215,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(IF_NONE_MATCH, given.parse().unwrap());
-            let response = watch(headers).await;
+            let response = watch(Outside::default(), headers).await;
             assert_eq!(response.status(), status, "{given}");
             assert_eq!(response.headers()[ETAG], etag);
         }
@@ -204,11 +224,11 @@ mod tests {
     #[tokio::test]
     async fn policies() {
         let policy = |response: &Response| response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
-        assert!(policy(&dashboard(HeaderMap::new()).await).contains("frame-ancestors"));
-        assert!(!policy(&watch(HeaderMap::new()).await).contains("frame-ancestors"));
-        let publish = publish(HeaderMap::new()).await;
+        assert!(policy(&dashboard(Outside::default(), HeaderMap::new()).await).contains("frame-ancestors"));
+        assert!(!policy(&watch(Outside::default(), HeaderMap::new()).await).contains("frame-ancestors"));
+        let publish = publish(Outside::default(), HeaderMap::new()).await;
         assert!(policy(&publish).contains("frame-ancestors") && publish.headers().contains_key(PERMISSIONS_POLICY));
-        assert!(!policy(&recording(HeaderMap::new()).await).contains("unsafe"));
+        assert!(!policy(&recording(Outside::default(), HeaderMap::new()).await).contains("unsafe"));
     }
 
     #[tokio::test]

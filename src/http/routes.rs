@@ -9,7 +9,8 @@ use axum::routing::MethodRouter;
 
 use super::common::{self, Common};
 use super::direct::{Direct, Served};
-use super::streams::{StreamRoutes, dispatch};
+use super::proxy::Proxies;
+use super::streams::{Known, StreamRoutes, dispatch};
 use super::{HttpConfig, HttpMetrics, LiveRoutes};
 
 /// Collects routes. Each group of routes is a file with `pub fn register(routes: &mut Routes, …)` that calls
@@ -49,11 +50,17 @@ impl Routes {
         self.direct = Some(live);
     }
 
+    /// How to find out which streams there are: names with dots in them are files otherwise.
+    pub(super) fn know(&mut self, known: Known) {
+        self.streams.know(known);
+    }
+
     /// What to serve: the router and its short cut.
     pub fn into_served(mut self, config: &HttpConfig, metrics: &HttpMetrics) -> Served {
         let common = Arc::new(Common::new(&config.cors_origins, metrics.clone()));
-        let direct = self.direct.take().map(|live| Direct { live, common });
-        Served::new(self.into_router(config, metrics), direct)
+        let direct = self.direct.take().map(|live| Direct { live, common: common.clone() });
+        let proxies = Proxies::new(&config.trusted_proxies, &config.base_path);
+        Served::new(self.into_router(config, metrics), direct, common, proxies)
     }
 
     /// The router alone: with CORS, errors as JSON, the bound on bodies and counters.

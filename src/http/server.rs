@@ -16,7 +16,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::client::PeerAddr;
 use super::idle::IdleIo;
 use super::rarely::Rarely;
 use super::timer::LazyTimer;
@@ -208,7 +207,7 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         let io = TokioIo::new(IdleIo::new(stream, self.first, self.idle));
         let served = self.served;
-        let service = service_fn(move |request: Request<Incoming>| Arc::clone(&served).answer(request, PeerAddr(peer)));
+        let service = service_fn(move |request: Request<Incoming>| Arc::clone(&served).answer(request, peer.ip()));
         let connection = self.builder.serve_connection_with_upgrades(io, service);
         tokio::pin!(connection);
         let mut shutdown = Rarely::new(Box::pin(self.shutdown.cancelled()));

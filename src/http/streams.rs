@@ -5,7 +5,7 @@
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::header::LOCATION;
+use axum::http::header::{CACHE_CONTROL, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +13,9 @@ use axum::routing::MethodRouter;
 use std::sync::Arc;
 use tower::ServiceExt;
 
-use super::ApiError;
+use super::front::Written;
+use super::names::{self, FileName};
+use super::{ApiError, Outside};
 use crate::base::StreamPath;
 
 /// Most segments of a URL that are looked at: eight of the path and some for the pattern.
@@ -66,12 +68,44 @@ impl StreamRoute {
             self.segments.iter().filter(|s| is_param(s)).count(),
         )
     }
+
+    fn is_page(&self) -> bool {
+        self.segments == [Segment::Literal("")]
+    }
+
+    /// Whether any name below a stream's path fits.
+    fn is_file(&self) -> bool {
+        matches!(self.segments.as_slice(), [Segment::Param(_)])
+    }
+
+    /// Whether it has something to read, and is not only written to.
+    fn answers_reading(&self) -> bool {
+        !matches!(self.segments.first(), Some(Segment::Literal("whip" | "whep")))
+    }
 }
 
+/// Whether there is such a stream, or whether saying so would tell a secret.
+pub(super) type Known = Arc<dyn Fn(&StreamPath) -> bool + Send + Sync>;
+
 /// The table.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(super) struct StreamRoutes {
     routes: Vec<StreamRoute>,
+    known: Option<Known>,
+}
+
+impl std::fmt::Debug for StreamRoutes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamRoutes").field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
+
+/// What a URL stands for.
+enum Found<'a> {
+    Here(&'a StreamRoute, StreamTarget),
+    /// At another path of ours: for good, or as long as a stream is live.
+    Elsewhere(StatusCode, String),
+    Nothing(ApiError),
 }
 
 impl StreamRoutes {
@@ -85,8 +119,17 @@ impl StreamRoutes {
         self.routes.sort_by_key(StreamRoute::rank);
     }
 
-    /// The handler for a URL's path, and what it is about.
-    fn find(&self, url_path: &str) -> Result<(&MethodRouter, StreamTarget), ApiError> {
+    /// How to find out which streams there are. Without, there are none.
+    pub(super) fn know(&mut self, known: Known) {
+        self.known = Some(known);
+    }
+
+    fn knows(&self, path: &StreamPath) -> bool {
+        self.known.as_ref().is_some_and(|known| known(path))
+    }
+
+    /// The route for a URL's path, and what it is about.
+    fn find(&self, url_path: &str) -> Result<(&StreamRoute, StreamTarget), ApiError> {
         let text = url_path.strip_prefix('/').unwrap_or(url_path);
         let given: Vec<&str> = text.split('/').take(MAX_SEGMENTS + 1).collect();
         let mut reason = None;
@@ -96,7 +139,7 @@ impl StreamRoutes {
                 let head = given.len() - route.segments.len();
                 let length = given.iter().take(head).map(|s| s.len() + 1).sum::<usize>().saturating_sub(1);
                 match StreamPath::parse(text.get(..length).unwrap_or("")) {
-                    Ok(path) => return Ok((&route.handler, StreamTarget { path, params })),
+                    Ok(path) => return Ok((route, StreamTarget { path, params })),
                     Err(why) => reason = reason.or(Some(why)),
                 }
             }
@@ -105,7 +148,108 @@ impl StreamRoutes {
     }
 
     fn has_page(&self) -> bool {
-        self.routes.iter().any(|r| r.segments == [Segment::Literal("")])
+        self.routes.iter().any(StreamRoute::is_page)
+    }
+
+    /// What a URL stands for, also where it is written as for another server, with a slash behind a file, or in capitals.
+    fn resolve(&self, method: &Method, uri: &Uri, untidy: bool) -> Found<'_> {
+        let path = uri.path();
+        let reading = matches!(*method, Method::GET | Method::HEAD);
+        if let Some(found) = self.resolve_srs(reading, path, uri.query().unwrap_or_default()) {
+            return found;
+        }
+        if let Some(without_slash) = path.strip_suffix('/').filter(|path| !path.is_empty()) {
+            return self.resolve_with_slash(reading, path, without_slash, untidy);
+        }
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let found = match names::file_name(name) {
+            FileName::Ours => self.find(path),
+            FileName::Cased(lower) if !self.is_known(path) => self.find(&format!("{folder}/{lower}")),
+            _ => self.find(path),
+        };
+        match found {
+            // A file below a stream, of whatever name: no more than a wish.
+            Ok((route, _)) if route.is_file() && names::file_name(name) == FileName::Other => self.no_file(reading, path, untidy),
+            Ok((route, _)) if route.is_file() && self.is_known(path) => self.no_file(reading, path, untidy),
+            Ok((route, target)) => Found::Here(route, target),
+            Err(error) if reading && self.has_page() && StreamPath::parse(path.trim_start_matches('/')).is_ok() => {
+                drop(error);
+                self.no_file(reading, path, untidy)
+            }
+            Err(error) => Found::Nothing(error),
+        }
+    }
+
+    fn is_known(&self, path: &str) -> bool {
+        StreamPath::parse(path.trim_matches('/')).is_ok_and(|path| self.knows(&path))
+    }
+
+    /// A page, or something else with a slash too many.
+    fn resolve_with_slash(&self, reading: bool, path: &str, without_slash: &str, untidy: bool) -> Found<'_> {
+        let page = match self.find(path) {
+            Ok(found) => found,
+            Err(error) => return Found::Nothing(error),
+        };
+        let stream = &page.1.path;
+        if self.knows(stream) && reading {
+            // With empty segments in it, what a page names relatively would be sought elsewhere.
+            return if untidy {
+                Found::Elsewhere(StatusCode::PERMANENT_REDIRECT, format!("/{stream}/"))
+            } else {
+                Found::Here(page.0, page.1)
+            };
+        }
+        let name = without_slash.rsplit('/').next().unwrap_or_default();
+        match self.find(without_slash) {
+            Ok((route, target)) if !route.is_file() && names::file_name(name) == FileName::Other => {
+                // Endpoints work as they are; a page would be a folder too deep.
+                let endpoint = !reading || !route.answers_reading();
+                if endpoint {
+                    Found::Here(route, target)
+                } else {
+                    Found::Elsewhere(StatusCode::PERMANENT_REDIRECT, without_slash.to_owned())
+                }
+            }
+            Ok(_) if names::file_name(name) != FileName::Other => {
+                Found::Elsewhere(StatusCode::PERMANENT_REDIRECT, without_slash.to_owned())
+            }
+            _ if names::is_no_stream(stream.as_str()) => self.no_file(reading, without_slash, untidy),
+            _ if untidy => Found::Nothing(ApiError::not_found("there is nothing here: the address has empty segments")),
+            _ => Found::Here(page.0, page.1),
+        }
+    }
+
+    /// What is at a path that has no file: a stream's page, what another server has under that name, or nothing.
+    fn no_file(&self, reading: bool, path: &str, untidy: bool) -> Found<'_> {
+        let nothing = || {
+            Found::Nothing(ApiError::not_found(
+                "there is nothing here; a stream's HLS is at /<path>/index.m3u8, its DASH at /<path>/manifest.mpd",
+            ))
+        };
+        let text = path.trim_matches('/');
+        if !reading {
+            return nothing();
+        }
+        let stream = StreamPath::parse(text).ok().filter(|_| self.has_page());
+        if let Some(stream) = stream.filter(|stream| self.knows(stream) || !(untidy || names::is_no_stream(text))) {
+            return Found::Elsewhere(StatusCode::PERMANENT_REDIRECT, format!("/{stream}/"));
+        }
+        let other = names::elsewhere(text).into_iter().find(|(stream, _)| self.knows(stream));
+        other.map_or_else(nothing, |(stream, file)| Found::Elsewhere(StatusCode::TEMPORARY_REDIRECT, format!("/{stream}/{file}")))
+    }
+
+    /// SRS has one address for all streams, which stand in the query.
+    fn resolve_srs(&self, reading: bool, path: &str, query: &str) -> Option<Found<'_>> {
+        let protocol = path.trim_end_matches('/').strip_prefix("/rtc/v1/").filter(|name| matches!(*name, "whip" | "whep"))?;
+        if self.is_known("rtc/v1") {
+            return None;
+        }
+        match names::srs_stream(query) {
+            Some(stream) => Some(Found::Elsewhere(StatusCode::TEMPORARY_REDIRECT, format!("/{stream}/{protocol}"))),
+            None => {
+                reading.then(|| Found::Nothing(ApiError::not_found("there is nothing here; WebRTC is at /<path>/whip and /<path>/whep")))
+            }
+        }
     }
 }
 
@@ -126,27 +270,31 @@ fn matches(pattern: &[Segment], given: &[&str]) -> Option<Vec<(&'static str, Str
 
 /// Answers what no fixed route does.
 pub(super) async fn dispatch(State(table): State<Arc<StreamRoutes>>, mut request: Request<Body>) -> Response {
-    match table.find(request.uri().path()) {
-        Ok((handler, target)) => {
+    let untidy = request.extensions().get::<Written>().is_some_and(|written| written.untidy) || request.uri().path().contains("//");
+    match table.resolve(request.method(), request.uri(), untidy) {
+        Found::Here(route, target) => {
+            let handler = route.handler.clone();
             request.extensions_mut().insert(target);
             // The error type is Infallible.
-            handler.clone().oneshot(request).await.into_response()
+            handler.oneshot(request).await.into_response()
         }
-        Err(error) => to_the_page(&table, &request).unwrap_or_else(|| error.into_response()),
+        Found::Elsewhere(status, path) => {
+            let outside = request.extensions().get::<Outside>().cloned().unwrap_or_else(|| Outside::at(request.uri().path()));
+            redirect(status, &outside, &path, request.uri().query())
+        }
+        Found::Nothing(error) => error.into_response(),
     }
 }
 
-fn to_the_page(table: &StreamRoutes, request: &Request<Body>) -> Option<Response> {
-    let reading = matches!(*request.method(), Method::GET | Method::HEAD);
-    (reading && table.has_page()).then(|| redirect_to_page(request.uri()))?
-}
-
-/// `/live/cam1` → `/live/cam1/`, so that the page's relative links work. `None` where that is no stream path.
-pub(super) fn redirect_to_page(uri: &Uri) -> Option<Response> {
-    StreamPath::parse(uri.path().strip_prefix('/')?).ok()?;
-    let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();
-    let location = HeaderValue::from_str(&format!("{}/{query}", uri.path())).ok()?;
-    Some((StatusCode::PERMANENT_REDIRECT, [(LOCATION, location)]).into_response())
+/// To another path of ours, written relative to the request's, so that it holds behind any proxy.
+pub(super) fn redirect(status: StatusCode, outside: &Outside, path: &str, query: Option<&str>) -> Response {
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    let Ok(location) = HeaderValue::from_str(&format!("{}{query}", outside.relative(path))) else {
+        return ApiError::not_found("there is nothing here").into_response();
+    };
+    // What depends on who is live must be asked again.
+    let cache = if status == StatusCode::TEMPORARY_REDIRECT { "no-store" } else { "public, max-age=60" };
+    (status, [(LOCATION, location), (CACHE_CONTROL, HeaderValue::from_static(cache))]).into_response()
 }
 
 #[cfg(test)]
@@ -189,13 +337,103 @@ mod tests {
             let table = table();
             let found = table.find(url).ok();
             assert_eq!(found.is_some(), wanted.is_some(), "{url}");
-            if let (Some((handler, target)), Some(wanted)) = (found, wanted) {
+            if let (Some((route, target)), Some(wanted)) = (found, wanted) {
                 let mut request = Request::new(Body::empty());
                 request.extensions_mut().insert(target);
-                let response = handler.clone().oneshot(request).await.unwrap();
+                let response = route.handler.clone().oneshot(request).await.unwrap();
                 let body = axum::body::to_bytes(response.into_body(), 1000).await.unwrap();
                 assert_eq!(body, wanted, "{url}");
             }
+        }
+    }
+
+    /// What a URL leads to, where `live/cam1`, `live/cam.flv` and `live/whip` are live.
+    fn resolved(method: &str, url: &str) -> String {
+        let mut table = StreamRoutes::default();
+        for pattern in ["whip/{id}", "whep", "whip", "", "index.m3u8", "manifest.mpd", "{file}", "publish"] {
+            table.add(pattern, get(|| async {}));
+        }
+        table.know(Arc::new(|path: &StreamPath| ["live/cam1", "live/cam.flv", "live/whip"].contains(&path.as_str())));
+        let mut request = Request::builder().method(method).uri(url).body(()).unwrap();
+        let written = crate::http::front::tidy(&mut request, &Default::default()).unwrap();
+        match table.resolve(request.method(), request.uri(), written.untidy) {
+            Found::Here(route, target) => {
+                let pattern: Vec<String> = route
+                    .segments
+                    .iter()
+                    .map(|s| match s {
+                        Segment::Literal(text) => (*text).to_owned(),
+                        Segment::Param(name) => format!("{{{name}}}={}", target.param(name)),
+                    })
+                    .collect();
+                format!("{} of {}", pattern.join("/"), target.path)
+            }
+            Found::Elsewhere(status, path) => format!("{} {path}", status.as_u16()),
+            Found::Nothing(error) => error.status().as_u16().to_string(),
+        }
+    }
+
+    #[test]
+    fn names_of_other_servers_crawlers_and_people() {
+        for (url, wanted) in [
+            ("/live/cam1/", " of live/cam1"),
+            ("/live/cam1", "308 /live/cam1/"),
+            ("/live/later", "308 /live/later/"),
+            ("/live/later/", " of live/later"),
+            ("/live/cam.flv", "308 /live/cam.flv/"),
+            ("/live/cam.flv/", " of live/cam.flv"),
+            ("/live/later.flv", "404"),
+            ("/live/later.flv/", "404"),
+            ("/live/cam1/index.m3u8", "index.m3u8 of live/cam1"),
+            ("/live/cam1/INDEX.M3U8", "index.m3u8 of live/cam1"),
+            ("/live/cam1/Manifest.mpd", "manifest.mpd of live/cam1"),
+            ("/live/cam1/V-1.M4S", "{file}=v-1.m4s of live/cam1"),
+            ("/live/cam1/v-1.m4s", "{file}=v-1.m4s of live/cam1"),
+            ("/live/cam1/index.m3u8/", "308 /live/cam1/index.m3u8"),
+            ("/live/cam1/v.m3u8/", "308 /live/cam1/v.m3u8"),
+            ("/live/cam1/publish/", "308 /live/cam1/publish"),
+            ("/live/cam1/stream.m3u8", "307 /live/cam1/index.m3u8"),
+            ("/live/cam1/video1_stream.m3u8", "307 /live/cam1/index.m3u8"),
+            ("/live/cam1/stream.m3u8/", "307 /live/cam1/index.m3u8"),
+            ("/live/cam1.m3u8", "307 /live/cam1/index.m3u8"),
+            ("/live/cam.flv.m3u8", "307 /live/cam.flv/index.m3u8"),
+            ("/hls/cam1.m3u8", "307 /live/cam1/index.m3u8"),
+            ("/dash/cam1.mpd", "307 /live/cam1/manifest.mpd"),
+            ("/live/later/stream.m3u8", "404"),
+            ("/live/later.m3u8", "404"),
+            ("/live/cam1/seg1.ts", "404"),
+            ("/live/cam1.flv", "404"),
+            ("/live/cam1/embed.html", "404"),
+            ("/favicon.ico", "404"),
+            ("/robots.txt", "404"),
+            ("/index.php", "404"),
+            ("/.well-known/security.txt", "404"),
+            ("/.git/config", "404"),
+            ("/rtc/v1/whep", "404"),
+            ("/rtc/v1/whep/?app=live&stream=cam1", "307 /live/cam1/whep"),
+            ("/live/cam1/whep", "whep of live/cam1"),
+            ("/live/cam1/whep/", "whep of live/cam1"),
+            ("/live/whip/", " of live/whip"),
+            ("//live//cam1//index.m3u8", "index.m3u8 of live/cam1"),
+            ("/live//cam1/", "308 /live/cam1/"),
+            ("/live//later/", "404"),
+            ("//evil.example", "404"),
+            ("/live/c%61m1/", " of live/cam1"),
+            ("/live/a%2Fb/", "404"),
+        ] {
+            assert_eq!(resolved("GET", url), wanted, "GET {url}");
+            assert_eq!(resolved("HEAD", url), wanted, "HEAD {url}");
+        }
+        for (url, wanted) in [
+            ("/live/cam1/whip", "whip of live/cam1"),
+            ("/live/cam1/whip/", "whip of live/cam1"),
+            ("/live/cam1//whip", "whip of live/cam1"),
+            ("/rtc/v1/whip/?app=live&stream=new", "307 /live/new/whip"),
+            ("/live/cam1.m3u8", "404"),
+            ("/live/cam1/index.m3u8", "index.m3u8 of live/cam1"),
+            ("/live/cam1/", " of live/cam1"),
+        ] {
+            assert_eq!(resolved("POST", url), wanted, "POST {url}");
         }
     }
 }

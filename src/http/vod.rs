@@ -4,14 +4,17 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH,
-    IF_RANGE, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::get;
+use futures_util::{StreamExt, stream};
 
-use super::{ApiError, Routes, shown_key};
+use super::multipart::Multipart;
+use super::streams::redirect;
+use super::{ApiError, ClientIp, Outside, Routes, shown_key};
 use crate::base::StreamPath;
 use crate::record::driver::{Recordings, body_stream};
 use crate::record::{RecordError, VodBody, VodRequest};
@@ -30,39 +33,70 @@ pub struct VodRoutes {
 pub fn register(routes: &mut Routes, state: VodRoutes) {
     let router = Router::new()
         .route("/vod/{id}", get(whole))
-        .route("/vod/{id}/", get(super::pages::recording))
+        .route("/vod/{id}/", get(page))
         .route("/vod/{id}/{file}", get(file))
+        .route("/vod/{id}/{file}/", get(without_slash))
         .with_state(state);
     routes.merge(super::compress::compressed_router(router));
 }
 
-/// Refuses a recording of a stream that the client may not watch.
-pub(super) fn admit(state: &VodRoutes, id: &str, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> {
+/// The stream that a recording is of; refused where the client may not watch it.
+pub(super) fn admit(state: &VodRoutes, id: &str, headers: &HeaderMap, uri: &Uri) -> Result<StreamPath, ApiError> {
     let recording = state.recordings.get(id)?;
     let key = shown_key(headers, uri);
-    let open = StreamPath::parse(&recording.path).is_ok_and(|path| state.hub.may_view(&path, key.as_deref()));
-    if open { Ok(()) } else { Err(ApiError::unauthorized(key.is_some(), "this recording needs the token of its stream")) }
+    let path = StreamPath::parse(&recording.path).ok().filter(|path| state.hub.may_view(path, key.as_deref()));
+    path.ok_or_else(|| ApiError::unauthorized(key.is_some(), "this recording needs the token of its stream"))
 }
 
-/// `/vod/<id>.mp4`.
-async fn whole(State(state): State<VodRoutes>, Path(name): Path<String>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
-    let id = name.strip_suffix(".mp4").unwrap_or(&name);
-    admit(&state, id, &headers, &uri)?;
-    answer(&state, name.clone(), &headers, &uri).await
+/// `/vod/<id>.mp4`; without the extension, to the recording's page.
+async fn whole(
+    State(state): State<VodRoutes>,
+    Path(name): Path<String>,
+    ip: ClientIp,
+    outside: Outside,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    // Ids and names have no capitals.
+    let name = name.to_ascii_lowercase();
+    let Some(id) = name.strip_suffix(".mp4") else {
+        state.recordings.get(&name)?;
+        return Ok(redirect(StatusCode::PERMANENT_REDIRECT, &outside, &format!("/vod/{name}/"), uri.query()));
+    };
+    let stream = admit(&state, id, &headers, &uri)?;
+    answer(&state, name.clone(), &stream, ip, &headers, &uri).await
 }
 
 /// `/vod/<id>/<file>`.
 async fn file(
     State(state): State<VodRoutes>,
     Path((id, file)): Path<(String, String)>,
+    ip: ClientIp,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    admit(&state, &id, &headers, &uri)?;
-    answer(&state, format!("{id}/{file}"), &headers, &uri).await
+    let stream = admit(&state, &id, &headers, &uri)?;
+    answer(&state, format!("{id}/{}", file.to_ascii_lowercase()), &stream, ip, &headers, &uri).await
 }
 
-async fn answer(state: &VodRoutes, path: String, headers: &HeaderMap, uri: &Uri) -> Result<Response, ApiError> {
+/// `/vod/<id>/<file>/` and `/vod/<id>.mp4/`: a slash too many.
+async fn without_slash(outside: Outside, uri: Uri) -> Response {
+    redirect(StatusCode::PERMANENT_REDIRECT, &outside, uri.path().trim_end_matches('/'), uri.query())
+}
+
+/// `/vod/<id>/`: the page.
+async fn page(Path(name): Path<String>, outside: Outside, headers: HeaderMap, uri: Uri) -> Response {
+    if name.contains('.') { without_slash(outside, uri).await } else { super::pages::recording(outside, headers).await }
+}
+
+async fn answer(
+    state: &VodRoutes,
+    path: String,
+    stream: &StreamPath,
+    ip: ClientIp,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<Response, ApiError> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let request = VodRequest {
         path,
@@ -70,13 +104,17 @@ async fn answer(state: &VodRoutes, path: String, headers: &HeaderMap, uri: &Uri)
         if_range: text(IF_RANGE),
         if_match: text(IF_MATCH),
         if_none_match: text(IF_NONE_MATCH),
-        query: super::live::passed_on(uri),
+        if_modified_since: text(IF_MODIFIED_SINCE),
+        if_unmodified_since: text(IF_UNMODIFIED_SINCE),
+        client: ip.with_agent(headers),
+        query: super::live::passed_on(uri, |key| state.hub.may_view(stream, Some(key))),
     };
     let answer = state.recordings.vod(request).await?;
-    let mut response = Response::new(match answer.body {
-        VodBody::Bytes(bytes) => Body::from(bytes),
-        body => Body::from_stream(body_stream(body)),
-    });
+    if answer.status == StatusCode::PRECONDITION_FAILED {
+        return Err(RecordError::PreconditionFailed.into());
+    }
+    let (body, content_type, length) = body(answer.body, answer.content_type, answer.content_length, answer.total);
+    let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let out = response.headers_mut();
     let mut put = |name: HeaderName, value: Option<String>| {
@@ -84,18 +122,34 @@ async fn answer(state: &VodRoutes, path: String, headers: &HeaderMap, uri: &Uri)
             out.insert(name, value);
         }
     };
-    put(CONTENT_TYPE, Some(answer.content_type.to_owned()));
+    put(CONTENT_TYPE, Some(content_type));
     put(CACHE_CONTROL, Some(answer.cache_control.to_owned()));
     put(ETAG, answer.etag);
+    put(LAST_MODIFIED, answer.last_modified);
     put(CONTENT_RANGE, answer.content_range);
     put(CONTENT_DISPOSITION, answer.content_disposition);
     if answer.accept_ranges {
         put(ACCEPT_RANGES, Some("bytes".to_owned()));
     }
     if answer.status != StatusCode::NOT_MODIFIED {
-        put(CONTENT_LENGTH, Some(answer.content_length.to_string()));
+        put(CONTENT_LENGTH, Some(length.to_string()));
     }
     Ok(response)
+}
+
+/// What to send, and of which type and length.
+fn body(body: VodBody, content_type: &str, length: u64, total: u64) -> (Body, String, u64) {
+    match body {
+        VodBody::Bytes(bytes) => (Body::from(bytes), content_type.to_owned(), length),
+        VodBody::Parts(parts) => {
+            let ranges: Vec<_> = parts.iter().map(|(range, _)| range.clone()).collect();
+            let Multipart { content_type, heads, tail, length } = Multipart::around(&ranges, total, content_type);
+            let parts = stream::iter(heads.into_iter().zip(parts))
+                .flat_map(|(head, (_, reader))| stream::iter([Ok(head)]).chain(body_stream(VodBody::File(reader))));
+            (Body::from_stream(parts.chain(stream::iter([Ok(tail)]))), content_type, length)
+        }
+        body => (Body::from_stream(body_stream(body)), content_type.to_owned(), length),
+    }
 }
 
 impl From<RecordError> for ApiError {

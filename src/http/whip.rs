@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, patch, post};
 
 use super::error::NOT_LIVE_RETRY;
-use super::{ApiError, ClientIp, Routes, StreamTarget, read_body, shown_key};
+use super::{ApiError, ClientIp, Outside, Routes, StreamTarget, read_body, shown_key};
 use crate::base::StreamPath;
 use crate::sdp::{MAX_SDP_BYTES, SdpError};
 use crate::webrtc::{PatchOutcome, Role, SessionCreated, SessionRequest, WebRtcError, WebRtcService};
@@ -96,6 +96,7 @@ async fn create<S: SessionService>(
     State(endpoint): State<Endpoint<S>>,
     target: StreamTarget,
     ClientIp(remote): ClientIp,
+    outside: Outside,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
@@ -117,7 +118,7 @@ async fn create<S: SessionService>(
         remote,
     };
     let created = endpoint.service.create(endpoint.role, request).await?;
-    let location = format!("/{}/{}/{}", target.path, endpoint.role.protocol(), created.id);
+    let location = outside.path(&format!("/{}/{}/{}", target.path, endpoint.role.protocol(), created.id));
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(SDP));
     headers.insert(LOCATION, header_value(&location)?);

@@ -334,6 +334,11 @@ pub fn body_stream(body: VodBody) -> impl Stream<Item = Result<Bytes, RecordErro
     futures_util::stream::unfold(Some(body), |body| async move {
         match body? {
             VodBody::Bytes(bytes) => (!bytes.is_empty()).then_some((Ok(bytes), None)),
+            VodBody::Parts(mut parts) => {
+                // What stands between the parts is the caller's.
+                let (_, reader) = if parts.is_empty() { return None } else { parts.remove(0) };
+                Some((Ok(Bytes::new()), Some(VodBody::File(reader))))
+            }
             VodBody::File(mut reader) => {
                 let read = blocking(move || {
                     let block = reader.next_block()?;

@@ -17,6 +17,8 @@
 mod catalogue;
 mod config;
 mod dash;
+mod disposition;
+mod downloads;
 pub mod driver;
 mod error;
 mod hls;

@@ -30,6 +30,11 @@ impl Snapshot {
         Self(view.tracks.iter().filter(|t| t.fragments > 0).map(|t| (t.track, t.fragments)).collect())
     }
 
+    #[cfg(test)]
+    pub(super) fn testing(fragments: u32) -> Self {
+        Self(vec![(0, fragments)])
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,7 +1,7 @@
 //! What an HTTP server asks and answers, without HTTP.
 //!
 //! In: method, name and the conditional headers as text. Out: status, headers and a body that is read block by block.
-//! RFC 9110 sections 13 and 14.
+//! What the conditional headers mean is for [`crate::base::ranges`].
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::base::ranges::Conditions;
 use crate::cmaf::Piece;
 
 use super::error::RecordError;
@@ -35,30 +36,53 @@ pub struct VodRequest {
     pub if_match: Option<String>,
     /// `If-None-Match`.
     pub if_none_match: Option<String>,
+    /// `If-Modified-Since`.
+    pub if_modified_since: Option<String>,
+    /// `If-Unmodified-Since`.
+    pub if_unmodified_since: Option<String>,
+    /// Who asks, as far as clients can be told apart.
+    pub client: u64,
     /// What goes behind every URI in playlists and manifests, such as `?token=x`; empty for nothing.
     pub query: String,
+}
+
+impl VodRequest {
+    pub(super) fn conditions(&self) -> Conditions<'_> {
+        Conditions {
+            range: self.range.as_deref(),
+            if_range: self.if_range.as_deref(),
+            if_match: self.if_match.as_deref(),
+            if_none_match: self.if_none_match.as_deref(),
+            if_modified_since: self.if_modified_since.as_deref(),
+            if_unmodified_since: self.if_unmodified_since.as_deref(),
+        }
+    }
 }
 
 /// What to answer. With `HEAD` leave out the body; everything else stays.
 #[derive(Debug)]
 pub struct VodResponse {
-    /// 200, 206, 304 or 416.
+    /// 200, 206, 304, 412 or 416.
     pub status: u16,
     /// `Content-Type`.
     pub content_type: &'static str,
-    /// `Content-Length`.
+    /// `Content-Length`; of several parts that of their bytes alone.
     pub content_length: u64,
-    /// `Content-Range` of 206 and 416.
+    /// `Content-Range` of 206 with one part, and of 416.
     pub content_range: Option<String>,
+    /// Length of the whole file.
+    pub total: u64,
     /// Whether to say `Accept-Ranges: bytes`.
     pub accept_ranges: bool,
     /// `ETag`, quotes included.
     pub etag: Option<String>,
+    /// `Last-Modified`.
+    pub last_modified: Option<String>,
     /// `Cache-Control`.
     pub cache_control: &'static str,
     /// `Content-Disposition`.
     pub content_disposition: Option<String>,
-    /// The bytes; empty for 304 and 416.
+    /// The bytes; empty for 304, 412 and 416.
     pub body: VodBody,
 }
 
@@ -69,6 +93,8 @@ pub enum VodBody {
     Bytes(Bytes),
     /// On disk, to be read block by block ([`super::driver::body_stream`]).
     File(VodReader),
+    /// Several ranges of a file, for `multipart/byteranges`.
+    Parts(Vec<(Range<u64>, VodReader)>),
 }
 
 /// Where the bytes of a [`VodReader`] come from.
@@ -152,83 +178,5 @@ impl VodReader {
             }
         }
         self.open.front().map(|(_, file)| file).ok_or(RecordError::NotFound)
-    }
-}
-
-/// What a `Range` header asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// Everything: no range, one of another unit, several (which a server may ignore), or nonsense.
-    Whole,
-    /// One range.
-    Part(Range<u64>),
-    /// One that begins behind the end.
-    Unsatisfiable,
-}
-
-/// Reads a `Range` header (RFC 9110 section 14.2).
-pub(super) fn parse_range(header: Option<&str>, len: u64) -> Wanted {
-    let Some(spec) = header.and_then(|h| h.trim().strip_prefix("bytes=")) else { return Wanted::Whole };
-    let Some((first, last)) = spec.trim().split_once('-').filter(|_| !spec.contains(',')) else { return Wanted::Whole };
-    let number = |text: &str| -> Option<u64> {
-        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        digits.then(|| text.parse().unwrap_or(u64::MAX))
-    };
-    match (number(first.trim()), number(last.trim()), first.trim().is_empty(), last.trim().is_empty()) {
-        (Some(first), Some(last), ..) if last < first => Wanted::Whole,
-        (Some(first), ..) if first >= len => Wanted::Unsatisfiable,
-        (Some(first), Some(last), ..) => Wanted::Part(first..last.saturating_add(1).min(len)),
-        (Some(first), None, _, true) => Wanted::Part(first..len),
-        (None, Some(0), true, _) => Wanted::Unsatisfiable,
-        (None, Some(_), true, _) if len == 0 => Wanted::Unsatisfiable,
-        (None, Some(suffix), true, _) => Wanted::Part(len - suffix.min(len)..len),
-        _ => Wanted::Whole,
-    }
-}
-
-/// Whether one of the tags in a list (or `*`) equals `etag`; weak ones compare equal only where `weak` allows it.
-pub(super) fn tag_matches(list: &str, etag: &str, weak: bool) -> bool {
-    list.split(',').map(str::trim).any(|tag| tag == "*" || tag == etag || (weak && tag.strip_prefix("W/") == Some(etag)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges() {
-        use Wanted::*;
-        for (header, want) in [
-            (None, Whole),
-            (Some("bytes=0-"), Part(0..100)),
-            (Some("bytes=0-0"), Part(0..1)),
-            (Some("bytes=10-19"), Part(10..20)),
-            (Some("bytes=90-1000"), Part(90..100)),
-            (Some("bytes=90-99999999999999999999999"), Part(90..100)),
-            (Some("bytes=-5"), Part(95..100)),
-            (Some("bytes=-500"), Part(0..100)),
-            (Some("bytes=100-"), Unsatisfiable),
-            (Some("bytes=99999999999999999999999-"), Unsatisfiable),
-            (Some("bytes=-0"), Unsatisfiable),
-            (Some("bytes=5-4"), Whole),
-            (Some("bytes=0-1,5-6"), Whole),
-            (Some("bytes=a-b"), Whole),
-            (Some("bytes=-"), Whole),
-            (Some("bytes=5"), Whole),
-            (Some("bytes=+5-6"), Whole),
-            (Some("items=0-1"), Whole),
-        ] {
-            assert_eq!(parse_range(header, 100), want, "{header:?}");
-        }
-        assert_eq!(parse_range(Some("bytes=0-"), 0), Unsatisfiable);
-    }
-
-    #[test]
-    fn tags() {
-        assert!(tag_matches("\"a\", \"b\"", "\"b\"", false));
-        assert!(tag_matches("*", "\"b\"", false));
-        assert!(tag_matches("W/\"b\"", "\"b\"", true));
-        assert!(!tag_matches("W/\"b\"", "\"b\"", false));
-        assert!(!tag_matches("b", "\"b\"", true));
     }
 }

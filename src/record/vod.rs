@@ -8,15 +8,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use crate::base::UnixNanos;
+use crate::base::ranges::{Conditions, Selection, Version, begins_at_the_start, http_date, tag_matches};
 
 use super::catalogue::{Catalogue, rfc3339};
 use super::dash;
+use super::disposition;
+use super::downloads::{Downloads, Sent};
 use super::error::RecordError;
 use super::hls;
 use super::id::RecordingId;
 use super::meta::Meta;
 use super::mp4::{Mp4, Snapshot};
-use super::request::{Source, VodBody, VodReader, VodRequest, VodResponse, Wanted, parse_range, tag_matches};
+use super::request::{Source, VodBody, VodReader, VodRequest, VodResponse};
 use super::store::{Store, track_file};
 use super::view::View;
 
@@ -47,6 +50,8 @@ pub(super) struct Vod {
     views: Mutex<VecDeque<(RecordingId, Arc<Mutex<View>>)>>,
     /// Newest use first.
     layouts: Mutex<VecDeque<Kept>>,
+    /// Who has which state of what grows.
+    downloads: Mutex<Downloads>,
     /// Held while laying out: one at a time bounds what many requests at once cost, and the second finds it done.
     building: Mutex<()>,
 }
@@ -61,13 +66,21 @@ struct Kept {
 
 impl Vod {
     pub(super) fn new(store: Store, catalogue: Arc<Catalogue>) -> Self {
-        Self { store, catalogue, views: Mutex::default(), layouts: Mutex::default(), building: Mutex::default() }
+        Self {
+            store,
+            catalogue,
+            views: Mutex::default(),
+            layouts: Mutex::default(),
+            downloads: Mutex::default(),
+            building: Mutex::default(),
+        }
     }
 
     /// Drops what is kept of a recording that was deleted.
     pub(super) fn forget(&self, id: &RecordingId) {
         self.views.lock().unwrap_or_else(PoisonError::into_inner).retain(|(other, _)| other != id);
         self.layouts.lock().unwrap_or_else(PoisonError::into_inner).retain(|kept| kept.id != *id);
+        self.downloads.lock().unwrap_or_else(PoisonError::into_inner).forget(id);
     }
 
     pub(super) fn answer(&self, request: &VodRequest, now: UnixNanos) -> Result<VodResponse, RecordError> {
@@ -79,7 +92,8 @@ impl Vod {
         let shared = self.view(&meta.id);
         let mut view = shared.lock().unwrap_or_else(PoisonError::into_inner);
         view.refresh(&self.store, &meta)?;
-        let text = |content_type, text: String| Ok(small(content_type, if view.live { NO_CACHE } else { SHORT }, text.into(), request));
+        let text =
+            |content_type, text: String| Ok(small(content_type, if view.live { NO_CACHE } else { SHORT }, text.into(), &meta, request));
         if view.tracks.iter().all(|t| view.playable(t).is_empty()) {
             return Err(RecordError::Empty);
         }
@@ -132,22 +146,25 @@ impl Vod {
         };
         let etag = format!("\"{offset:x}-{len:x}\"");
         let source = Source::File(track_file(track, epoch), offset);
-        Ok(self.ranged(meta, source, len, etag, content_type, IMMUTABLE, request))
+        Ok(self.ranged(meta, source, len, etag, content_type, IMMUTABLE, request.conditions()))
     }
 
     fn progressive(&self, meta: &Meta, request: &VodRequest, now: UnixNanos) -> Result<VodResponse, RecordError> {
-        let snapshot = self.snapshot(meta, request, now)?;
+        let (snapshot, certain) = self.snapshot(meta, request, now)?;
         let mp4 = self.layout(meta, &snapshot, now)?;
         let len = mp4.layout.len();
-        let mut response = self.ranged(meta, Source::Mp4(mp4), len, snapshot.etag(), "video/mp4", NO_CACHE, request);
+        // Bytes of another file than the client has would spoil it; all of this one it can use.
+        let conditions = Conditions { range: request.range.as_deref().filter(|_| certain), ..request.conditions() };
+        let mut response = self.ranged(meta, Source::Mp4(mp4), len, snapshot.etag(), "video/mp4", NO_CACHE, conditions);
         let started = rfc3339(meta.started_at_ms);
         let started = started.split('.').next().unwrap_or_default().replace(':', "-");
-        response.content_disposition = Some(format!("attachment; filename=\"{}-{started}Z.mp4\"", meta.path.as_str().replace('/', "-")));
+        response.content_disposition = Some(disposition::attachment(&format!("{}-{started}Z.mp4", meta.path.as_str())));
         Ok(response)
     }
 
-    /// Which state of the recording a request is about: the one it names, or the newest.
-    fn snapshot(&self, meta: &Meta, request: &VodRequest, now: UnixNanos) -> Result<Snapshot, RecordError> {
+    /// Which state of the recording a request is about: the one it names, the one that its client has, or the newest. And whether that is
+    /// certain enough to answer with a part of it.
+    fn snapshot(&self, meta: &Meta, request: &VodRequest, now: UnixNanos) -> Result<(Snapshot, bool), RecordError> {
         let shared = self.view(&meta.id);
         let mut view = shared.lock().unwrap_or_else(PoisonError::into_inner);
         view.refresh(&self.store, meta)?;
@@ -157,15 +174,23 @@ impl Vod {
         }
         let named = |header: &Option<String>| header.as_deref().and_then(|tag| Snapshot::parse(tag, &view));
         match (&request.if_match, named(&request.if_match), named(&request.if_range)) {
-            (Some(tags), None, _) if tags.trim() != "*" => Err(RecordError::PreconditionFailed),
-            (_, Some(snapshot), _) | (_, None, Some(snapshot)) => Ok(snapshot),
-            // A player that seeks without naming a state goes on in the one that was served last.
-            _ if view.live => {
-                let newer_than = if starts_inside(request.range.as_deref()) { UnixNanos::MIN } else { now.saturating_sub(REUSE_NANOS) };
-                Ok(self.last_served(&meta.id, newer_than).unwrap_or(newest))
-            }
-            _ => Ok(newest),
+            (Some(tags), None, _) if tags.trim() != "*" => return Err(RecordError::PreconditionFailed),
+            (_, Some(snapshot), _) | (_, None, Some(snapshot)) => return Ok((snapshot, true)),
+            _ => {}
         }
+        let live = view.live;
+        drop(view);
+        let mut downloads = self.downloads.lock().unwrap_or_else(PoisonError::into_inner);
+        let begins = begins_at_the_start(request.range.as_deref()) || request.if_range.is_some();
+        let (snapshot, certain) = match if begins { Sent::Unknown } else { downloads.of(&meta.id, request.client, live, now) } {
+            Sent::One(snapshot) => return Ok((snapshot, true)),
+            Sent::Several(last) => return Ok((last, false)),
+            Sent::Nothing => (newest, true),
+            Sent::Unknown if live => (self.last_served(&meta.id, now.saturating_sub(REUSE_NANOS)).unwrap_or(newest), begins),
+            Sent::Unknown => (newest, begins),
+        };
+        downloads.begin(&meta.id, request.client, &snapshot, live, now);
+        Ok((snapshot, certain))
     }
 
     fn last_served(&self, id: &RecordingId, newer_than: UnixNanos) -> Option<Snapshot> {
@@ -212,37 +237,47 @@ impl Vod {
         etag: String,
         content_type: &'static str,
         cache_control: &'static str,
-        request: &VodRequest,
+        conditions: Conditions<'_>,
     ) -> VodResponse {
-        let reader = |range| VodBody::File(VodReader::new(self.store.clone(), meta.id.clone(), source.clone(), range));
+        let reader = |range| VodReader::new(self.store.clone(), meta.id.clone(), source.clone(), range);
+        let modified = modified(meta);
+        let selection = conditions.select(Version { etag: &etag, modified, len: Some(len) });
         let mut response = VodResponse {
             status: 200,
             content_type,
-            content_length: len,
+            content_length: 0,
             content_range: None,
+            total: len,
             accept_ranges: true,
-            etag: Some(etag.clone()),
+            etag: Some(etag),
+            last_modified: modified.and_then(http_date),
             cache_control,
             content_disposition: None,
             body: VodBody::Bytes(Bytes::new()),
         };
-        if request.if_none_match.as_deref().is_some_and(|tags| tag_matches(tags, &etag, true)) {
-            response.status = 304;
-            response.content_length = 0;
-            return response;
-        }
-        let fresh = request.if_range.as_deref().is_none_or(|tag| tag.trim() == etag);
-        match parse_range(request.range.as_deref().filter(|_| fresh), len) {
-            Wanted::Whole => response.body = reader(0..len),
-            Wanted::Part(range) => {
-                response.status = 206;
-                response.content_length = range.end - range.start;
-                response.content_range = Some(format!("bytes {}-{}/{len}", range.start, range.end - 1));
-                response.body = reader(range);
+        match selection {
+            Selection::NotModified => response.status = 304,
+            Selection::Failed => response.status = 412,
+            Selection::Whole => {
+                response.content_length = len;
+                response.body = VodBody::File(reader(0..len));
             }
-            Wanted::Unsatisfiable => {
+            Selection::Parts(mut parts) => {
+                response.status = 206;
+                response.content_length = parts.iter().map(|part| part.end - part.start).sum();
+                match (parts.pop(), parts.is_empty()) {
+                    (Some(part), true) => {
+                        response.content_range = Some(format!("bytes {}-{}/{len}", part.start, part.end - 1));
+                        response.body = VodBody::File(reader(part));
+                    }
+                    (last, _) => {
+                        parts.extend(last);
+                        response.body = VodBody::Parts(parts.into_iter().map(|part| (part.clone(), reader(part))).collect());
+                    }
+                }
+            }
+            Selection::Unsatisfiable => {
                 response.status = 416;
-                response.content_length = 0;
                 response.content_range = Some(format!("bytes */{len}"));
             }
         }
@@ -250,22 +285,31 @@ impl Vod {
     }
 }
 
-/// Whether a range begins behind the first byte.
-fn starts_inside(range: Option<&str>) -> bool {
-    matches!(parse_range(range, u64::MAX), Wanted::Part(range) if range.start > 0)
+/// When what a finished recording serves last changed, in Unix seconds. What grows has no such time: it changes within a second.
+fn modified(meta: &Meta) -> Option<i64> {
+    meta.ended_at_ms.map(|ms| ms.div_euclid(1000))
 }
 
-fn small(content_type: &'static str, cache_control: &'static str, body: Bytes, request: &VodRequest) -> VodResponse {
-    let etag = format!("\"{:08x}-{:x}\"", crc32fast::hash(&body), body.len());
-    let same = request.if_none_match.as_deref().is_some_and(|tags| tag_matches(tags, &etag, true));
-    let body = if same { Bytes::new() } else { body };
+fn small(content_type: &'static str, cache_control: &'static str, body: Bytes, meta: &Meta, request: &VodRequest) -> VodResponse {
+    // Weak: compression on the way changes the bytes, not what they say.
+    let etag = format!("W/\"{:08x}-{:x}\"", crc32fast::hash(&body), body.len());
+    let modified = modified(meta);
+    let selection = request.conditions().select(Version { etag: &etag, modified, len: None });
+    let status = match selection {
+        Selection::NotModified => 304,
+        Selection::Failed if request.if_match.as_deref().is_none_or(|tags| !tag_matches(tags, etag.trim_start_matches("W/"), true)) => 412,
+        _ => 200,
+    };
+    let body = if status == 200 { body } else { Bytes::new() };
     VodResponse {
-        status: if same { 304 } else { 200 },
+        status,
         content_type,
         content_length: body.len() as u64,
         content_range: None,
+        total: body.len() as u64,
         accept_ranges: false,
         etag: Some(etag),
+        last_modified: modified.and_then(http_date),
         cache_control,
         content_disposition: None,
         body: VodBody::Bytes(body),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::StreamPath;
+use crate::base::{StreamPath, query};
 
 /// `[stream]`: what holds for every stream, whatever protocol it comes by.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -122,11 +122,16 @@ impl StreamConfig {
 fn any_opens(rules: &[AccessRule], path: &StreamPath, secret: Option<&str>) -> bool {
     let Some(secret) = secret else { return false };
     // Every rule is looked at, so that the time taken says nothing about which one fitted.
-    rules.iter().fold(false, |open, rule| open | (pattern_matches(&rule.paths, path.as_str()) & same_secret(&rule.secret, secret)))
+    rules.iter().fold(false, |open, rule| open | (pattern_matches(&rule.paths, path.as_str()) & opens(&rule.secret, secret)))
 }
 
-/// Whether a secret fits, compared in a time that depends on the lengths only. An empty configured secret opens nothing.
-pub fn same_secret(configured: &str, shown: &str) -> bool {
+/// Whether a shown key, by any of its readings, is the configured secret. An empty configured secret opens nothing.
+pub fn opens(configured: &str, shown: &str) -> bool {
+    query::readings(shown).fold(false, |open, reading| open | same_secret(configured, &reading))
+}
+
+/// Compared in a time that depends on the lengths only.
+fn same_secret(configured: &str, shown: &str) -> bool {
     let difference = configured.bytes().zip(shown.bytes()).fold(0, |acc, (a, b)| acc | (a ^ b));
     !configured.is_empty() && configured.len() == shown.len() && difference == 0
 }
@@ -217,5 +222,25 @@ mod tests {
         assert!(config.may_view(&path("live/a"), None));
         assert!(!config.may_view(&path("live/private"), Some("x")));
         assert!(config.may_view(&path("live/private"), Some("t")));
+    }
+
+    #[test]
+    fn secrets_open_raw_and_encoded() {
+        for (secret, shown, fits) in [
+            ("a+b", "a+b", true),
+            ("a+b", "a%2Bb", true),
+            ("a b", "a+b", true),
+            ("a b", "a%20b", true),
+            ("a&b", "a&b", true),
+            ("a", "a&_HLS_msn=1", true),
+            ("100%", "100%", true),
+            ("100%", "100%25", true),
+            ("100%25", "100%25", true),
+            ("a", "a%62", false),
+            ("", "", false),
+            ("", "&a", false),
+        ] {
+            assert_eq!(opens(secret, shown), fits, "{secret} {shown}");
+        }
     }
 }

@@ -11,7 +11,7 @@ mod http_viewers;
 mod picture_order;
 mod timeline;
 
-pub use config::{AccessRule, BFrames, OnConflict, StreamConfig, pattern_matches, same_secret};
+pub use config::{AccessRule, BFrames, OnConflict, StreamConfig, opens, pattern_matches};
 pub use driver::{
     DerivedInfo, Hub, HubOptions, Lease, Publication, PublishError, PublishRequest, PublisherInfo, SelectError, SharedTranscoder, Stream,
     StreamEvent, StreamInfo, Track, TrackInfo, TrackWriter, TranscodeError, TranscodeGuard, TranscodeJob, TranscodeTarget, Transcoder,

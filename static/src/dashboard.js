@@ -4,7 +4,7 @@ import { $, copy, h, icon, reconcile, setAttr, setText } from './lib/dom.js';
 import * as format from './lib/format.js';
 import { get, poll } from './lib/api.js';
 import { notesOf, showNotes } from './lib/notes.js';
-import { shownToken, withToken } from './lib/path.js';
+import { ROOT, shownToken, withToken } from './lib/path.js';
 
 const REFRESH = 2000;
 
@@ -17,10 +17,10 @@ function makeStream({ path }) {
   return h(
     'article.panel.stream',
     { 'aria-label': path },
-    h('header', {}, h('h3', {}, h('a', { href: page(`/${path}/`) }, path)), h('span.badge.source'), h('span.since')),
+    h('header', {}, h('h3', {}, h('a', { href: page(`${ROOT}${path}/`) }, path)), h('span.badge.source'), h('span.since')),
     h('ul.tracks', { 'aria-label': 'Tracks' }),
     h('ul.notes', { 'aria-label': 'Notes' }),
-    h('footer', {}, h('a.button.small', { href: page(`/${path}/`), 'aria-label': `Watch ${path}` }, icon('play'), h('span', {}, 'Watch')), h('span.watching', {}, icon('eye'), h('span.viewers'))),
+    h('footer', {}, h('a.button.small', { href: page(`${ROOT}${path}/`), 'aria-label': `Watch ${path}` }, icon('play'), h('span', {}, 'Watch')), h('span.watching', {}, icon('eye'), h('span.viewers'))),
   );
 }
 
@@ -80,7 +80,7 @@ let next;
 
 function makeRecording(recording) {
   const { id, path, urls } = recording;
-  const watch = page(urls?.page ?? `/vod/${id}/`);
+  const watch = page(`${ROOT}vod/${id}/`);
   const when = format.dateTime(recording.started_at);
   return h(
     'div.row',
@@ -93,7 +93,7 @@ function makeRecording(recording) {
       'span.links',
       { role: 'cell' },
       h('a.button.small', { href: watch, 'aria-label': `Watch ${path} of ${when}` }, icon('play'), h('span', {}, 'Watch')),
-      h('a.button.small', { href: page(urls?.mp4 ?? `/vod/${id}.mp4`), download: true, 'aria-label': `Download ${path} of ${when} as MP4` }, icon('download'), h('span', {}, 'MP4')),
+      h('a.button.small', { href: page(`${ROOT}vod/${id}.mp4`), download: true, 'aria-label': `Download ${path} of ${when} as MP4` }, icon('download'), h('span', {}, 'MP4')),
     ),
   );
 }
@@ -122,7 +122,7 @@ function showRecordings() {
 
 /** One page answers most questions; more come on demand. */
 const PAGE = 25;
-const recordingsUrl = (cursor) => `/api/v1/recordings?limit=${PAGE}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`;
+const recordingsUrl = (cursor) => `${ROOT}api/v1/recordings?limit=${PAGE}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`;
 
 async function refreshRecordings() {
   const { items, next: cursor } = await get(recordingsUrl(), { key });
@@ -181,10 +181,10 @@ poll(
   REFRESH,
   async () => {
     if (!informed) {
-      showGuide(await get('/api/v1/info', { key }).catch(() => ({})));
+      showGuide(await get(`${ROOT}api/v1/info`, { key }).catch(() => ({})));
       informed = true;
     }
-    const [streams] = await Promise.all([get('/api/v1/streams', { key }), refreshRecordings()]);
+    const [streams] = await Promise.all([get(`${ROOT}api/v1/streams`, { key }), refreshRecordings()]);
     showStreams(streams.items);
     $('#main').removeAttribute('data-loading');
     showConnection('ok', 'Connected');

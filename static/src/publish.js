@@ -3,7 +3,7 @@
 import { $, h, remembered, setAttr, setText } from './lib/dom.js';
 import * as format from './lib/format.js';
 import { audioConstraints, capture, explain, obstacle, videoConstraints } from './lib/capture.js';
-import { shownToken, streamPath } from './lib/path.js';
+import { readToken, ROOT, shownToken, streamPath } from './lib/path.js';
 import { canEncode, WhipPublisher } from './lib/whip.js';
 
 /** While connecting again, a path may still be held by our own lost session for a moment. */
@@ -20,8 +20,8 @@ const field = (name) => document.getElementById(name);
 
 setText($('#path'), path);
 document.title = `Publish to ${path} – headend`;
-$('#watch-link').href = `/${path}/`;
-field('key').value = shownToken(location.search) ?? '';
+$('#watch-link').href = `${ROOT}${path}/`;
+field('key').value = readToken(shownToken(location.search) ?? '');
 
 let stream = null;
 let publisher = null;
@@ -185,7 +185,7 @@ async function start() {
   everConnected = false;
   busyCount = 0;
   history.length = 0;
-  publisher = new WhipPublisher({ url: `/${path}/whip`, key: field('key').value.trim() || null, stream, options: settings, onstate: changed });
+  publisher = new WhipPublisher({ url: `${ROOT}${path}/whip`, key: encodeURIComponent(field('key').value.trim()) || null, stream, options: settings, onstate: changed });
   publisher.start();
   controls(true);
   navigator.wakeLock?.request('screen').then((lock) => (wakeLock = lock)).catch(() => {});

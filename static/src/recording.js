@@ -4,11 +4,11 @@ import { $, h, icon, setText } from './lib/dom.js';
 import * as format from './lib/format.js';
 import { get } from './lib/api.js';
 import { hasMse, HlsPlayer } from './lib/hls.js';
-import { recordingId, shownToken, withToken } from './lib/path.js';
+import { recordingId, ROOT, shownToken, withToken } from './lib/path.js';
 
 const id = recordingId(location.pathname);
 const token = shownToken(location.search);
-const mp4 = withToken(`/vod/${encodeURIComponent(id)}.mp4`, token);
+const mp4 = withToken(`${ROOT}vod/${encodeURIComponent(id)}.mp4`, token);
 const video = $('#video');
 
 function show(state, text = '', detail = '') {
@@ -26,7 +26,7 @@ function playMp4() {
 if (hasMse()) {
   const player = new HlsPlayer({
     video,
-    url: withToken(`/vod/${encodeURIComponent(id)}/index.m3u8`, token),
+    url: withToken(`${ROOT}vod/${encodeURIComponent(id)}/index.m3u8`, token),
     onstate(state, { error, failures }) {
       if (state === 'connected') show('playing');
       else if (state === 'refused' && error.status === 404) show('refused', 'There is no such recording', 'It may have been removed to make room for newer ones.');
@@ -50,7 +50,7 @@ function describe(recording) {
   $('#live').hidden = !recording.live;
   const watch = $('#watch');
   watch.hidden = !recording.live;
-  watch.href = withToken(`/${recording.path}/`, token);
+  watch.href = withToken(`${ROOT}${recording.path}/`, token);
   const facts = [
     ['Started', format.dateTime(recording.started_at)],
     ['Duration', format.clock(recording.duration)],
@@ -65,7 +65,7 @@ function describe(recording) {
 }
 
 async function refresh() {
-  const recording = await get(`/api/v1/recordings/${encodeURIComponent(id)}`, { key: token }).catch(() => null);
+  const recording = await get(`${ROOT}api/v1/recordings/${encodeURIComponent(id)}`, { key: token }).catch(() => null);
   if (!recording) return;
   describe(recording);
   if (recording.live) setTimeout(refresh, 5000);

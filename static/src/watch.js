@@ -5,7 +5,7 @@ import * as format from './lib/format.js';
 import { get, poll, streamUrl } from './lib/api.js';
 import { HlsPlayer } from './lib/hls.js';
 import { notesOf, showNotes } from './lib/notes.js';
-import { shownToken, streamPath, withToken } from './lib/path.js';
+import { ROOT, shownToken, streamPath, withToken } from './lib/path.js';
 import { WhepPlayer } from './lib/whep.js';
 
 /** A server that fails this often in a row won't give this viewer WebRTC soon. */
@@ -19,7 +19,7 @@ const NOTABLY_BEHIND = 3000;
 
 const path = streamPath(location.pathname);
 const token = shownToken(location.search);
-const base = `/${path}/`;
+const base = `${ROOT}${path}/`;
 
 const ui = Object.fromEntries(
   ['player', 'video', 'message-text', 'message-detail', 'again', 'unmute', 'stats', 'play', 'mute', 'volume', 'live', 'live-text', 'latency', 'quality', 'quality-box', 'stats-button', 'pip', 'full', 'chips', 'notes', 'viewers', 'viewers-text', 'seek-keys'].map((id) => [id, document.getElementById(id)]),

@@ -5,7 +5,7 @@ import { Backoff, retryAfter, sleep } from '../src/lib/backoff.js';
 import * as format from '../src/lib/format.js';
 import { iceServers, parseLinks } from '../src/lib/link.js';
 import { Pace } from '../src/lib/pace.js';
-import { recordingId, shownToken, streamPath, withToken } from '../src/lib/path.js';
+import { readToken, recordingId, shownToken, streamPath, withToken } from '../src/lib/path.js';
 import { iceOf, restartFragment, withIce } from '../src/lib/sdp.js';
 import { SignallingError } from '../src/lib/session.js';
 import { playoutDelay, ReceiveMeter, SendMeter } from '../src/lib/stats.js';
@@ -101,12 +101,13 @@ test('the fragment names the new credentials once', () => {
 });
 
 test('paths, ids and tokens from the address', () => {
-  for (const [pathname, path] of [['/live/cam1/', 'live/cam1'], ['/live/cam1/publish', 'live/cam1'], ['/cam/', 'cam'], ['/live/publish/publish', 'live/publish'], ['/a/b/c/', 'a/b/c']]) assert.equal(streamPath(pathname), path);
-  assert.equal(recordingId('/vod/00abc/'), '00abc');
-  assert.equal(withToken('/x', 'a b'), '/x?token=a%20b');
+  for (const [pathname, path] of [['/live/cam1/', 'live/cam1'], ['/live/cam1/publish', 'live/cam1'], ['/cam/', 'cam'], ['/live/publish/publish', 'live/publish'], ['/a/b/c/', 'a/b/c']]) assert.deepEqual([streamPath(pathname, '/'), streamPath(`/media/x${pathname}`, '/media/x/')], [path, path]);
+  assert.deepEqual([recordingId('/vod/00abc/', '/'), recordingId('/media/vod/00abc/', '/media/')], ['00abc', '00abc']);
+  assert.equal(withToken('/x', 'a%20b'), '/x?token=a%20b');
   assert.equal(withToken('/x?y=1', 'a'), '/x?y=1&token=a');
   assert.equal(withToken('/x', null), '/x');
-  assert.equal(shownToken('?key=k'), 'k');
+  for (const [search, shown] of [['?key=k', 'k'], ['?a=1&token=a+b%26&c=2', 'a+b%26'], ['?token=&key=k', 'k'], ['?token=a=b=', 'a=b=']]) assert.equal(shownToken(search), shown);
+  assert.deepEqual([readToken('a%26+b'), readToken('100%')], ['a&+b', '100%']);
   assert.equal(shownToken(''), null);
 });
 

@@ -8,6 +8,7 @@
 pub mod av;
 pub mod flv;
 pub mod hls;
+pub mod nginx;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -60,12 +61,21 @@ impl Server {
         Self::start_at(address, "")
     }
 
+    /// With keys of `[http]`.
+    pub fn start_http(http: &str) -> Self {
+        Self::start_in("127.0.0.1", http, "")
+    }
+
     fn start_at(media_address: &str, more: &str) -> Self {
+        Self::start_in(media_address, "", more)
+    }
+
+    fn start_in(media_address: &str, more_http: &str, more: &str) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let (http, rtmp, media) = (free_port(), free_port(), free_port());
         let config = dir.path().join("headend.toml");
         let text = format!(
-            "data_dir = {:?}\n[http]\nlisten = \"127.0.0.1:{http}\"\n[rtmp]\nlisten = \"127.0.0.1:{rtmp}\"\n[sfu]\nlisten = [\"{media_address}:{media}\"]\n{more}\n",
+            "data_dir = {:?}\n[http]\nlisten = \"127.0.0.1:{http}\"\n{more_http}\n[rtmp]\nlisten = \"127.0.0.1:{rtmp}\"\n[sfu]\nlisten = [\"{media_address}:{media}\"]\n{more}\n",
             dir.path().join("data")
         );
         std::fs::write(&config, text).unwrap();

@@ -14,7 +14,8 @@ async function open(browser, address, options = {}, before = undefined) {
     if (message.type() === "error" && !/status of 404/.test(message.text())) errors.push(`${address}: ${message.text()}`);
   });
   if (before) await page.addInitScript(before);
-  await page.goto(new URL(address, base).href);
+  // `base` may be a folder.
+  await page.goto(new URL(address.startsWith(new URL(base).pathname) ? address : address.slice(1), base).href);
   return page;
 }
 

@@ -37,7 +37,7 @@ pub struct PublishRequest {
     pub remote: Option<IpAddr>,
     /// What the publisher calls itself (`flashVer`, `User-Agent`), at most 200 characters are kept.
     pub agent: Option<String>,
-    /// The key it showed (`?token=`, `?key=`, Bearer), checked against the configured publish keys.
+    /// The key it showed (`?token=`, `?key=`, Bearer) as it was written, checked against the configured publish keys.
     pub key: Option<String>,
 }
 

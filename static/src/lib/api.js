@@ -1,6 +1,7 @@
 // headend's API: GETs, and polling that slows down when the server is away and rests while nobody looks.
 
 import { Backoff } from './backoff.js';
+import { ROOT } from './path.js';
 import { refusal, send } from './session.js';
 
 /** An answer's JSON; throws a SignallingError. */
@@ -42,4 +43,4 @@ export function poll(interval, task, onerror = () => {}) {
 }
 
 /** A stream's path in a URL of the API. */
-export const streamUrl = (path) => `/api/v1/streams/${path.split('/').map(encodeURIComponent).join('/')}`;
+export const streamUrl = (path) => `${ROOT}api/v1/streams/${path.split('/').map(encodeURIComponent).join('/')}`;
