@@ -4,6 +4,7 @@
 
 mod id;
 mod kind;
+mod lock;
 mod path;
 pub mod query;
 pub mod ranges;
@@ -12,6 +13,7 @@ pub mod wrap;
 
 pub use id::{Id, random_id};
 pub use kind::MediaKind;
+pub use lock::{lock, read, write};
 pub use path::{PathError, RESERVED_SEGMENTS, StreamPath};
 pub use query::{keys_in_query, percent_decode};
 pub use units::{NtpTime, UnixNanos, rescale};

@@ -4,8 +4,9 @@
 //! keep what belongs to one format apart from what belongs to the next, however far behind the writer it reads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use crate::base::lock;
 use crate::codec::Format;
 
 /// Packets further back than this can't be told from those to come by their sequence numbers (RFC 3550 appendix A.1).
@@ -32,18 +33,14 @@ impl FormatHistory {
         Self(Arc::new(Inner { format: Mutex::new(format), next, changed: AtomicU64::new(0) }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Format> {
-        self.0.format.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The format now.
     pub fn format(&self) -> Format {
-        self.lock().clone()
+        lock(&self.0.format).clone()
     }
 
     /// The format from here on. Those who keep formats apart are told by [`Self::mark`].
     pub fn set_format(&self, format: Format) {
-        *self.lock() = format;
+        *lock(&self.0.format) = format;
     }
 
     /// So many packets are about to be sent.

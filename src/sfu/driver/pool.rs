@@ -17,7 +17,7 @@ use super::router::Router;
 use super::shard::{Queues, Shard};
 use super::shared::{COMMAND_QUEUE, Link, MEDIA_QUEUE, Notice, Shared};
 use super::tcp;
-use crate::base::UnixNanos;
+use crate::base::{UnixNanos, lock};
 use crate::net::interfaces::expand_wildcard;
 use crate::net::udp::UdpPort;
 use crate::sfu::config::SfuConfig;
@@ -71,9 +71,7 @@ impl WorkerPool {
                 .name(format!("sfu-{index}"))
                 .spawn(move || run(index, worker, shared, &addresses, count > 1, queues, notices, &report))
                 .map_err(|error| SfuError::Start(error.to_string()))?;
-            if let Ok(mut threads) = pool.threads.lock() {
-                threads.push(thread);
-            }
+            lock(&pool.threads).push(thread);
             // The first worker settles which port 0 has become, and which addresses exist at all.
             pool.addresses = started.recv().map_err(|_| SfuError::Start("its thread ended".into()))??;
         }
@@ -121,7 +119,7 @@ impl WorkerPool {
     /// Ends all workers: transports send DTLS close_notify, sockets close. Returns when they have.
     pub async fn shutdown(&self) {
         self.stop();
-        let threads = self.threads.lock().map(|mut threads| std::mem::take(&mut *threads)).unwrap_or_default();
+        let threads = std::mem::take(&mut *lock(&self.threads));
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count()).await;
         if joined.is_ok_and(|panicked| panicked > 0) {
             tracing::error!("an SFU worker had died before shutdown");

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 
 use super::live::{SelectError, Stream, Track};
 use super::writer::{TrackWriter, WriterCore};
+use crate::base::lock;
 use crate::codec::{Codec, Format};
 use crate::sfu::{DirectConsumer, ProducerId, Router, SfuError};
 use crate::stream::format_history::FormatHistory;
@@ -148,7 +149,7 @@ impl Derived {
 
     /// What it is made from.
     fn source(&self) -> ProducerId {
-        *self.source.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        *lock(&self.source)
     }
 
     /// How many leases it has.
@@ -215,7 +216,7 @@ impl Stream {
     /// The SFU let the readers of `old` go on with `new`.
     pub(super) fn derived_go_on_with(&self, old: ProducerId, new: ProducerId) {
         for derived in &self.state().derived {
-            let mut source = derived.source.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut source = lock(&derived.source);
             if *source == old {
                 *source = new;
             }

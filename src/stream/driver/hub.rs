@@ -12,7 +12,7 @@ use super::derived::SharedTranscoder;
 use super::live::Stream;
 use super::publication::Publication;
 use super::unix_now;
-use crate::base::{StreamPath, UnixNanos};
+use crate::base::{StreamPath, UnixNanos, read, write};
 use crate::sfu::{Router, SfuError, WorkerPool};
 use crate::stream::config::{BFrames, OnConflict, StreamConfig};
 
@@ -188,7 +188,7 @@ impl Hub {
         }
         let worker = self.0.next_home.fetch_add(1, Ordering::Relaxed) % self.0.workers.len().max(1);
         let home = self.0.workers.create_router(worker).await?;
-        let mut streams = self.0.streams.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut streams = write(&self.0.streams);
         if let Some(stream) = streams.get(path) {
             return Ok(stream.clone()); // somebody was faster
         }
@@ -201,7 +201,7 @@ impl Hub {
     }
 
     fn any_stream(&self, path: &StreamPath) -> Option<Stream> {
-        self.0.streams.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(path).cloned()
+        read(&self.0.streams).get(path).cloned()
     }
 
     /// The live stream at `path`.
@@ -211,7 +211,7 @@ impl Hub {
 
     /// All live streams, by path.
     pub fn streams(&self) -> Vec<Stream> {
-        let streams = self.0.streams.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let streams = read(&self.0.streams);
         streams.values().filter(|stream| stream.has_started()).cloned().collect()
     }
 
@@ -229,7 +229,7 @@ impl Hub {
     pub fn shutdown(&self) {
         self.0.shutting_down.store(true, Ordering::Relaxed);
         let streams: Vec<Stream> = {
-            let streams = self.0.streams.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let streams = read(&self.0.streams);
             streams.values().cloned().collect()
         };
         for stream in streams {
@@ -241,7 +241,7 @@ impl Hub {
     /// Takes a stream off the table and tells everybody.
     pub(super) fn end(&self, stream: &Stream) {
         {
-            let mut streams = self.0.streams.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut streams = write(&self.0.streams);
             if !streams.get(stream.path()).is_some_and(|listed| listed.is_same(stream)) {
                 return;
             }

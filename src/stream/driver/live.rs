@@ -11,7 +11,7 @@ use super::derived::{Derived, Lease, TranscodeError, TranscodeTarget};
 use super::hub::{Hub, PublishRequest, StreamEvent};
 use super::unix_now;
 use super::writer::WriterCore;
-use crate::base::{MediaKind, StreamPath, UnixNanos};
+use crate::base::{MediaKind, StreamPath, UnixNanos, lock};
 use crate::codec::{Codec, Format};
 use crate::sfu::{ProducerId, Router, SfuError};
 use crate::stream::config::BFrames;
@@ -164,7 +164,7 @@ impl Stream {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.0.state)
     }
 
     pub(super) fn is_same(&self, other: &Stream) -> bool {

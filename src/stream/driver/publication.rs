@@ -9,6 +9,7 @@ use super::hub::{Hub, PublishError, PublishRequest, StreamEvent};
 use super::live::{Entry, Publisher, Stream, Track, Warning};
 use super::unix_now;
 use super::writer::{TrackWriter, WriterCore};
+use crate::base::lock;
 use crate::codec::Format;
 use crate::codec::h264::parse_sps;
 use crate::sfu::{ProducerId, Router, SfuError};
@@ -85,7 +86,7 @@ impl Publication {
             None => WriterCore::new(&self.stream.0.home, format.clone(), self.stream.path().as_str()).await?,
         };
         self.put(core.producer(), format, Some(core.formats().clone())).await?;
-        let track = self.timeline.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).add_track();
+        let track = lock(&self.timeline).add_track();
         Ok(TrackWriter::published(core, self.stream.clone(), self.generation, self.timeline.clone(), track))
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::live::Stream;
-use crate::base::{MediaKind, UnixNanos, rescale};
+use crate::base::{MediaKind, UnixNanos, lock, rescale};
 use crate::codec::{AccessUnit, Codec, Format};
 use crate::rtp::batch::ClockMapping;
 use crate::sfu::{DirectProducer, ProducerId, ProducerOptions, Router, SfuError};
@@ -110,7 +110,7 @@ impl TrackWriter {
         let Of::Publication { stream, generation, timeline, track, order } = &mut self.of else { return false };
         let clock_rate = core.formats.format().clock_rate();
         let media = rescale(unit.dts, clock_rate, NANOS);
-        let offset = timeline.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).offset(*track, media, now);
+        let offset = lock(timeline).offset(*track, media, now);
         stream.note_media(now);
         if core.codec() == Codec::H264
             && let Some(references) = order.observe(&unit, offset)
