@@ -4,17 +4,17 @@
 //! by WebRTC on any worker or directly, and events. What it needs from above (a transcoder) is a small trait here.
 
 mod config;
+mod core;
 mod driver;
 mod format_history;
 mod framer;
-mod http_viewers;
 mod picture_order;
 mod timeline;
 
 pub use config::{AccessRule, BFrames, OnConflict, StreamConfig, opens, pattern_matches};
+pub use core::{Track, TranscodeTarget, ViewerCounts, Wanted, Warning};
 pub use driver::{
     DerivedInfo, Hub, HubOptions, Lease, Publication, PublishError, PublishRequest, PublisherInfo, SelectError, SharedTranscoder, Stream,
-    StreamEvent, StreamInfo, Track, TrackInfo, TrackWriter, TranscodeError, TranscodeGuard, TranscodeJob, TranscodeTarget, Transcoder,
-    Viewer, ViewerCounts, Wanted, Warning,
+    StreamEvent, StreamInfo, TrackInfo, TrackWriter, TranscodeError, TranscodeGuard, TranscodeJob, Transcoder, Viewer,
 };
 pub use format_history::FormatHistory;

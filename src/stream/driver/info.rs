@@ -1,14 +1,13 @@
 //! What the API and the pages tell about a stream.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
-use super::live::{Stream, Warning};
-use super::unix_now;
+use super::clock::now;
+use super::live::Stream;
 use crate::base::{MediaKind, StreamPath, UnixNanos};
 use crate::codec::{Codec, Format};
 use crate::sfu::ProducerStats;
+use crate::stream::core::{ViewerCounts, Warning};
 
 /// A live stream, as told by the API.
 #[derive(Debug, Clone, Serialize)]
@@ -86,59 +85,41 @@ pub struct DerivedInfo {
     pub advice: Option<&'static str>,
 }
 
-/// Viewers by protocol.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct ViewerCounts {
-    /// All of them.
-    pub total: usize,
-    /// By protocol: `webrtc`, `rtmp`, `hls`, `dash`.
-    pub by_protocol: BTreeMap<&'static str, usize>,
-}
-
 impl Stream {
     /// Viewers now, by protocol.
     pub fn viewer_counts(&self) -> ViewerCounts {
-        let state = self.state();
-        let mut by_protocol: BTreeMap<&'static str, usize> = state.viewers.iter().map(|(protocol, n)| (*protocol, *n)).collect();
-        for protocol in state.http_viewers.counts(unix_now()) {
-            *by_protocol.entry(protocol).or_default() += 1;
-        }
-        by_protocol.retain(|_, n| *n > 0);
-        ViewerCounts { total: by_protocol.values().sum(), by_protocol }
+        self.state().see(|core| core.viewer_counts(now().wall))
     }
 
     /// Everything the API tells about it.
     pub async fn info(&self) -> StreamInfo {
         let mut tracks = Vec::new();
         for track in self.tracks() {
-            let stats = self.0.home.producer_stats(track.producer).await.unwrap_or_default();
+            let stats = self.home().producer_stats(track.producer).await.unwrap_or_default();
             tracks.push(track_info(&track.format, track.reordered, &stats));
         }
-        let viewers = self.viewer_counts();
-        let state = self.state();
-        StreamInfo {
+        self.state().see(|core| StreamInfo {
             path: self.path().clone(),
             started_at_ms: ms(self.started_at()),
-            publisher: state.publisher.as_ref().map(|publisher| PublisherInfo {
-                protocol: publisher.request.protocol,
-                remote: publisher.request.remote.map(|ip| ip.to_canonical().to_string()),
-                agent: publisher.request.agent.clone(),
+            publisher: core.publisher().map(|publisher| PublisherInfo {
+                protocol: publisher.who.protocol,
+                remote: publisher.who.remote.map(|ip| ip.to_canonical().to_string()),
+                agent: publisher.who.agent.clone(),
                 since_ms: ms(publisher.since),
             }),
             tracks,
-            derived: state
-                .derived
-                .iter()
+            derived: core
+                .derived()
                 .map(|derived| DerivedInfo {
-                    what: derived.derivation(),
-                    codec: derived.codec(),
-                    users: derived.users(),
+                    what: derived.target.derivation(derived.from),
+                    codec: derived.formats.format().codec(),
+                    users: derived.users,
                     advice: derived.target.advice(derived.from),
                 })
                 .collect(),
-            viewers,
-            warnings: state.warnings.clone(),
-        }
+            viewers: core.viewer_counts(now().wall),
+            warnings: core.warnings().to_vec(),
+        })
     }
 }
 

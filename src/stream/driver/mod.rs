@@ -1,27 +1,36 @@
 //! The hub of live streams, for async callers: publications in, tracks and viewers out.
 //!
-//! Locks here are short and never held across an await; nothing of it is on the packet path but [`TrackWriter`], which
-//! belongs to one publisher.
+//! [`crate::stream::core`] decides, the files here carry out. Each uses only those above it in this list. Locks are short and never held
+//! across an await; nothing of it is on the packet path but [`TrackWriter`], which belongs to one publisher.
 
-mod derived;
-mod hub;
-mod info;
-mod live;
-mod publication;
-mod settle;
+mod clock;
+mod state;
 mod writer;
 
-pub use derived::{Lease, SharedTranscoder, TranscodeError, TranscodeGuard, TranscodeJob, TranscodeTarget, Transcoder};
-pub use hub::{Hub, HubOptions, PublishError, PublishRequest, StreamEvent};
-pub use info::{DerivedInfo, PublisherInfo, StreamInfo, TrackInfo, ViewerCounts};
-pub use live::{SelectError, Stream, Track, Viewer, Wanted, Warning};
+mod transcoder;
+
+mod shared;
+
+mod live;
+
+mod info;
+mod lease;
+mod select;
+mod viewer;
+
+mod table;
+
+mod publication;
+
+mod hub;
+
+pub use hub::{Hub, HubOptions, PublishError, PublishRequest};
+pub use info::{DerivedInfo, PublisherInfo, StreamInfo, TrackInfo};
+pub use lease::Lease;
+pub use live::Stream;
 pub use publication::Publication;
+pub use select::SelectError;
+pub use table::StreamEvent;
+pub use transcoder::{SharedTranscoder, TranscodeError, TranscodeGuard, TranscodeJob, Transcoder};
+pub use viewer::Viewer;
 pub use writer::TrackWriter;
-
-use crate::base::UnixNanos;
-
-/// The wall clock, read here and handed down as an argument.
-#[allow(clippy::disallowed_methods)] // a driver: the one place in `stream` that reads the clock
-fn unix_now() -> UnixNanos {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
-}

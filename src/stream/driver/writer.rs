@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::live::Stream;
-use crate::base::{MediaKind, UnixNanos, lock, rescale};
+use super::state::State;
+use crate::base::{UnixNanos, lock, rescale};
 use crate::codec::{AccessUnit, Codec, Format};
 use crate::rtp::batch::ClockMapping;
 use crate::sfu::{DirectProducer, ProducerId, ProducerOptions, Router, SfuError};
+use crate::stream::core::Generation;
 use crate::stream::format_history::FormatHistory;
 use crate::stream::framer::{Framer, direct_rtp_parameters};
 use crate::stream::picture_order::PictureOrder;
@@ -42,10 +43,6 @@ impl WriterCore {
     /// Where the format can be read while the writer is somewhere else.
     pub fn formats(&self) -> &FormatHistory {
         &self.formats
-    }
-
-    pub fn kind(&self) -> MediaKind {
-        self.codec().kind()
     }
 
     pub fn codec(&self) -> Codec {
@@ -89,12 +86,24 @@ pub struct TrackWriter {
 /// What a writer belongs to.
 #[derive(Debug)]
 enum Of {
-    Publication { stream: Stream, generation: u64, timeline: Arc<Mutex<Timeline>>, track: usize, order: PictureOrder },
+    Publication {
+        stream: Arc<State<WriterCore>>,
+        generation: Generation,
+        timeline: Arc<Mutex<Timeline>>,
+        track: usize,
+        order: PictureOrder,
+    },
     Derived,
 }
 
 impl TrackWriter {
-    pub(super) fn published(core: WriterCore, stream: Stream, generation: u64, timeline: Arc<Mutex<Timeline>>, track: usize) -> Self {
+    pub(super) fn published(
+        core: WriterCore,
+        stream: Arc<State<WriterCore>>,
+        generation: Generation,
+        timeline: Arc<Mutex<Timeline>>,
+        track: usize,
+    ) -> Self {
         Self { core: Some(core), of: Of::Publication { stream, generation, timeline, track, order: PictureOrder::default() } }
     }
 
@@ -138,7 +147,7 @@ impl TrackWriter {
         }
         core.set_format(format.clone());
         if let Of::Publication { stream, generation, .. } = &self.of {
-            stream.set_format(*generation, format);
+            stream.set_format(*generation, &format);
         }
     }
 
@@ -152,7 +161,7 @@ impl Drop for TrackWriter {
     /// A publisher's writer waits, with its producer, for the publisher to return.
     fn drop(&mut self) {
         if let (Some(core), Of::Publication { stream, generation, .. }) = (self.core.take(), &self.of) {
-            stream.park(*generation, core);
+            stream.park(*generation, core.codec(), core);
         }
     }
 }

@@ -1,0 +1,48 @@
+//! What is decided about a stream: who publishes it, which form of which track a consumer gets, what is made for whom, when it ends.
+//!
+//! In: what publishers, viewers and transcoders do, with the time. Out: answers, and [`Action`]s to be carried out in their order.
+//! It reads no clock, waits for nothing and holds no lock; what belongs to the driver (a parked writer `W`, a transcode at work `G`) it keeps
+//! for it and gives back. After each call the driver compares [`StreamCore::version`] and [`StreamCore::starts`], which say that those
+//! who wait should look again, and [`StreamCore::poll_timeout`], at which it calls [`StreamCore::handle_timeout`].
+
+mod conflict;
+mod derivations;
+mod http_viewers;
+mod parked;
+mod placement;
+mod publisher;
+mod selection;
+mod stream;
+#[cfg(test)]
+mod stream_tests;
+mod target;
+mod tracks;
+mod viewers;
+#[cfg(test)]
+mod walk_tests;
+mod warnings;
+
+use std::time::Instant;
+
+use crate::base::UnixNanos;
+
+pub(super) use conflict::Heard;
+pub(super) use derivations::Running;
+pub(super) use placement::worker_for_viewer;
+pub(super) use publisher::{Generation, Newcomer};
+pub(super) use stream::{Action, Begin, Begun, Event, NoForm, Replace, Rules, Selected, StreamCore, ToStart};
+pub(super) use tracks::Replacement;
+pub(super) use warnings::Warned;
+
+pub use selection::Wanted;
+pub use target::TranscodeTarget;
+pub use tracks::Track;
+pub use viewers::ViewerCounts;
+pub use warnings::Warning;
+
+/// The time by both clocks: deadlines are kept by the one that never jumps, what is told to people by the other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    pub at: Instant,
+    pub wall: UnixNanos,
+}

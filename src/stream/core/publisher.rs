@@ -1,0 +1,174 @@
+//! The publisher's place: who holds it, who held it before, and why somebody has to go.
+
+use std::net::IpAddr;
+
+use crate::base::UnixNanos;
+
+/// Counts the publishers of a stream; what an older one says about it no longer holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Generation(u64);
+
+impl Generation {
+    /// The one after this.
+    pub(super) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// Whether there was one before.
+    pub fn is_returning(self) -> bool {
+        self.0 > 1
+    }
+}
+
+/// Who wants to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newcomer {
+    /// By which protocol.
+    pub protocol: &'static str,
+    /// From where.
+    pub remote: Option<IpAddr>,
+    /// What it calls itself.
+    pub agent: Option<String>,
+    /// When it came, if it would rather wait than be refused.
+    pub waiting_since: Option<UnixNanos>,
+}
+
+/// Who publishes now.
+#[derive(Debug)]
+pub struct Publisher {
+    /// As it introduced itself.
+    pub who: Newcomer,
+    /// When it came.
+    pub since: UnixNanos,
+    must_go: Option<&'static str>,
+}
+
+/// The place: one publisher at a time.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    generation: Generation,
+    holder: Option<Publisher>,
+    /// Where the media ended, for the publisher that returns.
+    media_end: UnixNanos,
+    /// Why the last one was sent away, if it was.
+    farewell: Option<(Generation, &'static str)>,
+}
+
+impl Place {
+    pub fn holder(&self) -> Option<&Publisher> {
+        self.holder.as_ref()
+    }
+
+    /// The newest publisher, whether it is still there or not.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    pub fn media_end(&self) -> UnixNanos {
+        self.media_end
+    }
+
+    /// Gives the place to `who`. True where somebody had to go for it.
+    pub fn take(&mut self, who: Newcomer, now: UnixNanos) -> bool {
+        let taken_over = self.send_away("another publisher took over");
+        self.generation = self.generation.next();
+        self.holder = Some(Publisher { who, since: now, must_go: None });
+        taken_over
+    }
+
+    /// The publisher went by itself. False where it is not the one who holds the place.
+    pub fn leave(&mut self, generation: Generation, now: UnixNanos) -> bool {
+        let left = generation == self.generation && self.holder.take().is_some();
+        if left {
+            self.media_end = now;
+        }
+        left
+    }
+
+    /// Says to whoever holds the place that it has to go. False where nobody does. The first reason stands.
+    pub fn evict(&mut self, why: &'static str) -> bool {
+        self.holder.as_mut().map(|holder| holder.must_go.get_or_insert(why)).is_some()
+    }
+
+    /// Nobody publishes any more.
+    pub fn close(&mut self) {
+        self.send_away("the stream has ended");
+    }
+
+    fn send_away(&mut self, why: &'static str) -> bool {
+        let Some(holder) = self.holder.take() else { return false };
+        self.farewell = Some((self.generation, holder.must_go.unwrap_or(why)));
+        true
+    }
+
+    /// Why the publisher of `generation` must go; `None` while it holds the place in peace.
+    pub fn must_go(&self, generation: Generation) -> Option<&'static str> {
+        match (&self.holder, self.farewell) {
+            (Some(holder), _) if generation == self.generation => holder.must_go,
+            (_, Some((of, why))) if of == generation => Some(why),
+            _ if generation < self.generation => Some("another publisher took over"),
+            _ => Some("the stream has ended"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn who(agent: &str) -> Newcomer {
+        Newcomer { protocol: "rtmp", remote: None, agent: Some(agent.into()), waiting_since: None }
+    }
+
+    #[test]
+    fn the_one_who_is_replaced_hears_why() {
+        let mut place = Place::default();
+        assert!(!place.take(who("a"), 1), "nobody was there");
+        let first = place.generation();
+        assert_eq!((first.is_returning(), place.must_go(first)), (false, None));
+        assert!(place.take(who("b"), 2));
+        let second = place.generation();
+        assert!(second.is_returning() && first < second);
+        assert_eq!(place.must_go(first), Some("another publisher took over"));
+        assert_eq!(place.must_go(second), None);
+        // What the first one does now is nothing to the second one.
+        assert!(!place.leave(first, 3));
+        assert_eq!(place.holder().map(|holder| (holder.who.agent.as_deref(), holder.since)), Some((Some("b"), 2)));
+        assert!(place.take(who("c"), 4));
+        assert_eq!(place.must_go(first), Some("another publisher took over"), "however long it takes to go");
+    }
+
+    #[test]
+    fn the_first_reason_stands() {
+        let mut place = Place::default();
+        assert!(!place.evict("nobody hears this"));
+        place.take(who("a"), 1);
+        let first = place.generation();
+        assert!(place.evict("ended by the operator") && place.evict("the server is shutting down"));
+        assert_eq!(place.must_go(first), Some("ended by the operator"));
+        place.close();
+        assert_eq!(place.must_go(first), Some("ended by the operator"), "also when the stream ended with it");
+    }
+
+    #[test]
+    fn a_publisher_whose_stream_ended_hears_so() {
+        let mut place = Place::default();
+        place.take(who("a"), 1);
+        let first = place.generation();
+        place.close();
+        place.close();
+        assert_eq!(place.must_go(first), Some("the stream has ended"));
+        assert!(!place.leave(first, 2));
+        assert_eq!(place.media_end(), 0);
+    }
+
+    #[test]
+    fn who_returns_after_going_by_itself_knows_where_the_media_ended() {
+        let mut place = Place::default();
+        place.take(who("a"), 1);
+        assert!(place.leave(place.generation(), 7));
+        assert!(!place.leave(place.generation(), 9), "once");
+        assert!(!place.take(who("a"), 10));
+        assert_eq!((place.media_end(), place.generation().is_returning()), (7, true));
+    }
+}

@@ -1,0 +1,99 @@
+//! Which form of a track a consumer gets.
+//!
+//! In: the published track, the codecs that can be played, the rule about B-frames. Out: the track as it is, without its disposable
+//! pictures, or what has to be derived from it.
+
+use super::target::TranscodeTarget;
+use super::tracks::Track;
+use crate::base::MediaKind;
+use crate::codec::Codec;
+use crate::stream::config::BFrames;
+
+/// Which form of a track somebody needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Wanted<'a> {
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Codecs that can be played, best first. The published one is preferred whatever its place; otherwise the first that can be derived.
+    pub codecs: &'a [Codec],
+    /// Pictures must come in the order they are shown in (WebRTC).
+    pub in_order: bool,
+}
+
+/// The form of a track that fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// As it is published.
+    Published,
+    /// As it is published, without the pictures that no other refers to.
+    WithoutDisposable,
+    /// Made from it.
+    Derived {
+        /// What.
+        target: TranscodeTarget,
+        /// Where it can't be made, the published one without its disposable pictures is better than nothing.
+        or_without_disposable: bool,
+    },
+}
+
+/// Chooses; `None` where nothing that can be played can be made of it.
+pub(super) fn choose(track: &Track, wanted: Wanted<'_>, b_frames: BFrames) -> Option<Choice> {
+    let from = track.format.codec();
+    if !wanted.codecs.contains(&from) {
+        let target = wanted.codecs.iter().find_map(|codec| TranscodeTarget::between(from, *codec))?;
+        return Some(Choice::Derived { target, or_without_disposable: false });
+    }
+    if !(wanted.in_order && track.reordered) {
+        return Some(Choice::Published);
+    }
+    // Where others refer to reordered pictures, leaving out the disposable ones does not put the rest in order.
+    if b_frames == BFrames::Transcode || track.references_reordered {
+        return Some(Choice::Derived { target: TranscodeTarget::H264, or_without_disposable: true });
+    }
+    Some(Choice::WithoutDisposable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Format;
+    use crate::sfu::ProducerId;
+
+    #[test]
+    fn forms() {
+        use Codec::{Aac, H264, Opus, Vp8};
+        let h264 = || Format::H264 { sps: Vec::new(), pps: Vec::new() };
+        let opus = || Format::Opus { channels: 2 };
+        let aac = || Format::Aac { config: bytes::Bytes::new(), sample_rate: 48_000, channels: 2 };
+        let derived = |target| Some(Choice::Derived { target, or_without_disposable: false });
+        let mended = Some(Choice::Derived { target: TranscodeTarget::H264, or_without_disposable: true });
+        let (none, plain, pyramid) = ((false, false), (true, false), (true, true));
+        let (transcode, drop) = (BFrames::Transcode, BFrames::Drop);
+        for (format, (reordered, references_reordered), codecs, in_order, b_frames, choice) in [
+            (h264(), none, &[H264][..], true, transcode, Some(Choice::Published)),
+            (h264(), none, &[Vp8, H264], true, transcode, Some(Choice::Published)),
+            (h264(), none, &[Vp8], true, transcode, None),
+            (h264(), none, &[], true, transcode, None),
+            // B-frames matter only to those who need pictures in order.
+            (h264(), plain, &[H264], false, transcode, Some(Choice::Published)),
+            (h264(), pyramid, &[H264], false, drop, Some(Choice::Published)),
+            (h264(), plain, &[H264], true, transcode, mended),
+            (h264(), plain, &[H264], true, drop, Some(Choice::WithoutDisposable)),
+            (h264(), pyramid, &[H264], true, transcode, mended),
+            (h264(), pyramid, &[H264], true, drop, mended),
+            (Format::Vp8, none, &[H264], false, drop, derived(TranscodeTarget::H264)),
+            (Format::Vp8, none, &[H264, Vp8], true, transcode, Some(Choice::Published)),
+            (Format::Vp8, none, &[Opus], true, transcode, None),
+            (aac(), none, &[Aac], false, transcode, Some(Choice::Published)),
+            (aac(), none, &[Opus], true, transcode, derived(TranscodeTarget::Opus)),
+            (opus(), none, &[Opus], true, transcode, Some(Choice::Published)),
+            (opus(), none, &[Aac], false, transcode, derived(TranscodeTarget::Aac)),
+            (opus(), none, &[H264, Aac], false, transcode, derived(TranscodeTarget::Aac)), // the first one that can be made
+            (opus(), none, &[Vp8], false, transcode, None),
+        ] {
+            let track = Track { kind: format.kind(), format, reordered, references_reordered, producer: ProducerId::next() };
+            let wanted = Wanted { kind: track.kind, codecs, in_order };
+            assert_eq!(choose(&track, wanted, b_frames), choice, "{track:?} {wanted:?} {b_frames:?}");
+        }
+    }
+}

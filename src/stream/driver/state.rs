@@ -1,0 +1,136 @@
+//! A stream's state machine behind its lock, and those who are woken when it moves.
+//!
+//! In: inputs to the state machine. Out: their answers, and wake-ups. The lock is short and never held across an await; what a unit of media
+//! needs goes past it.
+
+use std::any::Any;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use tokio::sync::{Notify, watch};
+
+use super::clock::now;
+use crate::base::{StreamPath, UnixNanos, lock};
+use crate::codec::{Codec, Format};
+use crate::stream::core::{self, Begin, Generation, Heard, Newcomer, Rules, StreamCore};
+
+/// Keeps a transcode at work until it is dropped.
+pub(super) type Work = Box<dyn Any + Send + Sync>;
+/// What is to be done.
+pub(super) type Action<W> = core::Action<W, Work>;
+
+/// The state of a stream whose writers are `W`.
+#[derive(Debug)]
+pub(super) struct State<W> {
+    path: StreamPath,
+    core: Mutex<StreamCore<W, Work>>,
+    changes: watch::Sender<u64>,
+    starts: watch::Sender<u64>,
+    /// Another deadline holds.
+    deadline: Notify,
+    /// When the publisher last sent media, for the conflict rule.
+    last_media: AtomicI64,
+}
+
+impl<W> State<W> {
+    pub fn new(path: StreamPath, rules: Rules) -> Self {
+        let core = StreamCore::new(rules);
+        let (changes, starts) = (watch::channel(core.version()).0, watch::channel(core.starts()).0);
+        Self { path, core: Mutex::new(core), changes, starts, deadline: Notify::new(), last_media: AtomicI64::new(now().wall) }
+    }
+
+    pub fn path(&self) -> &StreamPath {
+        &self.path
+    }
+
+    /// Reads.
+    pub fn see<R>(&self, look: impl FnOnce(&StreamCore<W, Work>) -> R) -> R {
+        look(&lock(&self.core))
+    }
+
+    /// Changes something, and wakes those who wait for it.
+    pub fn act<R>(&self, change: impl FnOnce(&mut StreamCore<W, Work>) -> R) -> R {
+        let (answer, version, starts, other_deadline) = {
+            let mut core = lock(&self.core);
+            let deadline = core.poll_timeout();
+            let answer = change(&mut core);
+            (answer, core.version(), core.starts(), core.poll_timeout() != deadline)
+        };
+        for (channel, count) in [(&self.changes, version), (&self.starts, starts)] {
+            channel.send_if_modified(|known| {
+                let moved = count > *known;
+                *known = count.max(*known);
+                moved
+            });
+        }
+        if other_deadline {
+            self.deadline.notify_one();
+        }
+        answer
+    }
+
+    /// Waits until the version is another than `seen`; gives the new one. `None` once the stream has ended. Cancel safe.
+    pub async fn changed(&self, seen: u64) -> Option<u64> {
+        let count = self.changes.subscribe().wait_for(|count| *count != seen).await.map(|count| *count).ok()?;
+        if self.see(StreamCore::has_ended) { None } else { Some(count) }
+    }
+
+    /// Waits until somebody's start of a derived track is over, since the count was `seen`.
+    pub async fn start_over(&self, seen: u64) {
+        let _ = self.starts.subscribe().wait_for(|count| *count != seen).await;
+    }
+
+    /// Waits until something is due, and does it. `None` once the stream has ended. Cancel safe.
+    pub async fn due(&self) -> Option<Vec<Action<W>>> {
+        loop {
+            let (ended, deadline) = self.see(|core| (core.has_ended(), core.poll_timeout()));
+            if ended {
+                return None;
+            }
+            let passed = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = passed => return Some(self.act(|core| core.handle_timeout(now().at))),
+                () = self.deadline.notified() => {}
+                _ = self.changed(self.see(StreamCore::version)) => {}
+            }
+        }
+    }
+
+    /// Somebody wants to publish.
+    pub fn begin(&self, who: &Newcomer, heard: Option<Heard>) -> Begin<W, Work> {
+        let now = now();
+        let begin = self.act(|core| core.begin(who, self.last_media.load(Ordering::Relaxed), heard, now));
+        if let Begin::Begun(..) = begin {
+            self.note_media(now.wall);
+        }
+        begin
+    }
+
+    /// Media passes.
+    pub fn note_media(&self, now: UnixNanos) {
+        self.last_media.store(now, Ordering::Relaxed);
+    }
+
+    /// B-frames were seen; `references`: ones that others refer to.
+    pub fn set_reordered(&self, generation: Generation, references: bool) {
+        self.act(|core| core.set_reordered(generation, references));
+    }
+
+    /// A published track has other parameters now.
+    pub fn set_format(&self, generation: Generation, format: &Format) {
+        if self.act(|core| core.set_format(generation, format)) {
+            tracing::info!(path = %self.path, format = %format.codec_string(), "track changed");
+        }
+    }
+
+    /// Keeps the writer of a publisher that goes away, unless another one has come meanwhile.
+    pub fn park(&self, generation: Generation, codec: Codec, writer: W) {
+        // What is given back is dropped outside the lock: its producer closes with it.
+        let _of_no_use = self.act(|core| core.park(generation, codec, writer));
+    }
+}

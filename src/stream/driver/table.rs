@@ -1,0 +1,106 @@
+//! The table of live streams, and who hears of them.
+
+use std::collections::BTreeMap;
+use std::sync::RwLock;
+
+use tokio::sync::broadcast;
+
+use super::live::Stream;
+use super::state::Action;
+use super::writer::WriterCore;
+use crate::base::{StreamPath, read, write};
+use crate::stream::core::{Event, StreamCore};
+
+/// Events kept for a receiver that lags. Streams begin and end rarely; a receiver this far behind looks at `streams()` again.
+const EVENT_QUEUE: usize = 256;
+
+/// What happens to streams.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum StreamEvent {
+    /// A path is live (the first track is there). Followed by `Ended` once the reconnect window has passed without a publisher.
+    Started(Stream),
+    /// The publisher went away or came back.
+    PublisherChanged(Stream),
+    /// The stream is over.
+    Ended(StreamPath),
+}
+
+/// The streams by path, also those that have no track yet.
+pub(super) struct Table {
+    streams: RwLock<BTreeMap<StreamPath, Stream>>,
+    events: broadcast::Sender<StreamEvent>,
+}
+
+impl Table {
+    pub fn new() -> Self {
+        Self { streams: RwLock::default(), events: broadcast::channel(EVENT_QUEUE).0 }
+    }
+
+    pub fn get(&self, path: &StreamPath) -> Option<Stream> {
+        read(&self.streams).get(path).cloned()
+    }
+
+    pub fn all(&self) -> Vec<Stream> {
+        read(&self.streams).values().cloned().collect()
+    }
+
+    /// Lists a stream, or gives the one that was listed at its path meanwhile. `None` where there are `max` already.
+    pub fn list(&self, stream: Stream, max: usize) -> Option<Stream> {
+        let mut streams = write(&self.streams);
+        if let Some(known) = streams.get(stream.path()) {
+            return Some(known.clone());
+        }
+        if streams.len() >= max {
+            return None;
+        }
+        streams.insert(stream.path().clone(), stream.clone());
+        Some(stream)
+    }
+
+    pub fn events(&self) -> broadcast::Receiver<StreamEvent> {
+        self.events.subscribe()
+    }
+
+    /// Does what the stream has decided.
+    pub fn carry_out(&self, stream: &Stream, actions: Vec<Action<WriterCore>>) {
+        for event in stream.carry_out(actions) {
+            let event = match event {
+                Event::Started => {
+                    tracing::info!(path = %stream.path(), "stream started");
+                    StreamEvent::Started(stream.clone())
+                }
+                Event::PublisherChanged => StreamEvent::PublisherChanged(stream.clone()),
+                Event::Ended { had_started } => {
+                    self.take_off(stream);
+                    if !had_started {
+                        continue;
+                    }
+                    tracing::info!(path = %stream.path(), "stream ended");
+                    StreamEvent::Ended(stream.path().clone())
+                }
+            };
+            let _ = self.events.send(event); // nobody listening is fine
+        }
+    }
+
+    /// Takes a stream that has ended off the table.
+    pub fn take_off(&self, stream: &Stream) {
+        let mut streams = write(&self.streams);
+        if streams.get(stream.path()).is_some_and(|listed| listed.is_same(stream)) {
+            streams.remove(stream.path());
+        }
+    }
+
+    /// Ends a stream at once.
+    pub fn end(&self, stream: &Stream) {
+        self.carry_out(stream, stream.state().act(StreamCore::end));
+    }
+
+    /// Does what is due, until the stream has ended.
+    pub async fn keep(&self, stream: &Stream) {
+        while let Some(actions) = stream.state().due().await {
+            self.carry_out(stream, actions);
+        }
+    }
+}
