@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::disallowed_methods, missing_docs)] // a test says what is wrong by failing
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +35,9 @@ const MAX_LINES: usize = 600;
 
 /// Words of protocols that the SFU must never have heard of (law 1). RTP, RTCP, ICE and DTLS are its own.
 const PROTOCOLS_UNKNOWN_TO_SFU: [&str; 6] = ["rtmp", "whip", "whep", "sdp", "hls", "dash"];
+
+/// Modules whose files import each other in one direction only. A module that becomes free of circles is added here, and stays so.
+const MODULES_WITHOUT_CIRCLES: [&str; 6] = ["base", "rtp", "sdp", "stream", "package", "record"];
 
 struct Source {
     path: PathBuf,
@@ -225,4 +228,196 @@ fn law_6_unsafe_only_in_net_and_lints_stay_on() {
         }
     }
     report(broken);
+}
+
+/// What a file is called in paths: `stream/driver/live.rs` is `stream::driver::live`, a `mod.rs` is its folder.
+fn module_path(file: &Path) -> Vec<String> {
+    let mut parts: Vec<String> = file.with_extension("").components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+    if parts.last().is_some_and(|last| last == "mod") {
+        parts.pop();
+    }
+    parts
+}
+
+/// `a::{b, c::{self, d as e}}` as `a::b`, `a::c`, `a::c::d`.
+fn expand(tree: &str) -> Vec<String> {
+    let Some((prefix, rest)) = tree.split_once('{') else {
+        let path = tree.split(" as ").next().unwrap_or(tree).trim();
+        return vec![path.trim_end_matches("::self").to_owned()];
+    };
+    let inside = rest.rsplit_once('}').map_or(rest, |(inside, _)| inside);
+    let (mut depth, mut begin, mut branches) = (0, 0, Vec::new());
+    for (at, c) in inside.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                branches.push(&inside[begin..at]);
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    branches.push(&inside[begin..]);
+    let branches = branches.into_iter().map(str::trim).filter(|branch| !branch.is_empty());
+    branches.flat_map(|branch| expand(&format!("{}{branch}", prefix.trim()))).collect()
+}
+
+/// The paths that a file's product code names: of its re-exports (`pub use`), and all others.
+fn named_paths(text: &str) -> (Vec<String>, Vec<String>) {
+    let (mut exported, mut used) = (Vec::new(), Vec::new());
+    let mut statement: Option<String> = None;
+    let mut for_tests = false;
+    for (_, line) in code_lines(text) {
+        let line = line.trim();
+        if statement.is_none() && ["use ", "pub use ", "pub(super) use ", "pub(crate) use "].iter().any(|begin| line.starts_with(begin)) {
+            statement = Some(String::new());
+        }
+        let Some(open) = &mut statement else {
+            for at in ["crate::", "super::"].iter().flat_map(|root| line.match_indices(root).map(|(at, _)| at)) {
+                let begins = !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+                if begins && !for_tests {
+                    used.push(line[at..].chars().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | ':')).collect());
+                }
+            }
+            for_tests = line == "#[cfg(test)]";
+            continue;
+        };
+        open.push_str(line);
+        open.push(' ');
+        if line.ends_with(';') {
+            let whole = statement.take().unwrap_or_default();
+            let (visibility, tree) = whole.split_once("use ").unwrap();
+            if !for_tests {
+                let list = if visibility.is_empty() { &mut used } else { &mut exported };
+                list.extend(expand(tree.trim().trim_end_matches(';')));
+            }
+            for_tests = false;
+        }
+    }
+    (exported, used)
+}
+
+/// A path as seen from `module`, counted from the crate; `None` where it leads out of the crate.
+fn absolute(module: &[String], is_folder: bool, path: &str, children: &BTreeSet<Vec<String>>) -> Option<Vec<String>> {
+    let mut parts: Vec<&str> = path.split("::").filter(|part| !part.is_empty()).collect();
+    let mut base = module.to_vec();
+    match *parts.first()? {
+        "crate" => base.clear(),
+        "self" => {}
+        "super" => {
+            while parts.get(1) == Some(&"super") {
+                base.pop();
+                parts.remove(0);
+            }
+            base.pop();
+        }
+        first => {
+            let child: Vec<String> = module.iter().cloned().chain([first.to_owned()]).collect();
+            return (is_folder && children.contains(&child))
+                .then(|| module.iter().cloned().chain(parts.iter().map(|part| (*part).to_owned())).collect());
+        }
+    }
+    base.extend(parts[1..].iter().map(|part| (*part).to_owned()));
+    Some(base)
+}
+
+/// Which file of `module` uses which, through re-exports to where a thing is made.
+fn imports(module: &str, sources: &[Source]) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
+    let files: BTreeMap<Vec<String>, &Source> = sources
+        .iter()
+        .filter(|source| source.module == module && !is_test_file(&source.path))
+        .map(|source| (module_path(&source.path), source))
+        .collect();
+    let names: BTreeSet<Vec<String>> = files.keys().cloned().collect();
+    let absolutes = |own: &Vec<String>, paths: Vec<String>| -> Vec<Vec<String>> {
+        let is_folder = files[own].path.ends_with("mod.rs") || names.iter().any(|name| name.len() > own.len() && name.starts_with(own));
+        paths.iter().filter_map(|path| absolute(own, is_folder, path, &names)).collect()
+    };
+    let (mut exports, mut uses) = (BTreeMap::new(), BTreeMap::new());
+    for (own, source) in &files {
+        let (exported, used) = named_paths(&source.text);
+        for target in absolutes(own, exported) {
+            if let Some(item) = target.last() {
+                exports.insert(own.iter().cloned().chain([item.clone()]).collect::<Vec<_>>(), target);
+            }
+        }
+        uses.insert(own.clone(), absolutes(own, used));
+    }
+    let file_of = |path: &Vec<String>| {
+        let mut path = path.clone();
+        for _ in 0..8 {
+            let Some(len) = (1..=path.len()).rev().find(|len| exports.contains_key(&path[..*len])) else { break };
+            path = exports[&path[..len]].iter().chain(&path[len..]).cloned().collect();
+        }
+        (1..=path.len()).rev().map(|len| path[..len].to_vec()).find(|prefix| names.contains(prefix))
+    };
+    let others = |own: &Vec<String>, used: &Vec<Vec<String>>| used.iter().filter_map(file_of).filter(|file| file != own).collect();
+    uses.iter().map(|(own, used)| (own.clone(), others(own, used))).collect()
+}
+
+/// A way from a file back to itself, if there is one.
+fn circle(imports: &BTreeMap<Vec<String>, BTreeSet<Vec<String>>>) -> Option<Vec<String>> {
+    // Whatever uses nothing that is left can be in no circle.
+    let mut left = imports.clone();
+    loop {
+        let free: BTreeSet<Vec<String>> = left.iter().filter(|(_, used)| used.is_empty()).map(|(own, _)| own.clone()).collect();
+        if free.is_empty() {
+            break;
+        }
+        left.retain(|own, _| !free.contains(own));
+        left.values_mut().for_each(|used| used.retain(|file| !free.contains(file)));
+    }
+    let mut way = vec![left.keys().next()?.clone()];
+    loop {
+        let next = left[way.last()?].first()?.clone();
+        let begin = way.iter().position(|file| *file == next);
+        way.push(next);
+        if let Some(begin) = begin {
+            return Some(way[begin..].iter().map(|file| file.join("::")).collect());
+        }
+    }
+}
+
+#[test]
+fn law_5_files_of_a_module_import_each_other_in_one_direction() {
+    let sources = sources();
+    let mut broken = Vec::new();
+    for (module, _) in FLOORS {
+        let found = circle(&imports(module, &sources));
+        match (found, MODULES_WITHOUT_CIRCLES.contains(&module)) {
+            (Some(way), true) => {
+                broken.push(format!("law 5: {} is a circle; move what both need into a file of its own, below both", way.join(" → ")));
+            }
+            (None, false) => {
+                broken.push(format!("law 5: {module} is free of circles; add it to MODULES_WITHOUT_CIRCLES, so that it stays so"))
+            }
+            _ => {}
+        }
+    }
+    report(broken);
+}
+
+#[test]
+fn circles_are_found_through_re_exports() {
+    let source = |path: &str, text: &str| Source { path: path.into(), module: "m".into(), text: text.into() };
+    let table: [(&[(&str, &str)], bool); 7] = [
+        (&[("m/a.rs", "use super::b::B;"), ("m/b.rs", "use super::c::C;"), ("m/c.rs", "")], false),
+        (&[("m/a.rs", "use super::b::B;"), ("m/b.rs", "use super::c::C;"), ("m/c.rs", "use crate::m::{a, d::D};")], true),
+        (&[("m/mod.rs", "mod a;\npub use a::A;\npub use b::B;"), ("m/a.rs", "use super::B;"), ("m/b.rs", "use std::fmt;")], false),
+        (&[("m/mod.rs", "mod a;\npub use a::A;\npub use b::B;"), ("m/a.rs", "use super::B;"), ("m/b.rs", "fn f(a: crate::m::A) {}")], true),
+        (&[("m/mod.rs", "mod a;\nuse a::A;\npub struct M;"), ("m/a.rs", "use super::{\n    M,\n};")], true),
+        (&[("m/x/mod.rs", "pub use y::Y;"), ("m/x/y.rs", "use super::super::z;"), ("m/z.rs", "use super::x::Y;")], true),
+        (
+            &[
+                ("m/a.rs", "use super::b::B;"),
+                ("m/b.rs", "#[cfg(test)]\nuse super::a::A;\n// crate::m::a\n#[cfg(test)]\nmod tests {\n    use crate::m::a;\n}"),
+            ],
+            false,
+        ),
+    ];
+    for (files, found) in table {
+        let sources: Vec<Source> = files.iter().map(|(path, text)| source(path, text)).collect();
+        assert_eq!(circle(&imports("m", &sources)).is_some(), found, "{files:?}");
+    }
 }
