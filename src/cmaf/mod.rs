@@ -13,6 +13,7 @@ mod moov;
 mod patch;
 mod progressive;
 mod samples;
+mod targets;
 
 pub use boxes::{BoxRef, BoxWriter, Boxes, FourCc};
 pub use chunk::{Chunk, TrackInit};
@@ -23,6 +24,7 @@ pub use layout::{Extent, Piece, ProgressiveLayout};
 pub use patch::{add_edit_list, shift_times};
 pub use progressive::{FragmentRef, ProgressiveTrack, progressive};
 pub use samples::{decode_samples, encode_samples};
+pub use targets::Targets;
 
 #[cfg(test)]
 mod progressive_tests;

@@ -280,7 +280,7 @@ mod tests {
 
     use super::*;
     use crate::base::UnixNanos;
-    use crate::cmaf::{Chunk, TrackInit};
+    use crate::cmaf::{Chunk, Targets, TrackInit};
     use crate::codec::Codec;
     use crate::http::{HttpConfig, Routes, register_live};
     use crate::package::{Live, PackageConfig};
@@ -291,7 +291,7 @@ mod tests {
 
     /// Six segments of video at `live/cam` and at `live/locked`, and four parts of the next.
     fn live() -> LiveRoutes {
-        let live = Live::new(PackageConfig::default());
+        let live = Live::new(PackageConfig::default(), Targets::default());
         for path in ["live/cam", "live/locked"] {
             let presentation = live.begin(&StreamPath::parse(path).unwrap(), NOW);
             presentation.init(TrackInit {
@@ -490,8 +490,17 @@ mod tests {
         let data: Vec<Bytes> = [3, 0, 5, 1].into_iter().enumerate().map(|(n, len)| Bytes::from(vec![n as u8; len])).collect();
         let whole = data.concat();
         let parts = data.into_iter().map(|data| crate::package::Part { duration: 1, independent: true, data }).collect();
-        let segment =
-            Segment { number: 0, epoch: 0, wallclock: NOW, presentation_time: 0, duration: 4, timescale: 1, parts, complete: true };
+        let segment = Segment {
+            number: 0,
+            epoch: 0,
+            wallclock: NOW,
+            presentation_time: 0,
+            duration: 4,
+            timescale: 1,
+            parts,
+            complete: true,
+            timeline: None,
+        };
         let segment = Arc::new(segment);
         for step in 1..=9 {
             let mut piece = Piece::Segment(SegmentBytes::new(segment.clone()));

@@ -18,18 +18,19 @@ const TARGET_LATENCY_MS: u64 = 3000;
 const TRACKS_WITHIN: i64 = 1_000_000_000;
 /// How much longer a Period is than what is in it, in ns: dash.js takes one that it has to the last sample for the end of everything.
 const PERIOD_MARGIN: i64 = 2_000_000;
-/// Players without low latency stay this many target durations behind: with two, dash.js stalled on 2 s segments.
+/// Players without low latency stay this many segments behind: with two, dash.js stalled on 2 s segments.
 const DELAY_TARGETS: u64 = 3;
 
 /// The manifest. `query` (such as `?token=x`, or empty) is put behind every URI; `utc_url` is where players read the time.
 pub fn manifest(snapshot: &Snapshot, now: UnixNanos, utc_url: &str, query: &str) -> String {
     let start = availability_start(snapshot);
-    let target = snapshot.target_duration();
+    let target = snapshot.targets.target_duration();
+    let usual = usual_duration(snapshot);
     let mut out = String::with_capacity(4096);
     out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let _ = write!(
         out,
-        "<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" profiles=\"urn:mpeg:dash:profile:isoff-live:2011\" type=\"{}\" availabilityStartTime=\"{}\" publishTime=\"{}\" minBufferTime=\"PT{target}S\" maxSegmentDuration=\"PT{target}S\"",
+        "<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" profiles=\"urn:mpeg:dash:profile:isoff-live:2011\" type=\"{}\" availabilityStartTime=\"{}\" publishTime=\"{}\" minBufferTime=\"PT{usual}S\" maxSegmentDuration=\"PT{target}S\"",
         if snapshot.ended { "static" } else { "dynamic" },
         date_time(start),
         date_time(now),
@@ -50,12 +51,12 @@ pub fn manifest(snapshot: &Snapshot, now: UnixNanos, utc_url: &str, query: &str)
             out,
             " minimumUpdatePeriod=\"{UPDATE_PERIOD}\" timeShiftBufferDepth=\"{}\" suggestedPresentationDelay=\"PT{}S\"",
             duration(window.max(i64::from(NANOS))),
-            DELAY_TARGETS * target
+            DELAY_TARGETS * usual
         );
     }
     out.push_str(">\n");
     if !snapshot.ended {
-        let latency = TARGET_LATENCY_MS.max(target * 1500);
+        let latency = TARGET_LATENCY_MS.max(usual * 1500);
         let _ = writeln!(
             out,
             " <ServiceDescription id=\"0\"><Latency target=\"{latency}\" min=\"{}\" max=\"{}\" referenceId=\"0\"/><PlaybackRate min=\"0.96\" max=\"1.04\"/></ServiceDescription>",
@@ -75,6 +76,17 @@ pub fn manifest(snapshot: &Snapshot, now: UnixNanos, utc_url: &str, query: &str)
     out
 }
 
+/// How long segments are just now, in whole seconds: most are far shorter than the longest that may come.
+fn usual_duration(snapshot: &Snapshot) -> u64 {
+    let longest = snapshot.tracks.iter().flat_map(in_timeline).map(|segment| segment.duration_nanos()).max().unwrap_or(0);
+    ((longest as u64 + u64::from(NANOS / 2)) / u64::from(NANOS)).max(1)
+}
+
+/// The segments that the manifest lists: their lengths are known.
+fn in_timeline(track: &TrackSnapshot) -> impl Iterator<Item = &Segment> {
+    track.listed().iter().map(AsRef::as_ref).filter(|segment| segment.timeline.is_some())
+}
+
 /// The presentation's beginning, in whole seconds: never after its first sample.
 fn availability_start(snapshot: &Snapshot) -> UnixNanos {
     i64::try_from(snapshot.first_number).unwrap_or(0).saturating_sub(60).max(0) * i64::from(NANOS)
@@ -86,14 +98,16 @@ fn periods(snapshot: &Snapshot) -> Vec<Epoch> {
         track.listed().iter().filter(|segment| segment.epoch == epoch.epoch).map(|segment| segment.duration_nanos()).sum()
     };
     let longest = |epoch: &Epoch| snapshot.tracks.iter().map(|track| listed(track, epoch)).max().unwrap_or(0);
+    let has_some = |track: &TrackSnapshot, epoch: &Epoch| in_timeline(track).any(|segment| segment.epoch == epoch.epoch);
     let mut before: Option<&Epoch> = None;
     let mut whole = Vec::new();
-    let some: Vec<Epoch> = snapshot.epochs.iter().filter(|epoch| longest(epoch) > 0).copied().collect();
+    let begun = |epoch: &&Epoch| snapshot.tracks.iter().any(|track| has_some(track, epoch));
+    let some: Vec<Epoch> = snapshot.epochs.iter().filter(begun).copied().collect();
     for epoch in &some {
         // At the window's beginning one track's last segment goes before the other's; at its end one track begins before the other.
         let gone = |track: &TrackSnapshot| track.init(epoch.epoch).is_some();
         let coming = |track: &TrackSnapshot| longest(epoch) < TRACKS_WITHIN && before.is_some_and(|before| listed(track, before) > 0);
-        if !snapshot.tracks.iter().any(|track| listed(track, epoch) == 0 && (gone(track) || coming(track))) {
+        if !snapshot.tracks.iter().any(|track| !has_some(track, epoch) && (gone(track) || coming(track))) {
             whole.push(*epoch);
         }
         before = Some(epoch);
@@ -119,7 +133,7 @@ fn period(out: &mut String, snapshot: &Snapshot, epoch: Epoch, end: Option<UnixN
     }
     out.push_str(">\n");
     for track in &snapshot.tracks {
-        let segments: Vec<&Segment> = track.listed().iter().map(AsRef::as_ref).filter(|segment| segment.epoch == epoch.epoch).collect();
+        let segments: Vec<&Segment> = in_timeline(track).filter(|segment| segment.epoch == epoch.epoch).collect();
         if let Some(first) = segments.first() {
             adaptation_set(out, snapshot, track, first, &segments, zero, query);
         }
@@ -146,8 +160,10 @@ fn adaptation_set(
     let mime = if kind == MediaKind::Video { "video/mp4" } else { "audio/mp4" };
     let _ = writeln!(
         out,
-        "  <AdaptationSet id=\"{}\" contentType=\"{kind}\" mimeType=\"{mime}\" segmentAlignment=\"true\" startWithSAP=\"1\">",
-        track.track
+        "  <AdaptationSet id=\"{}\" contentType=\"{kind}\" mimeType=\"{mime}\" segmentAlignment=\"true\"{}>",
+        track.track,
+        // Segments of a GOP that is longer than the target duration don't all begin with a key frame.
+        if kind == MediaKind::Audio { " startWithSAP=\"1\"" } else { "" }
     );
     let _ = writeln!(
         out,
@@ -177,8 +193,9 @@ fn adaptation_set(
         first.number
     );
     if !snapshot.ended {
-        let target = ticks_to_nanos(expected_duration(segments), timescale);
-        let early = (target - track.longest_part).max(0) as f64 / f64::from(NANOS);
+        // A segment is there before its end, but for the part in the making.
+        let length = segments.last().map_or(0, |last| last.timeline.unwrap_or_default().1);
+        let early = (ticks_to_nanos(length, timescale) - snapshot.targets.part_target()).max(0) as f64 / f64::from(NANOS);
         let _ = write!(out, " availabilityTimeOffset=\"{early:.3}\" availabilityTimeComplete=\"false\"");
     }
     out.push_str(">\n     <SegmentTimeline>\n");
@@ -186,25 +203,15 @@ fn adaptation_set(
     out.push_str("     </SegmentTimeline>\n    </SegmentTemplate>\n   </Representation>\n  </AdaptationSet>\n");
 }
 
-/// How long the segment in the making will probably be: as the one before it.
-fn expected_duration(segments: &[&Segment]) -> u64 {
-    let complete = segments.iter().rev().find(|segment| segment.complete).map_or(0, |segment| segment.duration);
-    complete.max(segments.last().map_or(0, |segment| segment.duration))
-}
-
 /// `S` elements; runs of equal durations are folded.
 fn timeline(out: &mut String, segments: &[&Segment]) {
-    let expected = expected_duration(segments);
     let mut run: Option<(u64, u64, u32)> = None; // time, duration, repeats
-    for segment in segments {
-        let length = if segment.complete { segment.duration } else { expected };
+    for (begin, length) in segments.iter().filter_map(|segment| segment.timeline) {
         match &mut run {
-            Some((time, each, repeats)) if *each == length && *time + *each * u64::from(*repeats + 1) == segment.presentation_time => {
-                *repeats += 1
-            }
+            Some((time, each, repeats)) if *each == length && *time + *each * u64::from(*repeats + 1) == begin => *repeats += 1,
             _ => {
                 write_run(out, run);
-                run = Some((segment.presentation_time, length, 0));
+                run = Some((begin, length, 0));
             }
         }
     }

@@ -12,7 +12,7 @@ use super::snapshot::{Segment, Snapshot};
 use super::window::Window;
 use super::{dash, hls};
 use crate::base::{StreamPath, UnixNanos};
-use crate::cmaf::{Chunk, TrackInit};
+use crate::cmaf::{Chunk, Targets, TrackInit};
 
 /// All live presentations, by path. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -21,6 +21,7 @@ pub struct Live(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     config: PackageConfig,
+    targets: Targets,
     presentations: RwLock<HashMap<StreamPath, Presentation>>,
 }
 
@@ -108,17 +109,18 @@ pub struct SegmentReader {
 }
 
 impl Live {
-    /// None yet.
-    pub fn new(config: PackageConfig) -> Self {
-        Self(Arc::new(Inner { config, presentations: RwLock::default() }))
+    /// None yet. Their segments and parts keep to `targets`.
+    pub fn new(config: PackageConfig, targets: Targets) -> Self {
+        Self(Arc::new(Inner { config, targets, presentations: RwLock::default() }))
     }
 
     /// Begins a presentation at `path`, in the place of the one before.
     pub fn begin(&self, path: &StreamPath, now: UnixNanos) -> Presentation {
         let presentation = Presentation(Arc::new(PresentationInner {
-            window: Mutex::new(Window::new(&self.0.config, now)),
+            window: Mutex::new(Window::new(&self.0.config, self.0.targets, now)),
             now: watch::channel(Arc::default()).0,
-            max_wait: self.0.config.max_wait,
+            // RFC 8216bis section 6.2.5.2: three target durations.
+            max_wait: self.0.config.max_wait.min(Duration::from_secs(3 * self.0.targets.target_duration())),
         }));
         self.0.presentations.write().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(path.clone(), presentation.clone());
         presentation

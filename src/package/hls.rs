@@ -18,6 +18,8 @@ const PART_HOLD_BACK: f64 = 3.0;
 const HOLD_BACK: u64 = 3;
 /// Skip boundary in target durations (at least six).
 const SKIP_UNTIL: u64 = 6;
+/// How many parts a request may be ahead of the next one: the Advance Part Limit, counted from the last one (RFC 8216bis section 6.2.5.2).
+const PARTS_AHEAD: usize = 2;
 /// Parts are listed for this many target durations from the end (RFC 8216bis section 4.4.4.9 asks for three).
 const PARTS_WITHIN: u64 = 3;
 /// How far from a segment's start its other parts aren't told to be independent, in nanoseconds. hls.js takes what misses up to 0.2 s at its
@@ -47,9 +49,13 @@ impl BlockingReload {
         asked < track.next()
     }
 
-    /// Whether it asks for more than could come soon: over two segments ahead is an error.
+    /// Whether it asks for more than could come soon: a segment more than two after the last complete one, or more than three parts ahead (RFC
+    /// 8216bis section 6.2.5.2).
     pub fn is_too_far(&self, track: &TrackSnapshot) -> bool {
-        self.msn.is_some_and(|msn| msn > track.next().0 + 2)
+        let (number, parts) = track.next();
+        let Some(msn) = self.msn else { return false };
+        let known = if msn == number { parts } else { 0 };
+        msn > number + 1 || (msn >= number && self.part.is_some_and(|part| part > known.saturating_add(PARTS_AHEAD)))
     }
 }
 
@@ -92,7 +98,8 @@ pub fn multivariant(snapshot: &Snapshot, query: &str) -> String {
         version: Some(VERSION as usize),
         variants: vec![variant],
         alternatives,
-        independent_segments: true,
+        // Segments of a GOP that is longer than the target duration don't all begin with a key frame, and nobody knows what will come.
+        independent_segments: video.is_none(),
         ..Default::default()
     };
     let mut out = Vec::new();
@@ -104,8 +111,8 @@ pub fn multivariant(snapshot: &Snapshot, query: &str) -> String {
 
 /// A track's media playlist. `skip`: the request allowed a delta update (`_HLS_skip=YES`).
 pub fn media(snapshot: &Snapshot, track: &TrackSnapshot, skip: bool, query: &str) -> String {
-    let target = snapshot.target_duration();
-    let part_target = seconds_up(track.longest_part.max(1));
+    let target = snapshot.targets.target_duration();
+    let part_target = seconds(snapshot.targets.part_target());
     let listed = track.listed();
     let mut out = String::with_capacity(4096);
     let _ = writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-TARGETDURATION:{target}");
@@ -118,6 +125,9 @@ pub fn media(snapshot: &Snapshot, track: &TrackSnapshot, skip: bool, query: &str
             HOLD_BACK * target
         );
         let _ = writeln!(out, "#EXT-X-PART-INF:PART-TARGET={part_target:.3}");
+    }
+    if track.kind() == MediaKind::Audio {
+        out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
     }
     let first = listed.first();
     let _ = writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", first.map_or(snapshot.first_number, |segment| segment.number));
@@ -132,7 +142,6 @@ pub fn media(snapshot: &Snapshot, track: &TrackSnapshot, skip: bool, query: &str
     // A delta update names its EXT-X-MAP again: it needn't, but Shaka has none for the segments of an update that doesn't.
     let mut epoch = None;
     for (index, segment) in listed.iter().enumerate() {
-        let from_end = until_end;
         until_end -= segment.duration_nanos();
         if index < skipped {
             continue;
@@ -145,8 +154,8 @@ pub fn media(snapshot: &Snapshot, track: &TrackSnapshot, skip: bool, query: &str
             let _ = writeln!(out, "#EXT-X-MAP:URI=\"{init}{query}\"");
             epoch = Some(segment.epoch);
         }
-        let with_parts = !snapshot.ended && (!segment.complete || from_end <= (PARTS_WITHIN * target) as i64 * i64::from(NANOS));
-        write_segment(&mut out, track, segment, with_parts, query);
+        let with_parts = !snapshot.ended && (!segment.complete || until_end <= (PARTS_WITHIN * target) as i64 * i64::from(NANOS));
+        write_segment(&mut out, snapshot, track, segment, with_parts, query);
     }
     if snapshot.ended {
         out.push_str("#EXT-X-ENDLIST\n");
@@ -194,14 +203,16 @@ fn skippable(listed: &[std::sync::Arc<Segment>], target: u64) -> usize {
     if whole { skipped } else { 0 }
 }
 
-fn write_segment(out: &mut String, track: &TrackSnapshot, segment: &Segment, with_parts: bool, query: &str) {
+fn write_segment(out: &mut String, snapshot: &Snapshot, track: &TrackSnapshot, segment: &Segment, with_parts: bool, query: &str) {
     let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(segment.wallclock));
     if with_parts {
         let mut begins = 0;
         for (index, part) in segment.parts.iter().enumerate() {
             let name = MediaName::Part { track: track.track, number: segment.number, part: index };
             let nanos = ticks_to_nanos(part.duration, segment.timescale);
-            let (duration, entrance) = (seconds(nanos), index == 0 || begins >= NO_ENTRANCE_WITHIN);
+            // A short part has to say that it is independent: sound of 8 kHz has 128 ms a frame.
+            let short = nanos < snapshot.targets.shortest_part();
+            let (duration, entrance) = (seconds(nanos), index == 0 || begins >= NO_ENTRANCE_WITHIN || short);
             begins += nanos;
             let independent = if part.independent && entrance { ",INDEPENDENT=YES" } else { "" };
             let _ = writeln!(out, "#EXT-X-PART:DURATION={duration:.5},URI=\"{name}{query}\"{independent}");
@@ -215,11 +226,6 @@ fn write_segment(out: &mut String, track: &TrackSnapshot, segment: &Segment, wit
 
 fn seconds(nanos: i64) -> f64 {
     nanos as f64 / f64::from(NANOS)
-}
-
-/// Seconds, rounded up to a millisecond: no part may be longer than the part target.
-fn seconds_up(nanos: i64) -> f64 {
-    ((nanos as u64).div_ceil(1_000_000)) as f64 / 1000.0
 }
 
 /// ISO 8601 with milliseconds, UTC (RFC 8216 section 4.3.2.6). Proleptic Gregorian; days to date after Howard Hinnant's algorithm.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::base::{MediaKind, UnixNanos, rescale};
-use crate::cmaf::TrackInit;
+use crate::cmaf::{Targets, TrackInit};
 
 /// Nanoseconds per second.
 pub(super) const NANOS: u32 = 1_000_000_000;
@@ -16,6 +16,8 @@ pub struct Snapshot {
     /// Media sequence number of the presentation's first segment: the Unix time in seconds when it began, so that a
     /// later presentation of the same path always has higher numbers.
     pub first_number: u64,
+    /// The bounds that its segments and parts keep.
+    pub targets: Targets,
     /// Nothing more will come.
     pub ended: bool,
     /// Video first.
@@ -44,10 +46,6 @@ pub struct TrackSnapshot {
     pub segments: Vec<Arc<Segment>>,
     /// How many of the oldest segments are no longer listed, but still served to whoever is late.
     pub unlisted: usize,
-    /// Longest part so far, in ns.
-    pub longest_part: i64,
-    /// Longest complete segment so far, in ns.
-    pub longest_segment: i64,
     /// Highest bit rate of a complete segment so far, bit/s.
     pub peak_bitrate: u64,
     /// Bit rate over the complete segments so far, bit/s.
@@ -73,6 +71,8 @@ pub struct Segment {
     pub parts: Vec<Part>,
     /// Whether no part will follow.
     pub complete: bool,
+    /// Time and duration in a DASH timeline, once it is in there: they never change.
+    pub timeline: Option<(u64, u64)>,
 }
 
 /// A part (a CMAF chunk).
@@ -144,17 +144,6 @@ impl Snapshot {
     /// The track of that number.
     pub fn track(&self, track: u32) -> Option<&TrackSnapshot> {
         self.tracks.iter().find(|known| known.track == track)
-    }
-
-    /// `EXT-X-TARGETDURATION` in seconds: no segment of any track, rounded, is longer (RFC 8216 section 4.3.3.1).
-    pub fn target_duration(&self) -> u64 {
-        let longest = self
-            .tracks
-            .iter()
-            .flat_map(|track| [track.longest_segment, track.segments.last().map_or(0, |open| open.duration_nanos())])
-            .max()
-            .unwrap_or(0);
-        ((longest as u64 + u64::from(NANOS / 2)) / u64::from(NANOS)).max(1)
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::config::PackageConfig;
 use super::snapshot::{Epoch, Part, Segment, Snapshot, TrackSnapshot, ticks_to_nanos};
 use crate::base::UnixNanos;
-use crate::cmaf::{Chunk, TrackInit};
+use crate::cmaf::{Chunk, Targets, TrackInit};
 
 /// Fewest complete segments listed, whatever the window's length: players start three segments from the end.
 const MIN_SEGMENTS: usize = 4;
@@ -35,9 +35,9 @@ pub struct Window {
 
 impl Window {
     /// An empty window of a presentation that begins at `now`.
-    pub fn new(config: &PackageConfig, now: UnixNanos) -> Self {
+    pub fn new(config: &PackageConfig, targets: Targets, now: UnixNanos) -> Self {
         Self {
-            snapshot: Snapshot { first_number: (now / NANOS_PER_SECOND).max(0) as u64, ..Default::default() },
+            snapshot: Snapshot { first_number: (now / NANOS_PER_SECOND).max(0) as u64, targets, ..Default::default() },
             window: nanos(config.window),
             max_bytes: config.max_bytes,
             totals: Vec::new(),
@@ -68,8 +68,6 @@ impl Window {
                         inits: Vec::new(),
                         segments: Vec::new(),
                         unlisted: 0,
-                        longest_part: 0,
-                        longest_segment: 0,
                         peak_bitrate: 0,
                         average_bitrate: 0,
                     },
@@ -121,7 +119,9 @@ impl Window {
                 timescale,
                 parts: Vec::new(),
                 complete: false,
+                timeline: None,
             }));
+            plan(&mut self.snapshot.tracks[at].segments);
         }
         let track = &mut self.snapshot.tracks[at];
         let Some(segment) = track.segments.last_mut().map(Arc::make_mut) else { return };
@@ -131,7 +131,6 @@ impl Window {
         }
         segment.duration += chunk.duration;
         segment.parts.push(Part { duration: chunk.duration, independent: chunk.independent, data: chunk.data });
-        track.longest_part = track.longest_part.max(ticks_to_nanos(chunk.duration, timescale));
         if chunk.last {
             self.complete_last(at);
         }
@@ -152,10 +151,10 @@ impl Window {
         let last = Arc::make_mut(last);
         last.complete = true;
         let (bytes, duration) = (last.bytes() as u64, last.duration_nanos());
+        settle(&mut track.segments);
         let totals = &mut self.totals[at];
         totals.0 += bytes;
         totals.1 += duration;
-        track.longest_segment = track.longest_segment.max(duration);
         // A stub of a segment (the stream began or broke off) says nothing about the bit rate a player must be able to take.
         if duration >= NANOS_PER_SECOND / 2 {
             track.peak_bitrate = track.peak_bitrate.max(bitrate(bytes, duration));
@@ -187,6 +186,32 @@ impl Window {
         let oldest_epoch =
             self.snapshot.tracks.iter().filter_map(|track| track.segments.first()).map(|segment| segment.epoch).min().unwrap_or(0);
         self.snapshot.epochs.retain(|epoch| epoch.epoch >= oldest_epoch);
+    }
+}
+
+/// Segments whose lengths differ by no more, in ns, are as long as the ones before: the next one is expected to be so, too.
+const REGULAR: i64 = 50_000_000;
+
+/// Puts the segment in the making into the timeline, if the ones before tell how long it will be. What is in there never changes.
+fn plan(segments: &mut [Arc<Segment>]) {
+    let [.., before, last, open] = segments else { return };
+    let near = |a: u64, b: u64| ticks_to_nanos(a.abs_diff(b), open.timescale) <= REGULAR;
+    let Some(time) = last.timeline.map(|(time, duration)| time + duration) else { return };
+    let regular = before.epoch == last.epoch && last.epoch == open.epoch && near(before.duration, last.duration);
+    let end = open.presentation_time + last.duration;
+    if regular && near(time, open.presentation_time) && end > time {
+        Arc::make_mut(open).timeline = Some((time, end - time));
+    }
+}
+
+/// Puts the segment that is complete now into the timeline, if it isn't there: behind the one before it, up to its end.
+fn settle(segments: &mut [Arc<Segment>]) {
+    let Some((last, before)) = segments.split_last_mut() else { return };
+    if last.timeline.is_none() {
+        let before = before.last().filter(|before| before.epoch == last.epoch).and_then(|before| before.timeline);
+        let time = before.map_or(last.presentation_time, |(time, duration)| time + duration);
+        let end = last.presentation_time + last.duration;
+        Arc::make_mut(last).timeline = Some((time, end.saturating_sub(time).max(1)));
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cmaf::Targets;
+
 /// Configuration of the GStreamer pipelines.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -13,10 +15,12 @@ pub struct PipelineConfig {
     pub children_max: usize,
     /// Pipelines (a stream's segmenter, or one transcode) per child, 1 to 256. Fewer: a crash touches fewer streams; more: less memory.
     pub jobs_per_child: usize,
-    /// How long a CMAF segment should be, 500 ms to 30 s. Video is cut at the first key frame after it.
+    /// How long a CMAF segment should be, 500 ms to 30 s. Video is cut at the first key frame after it, at the latest after twice that, rounded
+    /// up to a second: the target duration that playlists announce.
     #[serde(with = "humantime_serde")]
     pub segment_duration: Duration,
-    /// How long a CMAF chunk (an LL-HLS part) should be, 50 ms to 2 s.
+    /// How long a CMAF chunk (an LL-HLS part) should be, 50 ms to 2 s. None is longer than what playlists announce, which leaves room for
+    /// whole pictures: 210 ms where 200 are asked for.
     #[serde(with = "humantime_serde")]
     pub part_duration: Duration,
     /// Most transcodes of pictures at work at once, 0 (never transcode) to 1024; 16 times as many of sound, which costs little. The
@@ -43,6 +47,11 @@ impl Default for PipelineConfig {
 }
 
 impl PipelineConfig {
+    /// The bounds of segments and parts.
+    pub fn targets(&self) -> Targets {
+        Targets::new(self.segment_duration, self.part_duration)
+    }
+
     /// What is wrong with the values, one sentence each, with the key.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();

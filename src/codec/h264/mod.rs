@@ -9,6 +9,7 @@ mod depacketizer;
 mod facts;
 mod nal;
 mod packetizer;
+mod repeat;
 mod sets;
 mod slice;
 mod split;
@@ -21,6 +22,7 @@ pub use depacketizer::Depacketizer;
 pub use facts::{payload_facts, payload_resolution, unit_is_b, unit_is_disposable, unit_is_key};
 pub use nal::{NalType, pps_id, pps_sps_id, sps_id};
 pub use packetizer::Packetizer;
+pub use repeat::Repeater;
 pub use split::{Split, split_nals};
 pub use sps::{SpsInfo, parse_sps};
 

@@ -54,6 +54,8 @@ pub struct SpsInfo {
     pub delta_pic_order_always_zero: bool,
     /// `separate_colour_plane_flag`: slices say which plane they belong to.
     pub separate_planes: bool,
+    /// Macroblocks in a frame.
+    pub macroblocks: u32,
 }
 
 impl SpsInfo {
@@ -220,6 +222,7 @@ fn read_head(reader: &mut BitReader<'_>) -> Result<SpsInfo, FormatError> {
         poc_lsb_bits: poc_lsb_bits as u8,
         delta_pic_order_always_zero,
         separate_planes,
+        macroblocks: width_mbs * height_mbs,
     })
 }
 

@@ -1,24 +1,36 @@
 //! Where segments and chunks are cut: at the same times on every track.
 //!
 //! In: access units of all tracks of a job, each track in order. Out: the same units, each with the cut to be made before it.
-//! The first video track decides (at its key frames); sound waits until the pictures have passed its time, so that it is cut
-//! at the nearest frame border. Pure: no clock, no GStreamer.
+//! The first video track decides; what the publisher sends earlier than the other track's units of the same time waits for them, so that
+//! all are cut at the same times. Pure: no clock, no GStreamer.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::lane::{Cuts, Lane};
+use crate::cmaf::Targets;
+use crate::codec::Format;
+use crate::codec::h264::Repeater;
 use crate::pipeline::wire::Cutting;
 
-/// Sound waits for pictures at most this long after it came: pictures at 4 a second still cut it exactly, and so do those of
-/// a key-frame cache, which come as fast as they can.
-const HOLD_MAX: i64 = 250_000_000;
+/// A track of which nothing came for so long has stopped, and nobody waits for it: longer than any encoder holds back, and as long as
+/// players bear.
+const STOPPED: i64 = 2_000_000_000;
 /// At the beginning sound waits longer, for the first key frame; then it goes on alone.
 const HOLD_START: i64 = 3_000_000_000;
-/// Most audio frames waiting: 20 s, longer than any key-frame cache.
-const HELD_MAX: usize = 1024;
-/// Pictures that are so far behind the sound no longer decide about the cuts.
-const VIDEO_STALLED: i64 = 2_000_000_000;
+/// Longest anything waits: publishers were seen to send sound and pictures 10 s apart.
+const HOLD_MAX: i64 = 12_000_000_000;
+/// Pictures wait for sound that is so much later, no earlier: sound that is being transcoded is 200 ms behind.
+const SOUND_BEHIND: i64 = 500_000_000;
+/// Most units that wait: 40 s of sound at 96 kHz, more than a key-frame cache or a stalled uplink lets come at once.
+const HELD_MAX: usize = 4096;
+/// Most bytes that wait: 12 s of 16 Mbit/s.
+const HELD_BYTES: usize = 24 << 20;
+/// Pictures that are so far apart are expected to be: they are repeated before the next one is overdue.
+const SLOW: i64 = 400_000_000;
+/// How much later than expected the next of such pictures may come.
+const SLOW_LATE: i64 = 300_000_000;
 
 /// An access unit on the wall clock (ns).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,55 +72,62 @@ pub struct Placed {
 #[derive(Debug)]
 struct Track {
     video: bool,
-    /// The segment it is in.
-    segment: Option<u64>,
-    chunk_start: i64,
-    max_pts: i64,
+    lane: Lane,
     /// When each came, and what.
     held: VecDeque<(i64, Unit)>,
+    held_bytes: usize,
+    /// When a unit came last.
+    arrived: Option<i64>,
+    /// Where the newest one ends (pictures: begins), and how far it was from the one before.
+    newest: i64,
+    step: i64,
 }
 
 /// Decides about the cuts of one job.
 #[derive(Debug)]
 pub struct Cutter {
-    segment: i64,
-    part: i64,
     tracks: Vec<Track>,
-    /// Number and time of the newest segment; older ones are only needed by tracks that are behind.
-    cuts: VecDeque<(u64, i64)>,
-    first: u64,
+    cuts: Cuts,
     not_before: i64,
     /// Tracks that need a key frame to go on.
     wants_key: Vec<usize>,
-    /// A key frame would end a segment that is long enough.
-    asks: Vec<usize>,
 }
-
-/// A track that is behind by more segments goes on in the oldest of these.
-const CUTS_KEPT: usize = 64;
 
 impl Cutter {
     /// For tracks of which `video` tells which are pictures.
     pub fn new(cutting: Cutting, video: &[bool]) -> Self {
-        let tracks = video
-            .iter()
-            .map(|video| Track { video: *video, segment: None, chunk_start: 0, max_pts: i64::MIN, held: VecDeque::new() })
-            .collect();
+        let duration = std::time::Duration::from_nanos;
+        let targets = Targets::new(duration(cutting.segment), duration(cutting.part));
+        let master = video.iter().position(|video| *video);
+        let track = |(index, video): (usize, &bool)| Track {
+            video: *video,
+            lane: Lane::new(index, *video, master == Some(index), targets),
+            held: VecDeque::new(),
+            held_bytes: 0,
+            arrived: None,
+            newest: i64::MIN,
+            step: 0,
+        };
         Self {
-            segment: cutting.segment as i64,
-            part: cutting.part as i64,
-            tracks,
-            cuts: VecDeque::new(),
-            first: cutting.first_segment,
+            tracks: video.iter().enumerate().map(track).collect(),
+            cuts: Cuts::new(targets, cutting.first_segment),
             not_before: cutting.not_before,
             wants_key: Vec::new(),
-            asks: Vec::new(),
+        }
+    }
+
+    /// The format of a track, once it is known.
+    pub fn format(&mut self, track: usize, format: &Format) {
+        if let (Some(track), Format::H264 { sps, pps }) = (self.tracks.get_mut(track), format)
+            && !track.lane.has_repeater()
+        {
+            track.lane.set_repeater(Repeater::new(sps, pps));
         }
     }
 
     /// The time at which the first segment begins.
     pub fn begin(&self) -> Option<i64> {
-        self.cuts.front().map(|(_, time)| *time).filter(|_| !self.cuts.is_empty())
+        self.cuts.begin()
     }
 
     /// Tracks that need a key frame to go on, since the last call.
@@ -118,7 +137,7 @@ impl Cutter {
 
     /// Tracks on which a key frame would be welcome now, to end a segment, since the last call.
     pub fn take_asks(&mut self) -> Vec<usize> {
-        std::mem::take(&mut self.asks)
+        (0..self.tracks.len()).filter(|track| self.tracks[*track].lane.take_asks()).collect()
     }
 
     /// Takes a unit that came at `now` (ns of any clock that goes on evenly); appends what may go on now.
@@ -126,20 +145,24 @@ impl Cutter {
         if unit.pts < self.not_before {
             return;
         }
-        if self.tracks[track].video {
-            self.push_video(track, unit, out);
-        } else {
-            self.tracks[track].held.push_back((now, unit));
-        }
+        let state = &mut self.tracks[track];
+        let end = unit.dts + unit.duration;
+        state.step = if state.newest == i64::MIN { 0 } else { end - state.newest };
+        state.newest = state.newest.max(end);
+        state.arrived = Some(now);
+        state.held_bytes += unit.data.len();
+        state.held.push_back((now, unit));
         self.release(now, out);
     }
 
     /// Gives what is still held, at the end.
     pub fn finish(&mut self, out: &mut Vec<Placed>) {
-        if !self.cuts.is_empty() {
+        // Pictures first: they know the cuts.
+        for video in [true, false] {
             for track in 0..self.tracks.len() {
-                while let Some((_, unit)) = self.tracks[track].held.pop_front() {
-                    self.place(track, unit, out);
+                while self.tracks[track].video == video && self.pass(track, out) {}
+                if self.tracks[track].video == video {
+                    self.tracks[track].lane.finish(out);
                 }
             }
         }
@@ -149,253 +172,81 @@ impl Cutter {
         self.tracks.iter().position(|track| track.video)
     }
 
-    fn push_video(&mut self, track: usize, unit: Unit, out: &mut Vec<Placed>) {
-        if self.master() == Some(track) {
-            // Key frames that are 2 s apart are never exactly so.
-            let due = self.cuts.back().is_none_or(|(_, last)| unit.pts - last >= self.segment - self.segment / 20);
-            if due && unit.key {
-                self.cut(unit.pts);
-            } else if due {
-                self.asks.push(track);
-            }
-        }
+    /// Lets the oldest held unit of a track go on. False where there is none.
+    fn pass(&mut self, track: usize, out: &mut Vec<Placed>) -> bool {
         let state = &mut self.tracks[track];
-        if self.cuts.is_empty() || (state.segment.is_none() && !unit.key) {
+        let Some((_, unit)) = state.held.pop_front() else { return false };
+        state.held_bytes -= unit.data.len();
+        if !state.lane.push(unit, &mut self.cuts, out) {
             self.wants_key.push(track);
-            return;
         }
-        self.place(track, unit, out);
-    }
-
-    fn cut(&mut self, time: i64) {
-        let number = self.cuts.back().map_or(self.first, |(number, _)| number + 1);
-        self.cuts.push_back((number, time));
-        if self.cuts.len() > CUTS_KEPT {
-            self.cuts.pop_front();
-        }
+        true
     }
 
     fn release(&mut self, now: i64, out: &mut Vec<Placed>) {
-        let master = self.master();
-        for track in 0..self.tracks.len() {
-            if self.tracks[track].video {
-                continue;
-            }
-            while let Some((came, front)) = self.tracks[track].held.front() {
-                let (begin, middle, waited) = (front.pts, front.pts + front.duration / 2, now - came);
-                if let Some(master) = master {
-                    let shown = self.tracks[master].max_pts;
-                    if shown < middle {
-                        let patience = if self.cuts.is_empty() { HOLD_START } else { HOLD_MAX };
-                        if waited < patience && self.tracks[track].held.len() < HELD_MAX {
-                            break;
-                        }
-                        let alone = self.cuts.is_empty() || (shown < middle - VIDEO_STALLED && self.due(middle));
-                        if alone {
-                            self.cut(begin);
-                        }
-                    }
-                } else if self.cuts.is_empty() || self.due(middle) {
-                    self.cut(begin);
-                }
-                if let Some((_, unit)) = self.tracks[track].held.pop_front() {
-                    self.place(track, unit, out);
+        loop {
+            let mut passed = false;
+            for track in 0..self.tracks.len() {
+                while self.may_pass(track, now) {
+                    passed |= self.pass(track, out);
                 }
             }
+            if !passed {
+                break;
+            }
         }
+        self.repeat(now, out);
     }
 
-    fn due(&self, time: i64) -> bool {
-        self.cuts.back().is_none_or(|(_, last)| time - last >= self.segment)
+    /// Whether a track's oldest held unit may go on. Where sound goes on without pictures, it decides about the cuts.
+    fn may_pass(&mut self, track: usize, now: i64) -> bool {
+        let state = &self.tracks[track];
+        let Some((came, front)) = state.held.front() else { return false };
+        let waited = now - came;
+        let patient = waited < HOLD_MAX && state.held.len() < HELD_MAX && state.held_bytes < HELD_BYTES;
+        if state.video {
+            let dts = front.dts;
+            let behind = |other: &Track| !other.video && other.comes(now) && other.newest < dts - SOUND_BEHIND;
+            return !(patient && self.tracks.iter().any(behind));
+        }
+        let (begin, middle) = (front.pts, front.pts + front.duration / 2);
+        if let Some(master) = self.master().map(|master| &self.tracks[master]) {
+            if master.lane.shown() >= middle || (self.cuts.last().is_some() && !self.cuts.due(middle)) {
+                return true;
+            }
+            let expected = if master.arrived.is_none() { waited < HOLD_START } else { master.comes(now) };
+            if patient && expected {
+                return false;
+            }
+        }
+        if self.cuts.over(middle) {
+            self.cuts.cut(begin);
+        }
+        true
     }
 
-    fn place(&mut self, track: usize, unit: Unit, out: &mut Vec<Placed>) {
-        let state = &mut self.tracks[track];
-        let middle = unit.pts + unit.duration / 2;
-        // Pictures belong to the segment of their key frame: those decoded after it are shown after it.
-        let Some((number, _)) = self.cuts.iter().rev().find(|(_, time)| *time <= middle).copied() else {
-            return;
-        };
-        let anchor = unit.pts > state.max_pts;
-        let split = match state.segment {
-            Some(current) if number <= current => {
-                // Not at every key frame: LL-HLS wants all parts but the last of a segment to have 85 % of the target (RFC 8216bis, 4.4.4.9).
-                if anchor && unit.dts - state.chunk_start >= self.part * 85 / 100 { Split::Chunk } else { Split::None }
-            }
-            _ if state.video && !unit.key => {
-                // The cut was made without the pictures: they go on at a key frame.
-                self.wants_key.push(track);
-                return;
-            }
-            _ => Split::Segment(number),
-        };
-        if let Split::Segment(number) = split {
-            state.segment = Some(number);
+    /// Where sound goes on and no picture comes, the last one stays: its time goes on, too.
+    fn repeat(&mut self, now: i64, out: &mut Vec<Placed>) {
+        let Some(master) = self.master() else { return };
+        let heard = self.tracks.iter().filter(|track| !track.video && track.comes(now)).map(|track| track.newest).max();
+        let state = &mut self.tracks[master];
+        let (Some(heard), Some(arrived)) = (heard, state.arrived) else { return };
+        let slow = state.step >= SLOW;
+        if state.held.is_empty() && now - arrived >= if slow { SLOW } else { STOPPED } {
+            // Not to the end of the sound: where that is sent ahead of the pictures, the next one may be of any time since the last.
+            let until = heard.min(state.newest + (now - arrived) - SLOW_LATE);
+            state.lane.fill(until, &mut self.cuts, out);
         }
-        if split != Split::None {
-            state.chunk_start = unit.dts;
-        }
-        state.max_pts = state.max_pts.max(unit.pts);
-        out.push(Placed { track, split, unit });
+    }
+}
+
+impl Track {
+    /// Whether its units come, as far as one can know.
+    fn comes(&self, now: i64) -> bool {
+        self.arrived.is_some_and(|arrived| now - arrived < STOPPED)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: i64 = 1_000_000;
-    const FRAME: i64 = 40 * MS;
-    const AUDIO: i64 = 21_333_333;
-
-    fn cutter(video: &[bool]) -> Cutter {
-        let cutting = Cutting { segment: 2_000_000_000, part: 200_000_000, first_segment: 5, epoch: 0, not_before: i64::MIN };
-        Cutter::new(cutting, video)
-    }
-
-    fn unit(pts: i64, duration: i64, key: bool) -> Unit {
-        Unit { pts, dts: pts, duration, key, data: Bytes::new() }
-    }
-
-    /// Pictures and sound as they come live, sound `lead` ns ahead.
-    fn run(cutter: &mut Cutter, until: i64, gop: i64, lead: i64) -> Vec<Placed> {
-        let mut out = Vec::new();
-        let (mut v, mut a) = (0, 0);
-        while v < until {
-            if a - lead <= v {
-                cutter.push(a - lead, 1, unit(a, AUDIO, true), &mut out);
-                a += AUDIO;
-            } else {
-                cutter.push(v, 0, unit(v, 0, (v / FRAME) % gop == 0), &mut out);
-                v += FRAME;
-            }
-        }
-        cutter.finish(&mut out);
-        out
-    }
-
-    fn segments(out: &[Placed], track: usize) -> Vec<(u64, i64)> {
-        out.iter()
-            .filter(|placed| placed.track == track)
-            .filter_map(|placed| match placed.split {
-                Split::Segment(number) => Some((number, placed.unit.pts)),
-                _ => None,
-            })
-            .collect()
-    }
-
-    #[test]
-    fn tracks_are_cut_at_the_same_times() {
-        for lead in [0, 100 * MS, -100 * MS] {
-            let out = run(&mut cutter(&[true, false]), 9_000 * MS, 25, lead);
-            let (video, audio) = (segments(&out, 0), segments(&out, 1));
-            assert_eq!(video, [(5, 0), (6, 2_000 * MS), (7, 4_000 * MS), (8, 6_000 * MS), (9, 8_000 * MS)]);
-            assert_eq!(audio.len(), video.len());
-            for (a, v) in audio.iter().zip(&video) {
-                assert_eq!(a.0, v.0);
-                assert!((a.1 - v.1).abs() <= AUDIO / 2 + 1, "{a:?} {v:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn sound_of_a_cache_waits_for_its_pictures() {
-        let mut cutter = cutter(&[true, false]);
-        let mut out = Vec::new();
-        (0..200).for_each(|n| cutter.push(0, 1, unit(n * AUDIO, AUDIO, true), &mut out));
-        assert!(out.is_empty());
-        (0..120).for_each(|n| cutter.push(100 * MS, 0, unit(n * FRAME, 0, n % 50 == 0), &mut out));
-        assert_eq!(segments(&out, 0).len(), 3);
-        assert_eq!(segments(&out, 1).len(), 3);
-    }
-
-    #[test]
-    fn a_key_frame_is_asked_for_when_a_segment_is_long_enough() {
-        let mut cutter = cutter(&[true]);
-        let mut out = Vec::new();
-        for n in 0..60 {
-            cutter.push(0, 0, unit(n * FRAME, 0, n == 0), &mut out);
-            assert_eq!(!cutter.take_asks().is_empty(), n * FRAME >= 1_900 * MS, "{n}");
-        }
-        assert!(cutter.take_wants_key().is_empty());
-        assert_eq!(out.len(), 60);
-    }
-
-    #[test]
-    fn long_gops_make_long_segments() {
-        let out = run(&mut cutter(&[true, false]), 17_000 * MS, 200, 0);
-        assert_eq!(segments(&out, 0), [(5, 0), (6, 8_000 * MS), (7, 16_000 * MS)]);
-        assert_eq!(segments(&out, 1).len(), 3);
-    }
-
-    #[test]
-    fn chunks_and_their_lengths() {
-        let out = run(&mut cutter(&[true, false]), 2_000 * MS, 25, 0);
-        let cuts: Vec<i64> = out.iter().filter(|p| p.track == 0 && p.split != Split::None).map(|p| p.unit.pts / MS).collect();
-        assert_eq!(cuts, [0, 200, 400, 600, 800, 1000, 1200, 1400, 1600, 1800]);
-    }
-
-    #[test]
-    fn sound_alone() {
-        let mut cutter = cutter(&[false]);
-        let mut out = Vec::new();
-        for n in 0..300 {
-            cutter.push(n * AUDIO, 0, unit(n * AUDIO, AUDIO, true), &mut out);
-        }
-        assert_eq!(out.len(), 300);
-        let found = segments(&out, 0);
-        assert_eq!(found.len(), 4);
-        assert!(found.windows(2).all(|pair| (pair[1].1 - pair[0].1 - 2_000 * MS).abs() <= AUDIO), "{found:?}");
-    }
-
-    #[test]
-    fn chunks_begin_only_where_nothing_before_is_shown_later() {
-        let mut cutter = cutter(&[true]);
-        let mut out = Vec::new();
-        let mut dts = -2 * FRAME;
-        for group in 0..20 {
-            let base = group * 3 * FRAME;
-            let order = if group == 0 { vec![0] } else { vec![base, base - 2 * FRAME, base - FRAME] };
-            for pts in order {
-                cutter.push(dts, 0, Unit { pts, dts, duration: 0, key: pts == 0, data: Bytes::new() }, &mut out);
-                dts += FRAME;
-            }
-        }
-        let mut shown = i64::MIN;
-        for placed in &out {
-            if placed.split == Split::Chunk {
-                assert!(placed.unit.pts > shown);
-            }
-            shown = shown.max(placed.unit.pts);
-        }
-        assert!(out.iter().filter(|p| p.split == Split::Chunk).count() > 5);
-    }
-
-    #[test]
-    fn stalled_pictures_do_not_stop_the_sound_and_come_back_at_a_key_frame() {
-        let mut cutter = cutter(&[true, false]);
-        let mut out = run(&mut cutter, 1_000 * MS, 25, 0);
-        let mut a = out.iter().filter(|p| p.track == 1).map(|p| p.unit.pts).max().unwrap() + AUDIO;
-        while a < 9_000 * MS {
-            cutter.push(a, 1, unit(a, AUDIO, true), &mut out);
-            a += AUDIO;
-        }
-        let last = *segments(&out, 1).last().unwrap();
-        assert!(last.0 >= 8, "{last:?}");
-        out.clear();
-        cutter.push(a, 0, unit(a, 0, false), &mut out);
-        assert_eq!(cutter.take_wants_key(), [0]);
-        cutter.push(a, 0, unit(a + FRAME, 0, true), &mut out);
-        assert_eq!(segments(&out, 0).len(), 1);
-    }
-
-    #[test]
-    fn sound_without_the_promised_pictures_begins_after_a_while() {
-        let mut cutter = cutter(&[true, false]);
-        let mut out = Vec::new();
-        for n in 0..150 {
-            cutter.push(n * AUDIO, 1, unit(n * AUDIO, AUDIO, true), &mut out);
-        }
-        assert_eq!(segments(&out, 1)[0], (5, 0));
-    }
-}
+#[path = "cut_tests.rs"]
+mod tests;

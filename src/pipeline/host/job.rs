@@ -234,6 +234,9 @@ impl Job {
     }
 
     fn units_in(&mut self, now: UnixNanos, index: usize, units: &mut Vec<Unit>) {
+        if let Some(cutter) = self.cutter.as_mut().filter(|_| !units.is_empty()) {
+            cutter.format(index, self.tracks[index].input.format());
+        }
         for unit in units.drain(..) {
             match &mut self.cutter {
                 Some(cutter) => cutter.push(now, index, unit, &mut self.placed),

@@ -10,6 +10,7 @@ mod cut;
 mod grid;
 mod input;
 mod job;
+mod lane;
 mod order;
 mod sink;
 

@@ -1,0 +1,235 @@
+//! Tests of the cuts, on made-up encoders.
+
+use super::*;
+
+const MS: i64 = 1_000_000;
+const FRAME: i64 = 40 * MS;
+const AUDIO: i64 = 21_333_333;
+
+fn cutter(video: &[bool]) -> Cutter {
+    let cutting = Cutting { segment: 2_000_000_000, part: 200_000_000, first_segment: 5, epoch: 0, not_before: i64::MIN };
+    Cutter::new(cutting, video)
+}
+
+fn unit(pts: i64, duration: i64, key: bool) -> Unit {
+    Unit { pts, dts: pts, duration, key, data: Bytes::new() }
+}
+
+/// Pictures and sound as they come live, sound `lead` ns ahead.
+fn run(cutter: &mut Cutter, until: i64, gop: i64, lead: i64) -> Vec<Placed> {
+    let mut out = Vec::new();
+    let (mut v, mut a) = (0, 0);
+    while v < until {
+        if a - lead <= v {
+            cutter.push(a - lead, 1, unit(a, AUDIO, true), &mut out);
+            a += AUDIO;
+        } else {
+            cutter.push(v, 0, unit(v, 0, (v / FRAME) % gop == 0), &mut out);
+            v += FRAME;
+        }
+    }
+    cutter.finish(&mut out);
+    out
+}
+
+fn segments(out: &[Placed], track: usize) -> Vec<(u64, i64)> {
+    out.iter()
+        .filter(|placed| placed.track == track)
+        .filter_map(|placed| match placed.split {
+            Split::Segment(number) => Some((number, placed.unit.pts)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn tracks_are_cut_at_the_same_times() {
+    for lead in [0, 100 * MS, -100 * MS] {
+        let out = run(&mut cutter(&[true, false]), 9_000 * MS, 25, lead);
+        let (video, audio) = (segments(&out, 0), segments(&out, 1));
+        assert_eq!(video, [(5, 0), (6, 2_000 * MS), (7, 4_000 * MS), (8, 6_000 * MS), (9, 8_000 * MS)]);
+        assert_eq!(audio.len(), video.len());
+        for (a, v) in audio.iter().zip(&video) {
+            assert_eq!(a.0, v.0);
+            assert!((a.1 - v.1).abs() <= AUDIO / 2 + 1, "{a:?} {v:?}");
+        }
+    }
+}
+
+#[test]
+fn sound_of_a_cache_waits_for_its_pictures() {
+    let mut cutter = cutter(&[true, false]);
+    let mut out = Vec::new();
+    (0..200).for_each(|n| cutter.push(0, 1, unit(n * AUDIO, AUDIO, true), &mut out));
+    assert!(out.is_empty());
+    (0..120).for_each(|n| cutter.push(100 * MS, 0, unit(n * FRAME, 0, n % 50 == 0), &mut out));
+    assert_eq!(segments(&out, 0).len(), 3);
+    assert_eq!(segments(&out, 1).len(), 3);
+}
+
+#[test]
+fn a_key_frame_is_asked_for_when_a_segment_is_long_enough() {
+    let mut cutter = cutter(&[true]);
+    let mut out = Vec::new();
+    for n in 0..60 {
+        cutter.push(0, 0, unit(n * FRAME, 0, n == 0), &mut out);
+        assert_eq!(!cutter.take_asks().is_empty(), n * FRAME >= 1_900 * MS, "{n}");
+    }
+    assert!(cutter.take_wants_key().is_empty());
+    assert_eq!(out.len(), 60);
+}
+
+#[test]
+fn a_long_gop_is_cut_where_the_target_duration_wants_it() {
+    // GOPs of 8 s; of 4 s, which fit.
+    let out = run(&mut cutter(&[true, false]), 17_000 * MS, 200, 0);
+    assert_eq!(segments(&out, 0), [(5, 0), (6, 4_200 * MS), (7, 8_000 * MS), (8, 12_200 * MS), (9, 16_000 * MS)]);
+    assert_eq!(segments(&out, 1).len(), 5);
+    let out = run(&mut cutter(&[true, false]), 17_000 * MS, 100, 0);
+    assert_eq!(segments(&out, 0).iter().map(|(_, time)| time / MS).collect::<Vec<_>>(), [0, 4_000, 8_000, 12_000, 16_000]);
+    // One key frame for all time.
+    let out = run(&mut cutter(&[true, false]), 60_000 * MS, i64::MAX, 0);
+    assert!(segments(&out, 0).windows(2).all(|pair| pair[1].1 - pair[0].1 == 4_200 * MS));
+    assert_eq!(segments(&out, 0).len(), segments(&out, 1).len());
+}
+
+#[test]
+fn chunks_and_their_lengths() {
+    let out = run(&mut cutter(&[true, false]), 2_000 * MS, 25, 0);
+    let cuts: Vec<i64> = out.iter().filter(|p| p.track == 0 && p.split != Split::None).map(|p| p.unit.pts / MS).collect();
+    assert_eq!(cuts, [0, 200, 400, 600, 800, 1000, 1200, 1400, 1600, 1800]);
+}
+
+#[test]
+fn sound_alone() {
+    let mut cutter = cutter(&[false]);
+    let mut out = Vec::new();
+    for n in 0..300 {
+        cutter.push(n * AUDIO, 0, unit(n * AUDIO, AUDIO, true), &mut out);
+    }
+    assert_eq!(out.len(), 300);
+    let found = segments(&out, 0);
+    assert_eq!(found.len(), 4);
+    assert!(found.windows(2).all(|pair| (pair[1].1 - pair[0].1 - 2_000 * MS).abs() <= AUDIO), "{found:?}");
+}
+
+#[test]
+fn chunks_of_reordered_pictures_are_as_long_as_others() {
+    for b_frames in 1..4 {
+        let mut cutter = cutter(&[true]);
+        let mut out = Vec::new();
+        let mut dts = -FRAME;
+        for group in 0..200 {
+            let base = group * (b_frames + 1) * FRAME;
+            let order = if group == 0 { vec![0] } else { [base].into_iter().chain((1..=b_frames).map(|n| base - n * FRAME)).collect() };
+            for pts in order {
+                cutter.push(dts, 0, Unit { pts, dts, duration: 0, key: pts == 0, data: Bytes::new() }, &mut out);
+                dts += FRAME;
+            }
+        }
+        let begins: Vec<&Placed> = out.iter().filter(|placed| placed.split != Split::None).collect();
+        for pair in begins.windows(2) {
+            let length = pair[1].unit.dts - pair[0].unit.dts;
+            assert!(length == 200 * MS || (length < 200 * MS && pair[1].split != Split::Chunk), "{length}");
+        }
+        // Nothing before a segment is shown after its beginning.
+        let mut shown = i64::MIN;
+        for placed in &out {
+            assert!(b_frames == 3 || !matches!(placed.split, Split::Segment(_)) || placed.unit.pts > shown, "where it can be had");
+            shown = shown.max(placed.unit.pts);
+        }
+    }
+}
+
+#[test]
+fn stalled_pictures_do_not_stop_the_sound_and_go_on_in_its_segments() {
+    let mut cutter = cutter(&[true, false]);
+    let mut out = run(&mut cutter, 1_000 * MS, 25, 0);
+    let mut a = out.iter().filter(|p| p.track == 1).map(|p| p.unit.pts).max().unwrap() + AUDIO;
+    while a < 9_000 * MS {
+        cutter.push(a, 1, unit(a, AUDIO, true), &mut out);
+        a += AUDIO;
+    }
+    let last = *segments(&out, 1).last().unwrap();
+    assert!(last.0 >= 8, "{last:?}");
+    out.clear();
+    // What was held back comes now: into the segments of its time, none of it lost, without a key frame.
+    for v in (1_000 * MS..9_000 * MS).step_by(FRAME as usize) {
+        cutter.push(a, 0, unit(v, 0, false), &mut out);
+    }
+    assert!(cutter.take_wants_key().is_empty());
+    cutter.finish(&mut out);
+    assert_eq!(out.iter().filter(|placed| placed.track == 0).count(), 200);
+    let found = segments(&out, 0);
+    assert_eq!(found.last().unwrap().0, last.0, "{found:?}");
+    assert!((found.last().unwrap().1 - last.1).abs() <= FRAME, "{found:?} {last:?}");
+}
+
+#[test]
+fn sound_and_pictures_ten_seconds_apart_are_cut_at_the_same_times() {
+    for apart in [-10_000, -4_000, -300, 300, 4_000, 10_000] {
+        let mut cutter = cutter(&[true, false]);
+        let mut out = Vec::new();
+        // When each comes; the pictures `apart` later than the sound.
+        let mut coming: Vec<(i64, usize, i64)> = (0..600).map(|n| (n * FRAME + apart.max(0) * MS, 0, n * FRAME)).collect();
+        coming.extend((0..1125).map(|n| (n * AUDIO - apart.min(0) * MS, 1, n * AUDIO)));
+        coming.sort_unstable();
+        let mut behind = Vec::new();
+        for (now, track, pts) in coming {
+            let unit = if track == 0 { unit(pts, 0, pts % (2_000 * MS) == 0) } else { unit(pts, AUDIO, true) };
+            cutter.push(now, track, unit, &mut out);
+            let reached = |track| out.iter().rev().find(|placed| placed.track == track).map(|placed| placed.unit.pts);
+            if let (Some(v), Some(a)) = (reached(0), reached(1)) {
+                behind.push((v - a).abs());
+            }
+        }
+        cutter.finish(&mut out);
+        let count = |track| out.iter().filter(|placed| placed.track == track).count();
+        assert_eq!((count(0), count(1)), (600, 1125), "{apart}: nothing is lost");
+        let (video, audio) = (segments(&out, 0), segments(&out, 1));
+        assert_eq!(video.len(), audio.len(), "{apart}: {video:?} {audio:?}");
+        for (v, a) in video.iter().zip(&audio) {
+            assert!(v.0 == a.0 && (v.1 - a.1).abs() <= FRAME + AUDIO, "{apart}: {v:?} {a:?}");
+        }
+        // Once both come, they go on together.
+        let later = behind.iter().rev().take(behind.len() / 4).max().unwrap();
+        assert!(*later <= 2_500 * MS, "{apart}: {later}");
+    }
+}
+
+#[test]
+fn a_burst_after_a_stall_is_cut_as_what_comes_live() {
+    let live = run(&mut cutter(&[true, false]), 20_000 * MS, 50, 0);
+    let mut cutter = cutter(&[true, false]);
+    let mut out = Vec::new();
+    // Between 6 and 12 s nothing comes; then all of it, each track in one piece.
+    let mut coming: Vec<(i64, usize, i64)> = (0..500).map(|n| (n * FRAME, 0, n * FRAME)).collect();
+    coming.extend((0..936).map(|n| (n * AUDIO, 1, n * AUDIO)));
+    for unit in &mut coming {
+        if (6_000 * MS..12_000 * MS).contains(&unit.0) {
+            unit.0 = 12_000 * MS - 1;
+        }
+    }
+    coming.sort_unstable();
+    for (now, track, pts) in coming {
+        let unit = if track == 0 { unit(pts, 0, (pts / FRAME) % 50 == 0) } else { unit(pts, AUDIO, true) };
+        cutter.push(now, track, unit, &mut out);
+    }
+    cutter.finish(&mut out);
+    for track in [0, 1] {
+        let all = |out: &[Placed]| -> Vec<(i64, Split)> {
+            out.iter().filter(|placed| placed.track == track).map(|placed| (placed.unit.pts, placed.split)).collect()
+        };
+        assert!(all(&out) == all(&live), "track {track}");
+    }
+}
+
+#[test]
+fn sound_without_the_promised_pictures_begins_after_a_while() {
+    let mut cutter = cutter(&[true, false]);
+    let mut out = Vec::new();
+    for n in 0..150 {
+        cutter.push(n * AUDIO, 1, unit(n * AUDIO, AUDIO, true), &mut out);
+    }
+    assert_eq!(segments(&out, 1)[0], (5, 0));
+}

@@ -1,0 +1,280 @@
+//! One track on its way into the muxer: where its parts and segments begin.
+//!
+//! In: its units in decoding order, and the times at which all tracks are cut. Out: the same units, each with the cut before it, and
+//! pictures that repeat the last one where nothing comes for longer than a part may last. Pure.
+
+use std::collections::VecDeque;
+
+use super::cut::{Placed, Split, Unit};
+use crate::cmaf::Targets;
+use crate::codec::h264::Repeater;
+
+/// A part that is so much shorter than wanted is long enough: times are whole milliseconds at the publisher.
+const NEARLY: i64 = 2_000_000;
+/// A part must stay below its target by so much: times are rounded to ticks.
+const MARGIN: i64 = 100_000;
+/// What comes for a time that is taken already follows what is there at this distance, 9 ticks.
+const STEP: i64 = 100_000;
+/// So long before the next picture, at least, the last one is repeated: no part is shorter than a player can tell.
+const APART: i64 = 5_000_000;
+/// How far beyond the target duration a segment without a key frame goes before it is cut: 250 pictures at 60 a second are a GOP of 4.17 s.
+const NO_KEY_IN: i64 = 170_000_000;
+/// So long before its latest end a segment is cut wherever that is: what is left is for the picture before the cut.
+const LAST_CHANCE: i64 = 20_000_000;
+
+/// A track that is behind by more segments goes on in the oldest of these.
+const CUTS_KEPT: usize = 64;
+
+/// The times at which all tracks are cut.
+#[derive(Debug)]
+pub struct Cuts {
+    targets: Targets,
+    first: u64,
+    /// Number and time of each segment, oldest first.
+    cuts: VecDeque<(u64, i64)>,
+}
+
+impl Cuts {
+    /// None yet; the first segment's number is `first`.
+    pub fn new(targets: Targets, first: u64) -> Self {
+        Self { targets, first, cuts: VecDeque::new() }
+    }
+
+    /// Time of the oldest one that is known.
+    pub fn begin(&self) -> Option<i64> {
+        self.cuts.front().map(|(_, time)| *time)
+    }
+
+    /// Time of the newest one.
+    pub fn last(&self) -> Option<i64> {
+        self.cuts.back().map(|(_, time)| *time)
+    }
+
+    /// A segment begins.
+    pub fn cut(&mut self, time: i64) {
+        let number = self.cuts.back().map_or(self.first, |(number, _)| number + 1);
+        self.cuts.push_back((number, time));
+        if self.cuts.len() > CUTS_KEPT {
+            self.cuts.pop_front();
+        }
+    }
+
+    /// Whether a segment that ended at `time` would be as long as wanted.
+    pub fn over(&self, time: i64) -> bool {
+        self.last().is_none_or(|last| time - last >= self.targets.segment())
+    }
+
+    /// Whether a segment that ended at `time` would be long enough.
+    pub fn due(&self, time: i64) -> bool {
+        // Key frames that are 2 s apart are never exactly so.
+        self.last().is_none_or(|last| time - last >= self.targets.segment() - self.targets.segment() / 20)
+    }
+
+    fn at(&self, time: i64) -> Option<u64> {
+        self.cuts.iter().rev().find(|(_, begin)| *begin <= time).map(|(number, _)| *number)
+    }
+
+    fn after(&self, number: u64) -> Option<i64> {
+        self.cuts.iter().find(|(known, _)| *known > number).map(|(_, time)| *time)
+    }
+}
+
+/// One track.
+#[derive(Debug)]
+pub struct Lane {
+    track: usize,
+    video: bool,
+    /// Decides where all tracks are cut.
+    master: bool,
+    targets: Targets,
+    /// The segment it is in.
+    segment: Option<u64>,
+    /// Decoding times.
+    segment_start: i64,
+    chunk_start: i64,
+    last: i64,
+    /// Latest presentation time.
+    max_pts: i64,
+    /// A picture of which it depends on the next one's time whether a part begins with it.
+    pending: Option<Unit>,
+    repeater: Option<Repeater>,
+    /// A key frame would end a segment that is long enough.
+    asks: bool,
+}
+
+impl Lane {
+    /// For a track with that number in its job.
+    pub fn new(track: usize, video: bool, master: bool, targets: Targets) -> Self {
+        // Before everything, and far enough from the end of numbers to be subtracted.
+        let none = i64::MIN / 4;
+        Self {
+            track,
+            video,
+            master,
+            targets,
+            segment: None,
+            segment_start: none,
+            chunk_start: none,
+            last: none,
+            max_pts: none,
+            pending: None,
+            repeater: None,
+            asks: false,
+        }
+    }
+
+    /// What makes pictures that repeat the last one.
+    pub fn set_repeater(&mut self, repeater: Option<Repeater>) {
+        self.repeater = repeater;
+    }
+
+    /// Whether it has one.
+    pub fn has_repeater(&self) -> bool {
+        self.repeater.is_some()
+    }
+
+    /// Latest presentation time that has gone on.
+    pub fn shown(&self) -> i64 {
+        self.max_pts
+    }
+
+    /// Whether a key frame would be welcome, since the last call.
+    pub fn take_asks(&mut self) -> bool {
+        std::mem::take(&mut self.asks)
+    }
+
+    /// Takes the next unit. False where it can't go on without a key frame.
+    pub fn push(&mut self, unit: Unit, cuts: &mut Cuts, out: &mut Vec<Placed>) -> bool {
+        if self.video { self.picture(unit, cuts, out) } else { self.sound(unit, cuts, out) }
+    }
+
+    /// Lets out what waits for the next one.
+    pub fn finish(&mut self, out: &mut Vec<Placed>) {
+        if let Some(pending) = self.pending.take() {
+            self.emit(pending, Split::None, out);
+        }
+    }
+
+    fn sound(&mut self, unit: Unit, cuts: &Cuts, out: &mut Vec<Placed>) -> bool {
+        let Some(number) = cuts.at(unit.pts + unit.duration / 2) else { return true };
+        let length = unit.dts - self.chunk_start;
+        let split = match self.segment {
+            Some(current) if number <= current => {
+                let full = length >= self.targets.part() - NEARLY || length + unit.duration > self.targets.part_target() - MARGIN;
+                if full { Split::Chunk } else { Split::None }
+            }
+            _ => Split::Segment(number),
+        };
+        self.emit(unit, split, out);
+        true
+    }
+
+    fn picture(&mut self, mut unit: Unit, cuts: &mut Cuts, out: &mut Vec<Placed>) -> bool {
+        if self.segment.is_none() && !unit.key {
+            return false;
+        }
+        if unit.dts <= self.last {
+            unit.dts = self.last + STEP;
+            unit.pts = unit.pts.max(unit.dts);
+        }
+        if let Some(pending) = self.pending.take() {
+            let split = if unit.dts - self.chunk_start > self.targets.part_target() - MARGIN { Split::Chunk } else { Split::None };
+            self.emit(pending, split, out);
+        }
+        self.fill(unit.dts, cuts, out);
+        self.decide(&unit, cuts);
+        let Some(split) = self.split(&unit, cuts) else { return true };
+        let length = unit.dts - self.chunk_start;
+        if split == Split::None && length >= self.targets.shortest_part() {
+            self.pending = Some(unit);
+        } else {
+            self.emit(unit, split, out);
+        }
+        true
+    }
+
+    /// `None`: it comes before the first segment.
+    fn split(&self, unit: &Unit, cuts: &Cuts) -> Option<Split> {
+        // Pictures belong to the segment of their key frame: those decoded after it are shown after it, or go with it.
+        let number = cuts.at(unit.pts);
+        let Some(current) = self.segment else { return number.map(Split::Segment) };
+        let full = unit.dts - self.chunk_start >= self.targets.part() - NEARLY;
+        Some(match number {
+            Some(number) if number > current => Split::Segment(number),
+            _ if full => Split::Chunk,
+            _ => Split::None,
+        })
+    }
+
+    /// Whether all tracks are cut at this picture.
+    fn decide(&mut self, unit: &Unit, cuts: &mut Cuts) {
+        let behind = cuts.last().is_some_and(|last| unit.pts <= last);
+        if !self.master || behind {
+            return;
+        }
+        let due = cuts.due(unit.pts);
+        if due && unit.key {
+            return cuts.cut(unit.pts);
+        }
+        self.asks |= due;
+        if self.segment.is_none() {
+            return;
+        }
+        // Nothing before it should be shown after it, if that can be had.
+        let length = unit.dts - self.segment_start;
+        let long = length >= self.targets.target_duration() as i64 * 1_000_000_000 + NO_KEY_IN;
+        if length >= self.targets.longest_segment() - LAST_CHANCE || (long && unit.pts > self.max_pts) {
+            cuts.cut(unit.pts);
+        }
+    }
+
+    /// Repeats the last picture as often as it takes to end parts and segments in time, where the next one comes at `until` (decoding time).
+    pub fn fill(&mut self, until: i64, cuts: &mut Cuts, out: &mut Vec<Placed>) {
+        while let Some(current) = self.segment {
+            let most = self.targets.part_target() - MARGIN;
+            let mut at = if until - self.chunk_start > most {
+                (self.chunk_start + self.targets.part()).max(self.last + STEP)
+            } else if until - self.segment_start > self.targets.longest_segment() {
+                self.segment_start + self.targets.longest_segment() - MARGIN
+            } else {
+                return;
+            };
+            if let Some(cut) = cuts.after(current) {
+                at = at.min(cut);
+            }
+            self.finish(out);
+            at = at.min(until - APART).max(self.last + STEP);
+            if at >= until {
+                return;
+            }
+            let Some(data) = self.repeater.as_mut().and_then(|repeater| repeater.repeat(at)) else { return };
+            let unit = Unit { pts: at, dts: at, duration: 0, key: false, data };
+            self.decide(&unit, cuts);
+            let split = match self.split(&unit, cuts) {
+                Some(Split::Segment(number)) => Split::Segment(number),
+                _ => Split::Chunk,
+            };
+            self.emit_repeated(unit, split, out);
+        }
+    }
+
+    fn emit(&mut self, unit: Unit, split: Split, out: &mut Vec<Placed>) {
+        if let Some(repeater) = &mut self.repeater {
+            repeater.note(&unit.data, unit.pts);
+        }
+        self.emit_repeated(unit, split, out);
+    }
+
+    fn emit_repeated(&mut self, unit: Unit, split: Split, out: &mut Vec<Placed>) {
+        if let Split::Segment(number) = split {
+            self.segment = Some(number);
+            self.segment_start = unit.dts;
+        }
+        if split != Split::None {
+            self.chunk_start = unit.dts;
+        }
+        self.last = unit.dts;
+        self.max_pts = self.max_pts.max(unit.pts);
+        out.push(Placed { track: self.track, split, unit });
+    }
+}
