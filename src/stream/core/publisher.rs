@@ -71,6 +71,9 @@ impl Place {
     /// Gives the place to `who`. True where somebody had to go for it.
     pub fn take(&mut self, who: Newcomer, now: UnixNanos) -> bool {
         let taken_over = self.send_away("another publisher took over");
+        if taken_over {
+            self.media_end = now;
+        }
         self.generation = self.generation.next();
         self.holder = Some(Publisher { who, since: now, must_go: None });
         taken_over
@@ -127,6 +130,7 @@ mod tests {
         let first = place.generation();
         assert_eq!((first.is_returning(), place.must_go(first)), (false, None));
         assert!(place.take(who("b"), 2));
+        assert_eq!(place.media_end(), 2, "the first one's media is over");
         let second = place.generation();
         assert!(second.is_returning() && first < second);
         assert_eq!(place.must_go(first), Some("another publisher took over"));

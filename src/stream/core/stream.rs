@@ -343,12 +343,10 @@ impl<W, G> StreamCore<W, G> {
         if self.is_present(generation) { self.parked.take(codec) } else { None }
     }
 
-    /// Keeps the writer of a publisher that goes away; gives it back where it is of no use, since another publisher has come.
+    /// Keeps the writer of a publisher that goes away, also for the one who took over, as long as its track stands; gives it back where it
+    /// is of no use.
     pub fn park(&mut self, generation: Generation, codec: Codec, writer: W) -> Option<W> {
-        if self.has_ended() || generation != self.place.generation() {
-            return Some(writer);
-        }
-        self.parked.park(codec, writer)
+        if self.tracks.is_from(codec.kind(), generation) { self.parked.park(codec, writer) } else { Some(writer) }
     }
 
     /// A track of this publisher is about to take its place.

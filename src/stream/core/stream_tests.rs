@@ -270,12 +270,42 @@ fn which_writer_a_returning_track_goes_on_with() {
 #[test]
 fn writers_that_are_of_no_use_are_given_back() {
     let (mut bench, first, _) = Bench::live();
+    assert_eq!(bench.core.park(first, Codec::Opus, "no track"), Some("no track"));
     assert_eq!(bench.core.park(first, Codec::H264, "one"), None);
     assert_eq!(bench.core.park(first, Codec::Vp8, "two"), Some("two"), "one of a kind");
     let second = bench.begin(S);
-    assert_eq!(bench.core.park(first, Codec::Opus, "late"), Some("late"), "another publisher came");
-    assert_eq!(said(&bench.core.end()).first().map(String::as_str), Some("release one"));
-    assert_eq!(bench.core.park(second, Codec::Opus, "ended"), Some("ended"));
+    assert_eq!(said(&bench.add(second, h264(), S).1), ["release one"], "another one stands in its place");
+    assert_eq!(bench.core.park(first, Codec::H264, "late"), Some("late"));
+    assert_eq!(bench.core.park(second, Codec::H264, "three"), None);
+    assert_eq!(said(&bench.core.end()).first().map(String::as_str), Some("release three"));
+    assert_eq!(bench.core.park(second, Codec::H264, "ended"), Some("ended"));
+}
+
+#[test]
+fn who_takes_over_goes_on_with_the_writers_whenever_they_come() {
+    // The one who has to go gives up its writer before the other one's track comes, while it takes its place, or after.
+    for when in ["before", "while", "after"] {
+        let (mut bench, first, producer) = Bench::live();
+        let Begin::Begun(begun, _) = bench.try_begin(S, None) else { panic!("refused") };
+        assert_eq!((begun.taken_over, begun.media_end), (true, S.as_nanos() as i64));
+        let second = begun.generation;
+        if when == "before" {
+            assert_eq!(bench.core.park(first, Codec::H264, "writer"), None);
+        }
+        let goes_on = bench.core.unpark(second, Codec::H264);
+        assert_eq!(goes_on.is_some(), when == "before");
+        let (replacement, old) = bench.replace(second, MediaKind::Video);
+        assert_eq!(old, Some(producer));
+        if when == "while" {
+            assert_eq!(bench.core.park(first, Codec::H264, "writer"), None, "its producer must stay until it is replaced");
+        }
+        let (_, actions) = bench.put(replacement, h264(), old).unwrap();
+        assert_eq!(said(&actions).len(), usize::from(when == "while"), "and go then");
+        if when == "after" {
+            assert_eq!(bench.core.park(first, Codec::H264, "writer"), Some("writer"));
+        }
+        assert_eq!(bench.core.held(), [0, 0, 1], "{when}");
+    }
 }
 
 #[test]

@@ -68,6 +68,11 @@ impl Tracks {
         self.entries.iter().find(|entry| entry.track.producer == producer)?.formats.as_ref()
     }
 
+    /// Whether the track of that kind is from `generation`.
+    pub fn is_from(&self, kind: MediaKind, generation: Generation) -> bool {
+        self.entries.iter().any(|entry| entry.track.kind == kind && entry.generation == generation)
+    }
+
     /// Whether the readers of some track are just being handed over.
     pub fn are_being_replaced(&self) -> bool {
         !self.replacing.is_empty()
@@ -177,6 +182,8 @@ mod tests {
         assert_eq!(order(&tracks), [pictures, sound]);
         let (next, _) = put(&mut tracks, second, VP8);
         assert_eq!(order(&tracks), [next, sound]);
+        assert!(tracks.is_from(MediaKind::Video, second) && tracks.is_from(MediaKind::Audio, first));
+        assert!(!tracks.is_from(MediaKind::Video, first));
         assert!(tracks.by_producer(pictures).is_none() && tracks.formats(pictures).is_none() && tracks.formats(next).is_some());
     }
 

@@ -24,6 +24,9 @@ mod publication;
 
 mod hub;
 
+#[cfg(test)]
+mod tests;
+
 pub use hub::{Hub, HubOptions, PublishError, PublishRequest};
 pub use info::{DerivedInfo, PublisherInfo, StreamInfo, TrackInfo};
 pub use lease::Lease;

@@ -128,7 +128,7 @@ impl<W> State<W> {
         }
     }
 
-    /// Keeps the writer of a publisher that goes away, unless another one has come meanwhile.
+    /// Keeps the writer of a publisher that goes away while its track stands.
     pub fn park(&self, generation: Generation, codec: Codec, writer: W) {
         // What is given back is dropped outside the lock: its producer closes with it.
         let _of_no_use = self.act(|core| core.park(generation, codec, writer));
