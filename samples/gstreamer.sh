@@ -9,7 +9,7 @@ url=${1:-rtmp://localhost:1935/live/cam1}
 # For a camera, put `v4l2src ! videoconvert` in the place of videotestsrc, and `pulsesrc` in that of audiotestsrc.
 exec gst-launch-1.0 -q -e \
   videotestsrc is-live=true pattern=ball ! video/x-raw,width=1280,height=720,framerate=30/1 \
-    ! videoconvert ! x264enc tune=zerolatency speed-preset=veryfast bitrate=2500 key-int-max=60 \
+    ! videoconvert ! video/x-raw,format=I420 ! x264enc tune=zerolatency speed-preset=veryfast bitrate=2500 key-int-max=60 \
     ! video/x-h264,profile=main ! h264parse ! queue ! mux. \
   audiotestsrc is-live=true wave=ticks ! audio/x-raw,rate=48000,channels=2 ! audioconvert ! voaacenc bitrate=128000 \
     ! aacparse ! queue ! mux. \

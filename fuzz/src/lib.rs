@@ -38,7 +38,7 @@ pub use seeds::seeds;
 pub type Run = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Run); 17] = [
+pub const TARGETS: [(&str, Run); 19] = [
     ("rtmp_session", rtmp_session),
     ("rtmp_chunks", rtmp_chunks),
     ("amf0", amf0_values),
@@ -52,6 +52,8 @@ pub const TARGETS: [(&str, Run); 17] = [
     ("sdp_fragment", sdp_fragment),
     ("depacketize", depacketize),
     ("parameter_sets", parameter_sets),
+    ("h264_messages", h264_messages),
+    ("aac_messages", aac_messages),
     ("cmaf", cmaf_boxes),
     ("names", names),
     ("record_index", record_index),
@@ -144,7 +146,9 @@ pub fn amf0_values(data: &[u8]) {
 /// Bodies of audio, video and aggregate messages; targets as clients name them.
 pub fn flv_tags(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
+    let wanted = data.last().copied();
     let _ = (flv::read_video(&body), flv::read_audio(&body));
+    let _ = (flv::read_video_track(&body, wanted), flv::read_audio_track(&body, wanted));
     assert!(flv::aggregate(&body, 7).count() <= data.len() / 11);
     let text = String::from_utf8_lossy(data);
     let mut parts = text.splitn(3, '\n');
@@ -294,6 +298,42 @@ pub fn depacketize(data: &[u8]) {
     }
     depacketizer.finish();
     while depacketizer.poll().is_some() {}
+}
+
+/// A publisher's messages of H.264: each one's first byte is what its container says, and the first message a sequence header.
+pub fn h264_messages(data: &[u8]) {
+    let (mut assembler, mut out) = (h264::Assembler::new(), Vec::new());
+    for (index, message) in pieces(data).enumerate() {
+        let Some((says, message)) = message.split_first() else { continue };
+        if index == 0 || says & 0xC0 == 0xC0 {
+            let _ = assembler.header(message, &mut out);
+        } else {
+            let stamp = h264::Stamp { dts_ms: index as i64 * 10 + i64::from(says & 0x3E), composition_ms: 0 };
+            assembler.push(stamp, says & 1 == 1, message, &mut out);
+        }
+    }
+    assembler.finish(&mut out);
+    let mut format = Format::H264 { sps: Vec::new(), pps: Vec::new() };
+    for item in out {
+        match item {
+            h264::Assembled::Format(now) => format = now,
+            h264::Assembled::Picture(h264::Picture { key, data, .. }) => {
+                assert!(!data.is_empty());
+                repacketize(&AccessUnit { pts: 0, dts: 0, key, data }, &format);
+            }
+            h264::Assembled::Notice(_) => {}
+        }
+    }
+}
+
+/// A publisher's messages of AAC, wrapped or not.
+pub fn aac_messages(data: &[u8]) {
+    let (mut unwrapper, mut known) = (aac::Unwrapper::new(), None);
+    for message in pieces(data) {
+        let out = unwrapper.unwrap(&Bytes::copy_from_slice(message), known.as_ref());
+        assert!(out.frames.iter().map(Bytes::len).sum::<usize>() <= message.len());
+        known = out.config.and_then(|config| aac::AacConfig::parse(&config).ok()).or(known);
+    }
 }
 
 /// What came out of one publisher goes on to viewers.

@@ -53,6 +53,17 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
             let avcc = [&[0, 1, 0x42, 0xC0, 0x1F, 0xFF, 0xE1, 0, 24][..], &sps, &[1, 0, 4, 0x68, 0xCB, 0x83, 0xCB]].concat();
             vec![avcc, [&[1][..], &sps].concat(), vec![2, 0, 0, 0, 2, 0x65, 0x88, 0, 0, 0, 1, 6], vec![3, 0x11, 0x90], vec![4, 0xFC, 1], vec![5, 0x10, 2, 0, 0x9D, 1, 0x2A, 64, 1, 240, 0]]
         }
+        "h264_messages" => {
+            let sps = [0x67, 0x42, 0xC0, 0x1F, 0xD9, 0x00, 0xA0, 0x05, 0xB8, 0x10, 0x00, 0x00, 0x03, 0x00, 0x10, 0x00, 0x00, 0x03, 0x03, 0xC0, 0xF1, 0x83, 0x24, 0x80];
+            let start = &[0, 0, 1][..];
+            let sets = [&[0][..], start, &sps, start, &[0x68, 0xCB, 0x83, 0xCB]].concat();
+            let slices = [&[1][..], start, &[0x65, 0x88, 0x84, 1, 2], start, &[0x41, 0x9A, 1, 2, 3, 4]].concat();
+            vec![[cut(&[], &sets, 1000), cut(&[], &slices, 1000), cut(&[], &slices, 1000)].concat()]
+        }
+        "aac_messages" => vec![
+            cut(&[], &[0xFF, 0xF1, 0x50, 0x80, 0x01, 0x3F, 0xFC, 1, 2], 9),
+            cut(&[], &[0x56, 0xE0, 0x09, 0x20, 0x00, 0x12, 0x10, 0x1F, 0xE0, 0x10, 0x10, 0x20], 12),
+        ],
         "cmaf" => vec![fragment(), init()],
         "names" => ["live/cam1", "v-1700000012.3.m4s", "v.m3u8", "a-init-7.mp4", "20261121-112500-abcdef"].map(|name| name.as_bytes().to_vec()).to_vec(),
         "record_index" => vec![index()],

@@ -53,3 +53,19 @@ pub struct Chunk {
     /// The bytes.
     pub data: Bytes,
 }
+
+impl TrackInit {
+    /// Sample aspect ratio, width to height, where pixels aren't square.
+    pub fn sar(&self) -> Option<(u32, u32)> {
+        self.resolution?;
+        super::read_init(&self.data).ok()?.sar
+    }
+
+    /// Width and height as they are shown: pixels that aren't square are stretched in width.
+    pub fn display(&self) -> Option<(u32, u32)> {
+        let (width, height) = self.resolution?;
+        let stretched = |(x, y): (u32, u32)| (u64::from(width) * u64::from(x) + u64::from(y) / 2) / u64::from(y.max(1));
+        let width = self.sar().map_or(width, |sar| u32::try_from(stretched(sar)).unwrap_or(u32::MAX).max(1));
+        Some((width, height))
+    }
+}

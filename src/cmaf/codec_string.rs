@@ -84,7 +84,12 @@ fn mpeg4_audio(fields: Fields<'_>) -> Result<String, CmafError> {
         return Ok(format!("mp4a.{object_type:02x}"));
     }
     config.take(12)?;
-    let mut specific = descriptor(config, 5)?;
+    let specific = descriptor(config, 5)?.rest();
+    // SBR and parametric stereo may be told behind the configuration proper.
+    if let Ok(config) = crate::codec::aac::AacConfig::parse(specific) {
+        return Ok(config.codec_string());
+    }
+    let mut specific = Fields::new(FourCc(*b"esds"), specific);
     let first = specific.u8()?;
     let mut audio_object_type = u16::from(first >> 3);
     if audio_object_type == 31 {

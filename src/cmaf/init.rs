@@ -27,6 +27,8 @@ pub struct Init {
     pub codec_string: String,
     /// Coded width and height in pixels, for video.
     pub resolution: Option<(u32, u32)>,
+    /// Sample aspect ratio, width to height, where it is told (`pasp`) and pixels aren't square.
+    pub sar: Option<(u32, u32)>,
     /// Display width and height of `tkhd` in 16.16 fixed point, for video.
     pub display: (u32, u32),
     /// Sampling rate in Hz and channels as the sample entry has them, for audio.
@@ -67,6 +69,7 @@ pub fn read_init(bytes: &[u8]) -> Result<Init, CmafError> {
     entries.u32()?;
     let entry = Boxes::new(entries.rest()).next().ok_or(CmafError::Missing { name: FourCc(*b"stsd"), parent: "stsd (an entry)" })??;
     let (resolution, audio, config) = read_entry(handler, &entry)?;
+    let sar = if resolution.is_some() { read_pasp(config)? } else { None };
 
     let timescales = (movie_timescale(moov.payload)?, timescale);
     let presentation_shift = match Boxes::find_optional(trak.payload, b"edts")? {
@@ -88,11 +91,20 @@ pub fn read_init(bytes: &[u8]) -> Result<Init, CmafError> {
         sample_entry: entry.whole.to_vec(),
         codec_string: codec_string(entry.name, config)?,
         resolution,
+        sar,
         display,
         audio,
         defaults,
         presentation_shift,
     })
+}
+
+/// Section 12.1.4.
+fn read_pasp(config: &[u8]) -> Result<Option<(u32, u32)>, CmafError> {
+    let Some(pasp) = Boxes::find_optional(config, b"pasp")? else { return Ok(None) };
+    let mut fields = Fields::new(pasp.name, pasp.payload);
+    let sar = (fields.u32()?, fields.u32()?);
+    Ok((sar.0 != sar.1 && sar.0 > 0 && sar.1 > 0).then_some(sar))
 }
 
 fn movie_timescale(moov: &[u8]) -> Result<u32, CmafError> {

@@ -13,6 +13,16 @@ impl<'a> BitReader<'a> {
         Self { data, position: 0 }
     }
 
+    /// At bit `position` of `data`.
+    pub(super) fn at(data: &'a [u8], position: usize) -> Self {
+        Self { data, position }
+    }
+
+    /// Bits read so far.
+    pub(super) fn position(&self) -> usize {
+        self.position
+    }
+
     /// Bits left.
     pub(super) fn left(&self) -> usize {
         (self.data.len() * 8).saturating_sub(self.position)
@@ -71,6 +81,46 @@ impl<'a> BitReader<'a> {
     }
 }
 
+/// Writes bits from the most significant one on.
+#[derive(Debug, Clone, Default)]
+pub(super) struct BitWriter {
+    bytes: Vec<u8>,
+    bits: usize,
+}
+
+impl BitWriter {
+    /// The low `count` bits of `value`, 0 to 32.
+    pub(super) fn put(&mut self, value: u32, count: u32) {
+        for index in (0..count.min(32)).rev() {
+            if self.bits.is_multiple_of(8) {
+                self.bytes.push(0);
+            }
+            if let Some(last) = self.bytes.last_mut() {
+                *last |= (((value >> index) & 1) as u8) << (7 - self.bits % 8);
+            }
+            self.bits += 1;
+        }
+    }
+
+    /// `count` bits of what is read next.
+    pub(super) fn copy(&mut self, reader: &mut BitReader<'_>, count: usize) -> Option<()> {
+        for _ in 0..count {
+            self.put(u32::from(reader.flag()?), 1);
+        }
+        Some(())
+    }
+
+    /// Zeros up to the next whole byte.
+    pub(super) fn align(&mut self) {
+        self.bits = self.bytes.len() * 8;
+    }
+
+    /// What was written, filled with zeros.
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +135,19 @@ mod tests {
         let mut signed = BitReader::new(&data);
         assert_eq!([0; 5].map(|_| signed.se()), [Some(0), Some(1), Some(-1), Some(2), Some(-3)]);
         assert_eq!(BitReader::new(&[0; 9]).ue(), None, "more zeros than any code has");
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut writer = BitWriter::default();
+        writer.put(0b101, 3);
+        writer.copy(&mut BitReader::new(&[0xAB, 0xCD]), 12).unwrap();
+        writer.align();
+        writer.put(0x7F, 8);
+        let bytes = writer.finish();
+        let mut reader = BitReader::new(&bytes);
+        assert_eq!((reader.bits(3), reader.bits(12), reader.bits(1), reader.bits(8)), (Some(5), Some(0xABC), Some(0), Some(0x7F)));
+        assert_eq!(BitWriter::default().copy(&mut BitReader::new(&[1]), 9), None);
     }
 
     #[test]

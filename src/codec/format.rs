@@ -157,6 +157,14 @@ impl Format {
         }
     }
 
+    /// What browsers' decoders don't have of it, in words: H.264 with other chroma than 4:2:0, more than 8 bits, or a rare profile.
+    pub fn unusual(&self) -> Option<&'static str> {
+        match self {
+            Format::H264 { sps, .. } => h264::parse_sps(sps.first()?).ok()?.unusual(),
+            Format::Vp8 | Format::Aac { .. } | Format::Opus { .. } => None,
+        }
+    }
+
     /// Whether pictures may come in another order than they are shown in (B-frames): true for H.264 unless its SPS excludes it.
     pub fn may_reorder(&self) -> bool {
         match self {

@@ -77,7 +77,7 @@ async fn info(State(state): State<ApiRoutes>) -> Response {
 async fn streams(State(state): State<ApiRoutes>, headers: HeaderMap, uri: Uri) -> Response {
     let key = shown_key(&headers, &uri);
     let mut items = Vec::new();
-    for stream in state.hub.streams() {
+    for stream in state.hub.listed_streams() {
         if state.hub.may_view(stream.path(), key.as_deref()) {
             items.push(stream.info().await);
         }
@@ -91,7 +91,7 @@ async fn stream(State(state): State<ApiRoutes>, Path(path): Path<String>, header
     if !state.hub.may_view(&path, key.as_deref()) {
         return Err(ApiError::unauthorized(key.is_some(), format!("watching {path} needs a token")));
     }
-    let stream = state.hub.stream(&path).ok_or_else(|| ApiError::not_live(&path))?;
+    let stream = state.hub.listed_stream(&path).ok_or_else(|| ApiError::not_live(&path))?;
     Ok(fresh(serde_json::to_value(stream.info().await).unwrap_or_default()))
 }
 
@@ -103,7 +103,7 @@ async fn end_stream(
 ) -> Result<StatusCode, ApiError> {
     state.admin(&headers, &uri)?;
     let path = StreamPath::parse(&path).map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let stream = state.hub.stream(&path).ok_or_else(|| ApiError::not_live(&path))?;
+    let stream = state.hub.listed_stream(&path).ok_or_else(|| ApiError::not_live(&path))?;
     stream.evict("ended by the operator");
     Ok(StatusCode::NO_CONTENT)
 }

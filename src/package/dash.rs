@@ -175,6 +175,8 @@ fn adaptation_set(
     let _ = write!(out, "   <Representation id=\"{}\" bandwidth=\"{bandwidth}\" codecs=\"{}\"", track.track, escape(&init.codec_string));
     if let Some((width, height)) = init.resolution {
         let _ = write!(out, " width=\"{width}\" height=\"{height}\"");
+        let (x, y) = init.sar().unwrap_or((1, 1));
+        let _ = write!(out, " sar=\"{x}:{y}\"");
     }
     if let Some((rate, channels)) = init.audio {
         let _ = writeln!(

@@ -71,7 +71,7 @@ pub fn multivariant(snapshot: &Snapshot, query: &str) -> String {
         peak += track.peak_bitrate;
         average += track.average_bitrate;
     }
-    let resolution = video.and_then(|track| track.inits.last()?.resolution);
+    let resolution = video.and_then(|track| track.inits.last()?.display());
     let variant = VariantStream {
         uri: format!("{}{query}", MediaName::Playlist { track: main.track }),
         bandwidth: if peak > 0 { peak } else { UNKNOWN_BITRATE },

@@ -244,7 +244,7 @@ fn ffmpeg_publishes_b_frames() {
 
 /// GStreamer's tags through `sink`.
 fn gstreamer(sink: &str) -> Vec<String> {
-    let video = "videotestsrc num-buffers=50 ! video/x-raw,width=320,height=240,framerate=25/1 ! x264enc tune=zerolatency key-int-max=25 ! h264parse ! mux.";
+    let video = "videotestsrc num-buffers=50 ! video/x-raw,format=I420,width=320,height=240,framerate=25/1 ! x264enc tune=zerolatency key-int-max=25 ! h264parse ! mux.";
     let audio = "audiotestsrc num-buffers=100 ! audio/x-raw,rate=48000,channels=2 ! voaacenc ! aacparse ! mux.";
     format!("-q {video} {audio} flvmux name=mux streamable=true ! {sink}").split_whitespace().map(str::to_owned).collect()
 }

@@ -7,6 +7,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::chunk::kind;
+use super::enhanced;
 
 /// A video tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,83 +57,127 @@ pub enum FlvError {
     Unsupported(String),
 }
 
-/// Reads the body of a video message.
+/// A tag, and which track of its kind it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read<T> {
+    /// The tag.
+    pub tag: T,
+    /// Its track id; 0 but for Enhanced RTMP's several tracks.
+    pub track: u8,
+    /// The id of another track, in the same message or instead of the wanted one, which was left out.
+    pub left_out: Option<u8>,
+}
+
+impl<T> Read<T> {
+    fn only(tag: T) -> Self {
+        Self { tag, track: 0, left_out: None }
+    }
+}
+
+/// Reads the body of a video message; of several tracks the first one.
+///
+/// # Errors
+/// As [`read_video_track`].
 pub fn read_video(body: &Bytes) -> Result<VideoTag, FlvError> {
+    read_video_track(body, None).map(|read| read.tag)
+}
+
+/// Reads the body of a video message; of several tracks `wanted`.
+///
+/// # Errors
+/// It ends within its header, or its codec isn't carried.
+pub fn read_video_track(body: &Bytes, wanted: Option<u8>) -> Result<Read<VideoTag>, FlvError> {
     let truncated = || FlvError::Truncated { what: "video", len: body.len() };
     let &first = body.first().ok_or_else(truncated)?;
     let frame_type = (first >> 4) & 7;
+    if frame_type == 5 {
+        return Ok(Read::only(VideoTag::Other));
+    }
     if first & 0x80 != 0 {
-        return read_enhanced_video(body, frame_type, first & 0x0F);
+        return read_enhanced_video(body, frame_type, wanted);
     }
     if first & 0x0F != 7 {
         return Err(unsupported_video(match first & 0x0F {
+            1 => "JPEG",
             2 => "Sorenson H.263",
+            3 | 6 => "screen video",
             4 | 5 => "VP6",
+            8 => "H.263",
+            9 => "MPEG-4 part 2",
             12 => "H.265 (old numbering)",
+            13 => "AV1 (old numbering)",
+            14 => "VP8 (old numbering)",
+            15 => "VP9 (old numbering)",
             _ => "an unknown codec",
         }));
     }
-    if frame_type == 5 {
-        return Ok(VideoTag::Other);
-    }
     let header = body.first_chunk::<5>().ok_or_else(truncated)?;
     let data = body.slice(5..);
-    Ok(match header[1] {
+    Ok(Read::only(match header[1] {
         0 => VideoTag::SequenceHeader(data),
         1 => VideoTag::Picture { key: frame_type == 1, composition_ms: si24([header[2], header[3], header[4]]), data },
         2 => VideoTag::EndOfSequence,
         _ => VideoTag::Other,
-    })
+    }))
 }
 
-fn read_enhanced_video(body: &Bytes, frame_type: u8, packet_type: u8) -> Result<VideoTag, FlvError> {
+fn read_enhanced_video(body: &Bytes, frame_type: u8, wanted: Option<u8>) -> Result<Read<VideoTag>, FlvError> {
     let truncated = || FlvError::Truncated { what: "enhanced video", len: body.len() };
-    if frame_type == 5 || packet_type == 4 {
-        return Ok(VideoTag::Other);
+    let packet_type = body.first().map_or(0, |first| first & 0x0F);
+    let track = enhanced::read(body, packet_type, enhanced::VIDEO, wanted).ok_or_else(truncated)?;
+    let read = |tag| Ok(Read { tag, track: track.id, left_out: track.other });
+    if track.packet_type == 4 || track.other == Some(track.id) {
+        return read(VideoTag::Other);
     }
-    if packet_type >= 6 {
-        return Err(unsupported_video("Enhanced RTMP with several tracks or modifiers"));
-    }
-    let header = body.first_chunk::<5>().ok_or_else(truncated)?;
-    match &header[1..5] {
-        b"avc1" => {}
-        b"hvc1" => return Err(unsupported_video("H.265 (Enhanced RTMP hvc1)")),
-        b"av01" => return Err(unsupported_video("AV1 (Enhanced RTMP av01)")),
-        b"vp09" => return Err(unsupported_video("VP9 (Enhanced RTMP vp09)")),
-        b"vp08" => return Err(unsupported_video("VP8 (Enhanced RTMP vp08)")),
-        other => return Err(unsupported_video(&format!("Enhanced RTMP {:?}", String::from_utf8_lossy(other)))),
+    if track.fourcc != *b"avc1" {
+        return Err(unsupported_video(&enhanced::name(track.fourcc)));
     }
     let key = frame_type == 1;
-    Ok(match packet_type {
-        0 => VideoTag::SequenceHeader(body.slice(5..)),
+    read(match track.packet_type {
+        0 => VideoTag::SequenceHeader(track.data.clone()),
         1 => {
-            let time = body.get(5..8).ok_or_else(truncated)?;
-            VideoTag::Picture { key, composition_ms: si24([time[0], time[1], time[2]]), data: body.slice(8..) }
+            let time = track.data.first_chunk::<3>().ok_or_else(truncated)?;
+            VideoTag::Picture { key, composition_ms: si24(*time), data: track.data.slice(3..) }
         }
         2 => VideoTag::EndOfSequence,
-        3 => VideoTag::Picture { key, composition_ms: 0, data: body.slice(5..) },
+        3 => VideoTag::Picture { key, composition_ms: 0, data: track.data.clone() },
         _ => VideoTag::Other,
     })
 }
 
 fn unsupported_video(what: &str) -> FlvError {
     FlvError::Unsupported(format!(
-        "video over RTMP is carried as H.264 only, for now; this is {what}. Choose an H.264 encoder (in OBS: Settings → Output → Video Encoder)."
+        "Video over RTMP is carried as H.264 only, for now; this is {what}, so the stream goes on without pictures. Choose an H.264 encoder \
+         (in OBS: Settings → Output → Video Encoder; in ffmpeg: -c:v libx264)."
     ))
 }
 
-/// Reads the body of an audio message.
+/// Reads the body of an audio message; of several tracks the first one.
+///
+/// # Errors
+/// As [`read_audio_track`].
 pub fn read_audio(body: &Bytes) -> Result<AudioTag, FlvError> {
+    read_audio_track(body, None).map(|read| read.tag)
+}
+
+/// Reads the body of an audio message; of several tracks `wanted`. An empty one marks silence.
+///
+/// # Errors
+/// It ends within its header, or its codec isn't carried.
+pub fn read_audio_track(body: &Bytes, wanted: Option<u8>) -> Result<Read<AudioTag>, FlvError> {
     let truncated = || FlvError::Truncated { what: "audio", len: body.len() };
-    let &first = body.first().ok_or_else(truncated)?;
-    let (packet_type, data) = match first >> 4 {
-        10 => (*body.get(1).ok_or_else(truncated)?, body.slice(2..)),
+    let Some(&first) = body.first() else { return Ok(Read::only(AudioTag::Other)) };
+    let (packet_type, data, track, left_out) = match first >> 4 {
+        10 => (*body.get(1).ok_or_else(truncated)?, body.slice(2..), 0, None),
         9 => {
-            let fourcc = body.get(1..5).ok_or_else(truncated)?;
-            if fourcc != b"mp4a" {
-                return Err(unsupported_audio(&format!("Enhanced RTMP {:?}", String::from_utf8_lossy(fourcc))));
+            let track = enhanced::read(body, first & 0x0F, enhanced::AUDIO, wanted).ok_or_else(truncated)?;
+            if track.other == Some(track.id) {
+                return Ok(Read { tag: AudioTag::Other, track: track.id, left_out: track.other });
             }
-            (first & 0x0F, body.slice(5..))
+            if track.fourcc != *b"mp4a" {
+                return Err(unsupported_audio(&enhanced::name(track.fourcc)));
+            }
+            (track.packet_type, track.data, track.id, track.other)
         }
         other => {
             return Err(unsupported_audio(match other {
@@ -140,22 +185,25 @@ pub fn read_audio(body: &Bytes) -> Result<AudioTag, FlvError> {
                 1 => "ADPCM",
                 2 | 14 => "MP3",
                 4..=6 => "Nellymoser",
-                7 | 8 => "G.711",
+                7 => "G.711 A-law",
+                8 => "G.711 µ-law",
                 11 => "Speex",
                 _ => "an unknown codec",
             }));
         }
     };
-    Ok(match packet_type {
+    let tag = match packet_type {
         0 => AudioTag::SequenceHeader(data),
         1 => AudioTag::Frame(data),
         _ => AudioTag::Other,
-    })
+    };
+    Ok(Read { tag, track, left_out })
 }
 
 fn unsupported_audio(what: &str) -> FlvError {
     FlvError::Unsupported(format!(
-        "audio over RTMP is carried as AAC only, for now; this is {what}, so the stream goes on without sound. Choose AAC (in ffmpeg: -c:a aac)."
+        "Audio over RTMP is carried as AAC only, for now; this is {what}, so the stream goes on without sound. Choose AAC (in OBS: Settings → \
+         Output → Audio Encoder; in ffmpeg: -c:a aac)."
     ))
 }
 
@@ -255,6 +303,9 @@ mod tests {
             (b"\xa3avc1xy", picture(false, 0)),
             (b"\x92avc1", VideoTag::EndOfSequence),
             (b"\x94avc1", VideoTag::Other),
+            (b"\x97\x02abc\x01avc1\x00\x00\x21xy", picture(true, 33)),
+            (b"\x96\x01avc1\x00\x00\x00\x21xy", picture(true, 33)),
+            (b"\xd0\x00", VideoTag::Other),
         ];
         for (body, tag) in table {
             assert_eq!(video(body), Ok(tag.clone()), "{body:02x?}");
@@ -263,13 +314,30 @@ mod tests {
 
     #[test]
     fn refusals_say_what_to_do() {
-        for (body, word) in
-            [(&b"\x90hvc1xy"[..], "H.265"), (b"\x90av01", "AV1"), (b"\x96avc1", "several"), (b"\x12", "H.263"), (b"\x1c", "H.265")]
-        {
+        for (body, word) in [
+            (&b"\x90hvc1xy"[..], "H.265"),
+            (b"\x90av01", "AV1"),
+            (b"\x90vp09", "VP9"),
+            (b"\x90vvc1", "H.266"),
+            (b"\x96\x10hvc1\x00\0\0\0", "H.265"),
+            (b"\x12", "H.263"),
+            (b"\x14", "VP6"),
+            (b"\x1c", "H.265"),
+        ] {
             let text = video(body).unwrap_err().to_string();
             assert!(text.contains(word) && text.contains("H.264 encoder"), "{text}");
         }
-        for (body, word) in [(&b"\x2fxy"[..], "MP3"), (b"\xb2", "Speex"), (b"\x90Opus", "Opus"), (b"\x72", "G.711")] {
+        for (body, word) in [
+            (&b"\x2fxy"[..], "MP3"),
+            (b"\xb2", "Speex"),
+            (b"\x90Opus", "Opus"),
+            (b"\x91fLaC", "FLAC"),
+            (b"\x90ac-3", "AC-3"),
+            (b"\x95\x01.mp3\x00", "MP3"),
+            (b"\x72", "G.711"),
+            (b"\xE2", "MP3"),
+            (b"\x32", "PCM"),
+        ] {
             let text = audio(body).unwrap_err().to_string();
             assert!(text.contains(word) && text.contains("AAC"), "{text}");
         }
@@ -284,6 +352,10 @@ mod tests {
         assert_eq!(audio(b"\xaf\x01z"), Ok(AudioTag::Frame(Bytes::from_static(b"z"))));
         assert_eq!(audio(b"\x90mp4a\x12\x10"), Ok(AudioTag::SequenceHeader(Bytes::from_static(b"\x12\x10"))));
         assert_eq!(audio(b"\x91mp4az"), Ok(AudioTag::Frame(Bytes::from_static(b"z"))));
+        assert_eq!(audio(b"\x95\x11mp4a\x00\0\0\x01z\x01\0\0\x01y"), Ok(AudioTag::Frame(Bytes::from_static(b"z"))));
+        for other in [&b""[..], b"\x92mp4a", b"\x94mp4a\x01\x02", b"\xaf\x02"] {
+            assert_eq!(audio(other), Ok(AudioTag::Other), "{other:02x?}");
+        }
     }
 
     #[test]

@@ -3,11 +3,14 @@
 //! In: audio and video messages. Out: actions in order — a track's format (first or changed), an access unit, a warning for people.
 //! Hostile or odd tags, and codecs that aren't carried, are counted and left out; the other track goes on.
 
+use bytes::Bytes;
+
 use crate::base::MediaKind;
 use crate::codec::h264::{Assembled, Stamp};
 use crate::codec::{AccessUnit, Format, FormatError, aac, h264};
 use crate::stream::Warning;
 
+use super::amf0::Value;
 use super::audio_clock::AudioClock;
 use super::chunk::kind;
 use super::flv::{self, AudioTag, FlvError, VideoTag};
@@ -22,6 +25,8 @@ const JUMP_MS: i64 = 3_000;
 const MAX_COMPOSITION_MS: i32 = 8_000;
 /// Ticks of video per millisecond.
 const VIDEO_TICKS: i64 = 90;
+/// Frames that may come before their configuration until the publisher is told: a second of sound.
+const PATIENCE: usize = 50;
 /// Between pictures of one message where nobody says how far they are apart: 120 a second.
 const CLOSE_TICKS: i64 = 750;
 
@@ -58,6 +63,12 @@ pub struct Ingest {
     assembled: Vec<Assembled>,
     video: Video,
     audio: Option<Audio>,
+    unwrapper: aac::Unwrapper,
+    /// Frames before there was a configuration.
+    frames_lost: usize,
+    /// The tracks that are carried, by their ids in Enhanced RTMP: the first ones that came.
+    video_track: Option<u8>,
+    audio_track: Option<u8>,
     counters: IngestCounters,
     /// Codes of warnings given already.
     warned: Vec<&'static str>,
@@ -75,6 +86,7 @@ struct Video {
 #[derive(Debug)]
 struct Audio {
     format: Format,
+    config: aac::AacConfig,
     clock: AudioClock,
 }
 
@@ -100,20 +112,7 @@ impl Ingest {
     /// Takes a message; appends at most a few actions to `out`.
     pub fn handle(&mut self, media: &Media, out: &mut Vec<Action>) {
         match media.kind {
-            kind::VIDEO => match flv::read_video(&media.body) {
-                Ok(VideoTag::SequenceHeader(record)) => self.video_header(&record, out),
-                Ok(VideoTag::Picture { key, composition_ms, data }) => {
-                    let stamp = Stamp { dts_ms: media.timestamp, composition_ms };
-                    self.assembler.push(stamp, key, &data, &mut self.assembled);
-                    self.take_assembled(out);
-                }
-                Ok(VideoTag::EndOfSequence | VideoTag::Other) => {}
-                Err(FlvError::Unsupported(why)) => {
-                    self.counters.unsupported += 1;
-                    self.warn_once("video_codec", || why, out);
-                }
-                Err(error) => self.damaged(media, &error),
-            },
+            kind::VIDEO => self.video(media, out),
             kind::AUDIO => {
                 self.assembler.time_passed(media.timestamp, &mut self.assembled);
                 self.take_assembled(out);
@@ -129,23 +128,93 @@ impl Ingest {
         self.take_assembled(out);
     }
 
-    fn audio(&mut self, media: &Media, out: &mut Vec<Action>) {
-        match flv::read_audio(&media.body) {
-            Ok(AudioTag::SequenceHeader(config)) => self.audio_header(&config, out),
-            Ok(AudioTag::Frame(data)) => match &mut self.audio {
-                Some(audio) if !data.is_empty() => {
-                    let time = audio.clock.time(media.timestamp);
-                    out.push(Action::Unit(MediaKind::Audio, AccessUnit { pts: time, dts: time, key: true, data }));
-                }
-                Some(_) => {}
-                None => self.counters.before_header += 1,
-            },
-            Ok(AudioTag::Other) => {}
-            Err(FlvError::Unsupported(why)) => {
-                self.counters.unsupported += 1;
-                self.warn_once("audio_codec", || why, out);
+    fn video(&mut self, media: &Media, out: &mut Vec<Action>) {
+        let read = match flv::read_video_track(&media.body, self.video_track) {
+            Ok(read) => read,
+            Err(error) => return self.unreadable(media, "video_codec", error, out),
+        };
+        if let Some(id) = read.left_out {
+            self.left_out("video_tracks", id, out);
+        }
+        match read.tag {
+            VideoTag::SequenceHeader(record) => {
+                self.video_track = Some(read.track);
+                self.video_header(&record, out);
             }
-            Err(error) => self.damaged(media, &error),
+            VideoTag::Picture { key, composition_ms, data } => {
+                self.video_track = Some(read.track);
+                let stamp = Stamp { dts_ms: media.timestamp, composition_ms };
+                self.assembler.push(stamp, key, &data, &mut self.assembled);
+                self.take_assembled(out);
+            }
+            VideoTag::EndOfSequence | VideoTag::Other => {}
+        }
+    }
+
+    fn audio(&mut self, media: &Media, out: &mut Vec<Action>) {
+        let read = match flv::read_audio_track(&media.body, self.audio_track) {
+            Ok(read) => read,
+            Err(error) => return self.unreadable(media, "audio_codec", error, out),
+        };
+        if let Some(id) = read.left_out {
+            self.left_out("audio_tracks", id, out);
+        }
+        match read.tag {
+            AudioTag::SequenceHeader(config) => {
+                self.audio_track = Some(read.track);
+                self.audio_header(&config, out);
+            }
+            AudioTag::Frame(data) => {
+                self.audio_track = Some(read.track);
+                self.frames(media.timestamp, &data, out);
+            }
+            AudioTag::Other => {}
+        }
+    }
+
+    fn frames(&mut self, timestamp: i64, data: &Bytes, out: &mut Vec<Action>) {
+        let unwrapped = self.unwrapper.unwrap(data, self.audio.as_ref().map(|audio| &audio.config));
+        self.counters.damaged += u64::from(unwrapped.damaged);
+        if let Some(config) = &unwrapped.config {
+            self.audio_header(config, out);
+        }
+        let Some(audio) = &mut self.audio else {
+            self.counters.before_header += unwrapped.frames.len() as u64;
+            self.frames_lost += unwrapped.frames.len();
+            if self.frames_lost > PATIENCE {
+                self.warn_once("audio_header", notices::no_audio_header, out);
+            }
+            return;
+        };
+        for (index, data) in unwrapped.frames.into_iter().enumerate() {
+            // Those of one tag follow each other closely.
+            let later = index as i64 * 1000 * i64::from(audio.config.frame_duration()) / i64::from(audio.config.sample_rate.max(1));
+            let time = audio.clock.time(timestamp + later);
+            out.push(Action::Unit(MediaKind::Audio, AccessUnit { pts: time, dts: time, key: true, data }));
+        }
+    }
+
+    /// Facts that a publisher tells in its `onMetaData`.
+    pub fn metadata(&mut self, metadata: &Value, out: &mut Vec<Action>) {
+        let names = ["rotation", "rotate", "videorotation", "displayrotation", "orientation"];
+        let turned = names.iter().find_map(|name| metadata.get(name)?.as_number()).map(|degrees| degrees.rem_euclid(360.0) as u16);
+        if let Some(degrees) = turned.filter(|degrees| *degrees % 90 == 0 && *degrees > 0) {
+            self.warn_once("rotation", || notices::rotated(degrees), out);
+        }
+    }
+
+    fn left_out(&mut self, code: &'static str, id: u8, out: &mut Vec<Action>) {
+        self.counters.unsupported += 1;
+        self.warn_once(code, || notices::another_track(code, id), out);
+    }
+
+    fn unreadable(&mut self, media: &Media, code: &'static str, error: FlvError, out: &mut Vec<Action>) {
+        match error {
+            FlvError::Unsupported(why) => {
+                self.counters.unsupported += 1;
+                self.warn_once(code, || why, out);
+            }
+            error => self.damaged(media, &error),
         }
     }
 
@@ -204,15 +273,21 @@ impl Ingest {
         out.push(Action::Format(format));
     }
 
-    fn audio_header(&mut self, config: &bytes::Bytes, out: &mut Vec<Action>) {
-        let (format, clock) = match aac_format(config) {
-            Ok(parsed) => parsed,
+    fn audio_header(&mut self, config: &Bytes, out: &mut Vec<Action>) {
+        // ffmpeg sends an empty one where its input is ADTS; the real one follows, or is in the frames.
+        if config.is_empty() {
+            return;
+        }
+        let (parsed, format) = match aac::AacConfig::parse(config).and_then(|parsed| Ok((parsed, aac::AacConfig::format(config.clone())?)))
+        {
+            Ok(both) => both,
             Err(error) => return self.bad_header("audio_header", &error, out),
         };
         // Encoders repeat it now and then; the clock goes on.
         if self.audio.as_ref().is_none_or(|audio| audio.format != format) {
             self.counters.audio_jumps = self.counters().audio_jumps;
-            self.audio = Some(Audio { format: format.clone(), clock });
+            let clock = AudioClock::new(parsed.sample_rate, parsed.frame_duration());
+            self.audio = Some(Audio { format: format.clone(), config: parsed, clock });
             out.push(Action::Format(format));
         }
     }
@@ -245,13 +320,6 @@ impl Ingest {
         }
         out.push(Action::Unit(MediaKind::Video, AccessUnit { pts, dts, key, data }));
     }
-}
-
-/// An AudioSpecificConfig's format, and a clock for it.
-fn aac_format(config: &bytes::Bytes) -> Result<(Format, AudioClock), FormatError> {
-    let parsed = aac::AacConfig::parse(config)?;
-    let clock = AudioClock::new(parsed.sample_rate, parsed.frame_duration());
-    Ok((aac::AacConfig::format(config.clone())?, clock))
 }
 
 #[cfg(test)]

@@ -140,6 +140,61 @@ fn audio_gets_an_exact_clock() {
 }
 
 #[test]
+fn sound_without_a_header_is_found_in_its_wrapping_or_told() {
+    let config = aac::AacConfig::parse(AAC_48K_STEREO).unwrap();
+    let adts = |frames: &[&[u8]]| -> Bytes {
+        frames.iter().flat_map(|f| [&aac::adts_header(&config, f.len()).unwrap()[..], f].concat()).collect()
+    };
+    let frame = |ms, data: &[u8]| media(kind::AUDIO, ms, flv::write_frame(data));
+    // An empty header first, as ffmpeg sends it of ADTS; frames of ADTS, two in one tag.
+    let mut ingest = Ingest::new();
+    let tags =
+        [media(kind::AUDIO, 0, flv::write_audio_header(&[])), frame(0, &adts(&[b"a", b"b"])), frame(43, &adts(&[b"c"])), frame(64, &[])];
+    let actions = run(&mut ingest, &tags);
+    assert!(matches!(actions[0], Action::Format(Format::Aac { sample_rate: 48_000, channels: 2, .. })), "{actions:?}");
+    assert_eq!(units(&actions), [0, 1024, 2048].map(|t| (t, t, true)));
+    assert_eq!((actions.len(), ingest.counters()), (4, IngestCounters::default()));
+    // Bare frames and no header at all.
+    let mut ingest = Ingest::new();
+    let tags: Vec<_> = (0..60).map(|n| frame(n * 21, b"!x")).collect();
+    assert_eq!(warnings(&run(&mut ingest, &tags)), ["audio_header"]);
+    assert_eq!(ingest.counters().before_header, 60);
+}
+
+#[test]
+fn one_track_of_each_kind_is_carried() {
+    let video = |id: u8, packet: u8, rest: &[u8]| {
+        let head = [0x96, packet, b'a', b'v', b'c', b'1', id];
+        media(kind::VIDEO, 0, [&head[..], rest].concat().into())
+    };
+    let record = hex(BASELINE);
+    let data = [0, 0, 0, 3, 0x65, 0x88, 0x80];
+    let mut ingest = Ingest::new();
+    let tags = [video(0, 0, &record), video(1, 0, &hex(HIGH)), video(0, 3, &data), video(1, 3, &data), video(2, 3, &data)];
+    let actions = run(&mut ingest, &tags);
+    assert!(
+        matches!(&actions[..], [Action::Warn(w), Action::Format(f), Action::Unit(..)] if w.code == "video_tracks" && f.codec_string() == "avc1.42c01e"),
+        "{actions:?}"
+    );
+    assert_eq!(ingest.counters().unsupported, 3);
+}
+
+#[test]
+fn what_viewers_would_see_wrong_is_told() {
+    let turned = |name: &str, degrees| {
+        let mut out = Vec::new();
+        let mut ingest = Ingest::new();
+        let metadata = Value::Object(vec![("width".to_owned(), Value::Number(640.0)), (name.to_owned(), Value::Number(degrees))]);
+        ingest.metadata(&metadata, &mut out);
+        ingest.metadata(&metadata, &mut out);
+        warnings(&out).len()
+    };
+    assert_eq!([turned("rotation", 90.0), turned("rotate", -90.0), turned("rotation", 0.0), turned("angle", 90.0)], [1, 1, 0, 0]);
+    let interlaced = "0164001effe100186764001eacd940b424d8088000000300800000190f8a14cb01000668fba3cb22c0fdf8f800";
+    assert_eq!(warnings(&run(&mut Ingest::new(), &[video_header(interlaced), picture(0, 0, true)])), ["interlaced"]);
+}
+
+#[test]
 fn what_cannot_be_carried() {
     let mut ingest = Ingest::new();
     let mp3 = || media(kind::AUDIO, 0, Bytes::from_static(&[0x2F, 1, 2]));

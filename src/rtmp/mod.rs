@@ -12,6 +12,7 @@ mod client_tests;
 mod command;
 mod driver;
 mod egress;
+mod enhanced;
 mod error;
 pub mod flv;
 mod handshake;

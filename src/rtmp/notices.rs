@@ -15,6 +15,14 @@ pub fn of_sps(info: &SpsInfo) -> Vec<Told> {
                     set the encoder or the camera to p instead of i, or deinterlace (in ffmpeg -vf yadif).";
         told.push(("interlaced", text.to_owned()));
     }
+    if let Some(what) = info.unusual() {
+        let text = format!(
+            "The video has {what}, which browsers can't decode: viewers get a version that is transcoded to 4:2:0 with 8 bits, which takes \
+             a third of a core or more. Set the encoder to high profile, 4:2:0, 8 bits (in OBS: Settings → Advanced → Color Format NV12; in \
+             ffmpeg: -pix_fmt yuv420p -profile:v high)."
+        );
+        told.push(("video_format", text));
+    }
     told
 }
 
@@ -64,5 +72,21 @@ pub fn long_gop(ms: i64) -> String {
         "More than {} s pass between key frames, so HLS and DASH segments are that long and players start late. Set the key-frame interval \
          to 2 s: in OBS Settings → Output → \"Keyframe Interval\" 2 s; in ffmpeg -g with twice the frame rate.",
         ms / 1000
+    )
+}
+
+/// Sound without a configuration.
+pub fn no_audio_header() -> String {
+    "Sound comes, but no AAC sequence header (AudioSpecificConfig), so nothing can be decoded. Set the encoder to send it: in ffmpeg \
+     -bsf:a aac_adtstoasc; in GStreamer aacparse before flvmux."
+        .to_owned()
+}
+
+/// A track beyond the first one of its kind. `code`: whether of video or audio.
+pub fn another_track(code: &str, id: u8) -> String {
+    let (kind, others) = if code == "video_tracks" { ("video", "other qualities") } else { ("audio", "other languages") };
+    format!(
+        "There are several {kind} tracks; one is carried, and track {id} is left out. Publish {others} as streams of their own, or switch \
+         multitrack off in the encoder."
     )
 }

@@ -1,7 +1,11 @@
 //! ADTS headers (ISO/IEC 14496-3 section 1.A.2.2).
 
-use super::config::{AacConfig, SAMPLE_RATES};
+use super::config::{AacConfig, SAMPLE_RATES, copy_program_config};
 use crate::codec::FormatError;
+use crate::codec::bits::{BitReader, BitWriter};
+
+/// `id_syn_ele` of a program config element.
+const ID_PCE: u32 = 5;
 
 /// Bytes of an ADTS header without checksum, as made here.
 pub const ADTS_HEADER_LEN: usize = 7;
@@ -19,6 +23,8 @@ pub struct AdtsHeader {
     pub header_len: usize,
     /// Bytes of the whole frame with its header, 7 to 8191.
     pub frame_len: usize,
+    /// How many raw frames it holds, 1 to 4. Where one ends in several only a decoder knows.
+    pub raw_frames: u8,
 }
 
 impl AdtsHeader {
@@ -40,7 +46,24 @@ impl AdtsHeader {
             return Err(malformed("its frame is shorter than itself"));
         }
         let channel_config = ((head[2] & 1) << 2) | (head[3] >> 6);
-        Ok(Self { object_type: (head[2] >> 6) + 1, sample_rate, channel_config, header_len, frame_len })
+        Ok(Self { object_type: (head[2] >> 6) + 1, sample_rate, channel_config, header_len, frame_len, raw_frames: (head[6] & 3) + 1 })
+    }
+
+    /// The AudioSpecificConfig of a frame that begins with this header. `None` where the channels stand in a program config element, and
+    /// `raw`, the frame without the header, doesn't begin with one.
+    pub fn config(&self, raw: &[u8]) -> Option<Vec<u8>> {
+        let index = SAMPLE_RATES.iter().position(|rate| *rate == self.sample_rate)? as u32;
+        let mut out = BitWriter::default();
+        out.put(u32::from(self.object_type), 5);
+        out.put(index, 4);
+        out.put(u32::from(self.channel_config), 4);
+        out.put(0, 3); // GASpecificConfig: 1024 samples, no core coder, no extension
+        if self.channel_config == 0 {
+            let mut reader = BitReader::new(raw);
+            reader.bits(3).filter(|element| *element == ID_PCE)?;
+            copy_program_config(&mut reader, &mut out)?;
+        }
+        Some(out.finish())
     }
 }
 
@@ -76,10 +99,17 @@ mod tests {
             let config = AacConfig::parse(&bytes).unwrap();
             let header = adts_header(&config, 300).unwrap();
             let parsed = AdtsHeader::parse(&header).unwrap();
-            let expected =
-                AdtsHeader { object_type: 2, sample_rate: rate, channel_config: config.channel_config, header_len: 7, frame_len: 307 };
+            let expected = AdtsHeader {
+                object_type: 2,
+                sample_rate: rate,
+                channel_config: config.channel_config,
+                header_len: 7,
+                frame_len: 307,
+                raw_frames: 1,
+            };
             assert_eq!(parsed, expected);
             assert_eq!(adts_header(&config, 8185), None);
+            assert_eq!(parsed.config(&[]).unwrap(), bytes);
         }
         // As ffmpeg writes it for 44.1 kHz stereo and a frame of 371 bytes.
         assert_eq!(adts_header(&AacConfig::parse(&[0x12, 0x10]).unwrap(), 364).unwrap(), [0xFF, 0xF1, 0x50, 0x80, 0x2E, 0x7F, 0xFC]);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::codec::bits::BitReader;
+use crate::codec::bits::{BitReader, BitWriter};
 use crate::codec::{Format, FormatError};
 
 const WHAT: &str = "AudioSpecificConfig";
@@ -49,21 +49,26 @@ impl AacConfig {
         if data.len() > MAX_CONFIG {
             return Err(malformed("it is longer than any sensible one"));
         }
+        Self::read(&mut BitReader::new(data), true)
+    }
+
+    /// Reads a configuration that begins at a whole byte. `extended`: what follows it belongs to it, too, and may say that there is more to it
+    /// (backward compatible signalling).
+    pub(super) fn read(reader: &mut BitReader<'_>, extended: bool) -> Result<Self, FormatError> {
         let short = || malformed("it ends too early");
-        let mut reader = BitReader::new(data);
-        let mut object_type = read_object_type(&mut reader).ok_or_else(short)?;
-        let core_sample_rate = read_rate(&mut reader)?;
+        let mut object_type = read_object_type(reader).ok_or_else(short)?;
+        let core_sample_rate = read_rate(reader)?;
         let channel_config = reader.bits(4).ok_or_else(short)? as u8;
         let mut sample_rate = core_sample_rate;
         let (mut sbr, mut ps) = (false, false);
         if object_type == 5 || object_type == 29 {
             sbr = true;
             ps = object_type == 29;
-            sample_rate = read_rate(&mut reader)?;
-            object_type = read_object_type(&mut reader).ok_or_else(short)?;
+            sample_rate = read_rate(reader)?;
+            object_type = read_object_type(reader).ok_or_else(short)?;
         }
         if !(1..=4).contains(&object_type) {
-            let why = format!("it has audio object type {object_type}; use AAC-LC or HE-AAC");
+            let why = format!("it has audio object type {object_type} ({}); use AAC-LC or HE-AAC", object_type_name(object_type));
             return Err(FormatError::Unsupported { what: WHAT, why });
         }
         // GASpecificConfig, section 4.4.1.
@@ -73,7 +78,7 @@ impl AacConfig {
         }
         reader.skip(1).ok_or_else(short)?; // extensionFlag
         let channels = match channel_config {
-            0 => read_program_config(&mut reader).ok_or_else(short)?,
+            0 => read_program_config(reader).ok_or_else(short)?,
             1..=6 => channel_config,
             7 | 12 | 14 => 8,
             11 => 7,
@@ -82,7 +87,10 @@ impl AacConfig {
         if !(1..=8).contains(&channels) {
             return Err(FormatError::Unsupported { what: WHAT, why: format!("it has {channels} channels; 1 to 8 are possible") });
         }
-        if !sbr && let Some((rate, stereo)) = read_sync_extension(&mut reader) {
+        if !sbr
+            && extended
+            && let Some((rate, stereo)) = read_sync_extension(reader)
+        {
             (sbr, ps, sample_rate) = (true, stereo, rate);
         }
         if sbr && sample_rate != core_sample_rate && sample_rate != core_sample_rate * 2 {
@@ -124,6 +132,23 @@ impl AacConfig {
     }
 }
 
+/// Object types that aren't carried, for people (ISO/IEC 14496-3 table 1.17).
+fn object_type_name(object_type: u8) -> &'static str {
+    match object_type {
+        6 => "AAC Scalable",
+        17 => "error-resilient AAC-LC",
+        19 => "error-resilient AAC-LTP",
+        20 => "error-resilient AAC Scalable",
+        22 => "BSAC",
+        23 => "AAC-LD",
+        32..=34 => "MPEG-1 audio",
+        36 => "ALS",
+        39 => "AAC-ELD",
+        42 => "xHE-AAC",
+        _ => "no kind of AAC that is known here",
+    }
+}
+
 fn read_object_type(reader: &mut BitReader<'_>) -> Option<u8> {
     match reader.bits(5)? {
         31 => Some(32 + reader.bits(6)? as u8),
@@ -162,6 +187,34 @@ fn read_program_config(reader: &mut BitReader<'_>) -> Option<u8> {
     let comment = reader.bits(8)? as usize;
     reader.skip(comment * 8)?;
     u8::try_from(channels).ok()
+}
+
+/// Copies a `program_config_element()`, which aligns its comment to where it stands.
+pub(super) fn copy_program_config(reader: &mut BitReader<'_>, out: &mut BitWriter) -> Option<()> {
+    let mut take = |reader: &mut BitReader<'_>, count: u32| {
+        let value = reader.bits(count)?;
+        out.put(value, count);
+        Some(value as usize)
+    };
+    take(reader, 4 + 2 + 4)?;
+    let (front, side, back, lfe) = (take(reader, 4)?, take(reader, 4)?, take(reader, 4)?, take(reader, 2)?);
+    let (assoc, coupling) = (take(reader, 3)?, take(reader, 4)?);
+    for present in [4, 4, 3] {
+        if take(reader, 1)? == 1 {
+            take(reader, present)?;
+        }
+    }
+    for _ in 0..front + side + back + coupling {
+        take(reader, 5)?;
+    }
+    for _ in 0..lfe + assoc {
+        take(reader, 4)?;
+    }
+    reader.align();
+    let comment = reader.bits(8)?;
+    out.align();
+    out.put(comment, 8);
+    out.copy(reader, comment as usize * 8)
 }
 
 /// Backward compatible signalling of SBR and PS behind the configuration (`syncExtensionType`): output rate, and whether PS is there.
@@ -244,6 +297,8 @@ mod tests {
             assert!(AacConfig::parse(bytes).is_err(), "{bytes:x?}");
         }
         assert!(AacConfig::format(Bytes::from_static(&[0x12, 0x10])).is_ok());
+        let error = AacConfig::parse(&[0xB9, 0x90]).unwrap_err().to_string();
+        assert!(error.contains("23 (AAC-LD); use AAC-LC"), "{error}");
     }
 
     proptest! {

@@ -1,11 +1,15 @@
-//! AAC (ISO/IEC 14496-3): AudioSpecificConfig, ADTS, RTP payload format (RFC 3640, AAC-hbr).
+//! AAC (ISO/IEC 14496-3): AudioSpecificConfig, ADTS, LATM, RTP payload format (RFC 3640, AAC-hbr).
 //!
 //! In: the configuration from FLV, `esds` or fmtp; raw frames; RTP payloads. Out: the same in the other layouts, and facts.
 
 mod adts;
 mod config;
+mod latm;
 mod rtp;
+mod unwrap;
 
 pub use adts::{ADTS_HEADER_LEN, AdtsHeader, adts_header};
 pub use config::AacConfig;
+pub use latm::{Latm, LatmFrames, loas_elements};
 pub use rtp::{Depacketizer, Packetizer, rtp_fmtp};
+pub use unwrap::{Unwrapped, Unwrapper};

@@ -90,15 +90,14 @@ fn read_sets(rest: &mut &[u8], count: u8, kind: NalType) -> Result<Vec<Bytes>, F
 /// Writes the record of parameter sets, with 4-byte NAL unit lengths.
 ///
 /// # Errors
-/// No SPS or no PPS, more than 31 or 255 of them, one longer than 65535 bytes, or an SPS that makes no sense.
+/// No SPS or no PPS, one longer than 65535 bytes, or an SPS that makes no sense.
 pub fn write_avc_config(sps: &[Bytes], pps: &[Bytes]) -> Result<Bytes, FormatError> {
     let first = sps.first().ok_or(malformed("there is no SPS to write"))?;
     if pps.is_empty() {
         return Err(malformed("there is no PPS to write"));
     }
-    if sps.len() > 31 || pps.len() > 255 {
-        return Err(malformed("there are too many parameter sets to write"));
-    }
+    // As many as it can hold; the one in use stands first.
+    let (sps, pps) = (&sps[..sps.len().min(31)], &pps[..pps.len().min(255)]);
     let info = parse_sps(first)?;
     let mut out = BytesMut::with_capacity(16 + sps.iter().chain(pps).map(|nal| nal.len() + 2).sum::<usize>());
     out.put_slice(&[1, info.profile, info.constraints, info.level, 0xFC | 3, 0xE0 | sps.len() as u8]);
@@ -213,6 +212,10 @@ mod tests {
             }
         }
         assert!(write_avc_config(&[], &[]).is_err());
+        let config = AvcConfig::parse(&hex(good)).unwrap();
+        let many = write_avc_config(&vec![config.sps[0].clone(); 32], &vec![config.pps[0].clone(); 256]).unwrap();
+        let read = AvcConfig::parse(&many).unwrap();
+        assert_eq!((read.sps.len(), read.pps.len()), (31, 255));
     }
 
     proptest! {

@@ -59,6 +59,21 @@ pub struct SpsInfo {
 }
 
 impl SpsInfo {
+    /// What browsers' decoders don't have of it: they take 4:2:0 with 8 bits, in baseline, main and high profile.
+    pub fn unusual(&self) -> Option<&'static str> {
+        let extended = self.profile == 88 && self.constraints & 0xC0 == 0;
+        match self.chroma_format {
+            0 => Some("monochrome"),
+            2 => Some("4:2:2 chroma"),
+            3 => Some("4:4:4 chroma"),
+            _ if self.bit_depth_luma > 8 || self.bit_depth_chroma > 8 => Some("more than 8 bits a sample"),
+            _ if extended => Some("extended profile"),
+            // With 8 bits and 4:2:0 it may be lossless, or use other tools of its profile.
+            _ if !matches!(self.profile, 66 | 77 | 88 | 100) => Some("a profile above high"),
+            _ => None,
+        }
+    }
+
     /// Whether pictures may come in another order than they are shown in (B-frames). A guess on the safe side: true
     /// unless the SPS excludes it.
     pub fn may_reorder(&self) -> bool {
@@ -376,6 +391,24 @@ mod tests {
             }
         }
         assert!(parse_sps(&[&[0x67][..], &[0x42; 5000]].concat()).is_err());
+    }
+
+    #[test]
+    fn what_browsers_do_not_have() {
+        let unusual: Vec<_> =
+            SAMPLES.iter().map(|s| parse_sps(&AvcConfig::parse(&hex(s.avcc)).unwrap().sps[0]).unwrap().unusual()).collect();
+        assert_eq!(unusual, [None, None, None, None, Some("4:2:2 chroma"), Some("4:4:4 chroma"), None, None]);
+        let base = parse_sps(&AvcConfig::parse(&hex(SAMPLES[0].avcc)).unwrap().sps[0]).unwrap();
+        let table = [
+            (SpsInfo { chroma_format: 0, ..base.clone() }, Some("monochrome")),
+            (SpsInfo { bit_depth_chroma: 10, ..base.clone() }, Some("more than 8 bits a sample")),
+            (SpsInfo { profile: 244, ..base.clone() }, Some("a profile above high")),
+            (SpsInfo { profile: 88, constraints: 0x20, ..base.clone() }, Some("extended profile")),
+            (SpsInfo { profile: 88, constraints: 0x60, ..base.clone() }, None),
+        ];
+        for (info, wanted) in table {
+            assert_eq!(info.unusual(), wanted, "{info:?}");
+        }
     }
 
     #[test]

@@ -27,7 +27,9 @@ pub fn caps(format: &Format) -> Result<gst::Caps, FormatError> {
         Format::H264 { sps, pps } => {
             let config = h264::write_avc_config(sps, pps)?;
             let info = h264::parse_sps(sps.first().map_or(&[], |sps| sps))?;
+            let (x, y) = info.sar.unwrap_or((1, 1));
             gst::Caps::builder("video/x-h264")
+                .field("pixel-aspect-ratio", gst::Fraction::new(x as i32, y as i32))
                 .field("stream-format", "avc")
                 .field("alignment", "au")
                 .field("parsed", true)

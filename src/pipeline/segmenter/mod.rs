@@ -120,7 +120,7 @@ impl Segmenter {
                 MediaKind::Video => &VIDEO,
                 MediaKind::Audio => &AUDIO,
             };
-            let wanted = Wanted { kind: *kind, codecs, in_order: false };
+            let wanted = Wanted { kind: *kind, codecs, in_order: false, browsers: true };
             let lease = match stream.select(wanted).await {
                 Ok(lease) => lease,
                 // The other track is worth having alone.

@@ -278,7 +278,12 @@ impl Connection {
                         player.set_wanted(audio, video);
                     }
                 }
-                Event::Metadata(_, metadata) => tracing::debug!(peer = %self.peer, ?metadata, "onMetaData"),
+                Event::Metadata(stream, metadata) => {
+                    tracing::debug!(peer = %self.peer, ?metadata, "onMetaData");
+                    if let Some(Slot::Publisher(publisher)) = self.slot_of(stream).map(|index| &mut self.slots[index]) {
+                        publisher.metadata(&metadata).await;
+                    }
+                }
                 Event::Ended(stream) => {
                     if let Some(index) = self.slot_of(stream) {
                         self.free(index, "the peer ended it").await;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Context, Counted, unix_now};
 use crate::base::MediaKind;
 use crate::rtmp::Target;
+use crate::rtmp::amf0::Value;
 use crate::rtmp::ingest::{Action, Ingest};
 use crate::rtmp::session::Media;
 use crate::stream::{Hub, Publication, PublishError, PublishRequest, TrackWriter, Warning};
@@ -80,6 +81,14 @@ impl Publisher {
         self.act(&mut actions).await?;
         self.actions = actions;
         Ok(())
+    }
+
+    /// Takes what the publisher says of itself.
+    pub(super) async fn metadata(&mut self, metadata: &Value) {
+        let mut actions = std::mem::take(&mut self.actions);
+        self.ingest.metadata(metadata, &mut actions);
+        let _ = self.act(&mut actions).await; // warnings only
+        self.actions = actions;
     }
 
     async fn act(&mut self, actions: &mut Vec<Action>) -> Result<(), String> {

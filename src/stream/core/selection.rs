@@ -18,6 +18,8 @@ pub struct Wanted<'a> {
     pub codecs: &'a [Codec],
     /// Pictures must come in the order they are shown in (WebRTC).
     pub in_order: bool,
+    /// A browser is to decode it: what browsers' decoders don't have ([`Format::unusual`](crate::codec::Format::unusual)) is transcoded.
+    pub browsers: bool,
 }
 
 /// The form of a track that fits.
@@ -42,6 +44,10 @@ pub(super) fn choose(track: &Track, wanted: Wanted<'_>, b_frames: BFrames) -> Op
     if !wanted.codecs.contains(&from) {
         let target = wanted.codecs.iter().find_map(|codec| TranscodeTarget::between(from, *codec))?;
         return Some(Choice::Derived { target, or_without_disposable: false });
+    }
+    if wanted.browsers && track.format.unusual().is_some() {
+        // The published one would be a black picture.
+        return Some(Choice::Derived { target: TranscodeTarget::H264, or_without_disposable: false });
     }
     if !(wanted.in_order && track.reordered) {
         return Some(Choice::Published);
@@ -92,8 +98,25 @@ mod tests {
             (opus(), none, &[Vp8], false, transcode, None),
         ] {
             let track = Track { kind: format.kind(), format, reordered, references_reordered, producer: ProducerId::next() };
-            let wanted = Wanted { kind: track.kind, codecs, in_order };
+            let wanted = Wanted { kind: track.kind, codecs, in_order, browsers: true };
             assert_eq!(choose(&track, wanted, b_frames), choice, "{track:?} {wanted:?} {b_frames:?}");
+        }
+    }
+
+    #[test]
+    fn browsers_get_what_they_can_decode() {
+        // Profile high 4:2:2, and high.
+        let sps_422: &[u8] =
+            &[0x67, 0x7a, 0, 0x0d, 0xbc, 0xd9, 0x41, 0x41, 0xfb, 1, 0x10, 0, 0, 3, 0, 0x10, 0, 0, 3, 3, 0xc0, 0xf1, 0x42, 0x99, 0x60];
+        let sps_high: &[u8] =
+            &[0x67, 0x64, 0, 0x1f, 0xac, 0xb2, 0, 0xa0, 0x0b, 0x76, 2, 0x20, 0, 0, 3, 0, 0x20, 0, 0, 7, 0x91, 0xe3, 6, 0x49];
+        let mended = Choice::Derived { target: TranscodeTarget::H264, or_without_disposable: false };
+        for (sps, browsers, choice) in [(sps_422, true, mended), (sps_422, false, Choice::Published), (sps_high, true, Choice::Published)] {
+            let format = Format::H264 { sps: vec![bytes::Bytes::from_static(sps)], pps: Vec::new() };
+            let track =
+                Track { kind: MediaKind::Video, format, reordered: false, references_reordered: false, producer: ProducerId::next() };
+            let wanted = Wanted { kind: MediaKind::Video, codecs: &[Codec::H264], in_order: false, browsers };
+            assert_eq!(choose(&track, wanted, BFrames::Drop), Some(choice), "{browsers}");
         }
     }
 }

@@ -101,7 +101,7 @@ impl Bench {
     }
 
     fn select(&mut self, kind: MediaKind, codec: Codec) -> Result<Selected<&'static str, &'static str>, NoForm> {
-        self.core.select(Wanted { kind, codecs: &[codec], in_order: false })
+        self.core.select(Wanted { kind, codecs: &[codec], in_order: false, browsers: true })
     }
 
     fn start_opus(&mut self, guard: &'static str) -> Running {
@@ -419,7 +419,7 @@ fn what_a_consumer_gets() {
     let Ok(Selected::Published { track, drop_disposable: false }) = bench.select(MediaKind::Video, Codec::H264) else { panic!("no") };
     assert_eq!(track.producer, pictures);
     bench.core.set_reordered(first, false);
-    let in_order = Wanted { kind: MediaKind::Video, codecs: &[Codec::H264], in_order: true };
+    let in_order = Wanted { kind: MediaKind::Video, codecs: &[Codec::H264], in_order: true, browsers: true };
     let Ok(Selected::Start(to_start, _)) = bench.core.select(in_order) else { panic!("no") };
     assert!(to_start.or_without_disposable && to_start.target == TranscodeTarget::H264);
     assert!(matches!(bench.core.select(in_order), Ok(Selected::Wait)));

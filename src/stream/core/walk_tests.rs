@@ -231,7 +231,7 @@ impl Walk {
             Step::Select(kind, codec) => {
                 let kind = if kind % 2 == 0 { MediaKind::Video } else { MediaKind::Audio };
                 let codec = [Codec::H264, Codec::Vp8, Codec::Opus, Codec::Aac][codec % 4];
-                match self.core.select(Wanted { kind, codecs: &[codec], in_order: true }) {
+                match self.core.select(Wanted { kind, codecs: &[codec], in_order: true, browsers: true }) {
                     Ok(Selected::Derived(running)) => self.leases.push(running.id),
                     Ok(Selected::Start(to_start, actions)) => {
                         self.starting.push(to_start.starting);

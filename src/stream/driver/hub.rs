@@ -161,6 +161,16 @@ impl Hub {
         self.0.table.all().into_iter().filter(Stream::has_started).collect()
     }
 
+    /// The stream at `path` as people are told of it: also one that has no track, but warnings that say why.
+    pub fn listed_stream(&self, path: &StreamPath) -> Option<Stream> {
+        self.0.table.get(path).filter(Stream::is_listed)
+    }
+
+    /// As [`Hub::streams`], with those of [`Hub::listed_stream`].
+    pub fn listed_streams(&self) -> Vec<Stream> {
+        self.0.table.all().into_iter().filter(Stream::is_listed).collect()
+    }
+
     /// Whether somebody showing `token` may watch `path` (configured viewer tokens; true where none is configured).
     pub fn may_view(&self, path: &StreamPath, token: Option<&str>) -> bool {
         self.0.shared.config.may_view(path, token)

@@ -58,6 +58,11 @@ impl Stream {
         self.0.state.see(StreamCore::has_started)
     }
 
+    /// Whether people are told of it: it has begun, or its publisher sends only what can't be carried and is told why.
+    pub(super) fn is_listed(&self) -> bool {
+        self.0.state.see(|core| core.has_started() || (core.publisher().is_some() && !core.warnings().is_empty()))
+    }
+
     /// Its path.
     pub fn path(&self) -> &StreamPath {
         self.0.state.path()

@@ -125,7 +125,7 @@ async fn try_viewer(stream: &Stream, request: &SessionRequest<'_>, offer: &Offer
             continue;
         }
         wanted.push(media.kind);
-        let lease = match stream.select(Wanted { kind: media.kind, codecs: &media.codecs(), in_order: true }).await {
+        let lease = match stream.select(Wanted { kind: media.kind, codecs: &media.codecs(), in_order: true, browsers: true }).await {
             Ok(lease) => lease,
             Err(SelectError::Ended) => return Err(not_live()),
             Err(SelectError::Sfu(SfuError::NotFound("producer"))) => return Err(Setback::Again),
