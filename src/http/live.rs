@@ -19,6 +19,7 @@ use serde::Deserialize;
 use super::compress::compressed;
 use super::error::JSON;
 use super::multipart::Multipart;
+use super::streams::Known;
 use super::{ApiError, ClientIp, Outside, Routes, StreamTarget, shown_key};
 use crate::base::ranges::{Conditions, Selection, Version};
 use crate::base::{StreamPath, UnixNanos, query};
@@ -54,9 +55,10 @@ pub fn register(routes: &mut Routes, state: LiveRoutes) {
     routes.stream("manifest.mpd", compressed(get(manifest).with_state(state.clone())));
     routes.stream("{file}", compressed(get(file).with_state(state.clone())));
     let known = state.clone();
-    // Where a token is needed, nobody learns without one whether there is a stream: its address answers as if there were.
-    routes.know(Arc::new(move |path| {
-        known.hub.stream(path).is_some() || known.live.presentation(path).is_some() || !known.hub.may_view(path, None)
+    routes.know(Arc::new(move |path, key| match known.hub.stream(path).is_some() || known.live.presentation(path).is_some() {
+        _ if !known.hub.may_view(path, key) => Known::Secret,
+        true => Known::Live,
+        false => Known::Away,
     }));
     routes.direct(state);
     routes.merge(Router::new().route(TIME_PATH, get(time)));

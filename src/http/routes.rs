@@ -10,7 +10,7 @@ use axum::routing::MethodRouter;
 use super::common::{self, Common};
 use super::direct::{Direct, Served};
 use super::proxy::Proxies;
-use super::streams::{Known, StreamRoutes, dispatch};
+use super::streams::{Knowledge, StreamRoutes, dispatch};
 use super::{HttpConfig, HttpMetrics, LiveRoutes};
 
 /// Collects routes. Each group of routes is a file with `pub fn register(routes: &mut Routes, …)` that calls
@@ -51,8 +51,8 @@ impl Routes {
     }
 
     /// How to find out which streams there are: names with dots in them are files otherwise.
-    pub(super) fn know(&mut self, known: Known) {
-        self.streams.know(known);
+    pub(super) fn know(&mut self, knowledge: Knowledge) {
+        self.streams.know(knowledge);
     }
 
     /// What to serve: the router and its short cut.

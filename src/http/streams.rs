@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{CACHE_CONTROL, LOCATION};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tower::ServiceExt;
 
 use super::front::Written;
 use super::names::{self, FileName};
-use super::{ApiError, Outside};
+use super::{ApiError, Outside, shown_key};
 use crate::base::StreamPath;
 
 /// Most segments of a URL that are looked at: eight of the path and some for the pattern.
@@ -84,19 +84,54 @@ impl StreamRoute {
     }
 }
 
-/// Whether there is such a stream, or whether saying so would tell a secret.
-pub(super) type Known = Arc<dyn Fn(&StreamPath) -> bool + Send + Sync>;
+/// What may be said about a stream to somebody who shows a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// It is live.
+    Live,
+    /// Nobody publishes there.
+    Away,
+    /// It needs another key even to say which of both.
+    Secret,
+}
+
+/// Asks for [`Known`].
+pub(super) type Knowledge = Arc<dyn Fn(&StreamPath, Option<&str>) -> Known + Send + Sync>;
 
 /// The table.
 #[derive(Clone, Default)]
 pub(super) struct StreamRoutes {
     routes: Vec<StreamRoute>,
-    known: Option<Known>,
+    knowledge: Option<Knowledge>,
 }
 
 impl std::fmt::Debug for StreamRoutes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StreamRoutes").field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
+
+/// A request, as far as it matters where it leads.
+#[derive(Debug, Clone, Copy)]
+struct Asked<'a> {
+    reading: bool,
+    path: &'a str,
+    query: &'a str,
+    /// Whether there were empty segments in the path.
+    untidy: bool,
+    key: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    fn of<B>(request: &'a Request<B>, key: Option<&'a str>) -> Self {
+        let path = request.uri().path();
+        Self {
+            reading: matches!(*request.method(), Method::GET | Method::HEAD),
+            path,
+            query: request.uri().query().unwrap_or_default(),
+            untidy: request.extensions().get::<Written>().is_some_and(|written| written.untidy) || path.contains("//"),
+            key,
+        }
     }
 }
 
@@ -120,12 +155,8 @@ impl StreamRoutes {
     }
 
     /// How to find out which streams there are. Without, there are none.
-    pub(super) fn know(&mut self, known: Known) {
-        self.known = Some(known);
-    }
-
-    fn knows(&self, path: &StreamPath) -> bool {
-        self.known.as_ref().is_some_and(|known| known(path))
+    pub(super) fn know(&mut self, knowledge: Knowledge) {
+        self.knowledge = Some(knowledge);
     }
 
     /// The route for a URL's path, and what it is about.
@@ -152,46 +183,50 @@ impl StreamRoutes {
     }
 
     /// What a URL stands for, also where it is written as for another server, with a slash behind a file, or in capitals.
-    fn resolve(&self, method: &Method, uri: &Uri, untidy: bool) -> Found<'_> {
-        let path = uri.path();
-        let reading = matches!(*method, Method::GET | Method::HEAD);
-        if let Some(found) = self.resolve_srs(reading, path, uri.query().unwrap_or_default()) {
+    fn resolve(&self, asked: &Asked<'_>) -> Found<'_> {
+        let (path, reading) = (asked.path, asked.reading);
+        if let Some(found) = self.resolve_srs(asked) {
             return found;
         }
         if let Some(without_slash) = path.strip_suffix('/').filter(|path| !path.is_empty()) {
-            return self.resolve_with_slash(reading, path, without_slash, untidy);
+            return self.resolve_with_slash(asked, without_slash);
         }
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let found = match names::file_name(name) {
             FileName::Ours => self.find(path),
-            FileName::Cased(lower) if !self.is_known(path) => self.find(&format!("{folder}/{lower}")),
+            FileName::Cased(lower) if !self.is_live(asked, path) => self.find(&format!("{folder}/{lower}")),
             _ => self.find(path),
         };
         match found {
             // A file below a stream, of whatever name: no more than a wish.
-            Ok((route, _)) if route.is_file() && names::file_name(name) == FileName::Other => self.no_file(reading, path, untidy),
-            Ok((route, _)) if route.is_file() && self.is_known(path) => self.no_file(reading, path, untidy),
+            Ok((route, _)) if route.is_file() && names::file_name(name) == FileName::Other => self.no_file(asked, path),
+            Ok((route, _)) if route.is_file() && self.is_live(asked, path) => self.no_file(asked, path),
             Ok((route, target)) => Found::Here(route, target),
             Err(error) if reading && self.has_page() && StreamPath::parse(path.trim_start_matches('/')).is_ok() => {
                 drop(error);
-                self.no_file(reading, path, untidy)
+                self.no_file(asked, path)
             }
             Err(error) => Found::Nothing(error),
         }
     }
 
-    fn is_known(&self, path: &str) -> bool {
-        StreamPath::parse(path.trim_matches('/')).is_ok_and(|path| self.knows(&path))
+    fn known(&self, asked: &Asked<'_>, path: &StreamPath) -> Known {
+        self.knowledge.as_ref().map_or(Known::Away, |knowledge| knowledge(path, asked.key))
+    }
+
+    fn is_live(&self, asked: &Asked<'_>, path: &str) -> bool {
+        StreamPath::parse(path.trim_matches('/')).is_ok_and(|path| self.known(asked, &path) == Known::Live)
     }
 
     /// A page, or something else with a slash too many.
-    fn resolve_with_slash(&self, reading: bool, path: &str, without_slash: &str, untidy: bool) -> Found<'_> {
+    fn resolve_with_slash(&self, asked: &Asked<'_>, without_slash: &str) -> Found<'_> {
+        let Asked { reading, path, untidy, .. } = *asked;
         let page = match self.find(path) {
             Ok(found) => found,
             Err(error) => return Found::Nothing(error),
         };
         let stream = &page.1.path;
-        if self.knows(stream) && reading {
+        if reading && self.known(asked, stream) == Known::Live {
             // With empty segments in it, what a page names relatively would be sought elsewhere.
             return if untidy {
                 Found::Elsewhere(StatusCode::PERMANENT_REDIRECT, format!("/{stream}/"))
@@ -213,41 +248,44 @@ impl StreamRoutes {
             Ok(_) if names::file_name(name) != FileName::Other => {
                 Found::Elsewhere(StatusCode::PERMANENT_REDIRECT, without_slash.to_owned())
             }
-            _ if names::is_no_stream(stream.as_str()) => self.no_file(reading, without_slash, untidy),
+            _ if names::is_no_stream(stream.as_str()) => self.no_file(asked, without_slash),
             _ if untidy => Found::Nothing(ApiError::not_found("there is nothing here: the address has empty segments")),
             _ => Found::Here(page.0, page.1),
         }
     }
 
     /// What is at a path that has no file: a stream's page, what another server has under that name, or nothing.
-    fn no_file(&self, reading: bool, path: &str, untidy: bool) -> Found<'_> {
+    fn no_file(&self, asked: &Asked<'_>, path: &str) -> Found<'_> {
         let nothing = || {
             Found::Nothing(ApiError::not_found(
                 "there is nothing here; a stream's HLS is at /<path>/index.m3u8, its DASH at /<path>/manifest.mpd",
             ))
         };
         let text = path.trim_matches('/');
-        if !reading {
+        if !asked.reading {
             return nothing();
         }
         let stream = StreamPath::parse(text).ok().filter(|_| self.has_page());
-        if let Some(stream) = stream.filter(|stream| self.knows(stream) || !(untidy || names::is_no_stream(text))) {
+        if let Some(stream) =
+            stream.filter(|stream| self.known(asked, stream) == Known::Live || !(asked.untidy || names::is_no_stream(text)))
+        {
             return Found::Elsewhere(StatusCode::PERMANENT_REDIRECT, format!("/{stream}/"));
         }
-        let other = names::elsewhere(text).into_iter().find(|(stream, _)| self.knows(stream));
+        // To a stream that needs a key too: there the answer says so, whether it is live or not.
+        let other = names::elsewhere(text).into_iter().find(|(stream, _)| self.known(asked, stream) != Known::Away);
         other.map_or_else(nothing, |(stream, file)| Found::Elsewhere(StatusCode::TEMPORARY_REDIRECT, format!("/{stream}/{file}")))
     }
 
     /// SRS has one address for all streams, which stand in the query.
-    fn resolve_srs(&self, reading: bool, path: &str, query: &str) -> Option<Found<'_>> {
-        let protocol = path.trim_end_matches('/').strip_prefix("/rtc/v1/").filter(|name| matches!(*name, "whip" | "whep"))?;
-        if self.is_known("rtc/v1") {
+    fn resolve_srs(&self, asked: &Asked<'_>) -> Option<Found<'_>> {
+        let protocol = asked.path.trim_end_matches('/').strip_prefix("/rtc/v1/").filter(|name| matches!(*name, "whip" | "whep"))?;
+        if self.is_live(asked, "rtc/v1") {
             return None;
         }
-        match names::srs_stream(query) {
+        match names::srs_stream(asked.query) {
             Some(stream) => Some(Found::Elsewhere(StatusCode::TEMPORARY_REDIRECT, format!("/{stream}/{protocol}"))),
             None => {
-                reading.then(|| Found::Nothing(ApiError::not_found("there is nothing here; WebRTC is at /<path>/whip and /<path>/whep")))
+                asked.reading.then(|| Found::Nothing(ApiError::not_found("there is nothing here; WebRTC is at /<path>/whip and /<path>/whep")))
             }
         }
     }
@@ -270,8 +308,8 @@ fn matches(pattern: &[Segment], given: &[&str]) -> Option<Vec<(&'static str, Str
 
 /// Answers what no fixed route does.
 pub(super) async fn dispatch(State(table): State<Arc<StreamRoutes>>, mut request: Request<Body>) -> Response {
-    let untidy = request.extensions().get::<Written>().is_some_and(|written| written.untidy) || request.uri().path().contains("//");
-    match table.resolve(request.method(), request.uri(), untidy) {
+    let key = shown_key(request.headers(), request.uri());
+    match table.resolve(&Asked::of(&request, key.as_deref())) {
         Found::Here(route, target) => {
             let handler = route.handler.clone();
             request.extensions_mut().insert(target);
@@ -353,10 +391,17 @@ mod tests {
         for pattern in ["whip/{id}", "whep", "whip", "", "index.m3u8", "manifest.mpd", "{file}", "publish"] {
             table.add(pattern, get(|| async {}));
         }
-        table.know(Arc::new(|path: &StreamPath| ["live/cam1", "live/cam.flv", "live/whip"].contains(&path.as_str())));
+        table.know(Arc::new(|path: &StreamPath, key: Option<&str>| match path.as_str() {
+            "live/cam1" | "live/cam.flv" | "live/whip" => Known::Live,
+            "locked/cam.flv" if key == Some("k") => Known::Live,
+            secret if secret.starts_with("locked/") => Known::Secret,
+            _ => Known::Away,
+        }));
         let mut request = Request::builder().method(method).uri(url).body(()).unwrap();
         let written = crate::http::front::tidy(&mut request, &Default::default()).unwrap();
-        match table.resolve(request.method(), request.uri(), written.untidy) {
+        request.extensions_mut().insert(written);
+        let key = shown_key(request.headers(), request.uri());
+        match table.resolve(&Asked::of(&request, key.as_deref())) {
             Found::Here(route, target) => {
                 let pattern: Vec<String> = route
                     .segments
@@ -404,6 +449,13 @@ mod tests {
             ("/live/cam1/seg1.ts", "404"),
             ("/live/cam1.flv", "404"),
             ("/live/cam1/embed.html", "404"),
+            ("/locked/cam/", " of locked/cam"),
+            ("/locked/cam/stream.m3u8", "307 /locked/cam/index.m3u8"),
+            ("/locked/cam.m3u8", "307 /locked/cam/index.m3u8"),
+            ("/locked/cam.flv/", "404"),
+            ("/locked/cam.flv", "404"),
+            ("/locked/cam.flv?token=k", "308 /locked/cam.flv/"),
+            ("/locked/cam.flv/?token=k", " of locked/cam.flv"),
             ("/favicon.ico", "404"),
             ("/robots.txt", "404"),
             ("/index.php", "404"),
