@@ -10,6 +10,7 @@ mod compress;
 mod config;
 mod direct;
 mod error;
+mod first_line;
 mod front;
 mod health;
 mod idle;

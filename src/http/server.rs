@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::first_line::FirstLine;
 use super::idle::IdleIo;
 use super::rarely::Rarely;
 use super::timer::LazyTimer;
@@ -28,7 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Requests at a time on one HTTP/2 connection. A page with several players has fewer than ten.
 const MAX_STREAMS: u32 = 128;
 /// Buffer for an HTTP/1.1 head, and bound on one: 16 KiB is what common servers take.
-const MAX_HEAD: usize = 16 * 1024;
+pub(super) const MAX_HEAD: usize = 16 * 1024;
 /// Bytes buffered per HTTP/2 stream for sending.
 const MAX_SEND_BUFFER: usize = 256 * 1024;
 
@@ -205,7 +206,7 @@ impl Connection {
     async fn serve(self, stream: TcpStream, peer: SocketAddr) {
         // Answers are written whole: waiting for more to send would only delay them.
         let _ = stream.set_nodelay(true);
-        let io = TokioIo::new(IdleIo::new(stream, self.first, self.idle));
+        let io = TokioIo::new(IdleIo::new(FirstLine::new(stream), self.first, self.idle));
         let served = self.served;
         let service = service_fn(move |request: Request<Incoming>| Arc::clone(&served).answer(request, peer.ip()));
         let connection = self.builder.serve_connection_with_upgrades(io, service);

@@ -284,9 +284,9 @@ impl StreamRoutes {
         }
         match names::srs_stream(asked.query) {
             Some(stream) => Some(Found::Elsewhere(StatusCode::TEMPORARY_REDIRECT, format!("/{stream}/{protocol}"))),
-            None => {
-                asked.reading.then(|| Found::Nothing(ApiError::not_found("there is nothing here; WebRTC is at /<path>/whip and /<path>/whep")))
-            }
+            None => asked
+                .reading
+                .then(|| Found::Nothing(ApiError::not_found("there is nothing here; WebRTC is at /<path>/whip and /<path>/whep"))),
         }
     }
 }

@@ -321,6 +321,49 @@ fn a_live_recording_grows_and_old_snapshots_stay() {
     assert!(decode(&file, "0:v") > 10);
 }
 
+/// Who stops at once leaves something that plays, too.
+#[test]
+fn recordings_of_next_to_nothing_play() {
+    let house = House::new();
+    let (picture, short, sound) =
+        (video("320x180", 1, 0, "-frames:v 1"), video("320x180", 1, 0, "-frames:v 15"), audio("aac", 48_000, 0.5));
+    let blip = audio("aac", 48_000, 0.02);
+    for (name, tracks, frames) in [
+        ("one picture", vec![(Codec::H264, &picture)], 1),
+        ("half a second", vec![(Codec::H264, &short), (Codec::Aac, &sound)], 15),
+        ("sound only", vec![(Codec::Aac, &sound)], 0),
+        ("one picture and sound", vec![(Codec::H264, &picture), (Codec::Aac, &sound)], 1),
+        ("a blip", vec![(Codec::Aac, &blip)], 0),
+    ] {
+        let id = house.record(&events(std::slice::from_ref(&tracks)));
+        let file = house.dir.path().join(format!("{id}.mp4"));
+        std::fs::write(&file, bytes(house.get(&format!("{id}.mp4")).unwrap())).unwrap();
+        let dir = house.dir.path().join(format!("{id}-files"));
+        std::fs::create_dir(&dir).unwrap();
+        for index in ["index.m3u8", "manifest.mpd"] {
+            let text = house.text(&format!("{id}/{index}"));
+            std::fs::write(dir.join(index), &text).unwrap();
+        }
+        for track in 0..tracks.len() {
+            let text = house.text(&format!("{id}/track-{track}.m3u8"));
+            std::fs::write(dir.join(format!("track-{track}.m3u8")), &text).unwrap();
+            export(&house, &id, &dir, &text);
+        }
+        for input in [file, dir.join("index.m3u8"), dir.join("manifest.mpd")] {
+            if frames > 0 {
+                let seen = ffprobe(&input, "-select_streams v:0 -count_packets -show_entries stream=nb_read_packets");
+                assert_eq!(seen.last().unwrap(), &frames.to_string(), "{name} {input:?}");
+            }
+            if tracks.iter().any(|(codec, _)| *codec == Codec::Aac) {
+                let seen = ffprobe(&input, "-select_streams a:0 -count_packets -show_entries stream=nb_read_packets");
+                assert!(seen.last().unwrap().parse::<u32>().unwrap() > 0, "{name} {input:?}");
+            }
+        }
+        let duration = house.catalogue.get(id.as_str()).unwrap().duration;
+        assert!(duration > 0.0 && duration < 1.0, "{name}: {duration}");
+    }
+}
+
 /// Bytes of another layout under 206 would spoil the file that a client has begun, whoever came in between.
 #[test]
 fn a_download_goes_on_in_its_own_state_or_begins_anew() {

@@ -1,0 +1,131 @@
+//! A connection whose first line never ends: an address too long is 414, which hyper can't tell from a head too large (431).
+//!
+//! In: the bytes of a connection. Out: the same bytes; or, where more of them than a head may have come without a line's end, an answer and
+//! the connection's end. Only the first request is looked at: whoever sends such an address begins with it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::server::MAX_HEAD;
+
+/// Written whole: the send buffer of a new connection has room for it.
+const TOO_LONG: &[u8] = b"HTTP/1.1 414 URI Too Long\r\nContent-Type: application/json\r\nConnection: close\r\n\
+Access-Control-Allow-Origin: *\r\nContent-Length: 69\r\n\r\n\
+{\"error\":{\"code\":\"uri_too_long\",\"message\":\"the address is too long\"}}";
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct FirstLine<T> {
+    io: T,
+    /// Bytes of the first line so far; `None` once it has ended.
+    read: Option<usize>,
+    /// How much of the answer has been written, where it is due.
+    refusing: Option<usize>,
+}
+
+impl<T> FirstLine<T> {
+    pub(super) fn new(io: T) -> Self {
+        Self { io, read: Some(0), refusing: None }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for FirstLine<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.refusing.is_none() {
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+            let Some(read) = this.read else { return Poll::Ready(Ok(())) };
+            let new = buf.filled().get(before..).unwrap_or_default();
+            this.read = if new.contains(&b'\n') { None } else { Some(read + new.len()) };
+            // Below that, hyper reads on; at it, it would answer itself.
+            if this.read.is_none_or(|read| read < MAX_HEAD) || new.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            buf.set_filled(before);
+            this.refusing = Some(0);
+        }
+        while let Some(left) = this.refusing.and_then(|written| TOO_LONG.get(written..)).filter(|left| !left.is_empty()) {
+            let written = ready!(Pin::new(&mut this.io).poll_write(cx, left))?;
+            if written == 0 {
+                break;
+            }
+            this.refusing = this.refusing.map(|before| before + written);
+        }
+        // What else has come is read, or closing would reset the connection and might take the answer with it.
+        let mut rest = [0; 4096];
+        for _ in 0..MAX_HEAD * 16 / rest.len() {
+            let mut sink = ReadBuf::new(&mut rest);
+            match Pin::new(&mut this.io).poll_read(cx, &mut sink) {
+                Poll::Ready(Ok(())) if !sink.filled().is_empty() => {}
+                _ => break,
+            }
+        }
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the address is too long")))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for FirstLine<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endless_first_line_is_answered() {
+        let (mut near, far) = tokio::io::duplex(4096);
+        let mut io = FirstLine::new(far);
+        let server = tokio::spawn(async move {
+            let mut all = Vec::new();
+            let end = io.read_to_end(&mut all).await;
+            (all.len(), end.is_err())
+        });
+        let _ = near.write_all(&vec![b'a'; MAX_HEAD + 10]).await;
+        let mut answer = String::new();
+        near.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 414 ") && head.contains(&format!("Content-Length: {}", body.len())), "{answer}");
+        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+        let (read, failed) = server.await.unwrap();
+        assert!(failed && read < MAX_HEAD);
+    }
+
+    #[tokio::test]
+    async fn anything_behind_the_first_line_passes() {
+        let (mut near, far) = tokio::io::duplex(4096);
+        let mut io = FirstLine::new(far);
+        let writing = tokio::spawn(async move {
+            near.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+            near.write_all(&vec![b'a'; 3 * MAX_HEAD]).await.unwrap();
+        });
+        let mut all = Vec::new();
+        io.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all.len(), 16 + 3 * MAX_HEAD);
+        writing.await.unwrap();
+    }
+}
