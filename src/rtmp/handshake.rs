@@ -99,6 +99,69 @@ mod tests {
         }
     }
 
+    /// C1 as Flash makes it, its digest found by the bytes at `pointer` (8 in scheme 0, 772 in scheme 1).
+    fn digest_c1(pointer: usize) -> Vec<u8> {
+        let mut c1: Vec<u8> = (0..1536).map(|i| (i * 7 % 251) as u8).collect();
+        c1[4..8].copy_from_slice(&[128, 0, 7, 2]);
+        let at = pointer + 4 + c1[pointer..pointer + 4].iter().map(|byte| usize::from(*byte)).sum::<usize>() % 728;
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"Genuine Adobe Flash Player 001");
+        let digest = ring::hmac::sign(&key, &[&c1[..at], &c1[at + 32..]].concat());
+        c1[at..at + 32].copy_from_slice(digest.as_ref());
+        c1
+    }
+
+    /// Every kind of C1, and of C2: whoever begins with version 3 is let in, and gets the digests or the echo it looks for.
+    #[test]
+    fn clients_of_all_kinds() {
+        let plain = |second_word: [u8; 4]| {
+            let mut c1: Vec<u8> = (0..1536).map(|i| (i % 241) as u8).collect();
+            c1[4..8].copy_from_slice(&second_word);
+            c1
+        };
+        let broken = |pointer| {
+            let mut c1 = digest_c1(pointer);
+            c1[1535] ^= 1;
+            c1[700] ^= 1;
+            c1
+        };
+        let table = [
+            ("zero", plain([0; 4]), true),
+            ("not zero", plain([9, 0, 124, 2]), true),
+            ("scheme 0", digest_c1(8), false),
+            ("scheme 1", digest_c1(772), false),
+            ("scheme 0, broken", broken(8), true),
+            ("scheme 1, broken", broken(772), true),
+            ("nothing but zeros", vec![0; 1536], true),
+            ("all ones", vec![0xFF; 1536], true),
+        ];
+        for (name, c1, echoed) in table {
+            for c2 in ["S1", "zeros", "C1", "noise"] {
+                for piece in [1, 1537, 5000] {
+                    let mut handshake = Handshake::new();
+                    let (mut output, mut rest) = (Vec::new(), None);
+                    let mut feed = |bytes: &[u8], output: &mut Vec<u8>| {
+                        for part in bytes.chunks(piece) {
+                            let step = handshake.handle_input(part).unwrap();
+                            output.extend_from_slice(&step.output);
+                            rest = step.rest.or(rest.take());
+                        }
+                    };
+                    feed(&[&[3][..], &c1].concat(), &mut output);
+                    assert_eq!((output.len() as u64, output[0]), (HANDSHAKE_LEN, 3), "{name}: all of it before C2");
+                    assert_eq!(output[1537..] == c1[..], echoed, "{name}");
+                    let answer = match c2 {
+                        "S1" => output[1..1537].to_vec(),
+                        "C1" => c1.clone(),
+                        "zeros" => vec![0; 1536],
+                        _ => (0..1536).map(|i| (i * 31 % 255) as u8).collect(),
+                    };
+                    feed(&answer, &mut Vec::new());
+                    assert!(rest.is_some(), "{name}: C2 is {c2}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn digest_handshake() {
         let mut client = Digests::new(PeerType::Client);
@@ -113,7 +176,9 @@ mod tests {
 
     #[test]
     fn strangers_are_told_apart() {
-        for (first, word) in [(0x16, "TLS"), (b'G', "HTTP"), (6, "RTMPE"), (0, "RTMP")] {
+        for (first, word) in
+            [(0x16, "TLS"), (b'G', "HTTP"), (b'P', "HTTP"), (b'O', "HTTP"), (6, "RTMPE"), (8, "RTMPE"), (0, "RTMP"), (4, "RTMP")]
+        {
             let error = Handshake::new().handle_input(&[first, 1, 2]).unwrap_err();
             assert!(error.to_string().contains(word), "{error}");
         }

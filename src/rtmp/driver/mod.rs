@@ -4,6 +4,8 @@
 
 mod budget;
 mod connection;
+#[cfg(test)]
+mod habits_tests;
 mod play;
 mod publish;
 

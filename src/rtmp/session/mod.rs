@@ -476,4 +476,6 @@ fn word(body: &[u8], at: usize) -> Result<u32, Problem> {
 }
 
 #[cfg(test)]
+mod habits_tests;
+#[cfg(test)]
 mod tests;

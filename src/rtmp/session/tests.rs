@@ -14,18 +14,18 @@ fn start() -> Instant {
 }
 
 /// The client's side: writes commands, reads what the server says.
-struct Client {
-    now: Instant,
-    server: ServerSession,
+pub(super) struct Client {
+    pub(super) now: Instant,
+    pub(super) server: ServerSession,
     writer: ChunkWriter,
     reader: ChunkReader,
     /// Bytes of the server's handshake still to be skipped.
     skip: usize,
-    said: Vec<Message>,
+    pub(super) said: Vec<Message>,
 }
 
 impl Client {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let now = start();
         let server = ServerSession::new(now, TIMEOUTS);
         let mut reader = ChunkReader::new(0);
@@ -34,7 +34,7 @@ impl Client {
     }
 
     /// Through the handshake and `connect`.
-    fn connected(app: &str, tc_url: &str) -> Self {
+    pub(super) fn connected(app: &str, tc_url: &str) -> Self {
         let mut client = Self::new();
         client.send(&handshake()).unwrap();
         let object = Value::Object(vec![
@@ -47,7 +47,7 @@ impl Client {
     }
 
     /// Up to the answer to `publish`.
-    fn publishing() -> Self {
+    pub(super) fn publishing() -> Self {
         let mut client = Self::connected("live", "rtmp://host/live");
         client.command("releaseStream", 2.0, vec![Value::Null, Value::text("cam1")]).unwrap();
         client.command("FCPublish", 3.0, vec![Value::Null, Value::text("cam1")]).unwrap();
@@ -56,28 +56,28 @@ impl Client {
         client
     }
 
-    fn send(&mut self, bytes: &[u8]) -> Result<(), RtmpError> {
+    pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), RtmpError> {
         let result = self.server.handle_input(self.now, bytes);
         self.listen();
         result
     }
 
-    fn message(&mut self, kind: u8, stream: u32, timestamp: u32, body: &[u8]) -> Result<(), RtmpError> {
+    pub(super) fn message(&mut self, kind: u8, stream: u32, timestamp: u32, body: &[u8]) -> Result<(), RtmpError> {
         let mut out = BytesMut::new();
         self.writer.write(&Message { kind, stream, timestamp, body: Bytes::copy_from_slice(body) }, &mut out);
         self.send(&out)
     }
 
-    fn command(&mut self, name: &str, transaction: f64, rest: Vec<Value>) -> Result<(), RtmpError> {
+    pub(super) fn command(&mut self, name: &str, transaction: f64, rest: Vec<Value>) -> Result<(), RtmpError> {
         self.message(kind::COMMAND, 0, 0, &body(name, transaction, rest))
     }
 
-    fn on_stream(&mut self, name: &str, transaction: f64, rest: Vec<Value>) -> Result<(), RtmpError> {
+    pub(super) fn on_stream(&mut self, name: &str, transaction: f64, rest: Vec<Value>) -> Result<(), RtmpError> {
         self.message(kind::COMMAND, 1, 0, &body(name, transaction, rest))
     }
 
     /// Reads what the server has said meanwhile.
-    fn listen(&mut self) {
+    pub(super) fn listen(&mut self) {
         while let Some(output) = self.server.poll_output() {
             let skipped = self.skip.min(output.len());
             self.skip -= skipped;
@@ -89,7 +89,7 @@ impl Client {
     }
 
     /// The commands the server said since the last call, as "name code" or "name".
-    fn heard(&mut self) -> Vec<String> {
+    pub(super) fn heard(&mut self) -> Vec<String> {
         self.listen();
         let commands = self.said.drain(..).filter(|m| m.kind == kind::COMMAND);
         let text = commands.map(|message| {
@@ -100,24 +100,24 @@ impl Client {
         text.collect()
     }
 
-    fn events(&mut self) -> Vec<Event> {
+    pub(super) fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.server.poll_event()).collect()
     }
 }
 
-fn handshake() -> Vec<u8> {
+pub(super) fn handshake() -> Vec<u8> {
     let mut bytes = vec![0; HANDSHAKE_LEN as usize];
     bytes[0] = 3;
     bytes
 }
 
-fn body(name: &str, transaction: f64, rest: Vec<Value>) -> Vec<u8> {
+pub(super) fn body(name: &str, transaction: f64, rest: Vec<Value>) -> Vec<u8> {
     let mut values = vec![Value::text(name), Value::Number(transaction)];
     values.extend(rest);
     amf0::write(&values)
 }
 
-fn target(path: &str, key: Option<&str>) -> Target {
+pub(super) fn target(path: &str, key: Option<&str>) -> Target {
     Target { path: crate::base::StreamPath::parse(path).unwrap(), key: key.map(str::to_owned), otherwise: Vec::new(), mended: false }
 }
 
