@@ -14,6 +14,7 @@ pub mod cmaf;
 pub mod rtp;
 // Floor 3
 pub mod sfu;
+pub mod timing;
 // Floor 4
 pub mod sdp;
 pub mod stream;

@@ -9,13 +9,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Floor of each module. A module uses only floors below its own.
-const FLOORS: [(&str, u32); 15] = [
+const FLOORS: [(&str, u32); 16] = [
     ("base", 0),
     ("net", 1),
     ("codec", 1),
     ("rtp", 2),
     ("cmaf", 2),
     ("sfu", 3),
+    ("timing", 3),
     ("sdp", 4),
     ("stream", 4),
     ("rtmp", 5),

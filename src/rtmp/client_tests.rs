@@ -239,7 +239,7 @@ fn ffmpeg_publishes_b_frames() {
     let seen = record("ffmpeg", |port| ffmpeg("-bf 2", &format!("rtmp://127.0.0.1:{port}/live/cam1")));
     check(&seen, 50);
     assert!(seen.video.iter().any(|u| u.pts > u.dts));
-    assert_eq!(seen.warnings, ["b_frames"]);
+    assert_eq!(seen.warnings, [""; 0], "order is told by the stream, which places the times");
 }
 
 /// GStreamer's tags through `sink`.

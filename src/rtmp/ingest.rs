@@ -9,20 +9,14 @@ use crate::base::MediaKind;
 use crate::codec::h264::{Assembled, Stamp};
 use crate::codec::{AccessUnit, Format, FormatError, aac, h264};
 use crate::stream::Warning;
+use crate::timing::AudioClock;
 
 use super::amf0::Value;
-use super::audio_clock::AudioClock;
 use super::chunk::kind;
 use super::flv::{self, AudioTag, FlvError, VideoTag};
 use super::notices;
 use super::session::Media;
 
-/// From this time between key frames on, a publisher is told. LL-HLS and DASH segments can't be shorter than it.
-const LONG_GOP_MS: i64 = 4_000;
-/// More between two pictures is another timeline (or a picture every few seconds), not a part of a GOP.
-const JUMP_MS: i64 = 3_000;
-/// Composition times beyond this are nonsense: 16 pictures (the most H.264 can reorder) at 2 a second.
-const MAX_COMPOSITION_MS: i32 = 8_000;
 /// Ticks of video per millisecond.
 const VIDEO_TICKS: i64 = 90;
 /// Frames that may come before their configuration until the publisher is told: a second of sound.
@@ -78,9 +72,6 @@ pub struct Ingest {
 struct Video {
     /// How long a picture lasts, in ticks, by the parameter sets.
     frame: Option<i64>,
-    last_dts: Option<i64>,
-    highest_pts: i64,
-    last_key: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -295,29 +286,9 @@ impl Ingest {
     fn picture(&mut self, picture: h264::Picture, out: &mut Vec<Action>) {
         let h264::Picture { stamp, nth, key, data } = picture;
         let video = &mut self.video;
-        let composition_ms = if stamp.composition_ms.abs() > MAX_COMPOSITION_MS { 0 } else { stamp.composition_ms };
         // Pictures of one message follow each other as the parameter sets say, or closely.
         let dts = stamp.dts_ms * VIDEO_TICKS + i64::from(nth) * video.frame.unwrap_or(CLOSE_TICKS);
-        let pts = dts + i64::from(composition_ms) * VIDEO_TICKS;
-
-        if video.last_dts.is_none_or(|last| !(0..=JUMP_MS * VIDEO_TICKS).contains(&(dts - last))) {
-            // The first one, or time jumped: what was seen before says nothing about order
-            // or distances.
-            (video.highest_pts, video.last_key) = (i64::MIN, None);
-        }
-        video.last_dts = Some(dts);
-        let reordered = pts < video.highest_pts;
-        video.highest_pts = video.highest_pts.max(pts);
-        let since_key = dts - *video.last_key.get_or_insert(dts);
-        if key {
-            video.last_key = Some(dts);
-        }
-        if reordered {
-            self.warn_once("b_frames", notices::b_frames, out);
-        }
-        if since_key > LONG_GOP_MS * VIDEO_TICKS {
-            self.warn_once("key_frame_interval", || notices::long_gop(LONG_GOP_MS), out);
-        }
+        let pts = dts + i64::from(stamp.composition_ms) * VIDEO_TICKS;
         out.push(Action::Unit(MediaKind::Video, AccessUnit { pts, dts, key, data }));
     }
 }

@@ -5,7 +5,6 @@
 
 pub mod amf0;
 mod amf3;
-mod audio_clock;
 pub mod chunk;
 #[cfg(test)]
 mod client_tests;

@@ -59,22 +59,6 @@ pub fn rotated(degrees: u16) -> String {
     )
 }
 
-/// B-frames.
-pub fn b_frames() -> String {
-    "The video has B-frames, which WebRTC viewers can't show as they are and which delay everybody. Turn them off: in OBS \
-     Settings → Output → Advanced, \"Max B-frames\" 0, or for x264 the option bframes=0 or tune zerolatency; in ffmpeg -bf 0."
-        .into()
-}
-
-/// Key frames more than `ms` apart.
-pub fn long_gop(ms: i64) -> String {
-    format!(
-        "More than {} s pass between key frames, so HLS and DASH segments are that long and players start late. Set the key-frame interval \
-         to 2 s: in OBS Settings → Output → \"Keyframe Interval\" 2 s; in ffmpeg -g with twice the frame rate.",
-        ms / 1000
-    )
-}
-
 /// Sound without a configuration.
 pub fn no_audio_header() -> String {
     "Sound comes, but no AAC sequence header (AudioSpecificConfig), so nothing can be decoded. Set the encoder to send it: in ffmpeg \

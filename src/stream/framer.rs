@@ -2,8 +2,8 @@
 //!
 //! In: access units. Out: a batch of RTP packets with the unit's facts. Pure.
 
-use crate::base::{MediaKind, rescale};
-use crate::codec::{AccessUnit, Codec, Format, Packetizer, h264};
+use crate::base::MediaKind;
+use crate::codec::{AccessUnit, Codec, Format, Packetizer};
 use crate::rtp::batch::{BatchWriter, RtpBatch, UnitFacts};
 use crate::rtp::packet::{FIXED_HEADER_LEN, RtpHeader, write_header};
 use crate::sfu::ortc::{ParameterValue, RtcpFeedback, RtcpParameters, RtpCodecParameters, RtpEncodingParameters, RtpParameters};
@@ -63,11 +63,11 @@ impl Framer {
     }
 
     /// The packets of one access unit, with `timestamp` plus the base. None where there is nothing in it worth sending.
-    pub fn packetize(&mut self, unit: &AccessUnit, format: &Format, timestamp: u32) -> RtpBatch {
+    pub fn packetize(&mut self, unit: &AccessUnit, format: &Format, timestamp: u32, facts: UnitFacts) -> RtpBatch {
         let timestamp = timestamp.wrapping_add(self.timestamp_base());
         let count = unit.data.len() / MAX_PAYLOAD + 3;
         let mut batch = BatchWriter::with_capacity(unit.data.len() + count * (FIXED_HEADER_LEN + 8), count);
-        let mut facts = Some(facts(unit, format));
+        let mut facts = Some(facts);
         let payload_type = self.payload_type();
         let Self { packetizer, ssrc, next_sequence_number, .. } = self;
         packetizer.packetize(unit, format, &mut |payload| {
@@ -82,16 +82,6 @@ impl Framer {
             }
         });
         batch.finish()
-    }
-}
-
-/// What the ingest knows of a unit and RTP can't say.
-fn facts(unit: &AccessUnit, format: &Format) -> UnitFacts {
-    let composition = rescale(unit.pts.saturating_sub(unit.dts), format.clock_rate(), format.rtp_clock_rate());
-    UnitFacts {
-        composition: i32::try_from(composition).unwrap_or(0).max(0),
-        key: unit.key,
-        disposable: format.codec() == Codec::H264 && h264::unit_is_disposable(&unit.data),
     }
 }
 

@@ -7,12 +7,11 @@ use crate::base::{UnixNanos, rescale};
 use crate::codec::{AccessUnit, Codec, Depacketized, Depacketizer, Format, h264};
 use crate::rtp::batch::{ClockMapping, RtpBatch, UnitFacts};
 use crate::rtp::resequencer::{Packet, Resequencer};
+use crate::timing::{MediaClock, Order, TooShallow};
 
 use super::caps;
-use super::clock::MediaClock;
 use super::cut::Unit;
 use super::grid::{Grid, Place, silent_aac};
-use super::order::{Order, TooShallow};
 
 /// Pictures whose time differs from those before by more are on another timeline: longer than any picture of a live stream lasts.
 const JUMP_FORWARD: i64 = 10_000_000_000;

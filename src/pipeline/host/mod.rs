@@ -5,13 +5,11 @@
 
 mod boxes;
 mod caps;
-mod clock;
 mod cut;
 mod grid;
 mod input;
 mod job;
 mod lane;
-mod order;
 mod sink;
 
 mod output;

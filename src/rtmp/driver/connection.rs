@@ -262,9 +262,21 @@ impl Connection {
                 Event::Media(stream, media) => {
                     let Some(index) = self.slot_of(stream) else { continue };
                     let Slot::Publisher(publisher) = &mut self.slots[index] else { continue };
-                    if let Err(why) = publisher.handle(&media).await {
-                        self.session.finish_stream(stream, &why);
-                        self.free(index, &why).await;
+                    match publisher.handle(&media).await {
+                        Ok(wait) if wait.is_zero() => {}
+                        Ok(wait) => {
+                            select! {
+                                () = tokio::time::sleep(wait) => {}
+                                _ = publisher.evicted() => {}
+                                () = self.context.cancel.cancelled() => {}
+                            }
+                            // It was not silent: it was not listened to.
+                            self.session.touch(now());
+                        }
+                        Err(why) => {
+                            self.session.finish_stream(stream, &why);
+                            self.free(index, &why).await;
+                        }
                     }
                 }
                 Event::Publish(stream, target) => {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Context, Counted, unix_now};
 use crate::base::MediaKind;
@@ -74,13 +75,14 @@ impl Publisher {
         self.publication.warn(Warning { code, message: message.to_owned() });
     }
 
-    /// Takes a tag; a sentence where the publication can't go on.
-    pub(super) async fn handle(&mut self, media: &Media) -> Result<(), String> {
+    /// Takes a tag. Gives how long to leave the peer unread, because it is ahead of the wall clock; a sentence where the publication
+    /// can't go on.
+    pub(super) async fn handle(&mut self, media: &Media) -> Result<Duration, String> {
         let mut actions = std::mem::take(&mut self.actions);
         self.ingest.handle(media, &mut actions);
-        self.act(&mut actions).await?;
+        let wait = self.act(&mut actions).await?;
         self.actions = actions;
-        Ok(())
+        Ok(wait)
     }
 
     /// Takes what the publisher says of itself.
@@ -91,7 +93,8 @@ impl Publisher {
         self.actions = actions;
     }
 
-    async fn act(&mut self, actions: &mut Vec<Action>) -> Result<(), String> {
+    async fn act(&mut self, actions: &mut Vec<Action>) -> Result<Duration, String> {
+        let mut wait = Duration::ZERO;
         for action in actions.drain(..) {
             match action {
                 Action::Unit(kind, unit) => {
@@ -99,11 +102,14 @@ impl Publisher {
                         MediaKind::Audio => &mut self.audio,
                         MediaKind::Video => &mut self.video,
                     };
-                    if let Some(writer) = writer
-                        && !writer.write(unit, unix_now())
-                    {
+                    let Some(writer) = writer else { continue };
+                    // Nothing is dropped: whoever sends too much waits, and TCP makes the encoder wait.
+                    writer.room().await;
+                    let written = writer.write(unit, unix_now());
+                    if !written.sent {
                         self.context.metrics.queue_dropped.inc();
                     }
+                    wait = wait.max(written.wait);
                 }
                 Action::Format(format) => {
                     let writer = match format.kind() {
@@ -121,7 +127,7 @@ impl Publisher {
                 }
             }
         }
-        Ok(())
+        Ok(wait)
     }
 
     /// The publication is over: writes what waited to become whole. `received` bytes came on the connection.

@@ -215,6 +215,13 @@ impl ServerSession {
         Err(Problem::Timeout { after, waiting_for }.at(Position { byte: self.received(), message_type: None }))
     }
 
+    /// The peer was left unread until now: its silence doesn't count.
+    pub fn touch(&mut self, now: Instant) {
+        if self.deadline.is_some() {
+            self.deadline = Some(now + self.timeouts.idle);
+        }
+    }
+
     /// When `handle_timeout` wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.deadline

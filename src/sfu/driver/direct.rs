@@ -34,6 +34,11 @@ impl DirectProducer {
         taken
     }
 
+    /// Waits until the worker's queue has room, or is gone. Cancel safe.
+    pub async fn room(&self) {
+        drop(self.media.reserve().await);
+    }
+
     /// Waits until somebody asked for a key frame. Cancel safe. `None` when the producer was closed.
     pub async fn key_frame_requested(&mut self) -> Option<()> {
         self.key_frames.recv().await

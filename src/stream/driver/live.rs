@@ -9,7 +9,7 @@ use super::state::{Action, State, Work};
 use super::writer::WriterCore;
 use crate::base::{StreamPath, UnixNanos};
 use crate::sfu::{ProducerId, Router, SfuError};
-use crate::stream::core::{Begin, Event, Heard, Newcomer, StreamCore, Track, Warned, Warning};
+use crate::stream::core::{Begin, Event, Heard, Newcomer, StreamCore, Track, Warning};
 use crate::stream::format_history::FormatHistory;
 
 /// A live stream. Cheap to clone; holding it does not keep it alive.
@@ -110,10 +110,7 @@ impl Stream {
 
     /// Adds or replaces (by code) a warning.
     pub(super) fn warn(&self, warning: Warning) {
-        let (code, message) = (warning.code, warning.message.clone());
-        if self.0.state.act(|core| core.warn(warning)) == Warned::New {
-            tracing::warn!(path = %self.path(), code, "{message}");
-        }
+        self.0.state.warn(warning);
     }
 
     /// Gives the publisher's place to `who`, or says why not. The SFU is asked whether it hears the one who is there, if need be.

@@ -36,4 +36,4 @@ pub use select::SelectError;
 pub use table::StreamEvent;
 pub use transcoder::{SharedTranscoder, TranscodeError, TranscodeGuard, TranscodeJob, Transcoder};
 pub use viewer::Viewer;
-pub use writer::TrackWriter;
+pub use writer::{TrackWriter, Written};

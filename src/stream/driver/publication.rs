@@ -9,11 +9,10 @@ use super::table::Table;
 use super::writer::{TrackWriter, WriterCore};
 use crate::base::lock;
 use crate::codec::Format;
-use crate::codec::h264::parse_sps;
 use crate::sfu::{ProducerId, Router, SfuError};
 use crate::stream::core::{Begun, Generation, Replace, Replacement, Track, Warning};
 use crate::stream::format_history::FormatHistory;
-use crate::stream::timeline::Timeline;
+use crate::timing::Timeline;
 
 /// The publisher's side of a stream. Dropping it begins the reconnect window.
 pub struct Publication {
@@ -31,7 +30,7 @@ impl std::fmt::Debug for Publication {
 
 impl Publication {
     pub(super) fn new(table: Arc<Table>, stream: Stream, begun: Begun) -> Self {
-        let timeline = Arc::new(Mutex::new(Timeline::starting_after(begun.media_end)));
+        let timeline = Arc::new(Mutex::new(Timeline::starting_after(begun.media_end.max(stream.state().written_up_to()))));
         Self { table, stream, generation: begun.generation, timeline }
     }
 
@@ -79,8 +78,7 @@ impl Publication {
                 home.close_producer(old.producer).await;
             }
         }
-        let reordered = declares_reordering(&format);
-        let track = Track { kind: format.kind(), format, reordered, references_reordered: false, producer };
+        let track = Track { kind: format.kind(), format, reordered: false, references_reordered: false, producer };
         let Some(actions) = place.take(|state, replacement| state.act(|core| core.put(replacement, track, formats, handed_over, now().at)))
         else {
             home.close_producer(producer).await;
@@ -147,12 +145,4 @@ impl Drop for Place {
             self.state.act(|core| core.abandon(replacement));
         }
     }
-}
-
-/// Whether the parameter sets say that pictures come in another order than they are shown in. Where they say nothing (encoders
-/// without VUI) it is seen from the times of the pictures: guessing would transcode for nothing.
-fn declares_reordering(format: &Format) -> bool {
-    let Format::H264 { sps, .. } = format else { return false };
-    let info = sps.first().and_then(|sps| parse_sps(sps).ok());
-    info.is_some_and(|info| info.max_reorder.is_some_and(|pictures| pictures > 0))
 }

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use super::clock::now;
 use crate::base::{StreamPath, UnixNanos, lock};
 use crate::codec::{Codec, Format};
-use crate::stream::core::{self, Begin, Generation, Heard, Newcomer, Rules, StreamCore};
+use crate::stream::core::{self, Begin, Generation, Heard, Newcomer, Rules, StreamCore, Warned, Warning};
 
 /// Keeps a transcode at work until it is dropped.
 pub(super) type Work = Box<dyn Any + Send + Sync>;
@@ -30,13 +30,23 @@ pub(super) struct State<W> {
     deadline: Notify,
     /// When the publisher last sent media, for the conflict rule.
     last_media: AtomicI64,
+    /// Where the media ends that was written so far: it may lie ahead of the wall clock.
+    written_up_to: AtomicI64,
 }
 
 impl<W> State<W> {
     pub fn new(path: StreamPath, rules: Rules) -> Self {
         let core = StreamCore::new(rules);
         let (changes, starts) = (watch::channel(core.version()).0, watch::channel(core.starts()).0);
-        Self { path, core: Mutex::new(core), changes, starts, deadline: Notify::new(), last_media: AtomicI64::new(now().wall) }
+        Self {
+            path,
+            core: Mutex::new(core),
+            changes,
+            starts,
+            deadline: Notify::new(),
+            last_media: AtomicI64::new(now().wall),
+            written_up_to: AtomicI64::new(i64::MIN),
+        }
     }
 
     pub fn path(&self) -> &StreamPath {
@@ -114,6 +124,24 @@ impl<W> State<W> {
     /// Media passes.
     pub fn note_media(&self, now: UnixNanos) {
         self.last_media.store(now, Ordering::Relaxed);
+    }
+
+    /// A publisher's media has come up to here.
+    pub fn note_written(&self, end: UnixNanos) {
+        self.written_up_to.fetch_max(end, Ordering::Relaxed);
+    }
+
+    /// Where the next publisher's media may begin.
+    pub fn written_up_to(&self) -> UnixNanos {
+        self.written_up_to.load(Ordering::Relaxed)
+    }
+
+    /// Adds or replaces (by code) a warning; a new one is logged.
+    pub fn warn(&self, warning: Warning) {
+        let (code, message) = (warning.code, warning.message.clone());
+        if self.act(|core| core.warn(warning)) == Warned::New {
+            tracing::warn!(path = %self.path, code, "{message}");
+        }
     }
 
     /// B-frames were seen; `references`: ones that others refer to.

@@ -44,7 +44,8 @@ async fn write_until_read(writer: &mut TrackWriter, reader: &mut crate::sfu::Dir
         loop {
             let at = now().wall;
             let pts = at / 1_000_000 * 48;
-            writer.write(AccessUnit { pts, dts: pts, key: true, data: Bytes::from_static(&[0xfc, 1, 2, 3]) }, at);
+            let unit = AccessUnit { pts, dts: pts, key: true, data: Bytes::from_static(&[0xfc, 1, 2, 3]) };
+            assert!(writer.write(unit, at).sent);
             if let Ok(batch) = tokio::time::timeout(Duration::from_millis(20), reader.recv()).await {
                 batch.expect("the reader was closed");
                 return;

@@ -1,17 +1,18 @@
 //! Writes access units into the SFU: what every ingest that isn't RTP already goes through.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::state::State;
-use crate::base::{UnixNanos, lock, rescale};
-use crate::codec::{AccessUnit, Codec, Format};
-use crate::rtp::batch::ClockMapping;
+use crate::base::{MediaKind, UnixNanos, lock, rescale};
+use crate::codec::{AccessUnit, Codec, Format, h264};
+use crate::rtp::batch::{ClockMapping, UnitFacts};
 use crate::sfu::{DirectProducer, ProducerId, ProducerOptions, Router, SfuError};
+use crate::stream::advice::Advice;
 use crate::stream::core::Generation;
 use crate::stream::format_history::FormatHistory;
 use crate::stream::framer::{Framer, direct_rtp_parameters};
-use crate::stream::picture_order::PictureOrder;
-use crate::stream::timeline::Timeline;
+use crate::timing::{PictureOrder, Timeline};
 
 /// Nanoseconds per second.
 const NANOS: u32 = 1_000_000_000;
@@ -21,8 +22,8 @@ const NANOS: u32 = 1_000_000_000;
 pub(super) struct WriterCore {
     producer: DirectProducer,
     framer: Framer,
-    /// The offset that the last clock mapping was made with.
-    mapped: Option<i64>,
+    /// Whether the clock mapping was given.
+    mapped: bool,
     formats: FormatHistory,
 }
 
@@ -33,7 +34,7 @@ impl WriterCore {
         let rtp_parameters = direct_rtp_parameters(&format, framer.ssrc(), framer.payload_type(), cname);
         let producer = router.produce_direct(ProducerOptions { kind: format.kind(), rtp_parameters }).await?;
         let formats = FormatHistory::new(format, framer.next_sequence_number());
-        Ok(Self { producer, framer, mapped: None, formats })
+        Ok(Self { producer, framer, mapped: false, formats })
     }
 
     pub fn producer(&self) -> ProducerId {
@@ -53,27 +54,46 @@ impl WriterCore {
         self.formats.set_format(format);
     }
 
-    /// Sends a unit whose times, in ticks, plus `offset` (ns) are wall clock.
-    fn send(&mut self, unit: &AccessUnit, offset: i64) -> bool {
+    /// Sends a unit whose times are ticks since 1970.
+    fn send(&mut self, unit: &AccessUnit, facts: UnitFacts) -> bool {
         let format = self.formats.format();
         let (clock_rate, rtp_rate) = (format.clock_rate(), format.rtp_clock_rate());
-        // The offset is turned into ticks by itself, so that RTP timestamps step exactly as the publisher's do.
-        let timestamp = rescale(unit.pts, clock_rate, rtp_rate).wrapping_add(rescale(offset, NANOS, rtp_rate)) as u32;
-        let batch = self.framer.packetize(unit, &format, timestamp);
-        let clock = (self.mapped != Some(offset)).then(|| ClockMapping {
+        let timestamp = rescale(unit.pts, clock_rate, rtp_rate) as u32;
+        let batch = self.framer.packetize(unit, &format, timestamp, facts);
+        // RTP timestamps run with the wall clock: one mapping holds for ever.
+        let clock = (!self.mapped).then(|| ClockMapping {
             rtp: timestamp.wrapping_add(self.framer.timestamp_base()),
-            wallclock: rescale(unit.pts, clock_rate, NANOS).saturating_add(offset),
+            wallclock: rescale(unit.pts, clock_rate, NANOS),
         });
         if batch.is_empty() {
             return true; // nothing in it worth sending (delimiters only)
         }
         self.formats.advance(batch.len());
         let sent = self.producer.send(batch.with_clock(clock));
-        if sent {
-            self.mapped = Some(offset);
-        }
+        self.mapped |= sent;
         sent
     }
+
+    /// What the ingest knows of a unit and RTP can't say.
+    fn facts(&self, unit: &AccessUnit) -> UnitFacts {
+        let format = self.formats.format();
+        let composition = rescale(unit.pts.saturating_sub(unit.dts), format.clock_rate(), format.rtp_clock_rate());
+        UnitFacts {
+            composition: i32::try_from(composition).unwrap_or(0).max(0),
+            key: unit.key,
+            disposable: self.codec() == Codec::H264 && h264::unit_is_disposable(&unit.data),
+        }
+    }
+}
+
+/// What became of a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Written {
+    /// False where the SFU's queue was full and the unit was dropped.
+    pub sent: bool,
+    /// How long to leave the publisher unread: it is ahead of the wall clock.
+    pub wait: Duration,
 }
 
 /// Writes one track's access units into the SFU: packetizes, numbers, puts the media clock on the wall clock.
@@ -92,6 +112,7 @@ enum Of {
         timeline: Arc<Mutex<Timeline>>,
         track: usize,
         order: PictureOrder,
+        advice: Advice,
     },
     Derived,
 }
@@ -104,7 +125,10 @@ impl TrackWriter {
         timeline: Arc<Mutex<Timeline>>,
         track: usize,
     ) -> Self {
-        Self { core: Some(core), of: Of::Publication { stream, generation, timeline, track, order: PictureOrder::default() } }
+        Self {
+            core: Some(core),
+            of: Of::Publication { stream, generation, timeline, track, order: PictureOrder::default(), advice: Advice::default() },
+        }
     }
 
     pub(super) fn derived(core: WriterCore) -> Self {
@@ -112,21 +136,37 @@ impl TrackWriter {
     }
 
     /// Writes an access unit whose times are the publisher's, in ticks of the format's clock rate, on the publisher's one
-    /// timeline. Jumps and wraps (backwards, or forwards beyond the time that passed) are mended here, for all tracks of the publication alike.
-    /// `now` is the wall clock at arrival. Never waits; false where the SFU's queue was full and the unit was dropped.
-    pub fn write(&mut self, unit: AccessUnit, now: UnixNanos) -> bool {
-        let Some(core) = &mut self.core else { return false };
-        let Of::Publication { stream, generation, timeline, track, order } = &mut self.of else { return false };
+    /// timeline. What is wrong with the times is mended here, for all tracks of the publication alike ([`Timeline`]).
+    /// `now` is the wall clock at arrival. Never waits, but says how long the caller should.
+    pub fn write(&mut self, mut unit: AccessUnit, now: UnixNanos) -> Written {
+        let nothing = Written { sent: false, wait: Duration::ZERO };
+        let Some(core) = &mut self.core else { return nothing };
+        let Of::Publication { stream, generation, timeline, track, order, advice } = &mut self.of else { return nothing };
         let clock_rate = core.formats.format().clock_rate();
-        let media = rescale(unit.dts, clock_rate, NANOS);
-        let offset = lock(timeline).offset(*track, media, now);
+        let (placed, mended, end) = {
+            let mut timeline = lock(timeline);
+            (timeline.place(*track, clock_rate, unit.dts, unit.pts, now), timeline.mended(), timeline.end())
+        };
+        (unit.pts, unit.dts) = (placed.pts, placed.dts);
+        let facts = core.facts(&unit);
         stream.note_media(now);
-        if core.codec() == Codec::H264
-            && let Some(references) = order.observe(&unit, offset)
-        {
-            stream.set_reordered(*generation, references);
+        stream.note_written(end);
+        let mut warnings = Vec::new();
+        if core.codec().kind() == MediaKind::Video {
+            let (pts, dts) = (rescale(unit.pts, clock_rate, NANOS), rescale(unit.dts, clock_rate, NANOS));
+            advice.picture(dts, unit.key, &mut warnings);
+            if core.codec() == Codec::H264
+                && let Some(seen) = order.observe(pts, facts.disposable)
+            {
+                advice.b_frames(&mut warnings);
+                stream.set_reordered(*generation, seen.references);
+            }
         }
-        core.send(&unit, offset)
+        advice.mended(&mended, &mut warnings);
+        for warning in warnings {
+            stream.warn(warning);
+        }
+        Written { sent: core.send(&unit, facts), wait: placed.wait }
     }
 
     /// Writes an access unit that carries wall clock times (a derived track's); `unit.pts` and `unit.dts` are [`UnixNanos`].
@@ -135,7 +175,15 @@ impl TrackWriter {
         let clock_rate = core.formats.format().clock_rate();
         unit.pts = rescale(unit.pts, NANOS, clock_rate);
         unit.dts = rescale(unit.dts, NANOS, clock_rate);
-        core.send(&unit, 0)
+        let facts = core.facts(&unit);
+        core.send(&unit, facts)
+    }
+
+    /// Waits until the SFU has room for another unit. Cancel safe.
+    pub async fn room(&self) {
+        if let Some(core) = &self.core {
+            core.producer.room().await;
+        }
     }
 
     /// The format changed (new parameter sets, other sampling rate). The codec must stay the same. Until a packet after the change is

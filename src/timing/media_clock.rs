@@ -1,4 +1,6 @@
 //! RTP timestamps on the wall clock, without jitter.
+//!
+//! In: mappings from sender reports. Out: times. Pure.
 
 use crate::base::wrap::timestamp_distance;
 use crate::base::{UnixNanos, rescale};

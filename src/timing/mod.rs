@@ -1,0 +1,18 @@
+//! Floor 3: media time and order, the one owner of both.
+//!
+//! In: times as publishers and RTP give them, with the time of arrival. Out: times on the wall clock that never go back, and what was
+//! mended on the way. What an ingest knows (decoding time, composition offset, key flag) is kept and travels with the packets
+//! ([`crate::rtp::batch::UnitFacts`]); it is derived here only for sources that can't know it. Pure: time is an argument.
+
+mod audio_clock;
+mod drift;
+mod media_clock;
+mod order;
+mod picture_order;
+mod timeline;
+
+pub use audio_clock::AudioClock;
+pub use media_clock::{Jump, MediaClock};
+pub use order::{Order, TooShallow};
+pub use picture_order::{PictureOrder, Seen};
+pub use timeline::{Mended, Placed, Timeline};
