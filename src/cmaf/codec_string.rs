@@ -2,8 +2,9 @@
 //!
 //! In: one sample entry box. Out: `avc1.64001f`, `mp4a.40.2`, `opus`, `hvc1.1.6.L93.b0`, `vp09.00.10.08` …
 
-use super::boxes::{Boxes, Fields, FourCc};
+use super::boxes::{Boxes, Fields};
 use super::error::CmafError;
+use super::four_cc::FourCc;
 
 /// The codec string of a sample entry called `name`; `config` are its child boxes. An entry of an unknown kind is named by its
 /// four characters alone, as RFC 6381 section 3.3 has it.

@@ -1,6 +1,6 @@
 //! Why bytes are not the CMAF we can use.
 
-use super::boxes::FourCc;
+use super::four_cc::FourCc;
 
 /// Why bytes are not the CMAF we can use. Offsets are counted from the start of the bytes given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

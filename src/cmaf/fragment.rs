@@ -5,8 +5,9 @@
 
 use std::ops::Range;
 
-use super::boxes::{BoxRef, Boxes, Fields, FourCc};
+use super::boxes::{BoxRef, Boxes, Fields};
 use super::error::CmafError;
+use super::four_cc::FourCc;
 
 /// Most samples a fragment may have: a minute and more of Opus at 2.5 ms; what is beyond is a damaged `trun`, which could
 /// otherwise claim four thousand million samples in 20 bytes.

@@ -2,9 +2,10 @@
 //!
 //! In: `ftyp` + `moov` of one track, maybe damaged. Out: [`Init`]. ISO/IEC 14496-12 sections 8.2 to 8.5.
 
-use super::boxes::{BoxRef, Boxes, Fields, FourCc};
+use super::boxes::{BoxRef, Boxes, Fields};
 use super::codec_string::codec_string;
 use super::error::CmafError;
+use super::four_cc::FourCc;
 use super::fragment::SampleDefaults;
 
 /// Largest initialization that is read: real ones are below 2 KB, and players hold them in memory.

@@ -3,8 +3,9 @@
 //! In: the samples of each track one after the other. Out: `ftyp`, `moov` and the head of `mdat`, with run-length tables
 //! (`stts`, `ctts`, `stsc`) that grow with what changes, not with what is. ISO/IEC 14496-12 sections 8.2 to 8.7.
 
-use super::boxes::{BoxWriter, FourCc};
+use super::boxes::BoxWriter;
 use super::error::CmafError;
+use super::four_cc::FourCc;
 use super::init::Init;
 
 /// Ticks per second of the movie: exact for video, 11 µs for audio.

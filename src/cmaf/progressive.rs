@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use crate::base::rescale;
 
-use super::boxes::FourCc;
 use super::error::CmafError;
+use super::four_cc::FourCc;
 use super::fragment::{Sample, earliest_shown};
 use super::init::Init;
 use super::layout::{Extent, ProgressiveLayout};
