@@ -7,7 +7,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::serve::unix_now;
+use super::clock::unix_now;
 use crate::base::StreamPath;
 use crate::package::{Live, Presentation};
 use crate::pipeline::{ChunkSink, Segmenter, SegmenterEvent, Supervisor};

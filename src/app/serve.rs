@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 use super::config::Config;
 use super::media::Media;
 use super::metrics::Metrics;
-use crate::base::UnixNanos;
 use crate::http::{self, ApiRoutes, HttpMetrics, HttpServer, LiveRoutes, Readiness, Routes, VodRoutes};
 use crate::package::Live;
 use crate::pipeline::{PipelineTranscoder, Supervisor};
@@ -43,12 +42,6 @@ pub enum ServeError {
 
 fn cannot<E: std::fmt::Display>(part: &'static str) -> impl FnOnce(E) -> ServeError {
     move |error| ServeError::Start { part, why: error.to_string() }
-}
-
-/// The wall clock; `app` is a driver.
-#[allow(clippy::disallowed_methods)]
-pub(super) fn unix_now() -> UnixNanos {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// Runs the server until SIGTERM or SIGINT.
