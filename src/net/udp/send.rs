@@ -6,7 +6,9 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use super::{UdpPort, sys};
+use super::message::{Message, split};
+use super::port::UdpPort;
+use super::sys::Scratch;
 
 /// The kernel takes at most this many segments in one super-packet (`UDP_MAX_SEGMENTS` before Linux 6.9).
 const MAX_SEGMENTS: usize = 64;
@@ -37,17 +39,6 @@ pub struct SendCounters {
     pub refused: u64,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Message {
-    pub(super) remote: SocketAddr,
-    pub(super) local: IpAddr,
-    pub(super) start: usize,
-    pub(super) len: usize,
-    /// Size of every segment but the last, which may be shorter. Equal to `len` for a single one.
-    pub(super) segment: usize,
-    pub(super) segments: usize,
-}
-
 /// Packets to be sent by one socket.
 #[derive(Debug)]
 pub struct SendBatch {
@@ -61,7 +52,7 @@ pub struct SendBatch {
     open: Option<(SocketAddr, IpAddr)>,
     no_gso: bool,
     counters: SendCounters,
-    scratch: sys::Scratch,
+    scratch: Scratch,
 }
 
 impl SendBatch {
@@ -76,7 +67,7 @@ impl SendBatch {
             open: None,
             no_gso: false,
             counters: SendCounters::default(),
-            scratch: sys::Scratch::default(),
+            scratch: Scratch::default(),
         }
     }
 
@@ -162,7 +153,7 @@ impl SendBatch {
             if self.no_gso {
                 self.split_segments();
             }
-            match sys::send(port, &mut self.scratch, &self.arena, &self.messages[self.sent..]) {
+            match port.send(&mut self.scratch, &self.arena, &self.messages[self.sent..]) {
                 Ok(count) => {
                     self.counters.calls += 1;
                     self.counters.messages += count as u64;
@@ -251,15 +242,6 @@ impl SendBatch {
         self.sent = 0;
         self.pending = 0;
     }
-}
-
-fn split(message: Message) -> impl Iterator<Item = Message> {
-    let end = message.start + message.len;
-    (0..message.segments).map(move |index| {
-        let start = message.start + index * message.segment;
-        let len = message.segment.min(end - start);
-        Message { start, len, segment: len, segments: 1, ..message }
-    })
 }
 
 impl Default for SendBatch {

@@ -5,10 +5,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::UdpPort;
-use super::send::Message;
+use super::message::Message;
 
 /// Messages per `sendmmsg`. The kernel takes up to 1024; more than this brings nothing measurable.
 const BATCH: usize = 64;
@@ -51,14 +50,14 @@ impl std::fmt::Debug for Scratch {
     }
 }
 
-/// Lets `program` choose among the sockets that share the port's address.
-pub(super) fn attach(port: &UdpPort, program: &[libc::sock_filter]) -> io::Result<()> {
+/// Lets `program` choose among the sockets that share the socket's address.
+pub(super) fn attach(socket: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
     let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
     // SAFETY: the kernel reads `len` instructions behind `filter`, which outlive the call; it writes nothing there.
     let result = unsafe {
         libc::setsockopt(
-            port.socket.socket().as_raw_fd(),
+            socket.as_raw_fd(),
             libc::SOL_SOCKET,
             libc::SO_ATTACH_REUSEPORT_CBPF,
             (&raw const program).cast(),
@@ -68,14 +67,21 @@ pub(super) fn attach(port: &UdpPort, program: &[libc::sock_filter]) -> io::Resul
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Sends as many of `messages` as one call takes. An error is about the first one.
-pub(super) fn send(port: &UdpPort, scratch: &mut Scratch, arena: &[u8], messages: &[Message]) -> io::Result<usize> {
+/// Sends as many of `messages` as one call takes. An error is about the first one. `source_for` says which source address to put on
+/// packets that answer to one of ours.
+pub(super) fn send(
+    socket: BorrowedFd<'_>,
+    source_for: impl Fn(IpAddr) -> Option<IpAddr>,
+    scratch: &mut Scratch,
+    arena: &[u8],
+    messages: &[Message],
+) -> io::Result<usize> {
     let count = messages.len().min(BATCH);
     for (index, message) in messages[..count].iter().enumerate() {
         let payload = &arena[message.start..message.start + message.len];
         scratch.slices[index] = libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: payload.len() };
         let name_len = write_name(&mut scratch.names[index], message.remote);
-        let source = port.source_for(message.local).filter(|ip| ip.is_ipv4() == message.remote.is_ipv4());
+        let source = source_for(message.local).filter(|ip| ip.is_ipv4() == message.remote.is_ipv4());
         let segment = (message.segments > 1).then_some(message.segment as u16);
         let control_len = write_control(&mut scratch.controls[index], source, segment);
         let header = &mut scratch.headers[index];
@@ -91,9 +97,7 @@ pub(super) fn send(port: &UdpPort, scratch: &mut Scratch, arena: &[u8], messages
     loop {
         // SAFETY: the first `count` headers point to names, slices and controls of this scratch and payloads of `arena`, all of
         // which outlive the call; sendmmsg writes nothing but `msg_len` of the headers.
-        let sent = unsafe {
-            libc::sendmmsg(port.socket.socket().as_raw_fd(), scratch.headers.as_mut_ptr(), count as libc::c_uint, libc::MSG_DONTWAIT)
-        };
+        let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), scratch.headers.as_mut_ptr(), count as libc::c_uint, libc::MSG_DONTWAIT) };
         if let Ok(sent) = usize::try_from(sent) {
             return Ok(sent);
         }

@@ -1,6 +1,7 @@
 //! Real sockets on loopback.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -195,7 +196,7 @@ async fn without_gso_everything_still_arrives() {
 #[tokio::test]
 async fn a_full_kernel_buffer_keeps_one_flush_and_drops_the_older() {
     let sender = bind("127.0.0.1:0");
-    SockRef::from(sender.socket.socket()).set_send_buffer_size(4096).unwrap();
+    sender.set_send_buffer_size(4096).unwrap();
     let receiver = bind("127.0.0.1:0");
     let mut batch = SendBatch::new();
     batch.disable_gso();
