@@ -15,11 +15,13 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::counters::PipelineCounters;
-use super::job::JobEvent;
+use super::event::JobEvent;
 use crate::net::quiet::Quiet;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::wire::{Assembler, JobId, MAX_FRAME, Message, WireError, decode, encode_frame};
 
+/// How long children get to end by themselves.
+pub(super) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 /// Socket buffer each way: the bound on RTP under way to a child (2 s of two 4 Mbit/s streams; the kernel counts its overhead too)
 /// and on chunks under way back. It replaces a queue in this process.
 const SOCKET_BUFFER: usize = 4 << 20;
@@ -254,7 +256,7 @@ async fn watch(child: Arc<Child>, mut process: tokio::process::Child, tell: ones
         tokio::select! {
             _ = process.wait() => {}
             () = child.killing.cancelled() => {}
-            () = tokio::time::sleep(super::SHUTDOWN_TIME) => {}
+            () = tokio::time::sleep(SHUTDOWN_TIME) => {}
         }
     }
     let _ = process.kill().await;

@@ -7,21 +7,13 @@ use tokio::sync::mpsc;
 
 use super::child::{Child, Reservation};
 use super::counters::PipelineCounters;
+use super::event::JobEvent;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::wire::{JobId, Message, Start, encode_rtp};
 use crate::rtp::batch::{ClockMapping, RtpBatch};
 
 /// Events waiting for a job's owner: several seconds of chunks of two tracks, or of audio packets of 10 ms. A slower owner loses the job.
 const MAX_EVENTS: usize = 1024;
-
-/// What a job tells its owner.
-#[derive(Debug)]
-pub enum JobEvent {
-    /// The child said so.
-    Message(Message),
-    /// The child is gone. The last event.
-    Lost,
-}
 
 /// The way in of a job. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@
 
 mod child;
 mod counters;
+mod event;
 mod job;
 
 use std::path::PathBuf;
@@ -17,9 +18,10 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::counters::{CounterValues, PipelineCounters};
-pub use self::job::{Job, JobEvent, JobInput, JobSender};
+pub use self::event::JobEvent;
+pub use self::job::{Job, JobInput, JobSender};
 
-use self::child::Child;
+use self::child::{Child, SHUTDOWN_TIME};
 use super::config::PipelineConfig;
 use super::error::PipelineError;
 use super::template::Templates;
@@ -31,8 +33,6 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 /// Longest pause: a missing plugin doesn't come back by itself, but the operator may install it.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
-/// How long children get to end by themselves.
-const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 
 /// Starts and watches the children. Cheap to clone; the children end when the last clone and all jobs are gone, or by [`Self::shutdown`].
 #[derive(Debug, Clone)]

@@ -1,0 +1,12 @@
+//! What children say to the owners of their jobs.
+
+use crate::pipeline::wire::Message;
+
+/// What a job tells its owner.
+#[derive(Debug)]
+pub enum JobEvent {
+    /// The child said so.
+    Message(Message),
+    /// The child is gone. The last event.
+    Lost,
+}
