@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
-use super::shared::{Closer, Media, Notice, Shared};
+use super::shard::Shared;
+use super::shared::{Closer, Media, Notice};
 use crate::rtp::batch::RtpBatch;
 use crate::sfu::id::{ConsumerId, ProducerId, RouterId};
 use crate::sfu::ortc::RtpParameters;

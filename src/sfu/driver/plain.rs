@@ -5,7 +5,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::shared::{Closer, Shared};
+use super::shard::Shared;
+use super::shared::Closer;
 use crate::sfu::error::SfuError;
 use crate::sfu::id::{ProducerId, TransportId};
 use crate::sfu::types::{ConsumerInfo, ConsumerOptions, ProducerOptions};

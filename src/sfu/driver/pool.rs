@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 
 use super::outbox::NetOutbox;
 use super::router::Router;
-use super::shard::{Queues, Shard};
-use super::shared::{COMMAND_QUEUE, Link, MEDIA_QUEUE, Notice, Shared};
+use super::shard::{Queues, Shard, Shared};
+use super::shared::{COMMAND_QUEUE, Link, MEDIA_QUEUE, Notice};
 use super::tcp;
 use crate::base::{UnixNanos, lock};
 use crate::net::interfaces::expand_wildcard;

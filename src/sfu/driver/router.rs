@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use super::direct::{DirectConsumer, DirectProducer};
 use super::outbox::Reader;
 use super::plain::PlainTransport;
-use super::shard::Upstream;
-use super::shared::{Closer, Notice, Shared};
+use super::shard::{Shard, Shared, Upstream};
+use super::shared::{Closer, Notice};
 use super::webrtc::WebRtcTransport;
 use crate::net::udp::UdpPort;
 use crate::sfu::error::SfuError;
@@ -214,7 +214,7 @@ impl Router {
     /// Closes a producer, its consumers (on every router it is piped to) with it.
     pub async fn close_producer(&self, producer: ProducerId) {
         let router = self.inner.id;
-        let close = move |shard: &mut super::shard::Shard, now| shard.worker.close_producer(now, router, producer, &mut shard.out);
+        let close = move |shard: &mut Shard, now| shard.worker.close_producer(now, router, producer, &mut shard.out);
         // A worker that is gone has closed it already.
         let _ = self.inner.shared.call(self.inner.worker, close).await;
     }

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::outbox::{NetOutbox, Reader};
-use super::shared::{Command, Media, Notice, Shared};
+use super::shared::{self, Media, Notice};
 use super::steer::Steer;
 use super::tcp;
 use crate::net::udp::RecvBatch;
@@ -25,6 +25,9 @@ use crate::sfu::worker::{Event, Owner, Worker};
 const RECEIVES_PER_WAKE: usize = 4;
 /// Commands and batches taken per wake-up, for the same reason.
 const MESSAGES_PER_WAKE: usize = 512;
+
+/// What all handles and workers share.
+pub(super) type Shared = shared::Shared<Shard>;
 
 /// Whom to ask for a key frame of a direct producer.
 pub(super) enum Upstream {
@@ -56,7 +59,7 @@ pub(super) struct Shard {
 
 /// The receiving ends of a worker's queues.
 pub(super) struct Queues {
-    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) commands: mpsc::Receiver<shared::Command<Shard>>,
     pub(super) media: mpsc::Receiver<Media>,
 }
 

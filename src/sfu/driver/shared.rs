@@ -1,6 +1,6 @@
 //! How handles reach workers, and workers each other.
 //!
-//! In: closures to run on a worker, media for it. Out: answers; nothing waits but who asks.
+//! In: closures to run on a worker, media for it. Out: answers; nothing waits but who asks. `S` is what a worker's thread owns.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -9,7 +9,6 @@ use std::time::Instant;
 use bytes::BytesMut;
 use tokio::sync::{mpsc, oneshot};
 
-use super::shard::Shard;
 use crate::rtp::batch::RtpBatch;
 use crate::sfu::config::SfuConfig;
 use crate::sfu::error::SfuError;
@@ -23,7 +22,7 @@ pub(super) const COMMAND_QUEUE: usize = 256;
 pub(super) const MEDIA_QUEUE: usize = 4096;
 
 /// Runs on a worker's thread.
-pub(super) type Command = Box<dyn FnOnce(&mut Shard, Instant) + Send>;
+pub(super) type Command<S> = Box<dyn FnOnce(&mut S, Instant) + Send>;
 
 /// What comes to a worker from this process.
 #[derive(Debug)]
@@ -64,9 +63,8 @@ pub(super) enum Notice {
 }
 
 /// The way to one worker.
-#[derive(Debug)]
-pub(super) struct Link {
-    pub(super) commands: mpsc::Sender<Command>,
+pub(super) struct Link<S> {
+    pub(super) commands: mpsc::Sender<Command<S>>,
     pub(super) media: mpsc::Sender<Media>,
     /// Unbounded because closing must neither wait nor fail; bounded in fact: each handle closes once, each validated path is announced
     /// twice, key-frame requests are throttled by their producer.
@@ -76,25 +74,30 @@ pub(super) struct Link {
 }
 
 /// What all handles and workers share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) links: Vec<Link>,
+pub(super) struct Shared<S> {
+    pub(super) links: Vec<Link<S>>,
     pub(super) config: SfuConfig,
     /// Host candidates, UDP preferred and TCP preferred.
     pub(super) candidates: std::sync::OnceLock<[Vec<IceCandidate>; 2]>,
 }
 
-impl Shared {
+impl<S> std::fmt::Debug for Shared<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("workers", &self.links.len()).finish_non_exhaustive()
+    }
+}
+
+impl<S> Shared<S> {
     /// Runs `command` on a worker and waits for what it gives. What a caller that has gone away would have got is dropped there:
     /// handles in it close what they stand for.
     pub(super) async fn call<R: Send + 'static>(
         &self,
         worker: usize,
-        command: impl FnOnce(&mut Shard, Instant) -> R + Send + 'static,
+        command: impl FnOnce(&mut S, Instant) -> R + Send + 'static,
     ) -> Result<R, SfuError> {
         let link = self.links.get(worker).ok_or(SfuError::NotFound("worker"))?;
         let (answer, result) = oneshot::channel();
-        let command: Command = Box::new(move |shard, now| {
+        let command: Command<S> = Box::new(move |shard, now| {
             let _ = answer.send(command(shard, now));
         });
         link.commands.send(command).await.map_err(|_| SfuError::WorkerGone)?;
@@ -111,14 +114,15 @@ impl Shared {
 
 /// Sends a notice when it is dropped: the part of a handle that closes.
 pub(super) struct Closer {
-    shared: Arc<Shared>,
+    notices: Option<mpsc::UnboundedSender<Notice>>,
     worker: usize,
     notice: Option<Notice>,
 }
 
 impl Closer {
-    pub(super) fn new(shared: &Arc<Shared>, worker: usize, notice: Notice) -> Self {
-        Self { shared: shared.clone(), worker, notice: Some(notice) }
+    pub(super) fn new<S>(shared: &Shared<S>, worker: usize, notice: Notice) -> Self {
+        let notices = shared.links.get(worker).map(|link| link.notices.clone());
+        Self { notices, worker, notice: Some(notice) }
     }
 
     /// Nothing is to be closed any more.
@@ -129,8 +133,8 @@ impl Closer {
 
 impl Drop for Closer {
     fn drop(&mut self) {
-        if let Some(notice) = self.notice.take() {
-            self.shared.notify(self.worker, notice);
+        if let (Some(notices), Some(notice)) = (&self.notices, self.notice.take()) {
+            let _ = notices.send(notice); // a worker that is gone has closed it already
         }
     }
 }

@@ -59,7 +59,7 @@ thread_local! {
 }
 
 /// Reads a new connection's first frame and gives the connection to the worker it is for.
-pub(super) fn first_frame(stream: Option<TcpStream>, shared: Arc<Shared>, worker: usize) {
+pub(super) fn first_frame<S: 'static>(stream: Option<TcpStream>, shared: Arc<Shared<S>>, worker: usize) {
     let Some(mut stream) = stream.filter(|_| NEW.get() < MAX_NEW) else { return };
     NEW.set(NEW.get() + 1);
     tokio::task::spawn_local(async move {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::shared::{Closer, Shared};
+use super::shard::Shared;
+use super::shared::Closer;
 use crate::sfu::error::SfuError;
 use crate::sfu::id::{ConsumerId, ProducerId, TransportId};
 use crate::sfu::ortc::{DtlsParameters, IceCandidate, IceParameters};
