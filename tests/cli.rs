@@ -100,6 +100,8 @@ fn check_says_what_is_wrong_with_line_and_key() {
         ("[stream]\nmax_streams = 0", &["stream.max_streams", "1 to 10000"]),
         ("[pipeline]\npart_duration = \"3s\"", &["pipeline.part_duration", "50ms to 2s"]),
         ("[http]\ncors_origins = [\"example.net\"]", &["http.cors_origins", "https://example.net"]),
+        ("[http]\ntrusted_proxies = [\"localhost\"]", &["line 2", "http.trusted_proxies", "localhost", "10.0.0.0/8"]),
+        ("[http]\nbase_path = \"media\"", &["http.base_path", "/media"]),
         ("[[stream.publish_keys]]\npaths = \"**\"\nsecret = \"\"", &["stream.publish_keys", "empty"]),
         (
             "[log]\nlevel = \"info\"\n[[stream.publish_keys]]\npaths = \"a\"\nsecret = \"b\"\n[[stream.publish_keys]]\npaths = \"**\"\nsecrett = \"x\"",

@@ -22,7 +22,7 @@ fn in_front(server: &Server, lines: &str) -> (Nginx, String) {
 }
 
 fn text(url: &str) -> String {
-    let (status, head, body) = request("GET", url, &["-L"]).unwrap();
+    let (status, head, body) = request("GET", url, &[]).unwrap();
     assert_eq!(status, 200, "{url}: {head}");
     String::from_utf8(body).unwrap()
 }
@@ -57,7 +57,9 @@ fn pages_below_a_folder_nobody_told_of() {
     let _publisher = publish(&server.rtmp_url("live/cam1"), Source::default());
     server.wait_live("live/cam1", 2);
     let (_nginx, base) = in_front(&server, "");
-    assert!(text(&format!("{base}live/cam1")).contains("../../static/"));
+    let (_, head, _) = request("GET", &format!("{base}live/cam1"), &[]).unwrap();
+    assert!(head.contains("308") && head.contains("location: ../live/cam1/"), "{head}");
+    assert!(text(&format!("{base}live/cam1/")).contains("../../static/"));
     let seen = node("pages.mjs", &["watch", &base, "live/cam1"]);
     assert!(seen["error"].is_null() && seen["errors"] == serde_json::json!([]), "{seen:#}");
     assert_eq!(seen["mode"], "webrtc", "{seen:#}");
