@@ -364,7 +364,7 @@ pub fn parameter_sets(data: &[u8]) {
                 assert!(split.nals.iter().map(|nal| nal.len()).sum::<usize>() <= data.len());
                 assert!(h264::avcc_nals(data, size).map(<[u8]>::len).sum::<usize>() <= data.len());
             }
-            let _ = (h264::unit_is_key(data), h264::unit_is_b(data), h264::unit_is_disposable(data));
+            let _ = (h264::unit_is_b(data), h264::unit_is_disposable(data));
             let mut out = Vec::new();
             h264::annexb_to_avcc(data, &mut out);
             h264::avcc_to_annexb(data, &mut out);

@@ -28,6 +28,27 @@ fn reads_what_ffmpeg_writes() {
 }
 
 #[test]
+fn pixels_that_are_not_square() {
+    let of = |extra: &str| {
+        let file = video("720x576", 1, 0, extra);
+        let init = read_init(&file.init).unwrap();
+        let told = TrackInit {
+            track: 0,
+            epoch: 0,
+            codec: crate::codec::Codec::H264,
+            codec_string: init.codec_string,
+            timescale: 90_000,
+            resolution: init.resolution,
+            audio: None,
+            data: file.init.clone(),
+        };
+        (init.sar, told.sar(), told.display())
+    };
+    assert_eq!(of("-vf setsar=16/11"), (Some((16, 11)), Some((16, 11)), Some((1047, 576))));
+    assert_eq!(of("-vf setsar=1"), (None, None, Some((720, 576))));
+}
+
+#[test]
 fn reads_audio_of_both_codecs() {
     for (codec, rate, name) in [("aac", 44_100, "mp4a.40.2"), ("libopus", 48_000, "opus")] {
         let file = audio(codec, rate, 1.0);

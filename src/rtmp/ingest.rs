@@ -274,6 +274,9 @@ impl Ingest {
             Ok(both) => both,
             Err(error) => return self.bad_header("audio_header", &error, out),
         };
+        if let Some((code, message)) = notices::of_audio(&parsed) {
+            self.warn_once(code, || message, out);
+        }
         // Encoders repeat it now and then; the clock goes on.
         if self.audio.as_ref().is_none_or(|audio| audio.format != format) {
             self.counters.audio_jumps = self.counters().audio_jumps;

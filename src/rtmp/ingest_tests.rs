@@ -149,6 +149,8 @@ fn what_viewers_would_see_wrong_is_told() {
         warnings(&out).len()
     };
     assert_eq!([turned("rotation", 90.0), turned("rotate", -90.0), turned("rotation", 0.0), turned("angle", 90.0)], [1, 1, 0, 0]);
+    let main = media(kind::AUDIO, 0, flv::write_audio_header(&[0x09, 0x90]));
+    assert_eq!(warnings(&run(&mut Ingest::new(), &[main])), ["audio_profile"]);
     let interlaced = "0164001effe100186764001eacd940b424d8088000000300800000190f8a14cb01000668fba3cb22c0fdf8f800";
     assert_eq!(warnings(&run(&mut Ingest::new(), &[video_header(interlaced), picture(0, 0, true)])), ["interlaced"]);
 }

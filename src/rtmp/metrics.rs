@@ -32,6 +32,8 @@ pub struct RtmpMetrics {
     pub sent: Counter,
     /// Publishers' pictures and frames left out: before a sequence header, damaged, or in a codec that isn't carried.
     pub ingest_dropped: Counter,
+    /// NAL units of types that nobody decodes, taken out of publishers' pictures.
+    pub ingest_foreign: Counter,
     /// Publishers' pictures and frames that the SFU's queue had no room for.
     pub queue_dropped: Counter,
     /// Pictures and frames left out for players that were too slow.
@@ -60,6 +62,11 @@ impl RtmpMetrics {
         registry.register_with_unit("received", "Bytes received over RTMP", Unit::Bytes, self.received.clone());
         registry.register_with_unit("sent", "Bytes sent over RTMP", Unit::Bytes, self.sent.clone());
         registry.register("ingest_dropped", "Unusable pictures and frames of RTMP publishers", self.ingest_dropped.clone());
+        registry.register(
+            "ingest_foreign",
+            "NAL units of unknown types taken out of RTMP publishers' pictures",
+            self.ingest_foreign.clone(),
+        );
         registry.register("queue_dropped", "Pictures and frames of RTMP publishers that found the queue full", self.queue_dropped.clone());
         registry.register("waiting_players", "RTMP players that wait for a publisher", self.waiting_players.clone());
         registry.register("oddities", "What RTMP peers did otherwise than they should, and was put up with", self.oddities.clone());

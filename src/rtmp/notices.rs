@@ -2,6 +2,7 @@
 //!
 //! In: facts of the bitstream. Out: a warning's code and sentence.
 
+use crate::codec::aac::AacConfig;
 use crate::codec::h264::{Notice, SpsInfo};
 
 /// A warning's code, and its sentence.
@@ -24,6 +25,20 @@ pub fn of_sps(info: &SpsInfo) -> Vec<Told> {
         told.push(("video_format", text));
     }
     told
+}
+
+/// What an AudioSpecificConfig shows.
+pub fn of_audio(config: &AacConfig) -> Option<Told> {
+    let profile = match config.object_type {
+        1 => "Main",
+        3 => "SSR",
+        4 => "LTP",
+        _ => return None,
+    };
+    let text = format!(
+        "The sound is AAC {profile}, which browsers don't play by HLS and DASH. Set the encoder to AAC-LC or HE-AAC (in ffmpeg -profile:a aac_low)."
+    );
+    Some(("audio_profile", text))
 }
 
 /// What the NAL units show.

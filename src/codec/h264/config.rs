@@ -77,6 +77,8 @@ fn read_sets(rest: &mut &[u8], count: u8, kind: NalType) -> Result<Vec<Bytes>, F
         let len = usize::from(u16::from_be_bytes([len[0], len[1]]));
         let (nal, after) = after.split_at_checked(len).ok_or(malformed("a parameter set overruns it"))?;
         *rest = after;
+        // Some encoders put a start code before it here, too.
+        let nal = annexb_nals(nal).next().filter(|_| nal.starts_with(&[0, 0])).unwrap_or(nal);
         // Some encoders leave an empty set behind; it says nothing.
         let Some(&header) = nal.first() else { continue };
         if NalType::of(header) != kind {
@@ -121,11 +123,39 @@ fn write_sets(out: &mut BytesMut, sets: &[Bytes]) -> Result<(), FormatError> {
 /// What is assumed where no SPS is known yet: constrained baseline, level 3.1, what every WebRTC endpoint has (RFC 7742 section 6.2).
 const DEFAULT_PROFILE: [u8; 3] = [0x42, 0xE0, 0x1F];
 
+/// Largest picture in macroblocks by `level_idc` (H.264 table A-1), where it grows.
+const MAX_FS: [(u8, u32); 13] = [
+    (10, 99),
+    (11, 396),
+    (21, 792),
+    (22, 1620),
+    (31, 3600),
+    (32, 5120),
+    (40, 8192),
+    (42, 8704),
+    (50, 22_080),
+    (51, 36_864),
+    (60, 139_264),
+    (61, 139_264),
+    (62, 139_264),
+];
+/// The other values of `level_idc`: 9 is 1b.
+const OTHER_LEVELS: [u8; 7] = [9, 12, 13, 20, 30, 41, 52];
+
+/// Profile, constraints and level as browsers are to see them: a level that there is none of is refused by them, and one that is too low for
+/// the size promises a decoder too little. Some encoders write 0, or always the same.
 fn profile_bytes(sps: &[Bytes]) -> [u8; 3] {
-    sps.first().and_then(|nal| nal.get(1..4)).and_then(|bytes| bytes.try_into().ok()).unwrap_or(DEFAULT_PROFILE)
+    let stated = sps.first().and_then(|nal| nal.get(1..4)).and_then(|bytes| <[u8; 3]>::try_from(bytes).ok());
+    let Some([profile, constraints, level]) = stated else { return DEFAULT_PROFILE };
+    let size = sps.first().and_then(|nal| parse_sps(nal).ok()).map_or(0, |info| info.width.div_ceil(16) * info.height.div_ceil(16));
+    let needed = MAX_FS.iter().find(|(_, most)| size <= *most).map_or(62, |(level, _)| *level);
+    let exists = OTHER_LEVELS.contains(&level) || MAX_FS.iter().any(|(known, _)| *known == level);
+    let enough = if level == 9 { needed <= 10 } else { level >= needed };
+    [profile, constraints, if exists && enough { level } else { needed }]
 }
 
-/// `profile-level-id` (RFC 6184 section 8.1): profile, constraints and level of the first SPS as six hexadecimal digits;
+/// `profile-level-id` (RFC 6184 section 8.1): profile, constraints and level (mended where it can't be) of the first SPS as six
+/// hexadecimal digits;
 /// `42e01f` where there is none.
 pub fn profile_level_id(sps: &[Bytes]) -> String {
     let [profile, constraints, level] = profile_bytes(sps);
@@ -163,6 +193,27 @@ mod tests {
     }
 
     #[test]
+    fn levels_that_browsers_understand() {
+        // The SPS of 1920x1080 with other levels, and that of 320x240.
+        let (large, small) = (AvcConfig::parse(&hex(SAMPLES[0].avcc)).unwrap(), AvcConfig::parse(&hex(SAMPLES[4].avcc)).unwrap());
+        for (sps, level, told) in [
+            (&large.sps[0], 40, "28"),
+            (&large.sps[0], 52, "34"),
+            (&large.sps[0], 30, "28"), // too low
+            (&large.sps[0], 9, "28"),
+            (&large.sps[0], 0, "28"), // none
+            (&large.sps[0], 255, "28"),
+            (&small.sps[0], 13, "0d"),
+            (&small.sps[0], 12, "0c"),
+            (&small.sps[0], 10, "0b"),
+            (&small.sps[0], 51, "33"),
+        ] {
+            let sps = [&sps[..3], &[level], &sps[4..]].concat();
+            assert!(codec_string(&[sps.into()]).ends_with(told), "{level} {told}");
+        }
+    }
+
+    #[test]
     fn several_sets_and_short_lengths() {
         let sps = hex("6742c01ed900a02ff97011000003000100000300320f162e48");
         let mut record = vec![1, 0x42, 0xC0, 0x1E, 0xFD, 0xE2];
@@ -173,6 +224,8 @@ mod tests {
         record.extend([3, 0, 2, 0x68, 0xCB, 0, 0, 0, 2, 0x68, 0x4B]);
         let config = AvcConfig::parse(&record).unwrap();
         assert_eq!((config.length_size, config.sps.len(), config.pps.len()), (2, 2, 2));
+        let coded = [&record[..6], &[0, sps.len() as u8 + 4, 0, 0, 0, 1], &sps, &record[6 + 2 + sps.len()..]].concat();
+        assert_eq!(AvcConfig::parse(&coded).unwrap(), config, "start codes");
         record[4] = 0xFE;
         assert_eq!(AvcConfig::parse(&record).unwrap(), AvcConfig { length_size: 3, ..config });
     }

@@ -1,7 +1,7 @@
 //! What can be told of an RTP payload (RFC 6184) or an access unit without decoding.
 
 use super::avcc::avcc_nals;
-use super::nal::{NalType, is_recovery_point, ref_idc};
+use super::nal::{NalType, ref_idc};
 use super::sps::parse_sps;
 use crate::codec::PayloadFacts;
 use crate::codec::bits::BitReader;
@@ -65,15 +65,6 @@ fn nal_facts(header: u8, second: Option<u8>) -> PayloadFacts {
     PayloadFacts { key_frame_start, disposable: ref_idc(header) == 0 && !needed, starts_frame }
 }
 
-/// Whether decoding can start at an access unit (4-byte lengths): an IDR picture, or a recovery point without delay.
-pub fn unit_is_key(data: &[u8]) -> bool {
-    avcc_nals(data, 4).any(|nal| match NalType::of(nal[0]) {
-        NalType::Idr => true,
-        NalType::Sei => is_recovery_point(nal),
-        _ => false,
-    })
-}
-
 /// Whether no other picture needs an access unit (4-byte lengths): it has slices, and `nal_ref_idc` is 0 in all of them.
 pub fn unit_is_disposable(data: &[u8]) -> bool {
     let mut slices = avcc_nals(data, 4).map(|nal| nal[0]).filter(|header| NalType::of(*header).is_slice()).peekable();
@@ -130,8 +121,6 @@ mod tests {
 
     #[test]
     fn facts_of_units() {
-        assert!(unit_is_key(&[0, 0, 0, 2, 0x67, 1, 0, 0, 0, 2, 0x65, 0x88]));
-        assert!(!unit_is_key(&[0, 0, 0, 2, 0x41, 0x9A]));
         assert!(unit_is_disposable(&[0, 0, 0, 2, 0x06, 1, 0, 0, 0, 2, 0x01, 0x9A]));
         assert!(!unit_is_disposable(&[0, 0, 0, 2, 0x41, 0x9A]));
         assert!(!unit_is_disposable(&[0, 0, 0, 2, 0x06, 1]));
@@ -144,7 +133,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(data in prop::collection::vec(any::<u8>(), 0..60)) {
-            let _ = (payload_facts(&data), unit_is_key(&data), unit_is_disposable(&data), unit_is_b(&data));
+            let _ = (payload_facts(&data), unit_is_disposable(&data), unit_is_b(&data));
         }
     }
 }

@@ -19,7 +19,7 @@ pub use assembler::{Assembled, Assembler, AssemblerCounters, Header, Notice, Pic
 pub use avcc::{annexb_nals, annexb_to_avcc, avcc_nals, avcc_to_annexb};
 pub use config::{AvcConfig, codec_string, may_reorder, profile_level_id, write_avc_config};
 pub use depacketizer::Depacketizer;
-pub use facts::{payload_facts, payload_resolution, unit_is_b, unit_is_disposable, unit_is_key};
+pub use facts::{payload_facts, payload_resolution, unit_is_b, unit_is_disposable};
 pub use nal::{NalType, pps_id, pps_sps_id, sps_id};
 pub use packetizer::Packetizer;
 pub use repeat::Repeater;

@@ -149,11 +149,6 @@ fn rotation(reader: &mut BitReader<'_>) -> Option<u16> {
     u16::try_from((turn * 360 + 0x8000) >> 16).ok()
 }
 
-/// Whether an SEI NAL unit has a recovery point at which decoding can start at once (`recovery_frame_cnt` 0).
-pub(super) fn is_recovery_point(nal: &[u8]) -> bool {
-    sei(nal).contains(&Sei::RecoveryPoint(0))
-}
-
 /// A number in SEI coding: bytes of 255 and a last one, summed up (H.264 section 7.3.2.3.1).
 fn sei_number(data: &[u8]) -> Option<(usize, &[u8])> {
     let ones = data.iter().take_while(|byte| **byte == 0xFF).count();
@@ -166,18 +161,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn recovery_points() {
-        let table: [(&[u8], bool); 7] = [
-            (&[0x06, 0x06, 0x01, 0xC4, 0x80], true),
-            (&[0x06, 0x06, 0x01, 0x44, 0x80], false),                  // recovery_frame_cnt 1
-            (&[0x06, 0x05, 0x02, 1, 2, 0x06, 0x01, 0xC4, 0x80], true), // after another message
-            (&[0x06, 0x05, 0x01, 0xC4, 0x80], false),
-            (&[0x06, 0x05, 0xFF, 0xFF], false), // overruns
-            (&[0x06], false),
-            (&[], false),
+    fn supplemental_information() {
+        use Sei::{Other, RecoveryPoint, Rotation};
+        let table: [(&[u8], &[Sei]); 9] = [
+            (&[0x06, 0x06, 0x01, 0xC4, 0x80], &[RecoveryPoint(0)]),
+            (&[0x06, 0x06, 0x01, 0x44, 0x80], &[RecoveryPoint(1)]),
+            (&[0x06, 0x05, 0x02, 1, 2, 0x06, 0x01, 0xC4, 0x80], &[Other, RecoveryPoint(0)]),
+            (&[0x06, 0x05, 0x01, 0xC4, 0x80], &[Other]),
+            (&[0x06, 0x2F, 0x03, 0x08, 0x00, 0x80, 0x80], &[Rotation(90)]),
+            (&[0x06, 0x2F, 0x03, 0x18, 0x00, 0x80, 0x80], &[Rotation(270)]),
+            (&[0x06, 0x05, 0xFF, 0xFF], &[]), // overruns
+            (&[0x06], &[]),
+            (&[], &[]),
         ];
         for (nal, expected) in table {
-            assert_eq!(is_recovery_point(nal), expected, "{nal:x?}");
+            assert_eq!(sei(nal), expected, "{nal:x?}");
         }
     }
 

@@ -137,6 +137,7 @@ impl Publisher {
         let _ = self.act(&mut actions).await; // it is ending anyway
         let counters = self.ingest.counters();
         self.context.metrics.ingest_dropped.inc_by(counters.before_header + counters.damaged + counters.unsupported);
+        self.context.metrics.ingest_foreign.inc_by(counters.foreign);
         tracing::info!(path = %self.publication.stream().path(), peer = %self.peer, received, ?counters, why, "RTMP publisher ended");
     }
 }

@@ -54,6 +54,13 @@ impl Stream {
                         Err(error) => error,
                     };
                     if !to_start.or_without_disposable {
+                        if let Some(what) = to_start.track.format.unusual() {
+                            let message = format!(
+                                "Viewers in browsers get no pictures: the video has {what}, which they can't decode, and {error}. Set the encoder to \
+                                 high profile, 4:2:0, 8 bits."
+                            );
+                            self.warn(Warning { code: "video_not_transcoded", message });
+                        }
                         return Err(error);
                     }
                     self.warn(Warning {
