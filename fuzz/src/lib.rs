@@ -135,8 +135,13 @@ fn round_trip(message: &Message) {
 
 /// AMF0; what was read is read the same after writing.
 pub fn amf0_values(data: &[u8]) {
+    let _ = amf0::read_amf3_until_broken(data);
     if let Ok(values) = amf0::read(data) {
         let written = amf0::write(&values);
+        // AMF3 within it, and bytes that are no UTF-8, are written longer than they came.
+        if written.len() > amf0::MAX_BYTES {
+            return;
+        }
         // Compared as bytes: NaN is not equal to itself.
         let again = amf0::read(&written).expect("what was written can be read");
         assert_eq!(amf0::write(&again), written);

@@ -18,7 +18,13 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
     match name {
         "rtmp_session" => vec![cut(&[0], &publish(), 300), cut(&[1], &[handshake(), publish()].concat(), 1000)],
         "rtmp_chunks" => vec![cut(&[], &publish(), 100)],
-        "amf0" => vec![connect_command(), amf0::write(&[Value::text("onMetaData"), Value::Number(1.0), Value::Boolean(true)])],
+        "amf0" => vec![
+            connect_command(),
+            amf0::write(&[Value::text("onMetaData"), Value::Number(1.0), Value::Boolean(true)]),
+            // AMF3: an array of a typed object and one by reference, then a string, a vector and a dictionary.
+            vec![0x11, 9, 5, 1, 0x0A, 0x13, 3, b'T', 3, b'a', 1, 0x0A, 1, 6, 2, 0x11, 6, 5, b'h', b'i'],
+            vec![0x11, 0x10, 3, 0, 1, 3, 0x11, 0x11, 3, 0, 1, 1, 0x11, 8, 1, 0x40, 0, 0, 0, 0, 0, 0, 0],
+        ],
         "flv" => vec![vec![0x17, 0, 0, 0, 0, 1, 0x42, 0, 0x1F, 0xFF], vec![0xAF, 0, 0x11, 0x90], b"live\nrtmp://h/live\ncam1?key=x".to_vec()],
         "rtp_packet" => vec![rtp()],
         "srtp_open" => (0..3).map(|profile| [vec![profile], rtp()].concat()).collect(),

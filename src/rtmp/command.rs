@@ -84,14 +84,20 @@ impl Command {
             return Err(error);
         }
         let name = values.first().and_then(Value::as_str).unwrap_or_default().to_owned();
-        if let Some(error) = broken.filter(|_| values.len() < 4 && matches!(name.as_str(), "publish" | "play" | "play2")) {
+        // The arguments come behind the command object, which is null for most, and left out by some.
+        let first = if matches!(values.get(2), Some(Value::String(_) | Value::Number(_) | Value::Boolean(_))) { 2 } else { 3 };
+        if let Some(error) = broken.filter(|_| values.len() <= first && matches!(name.as_str(), "publish" | "play" | "play2")) {
             return Err(error);
         }
         let transaction = values.get(1).and_then(Value::as_number).unwrap_or(0.0);
         let object = values.get(2);
-        // The arguments come behind the command object, which is null for most.
-        let argument = |n: usize| values.get(3 + n);
-        let text = |n: usize| argument(n).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let argument = |n: usize| values.get(first + n);
+        let text = |n: usize| match argument(n) {
+            Some(Value::String(text)) => text.clone(),
+            // A stream key of nothing but digits.
+            Some(Value::Number(number)) if number.fract() == 0.0 => format!("{number:.0}"),
+            _ => String::new(),
+        };
         let truth = |n: usize| argument(n).and_then(Value::as_bool).unwrap_or(true);
         let verb = match name.as_str() {
             "connect" => {
@@ -226,6 +232,10 @@ mod tests {
             ("pause", vec![Value::Null, Value::Boolean(false), Value::Number(0.0)], Verb::Pause(false)),
             ("receiveVideo", vec![Value::Null, Value::Boolean(false)], Verb::ReceiveVideo(false)),
             ("play", vec![Value::Null, Value::Boolean(false)], Verb::CloseStream),
+            ("publish", vec![name(), Value::text("live")], Verb::Publish("cam1".into())),
+            ("publish", vec![Value::Null, Value::Number(12_345.0), Value::text("live")], Verb::Publish("12345".into())),
+            ("publish", vec![Value::Null, Value::Number(f64::NAN)], Verb::Publish(String::new())),
+            ("deleteStream", vec![Value::Number(2.0)], Verb::DeleteStream(Some(2))),
             ("_checkbw", vec![Value::Null], Verb::Probe),
             ("_result", vec![Value::Null], Verb::Answer),
             ("selfdestruct", vec![], Verb::Unknown("selfdestruct".into())),
