@@ -1,5 +1,6 @@
 //! What all answers have in common: CORS, OPTIONS, errors as JSON, counters.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -12,6 +13,9 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use hyper::body::Body as _;
 
 use super::{ApiError, HttpMetrics};
 
@@ -85,8 +89,12 @@ pub(super) struct Preflight {
 }
 
 /// The layer around all routes.
-pub(super) async fn finish(State(common): State<Arc<Common>>, request: Request, next: Next) -> Response {
+pub(super) async fn finish(State(common): State<Arc<Common>>, mut request: Request, next: Next) -> Response {
     let method = request.method().clone();
+    if method == Method::HEAD {
+        // Answered as GET to its last header, compression and errors included.
+        *request.method_mut() = Method::GET;
+    }
     let headers = request.headers();
     let origin = headers.get(ORIGIN).cloned();
     let preflight = (method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD))
@@ -99,7 +107,21 @@ pub(super) async fn finish(State(common): State<Arc<Common>>, request: Request, 
         response = as_json(response).await;
     }
     common.complete(&mut response, origin.as_ref(), preflight);
-    response
+    if method == Method::HEAD { without_body(response) } else { response }
+}
+
+/// The head of an answer to GET, with its length where that is known.
+fn without_body(mut response: Response) -> Response {
+    let length = response.body().size_hint().exact();
+    let has_length = response.headers().contains_key(CONTENT_LENGTH);
+    let may_have = response.status() != StatusCode::NOT_MODIFIED && response.status() != StatusCode::NO_CONTENT;
+    match length.filter(|_| may_have && !has_length) {
+        Some(length) => drop(response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length))),
+        // A body of unknown length: the server would say 0 of an empty one.
+        None if may_have && !has_length => return response.map(|_| Body::from_stream(stream::empty::<Result<Bytes, Infallible>>())),
+        None => {}
+    }
+    response.map(|_| Body::empty())
 }
 
 /// A route without OPTIONS of its own says by `Allow` what it has.

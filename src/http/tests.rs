@@ -222,6 +222,35 @@ async fn methods_and_options() {
 }
 
 #[tokio::test]
+async fn head_is_get_without_a_body() {
+    let mut routes = Routes::new();
+    register_health(&mut routes, Readiness::new());
+    register_pages(&mut routes);
+    routes.stream("whip", axum::routing::post(|| async {}));
+    let router = routes.into_router(&HttpConfig::default(), &HttpMetrics::default());
+    for uri in ["/", "/live/cam1/", "/live/cam1", "/healthz", "/readyz", "/favicon.ico", "/static/none.js", "/live/cam1/whip"] {
+        for encoding in ["identity", "gzip"] {
+            let get = call(&router, "GET", uri, &[("accept-encoding", encoding)], "").await;
+            let head = call(&router, "HEAD", uri, &[("accept-encoding", encoding)], "").await;
+            assert_eq!(head.status(), get.status(), "{uri}");
+            let (wanted, mut seen) = (get.headers().clone(), head.headers().clone());
+            let length = text_length(get).await;
+            if let Some(told) = seen.remove("content-length").filter(|_| !wanted.contains_key("content-length")) {
+                assert_eq!(told.to_str().unwrap(), length.to_string(), "{uri} {encoding}");
+            }
+            let mut wanted = wanted;
+            wanted.remove("content-length");
+            assert_eq!(seen, wanted, "{uri} {encoding}");
+            assert_eq!(text_length(head).await, 0);
+        }
+    }
+}
+
+async fn text_length(response: Response) -> usize {
+    axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap().len()
+}
+
+#[tokio::test]
 async fn preflights_and_origins() {
     let ask = [
         ("origin", "https://a.example"),
