@@ -8,8 +8,6 @@ use std::collections::BTreeMap;
 
 use bytes::{BufMut, BytesMut};
 
-use super::Passed;
-
 const RECORD_HEADER: usize = 13;
 const HANDSHAKE_HEADER: usize = 12;
 
@@ -45,6 +43,19 @@ struct Assembly {
     data: Vec<u8>,
     /// Sorted, disjoint ranges that have arrived.
     pieces: Vec<(usize, usize)>,
+}
+
+/// What the guard let through of a datagram.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    /// Whole records for the engine.
+    pub(super) records: BytesMut,
+    /// Set if there is a ClientHello among them: whether it offers AEAD_AES_128_GCM.
+    pub(super) client_offers_gcm: Option<bool>,
+    /// The very first message came again: the peer has not got our answer.
+    pub(super) repeated_first_message: bool,
+    /// A message came again that had got through.
+    pub(super) repeated_message: bool,
 }
 
 #[derive(Debug, Default)]

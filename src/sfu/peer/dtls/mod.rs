@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use rtc_dtls::config::HandshakeConfig;
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
@@ -355,17 +355,4 @@ fn export_keys(state: &State, is_client: bool) -> Result<SrtpKeys, String> {
         remote_key: remote.0.to_vec(),
         remote_salt: remote.1.to_vec(),
     })
-}
-
-/// What the guard let through of a datagram.
-#[derive(Debug, Default)]
-struct Passed {
-    /// Whole records for the engine.
-    records: BytesMut,
-    /// Set if there is a ClientHello among them: whether it offers AEAD_AES_128_GCM.
-    client_offers_gcm: Option<bool>,
-    /// The very first message came again: the peer has not got our answer.
-    repeated_first_message: bool,
-    /// A message came again that had got through.
-    repeated_message: bool,
 }
