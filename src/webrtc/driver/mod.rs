@@ -1,26 +1,31 @@
-//! The service that `http` calls: the bounded table of sessions.
+//! The service that `http` calls.
 //!
 //! In: requests. Out: sessions, each a task of its own that ends with its transport, its stream, DELETE, or shutdown.
 
+mod media;
+mod request;
 mod session;
 mod setup;
+mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Role, WebRtcConfig, WebRtcError, WebRtcMetrics};
-use crate::base::{Id, StreamPath, random_id};
+use crate::base::{StreamPath, random_id};
 use crate::sdp::Fragment;
 use crate::stream::Hub;
-use session::{Command, Session};
+use request::Command;
+use session::Session;
+use table::{Handle, Slot, Table};
+
+pub use request::{PatchOutcome, SessionCreated, SessionRequest};
 
 /// Making a session may have to start a transcoder (a cold start takes about 0.6 s); beyond this something is broken.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,60 +48,9 @@ struct Inner {
     config: WebRtcConfig,
     links: Vec<String>,
     hub: Hub,
-    metrics: WebRtcMetrics,
-    /// One permit per session; a permit is taken before anything is made, so the table can't outgrow it.
-    slots: Arc<Semaphore>,
-    sessions: Mutex<HashMap<Id, Handle>>,
+    table: Arc<Table>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
-}
-
-/// How to reach a session's task.
-#[derive(Debug)]
-struct Handle {
-    role: Role,
-    path: StreamPath,
-    commands: mpsc::Sender<Command>,
-}
-
-/// Somebody wants to publish or to watch.
-#[derive(Debug, Clone)]
-pub struct SessionRequest<'a> {
-    /// Which stream.
-    pub path: &'a StreamPath,
-    /// The body: an SDP offer.
-    pub offer: &'a [u8],
-    /// The publish key or viewer token that was shown.
-    pub key: Option<&'a str>,
-    /// `User-Agent`.
-    pub agent: Option<&'a str>,
-    /// From where.
-    pub remote: Option<IpAddr>,
-}
-
-/// What a 201 says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionCreated {
-    /// The last segment of the session's URL.
-    pub id: Id,
-    /// The SDP answer.
-    pub answer: String,
-    /// The entity tag of the first ICE generation, without quotes.
-    pub etag: String,
-}
-
-/// What a PATCH led to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PatchOutcome {
-    /// Candidates noted: 204.
-    Trickled,
-    /// ICE restarted: 200 with a fragment and a new entity tag.
-    Restarted {
-        /// The body, an `application/trickle-ice-sdpfrag`.
-        fragment: String,
-        /// The new entity tag, without quotes.
-        etag: String,
-    },
 }
 
 impl WebRtcService {
@@ -105,11 +59,9 @@ impl WebRtcService {
         Self {
             inner: Arc::new(Inner {
                 links: config.link_headers(),
-                slots: Arc::new(Semaphore::new(config.max_sessions.min(Semaphore::MAX_PERMITS))),
+                table: Arc::new(Table::new(config.max_sessions)),
                 config,
                 hub,
-                metrics: WebRtcMetrics::default(),
-                sessions: Mutex::new(HashMap::new()),
                 tasks: TaskTracker::new(),
                 shutdown: CancellationToken::new(),
             }),
@@ -118,7 +70,7 @@ impl WebRtcService {
 
     /// What is counted.
     pub fn metrics(&self) -> &WebRtcMetrics {
-        &self.inner.metrics
+        self.inner.table.metrics()
     }
 
     /// The values of the `Link` headers that answers to POST and OPTIONS carry (RFC 9725 section 4.6).
@@ -128,7 +80,7 @@ impl WebRtcService {
 
     /// How many sessions there are.
     pub fn session_count(&self) -> usize {
-        self.inner.table().len()
+        self.inner.table.len()
     }
 
     /// Begins to publish (RFC 9725 section 4.2). Dropping the future before it is done leaves nothing behind.
@@ -183,7 +135,7 @@ impl WebRtcService {
             Err(_) => Err(WebRtcError::SetupTimeout(SETUP_TIMEOUT.as_secs())),
         };
         if let Err(error) = &result {
-            self.inner.metrics.refused(role.protocol(), error.code());
+            self.inner.table.metrics().refused(role.protocol(), error.code());
             tracing::debug!(protocol = role.protocol(), %path, %error, "session refused");
         }
         result
@@ -194,16 +146,15 @@ impl WebRtcService {
             return Err(WebRtcError::ShuttingDown);
         }
         let max = self.inner.config.max_sessions;
-        let permit = Arc::clone(&self.inner.slots)
-            .try_acquire_owned()
-            .map_err(|_| WebRtcError::Full(format!("it has {max} WebRTC sessions (webrtc.max_sessions)")))?;
+        let full = || WebRtcError::Full(format!("it has {max} WebRTC sessions (webrtc.max_sessions)"));
+        let permit = self.inner.table.permit().ok_or_else(full)?;
         let prepared = match role {
             Role::Publisher => setup::publisher(&self.inner.hub, &request).await?,
             Role::Viewer => setup::viewer(&self.inner.hub, &request).await?,
         };
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
         let (id, etag) = (random_id(), random_id());
-        let slot = Slot::take(Arc::clone(&self.inner), permit, id.clone(), Handle { role, path: request.path.clone(), commands });
+        let slot = Slot::take(&self.inner.table, permit, id.clone(), Handle { role, path: request.path.clone(), commands });
         let agent: String = request.agent.unwrap_or("-").chars().take(MAX_AGENT_CHARS).collect();
         tracing::info!(protocol = role.protocol(), path = %request.path, session = %id, remote = ?request.remote, %agent, "session created");
         let answer = prepared.answer.clone();
@@ -213,9 +164,7 @@ impl WebRtcService {
     }
 
     fn commands(&self, role: Role, path: &StreamPath, id: &str) -> Result<mpsc::Sender<Command>, WebRtcError> {
-        let table = self.inner.table();
-        let handle = table.get(id).filter(|h| h.role == role && h.path == *path);
-        handle.map(|h| h.commands.clone()).ok_or(WebRtcError::NoSuchSession)
+        self.inner.table.commands(role, path, id).ok_or(WebRtcError::NoSuchSession)
     }
 
     /// A session that ends meanwhile drops its queue, and the answer with it.
@@ -228,42 +177,5 @@ impl WebRtcService {
             Ok(result) => result,
             Err(_) => Err(WebRtcError::SetupTimeout(COMMAND_TIMEOUT.as_secs())),
         }
-    }
-}
-
-impl Inner {
-    /// A panic while the lock was held can't have left the map half changed.
-    fn table(&self) -> MutexGuard<'_, HashMap<Id, Handle>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A session's place in the table; dropping it takes the session out.
-#[derive(Debug)]
-struct Slot {
-    inner: Arc<Inner>,
-    id: Id,
-    role: Role,
-    path: StreamPath,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Slot {
-    fn take(inner: Arc<Inner>, permit: OwnedSemaphorePermit, id: Id, handle: Handle) -> Self {
-        let (role, path) = (handle.role, handle.path.clone());
-        inner.table().insert(id.clone(), handle);
-        inner.metrics.began(role.protocol());
-        Self { inner, id, role, path, _permit: permit }
-    }
-
-    fn connected(&self) {
-        self.inner.metrics.connected(self.role.protocol());
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.inner.table().remove(&self.id);
-        self.inner.metrics.ended(self.role.protocol());
     }
 }

@@ -5,75 +5,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::media::Media;
+use super::request::{Command, PatchOutcome};
 use super::setup::Prepared;
-use super::{PatchOutcome, Slot};
-use crate::base::{MediaKind, random_id};
-use crate::codec::Format;
+use super::table::Slot;
+use crate::base::random_id;
 use crate::sdp::{Fragment, Offer, RemoteIce, write_fragment};
-use crate::sfu::{ProducerId, TransportEvent, WebRtcTransport};
-use crate::stream::{Lease, Publication, Stream, Viewer};
+use crate::sfu::{TransportEvent, WebRtcTransport};
+use crate::webrtc::WebRtcError;
 use crate::webrtc::patch::{PatchAction, decide};
-use crate::webrtc::{WebRtcError, whep};
-
-/// What an HTTP request asks of a session.
-#[derive(Debug)]
-pub(super) enum Command {
-    Patch { if_match: Option<String>, fragment: Fragment, reply: oneshot::Sender<Result<PatchOutcome, WebRtcError>> },
-    Delete { reply: oneshot::Sender<()> },
-}
-
-/// What the transport is joined to.
-#[derive(Debug)]
-pub(super) enum Media {
-    Publishing(Publishing),
-    Viewing(Viewing),
-}
-
-/// A publisher's side. The producers join the stream once media can flow: a client that never connects makes nothing live.
-#[derive(Debug)]
-pub(super) struct Publishing {
-    pub publication: Publication,
-    pub producers: Vec<(ProducerId, Format)>,
-}
-
-/// A viewer's side.
-#[derive(Debug)]
-pub(super) struct Viewing {
-    stream: Stream,
-    /// Holds the viewer's place and keeps derived tracks going.
-    _held: (Viewer, Vec<Lease>),
-    facts: Vec<whep::Facts>,
-    wanted: Vec<MediaKind>,
-    seen: u64,
-}
-
-impl Viewing {
-    pub(super) fn new(stream: Stream, viewer: Viewer, leases: Vec<Lease>, facts: Vec<whep::Facts>, wanted: Vec<MediaKind>) -> Self {
-        Self { stream, _held: (viewer, leases), facts, wanted, seen: 0 }
-    }
-
-    /// Waits until the session can't go on as it was negotiated. Cancel safe.
-    async fn ended(&mut self) -> &'static str {
-        while let Some(count) = self.stream.changed(self.seen).await {
-            self.seen = count;
-            if whep::must_renegotiate(&self.facts, &whep::facts(&self.stream.tracks()), &self.wanted) {
-                return "the stream's tracks changed";
-            }
-        }
-        "the stream ended"
-    }
-}
-
-impl Publishing {
-    async fn connected(&mut self) -> Result<(), WebRtcError> {
-        // Video first: what takes the first track as the stream's beginning should see pictures.
-        self.producers.sort_by_key(|(_, format)| format.kind() != MediaKind::Video);
-        for (producer, format) in self.producers.drain(..) {
-            self.publication.add_producer(producer, format).await?;
-        }
-        Ok(())
-    }
-}
 
 /// One session.
 #[derive(Debug)]
@@ -137,7 +77,7 @@ impl Session {
                     Some(event) => tracing::debug!(session = %self.slot.id, ?event, "transport"),
                 },
                 () = &mut deadline, if !connected => return ("it did not connect in time (webrtc.connect_timeout)", None),
-                why = ended(&mut self.media) => return (why, None),
+                why = self.media.ended() => return (why, None),
             }
         }
     }
@@ -158,13 +98,5 @@ impl Session {
                 Ok(PatchOutcome::Restarted { fragment, etag: self.etag.clone() })
             }
         }
-    }
-}
-
-/// Waits until what the transport is joined to is over. Cancel safe.
-async fn ended(media: &mut Media) -> &'static str {
-    match media {
-        Media::Publishing(publishing) => publishing.publication.evicted().await,
-        Media::Viewing(viewing) => viewing.ended().await,
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::SessionRequest;
-use super::session::{Media, Publishing, Viewing};
+use super::media::{Media, Publishing, Viewing};
+use super::request::SessionRequest;
 use crate::base::random_id;
 use crate::sdp::{Answer, Offer, RemoteIce, SectionAnswer};
 use crate::sfu::{ConsumerOptions, ProducerOptions, Router, SfuError, WebRtcTransport, WebRtcTransportOptions};
