@@ -37,8 +37,8 @@ const MAX_LINES: usize = 600;
 /// Words of protocols that the SFU must never have heard of (law 1). RTP, RTCP, ICE and DTLS are its own.
 const PROTOCOLS_UNKNOWN_TO_SFU: [&str; 6] = ["rtmp", "whip", "whep", "sdp", "hls", "dash"];
 
-/// Modules whose files import each other in one direction only. A module that becomes free of circles is added here, and stays so.
-const MODULES_WITHOUT_CIRCLES: [&str; 9] = ["base", "net", "rtp", "cmaf", "sdp", "stream", "package", "record", "app"];
+/// Modules in which files still import each other in a circle. One that has become free of them is taken off, and stays so.
+const MODULES_WITH_CIRCLES: [&str; 4] = ["codec", "rtmp", "pipeline", "http"];
 
 struct Source {
     path: PathBuf,
@@ -386,8 +386,8 @@ fn law_5_files_of_a_module_import_each_other_in_one_direction() {
     let mut broken = Vec::new();
     for (module, _) in FLOORS {
         let found = circle(&imports(module, &sources));
-        match (found, MODULES_WITHOUT_CIRCLES.contains(&module)) {
-            (Some(way), true) => {
+        match (found, MODULES_WITH_CIRCLES.contains(&module)) {
+            (Some(way), false) => {
                 broken.push(format!("law 5: {} is a circle; move what both need into a file of its own, below both", way.join(" → ")));
             }
             (None, false) => {
