@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::error::Kind;
-use figment::providers::{Env, Format, Serialized, Toml};
+use figment::providers::{Env, Format, Serialized};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -30,6 +30,18 @@ pub enum ConfigError {
     /// One or more things in it are wrong; one line each.
     #[error("{}", .0.join("\n"))]
     Wrong(Vec<String>),
+}
+
+/// TOML as figment reads it, by the parser that also tells where things stand: figment's own is a second one, of older versions.
+struct Toml;
+
+impl Format for Toml {
+    type Error = toml_edit::de::Error;
+    const NAME: &str = "TOML";
+
+    fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Self::Error> {
+        toml_edit::de::from_str(text)
+    }
 }
 
 /// Loads a configuration of type `T`.

@@ -197,30 +197,48 @@ fn sound_and_pictures_ten_seconds_apart_are_cut_at_the_same_times() {
     }
 }
 
+/// A picture whose kind can be repeated: one slice.
+fn picture(pts: i64, key: bool) -> Unit {
+    let header = if key { 0x65 } else { 0x41 };
+    Unit { data: Bytes::copy_from_slice(&[0, 0, 0, 5, header, 0x88, 0x84, 0x21, 0xA0]), ..unit(pts, 0, key) }
+}
+
+/// A cutter that can repeat pictures of constrained baseline, 360p.
+fn repeating() -> Cutter {
+    let mut cutter = cutter(&[true, false]);
+    let hex = "0142c01effe100196742c01ed900a02ff97011000003000100000300320f162e4801000568cb83cb20";
+    let record: Vec<u8> = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+    cutter.format(0, &crate::codec::h264::AvcConfig::parse(&record).unwrap().into_format());
+    cutter
+}
+
 #[test]
 fn a_burst_after_a_stall_is_cut_as_what_comes_live() {
-    let live = run(&mut cutter(&[true, false]), 20_000 * MS, 50, 0);
-    let mut cutter = cutter(&[true, false]);
-    let mut out = Vec::new();
-    // Between 6 and 12 s nothing comes; then all of it, each track in one piece.
-    let mut coming: Vec<(i64, usize, i64)> = (0..500).map(|n| (n * FRAME, 0, n * FRAME)).collect();
-    coming.extend((0..936).map(|n| (n * AUDIO, 1, n * AUDIO)));
-    for unit in &mut coming {
-        if (6_000 * MS..12_000 * MS).contains(&unit.0) {
-            unit.0 = 12_000 * MS - 1;
-        }
-    }
-    coming.sort_unstable();
-    for (now, track, pts) in coming {
-        let unit = if track == 0 { unit(pts, 0, (pts / FRAME) % 50 == 0) } else { unit(pts, AUDIO, true) };
-        cutter.push(now, track, unit, &mut out);
-    }
-    cutter.finish(&mut out);
-    for track in [0, 1] {
-        let all = |out: &[Placed]| -> Vec<(i64, Split)> {
-            out.iter().filter(|placed| placed.track == track).map(|placed| (placed.unit.pts, placed.split)).collect()
+    // What of the backlog comes first, and how long before the other: both come in messages of their own.
+    for (first, before) in [(0, 0), (0, 40 * MS), (1, 0), (1, 100 * MS)] {
+        let run = |stalled: bool| {
+            let mut cutter = repeating();
+            let mut out = Vec::new();
+            let mut coming: Vec<(i64, bool, usize, i64)> = (0..500).map(|n| (n * FRAME, false, 0, n * FRAME)).collect();
+            coming.extend((0..936).map(|n| (n * AUDIO, false, 1, n * AUDIO)));
+            // Between 6 and 12 s nothing comes; then all of it, each track in one piece.
+            for unit in coming.iter_mut().filter(|unit| stalled && unit.0 >= 6_000 * MS) {
+                let late = unit.2 != first;
+                unit.1 = late;
+                unit.0 = unit.0.max(12_000 * MS - 1 + if late { before } else { 0 });
+            }
+            coming.sort_unstable();
+            for (now, _, track, pts) in coming {
+                let unit = if track == 0 { picture(pts, (pts / FRAME) % 50 == 0) } else { unit(pts, AUDIO, true) };
+                cutter.push(now, track, unit, &mut out);
+            }
+            cutter.finish(&mut out);
+            [0, 1].map(|track| {
+                let mine = out.iter().filter(|placed| placed.track == track);
+                mine.map(|placed| (placed.unit.pts, placed.split)).collect::<Vec<_>>()
+            })
         };
-        assert!(all(&out) == all(&live), "track {track}");
+        assert!(run(true) == run(false), "track {first} first, by {} ms", before / MS);
     }
 }
 
