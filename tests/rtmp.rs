@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Server, Source, decode, ffprobe, get, node, publish, request, wait_for};
+use common::{Process, Server, Source, decode, ffprobe, get, node, publish, request, wait_for};
 use serde_json::Value;
 
 fn number(value: &Value) -> f64 {
@@ -191,6 +191,31 @@ fn audio_alone_and_video_alone_work() {
     }
     let seen = node("whep.mjs", &[&server.url("/live/silent/whep"), "3"]);
     assert_plays(&seen, 2.0);
+}
+
+#[test]
+fn what_browsers_cant_decode_is_told_and_where_possible_mended() {
+    let server = Server::start();
+    let ffmpeg = |codec: &[&str], path: &str| {
+        let url = server.rtmp_url(path);
+        let input = ["-hide_banner", "-loglevel", "warning", "-re", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=15", "-t", "120"];
+        Process::start("ffmpeg", &[&input[..], codec, &["-g", "30", "-f", "flv", &url]].concat())
+    };
+    let mut sorenson = ffmpeg(&["-c:v", "flv1"], "live/old");
+    let _chroma = ffmpeg(&["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv422p", "-profile:v", "high422"], "live/rich");
+    server.wait_live("live/rich", 1);
+    let (good, complaints) = decode(&server.url("/live/rich/index.m3u8"), 3);
+    assert!(good, "{complaints}");
+    let (_, playlist) = get(&server.url("/live/rich/index.m3u8")).unwrap();
+    assert!(playlist.contains("avc1.42"), "constrained baseline: {playlist}");
+    let codes =
+        |info: &Value| info["warnings"].as_array().unwrap().iter().map(|w| w["code"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(codes(&server.api("/api/v1/streams/live/rich")), ["video_format"]);
+    // Nothing of it can be carried: it is listed all the same, and stays.
+    let info = server.api("/api/v1/streams/live/old");
+    assert_eq!((codes(&info), info["tracks"].as_array().unwrap().len()), (vec!["video_codec".to_owned()], 0), "{info:#}");
+    assert!(info["warnings"][0]["message"].as_str().unwrap().contains("Sorenson"), "{info:#}");
+    assert!(sorenson.is_running());
 }
 
 #[test]
