@@ -18,6 +18,9 @@ use crate::codec::{Format, FormatError};
 /// Most supplemental information kept for the picture that is to follow: captions and user data of one picture are far smaller.
 const MAX_PREFIX: usize = 64 << 10;
 
+/// After this time without another IDR picture none is expected any more, and what the container flags is believed of pictures that don't look
+/// like it: few encoders have longer GOPs.
+const NO_IDRS_MS: i64 = 4_000;
 /// Pictures that may come before parameter sets until the publisher is told: those may be on their way still.
 const PATIENCE: u64 = 100;
 
@@ -124,6 +127,7 @@ pub struct Assembler {
     idrs: u64,
     /// Key frames before there were parameter sets.
     keys_lost: u64,
+    last_idr_ms: Option<i64>,
     /// The picture before was said to be a key frame.
     was_flagged: bool,
     told: Vec<Notice>,
@@ -165,6 +169,7 @@ impl Default for Assembler {
             last_out: None,
             idrs: 0,
             keys_lost: 0,
+            last_idr_ms: None,
             was_flagged: false,
             told: Vec::new(),
             counters: AssemblerCounters::default(),
@@ -378,7 +383,12 @@ impl Assembler {
         self.idrs += u64::from(picture.idr);
         // Where IDR pictures come again and again, they are the key frames, and what else is said about pictures that need others is wrong.
         let no_idrs = self.idrs <= 1;
-        let flag_counts = picture.flagged && (picture.intra || picture.recovery.is_some() || (no_idrs && !self.was_flagged));
+        let since_idr = picture.stamp.dts_ms - *self.last_idr_ms.get_or_insert(picture.stamp.dts_ms);
+        if picture.idr {
+            self.last_idr_ms = Some(picture.stamp.dts_ms);
+        }
+        let believed = no_idrs && !self.was_flagged && since_idr >= NO_IDRS_MS;
+        let flag_counts = picture.flagged && (picture.intra || picture.recovery.is_some() || believed);
         let recovery = picture.recovery.is_some_and(|frames| frames == 0 || no_idrs);
         self.was_flagged = picture.flagged;
         picture.idr || recovery || flag_counts

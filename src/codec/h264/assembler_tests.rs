@@ -372,7 +372,12 @@ fn key_frames() {
             vec![idr(), p(1, false), idr(), p(1, false), p(2, true)],
             vec![true, false, true, false, false],
         ),
-        ("P flagged where none come", vec![idr(), p(1, false), p(2, true), p(3, false)], vec![true, false, true, false]),
+        ("P flagged soon after", vec![idr(), p(1, true), p(2, false), p(3, true)], vec![true, false, false, false]),
+        (
+            "P flagged where none come",
+            vec![idr(), p(1, false), p(2, false), p(3, false), p(4, true), p(5, false), p(6, true)],
+            vec![true, false, false, false, true, false, true],
+        ),
         ("flagged I picture", vec![idr(), p(1, false), (vec![pic(false, I, 2)], true), idr()], vec![true, false, true, true]),
         ("I picture that isn't flagged", vec![idr(), (vec![pic(false, I, 1)], false)], vec![true, false]),
         ("recovery point", vec![idr(), idr(), (vec![recovery(0), pic(false, I, 1)], false)], vec![true, true, true]),
@@ -393,7 +398,7 @@ fn key_frames() {
         for (index, (nals, flagged)) in pictures.iter().enumerate() {
             let first = if index == 0 { sets.clone() } else { Vec::new() };
             let nals = first.into_iter().chain(nals.iter().map(|nal| &nal[..])).collect::<Vec<_>>();
-            assembler.push(at(index as i64 * 40), *flagged, &message(&nals), &mut out);
+            assembler.push(at(index as i64 * 1000), *flagged, &message(&nals), &mut out);
         }
         assembler.finish(&mut out);
         let got: Vec<bool> =
