@@ -38,6 +38,8 @@ pub struct RtmpMetrics {
     pub queue_dropped: Counter,
     /// Pictures and frames left out for players that were too slow.
     pub player_dropped: Counter,
+    /// Connections that did not speak RTMP: HTTP, TLS, RTMPE. They are errors too.
+    pub strangers: Counter,
     /// Players that wait for a publisher.
     pub waiting_players: Gauge,
     /// What peers did otherwise than they should, by kind.
@@ -68,6 +70,7 @@ impl RtmpMetrics {
             self.ingest_foreign.clone(),
         );
         registry.register("queue_dropped", "Pictures and frames of RTMP publishers that found the queue full", self.queue_dropped.clone());
+        registry.register("strangers", "Connections to the RTMP port that did not speak RTMP", self.strangers.clone());
         registry.register("waiting_players", "RTMP players that wait for a publisher", self.waiting_players.clone());
         registry.register("oddities", "What RTMP peers did otherwise than they should, and was put up with", self.oddities.clone());
         registry.register("player_dropped", "Pictures and frames left out for slow RTMP players", self.player_dropped.clone());

@@ -18,7 +18,7 @@ use super::play::{self, Player, PlayerGoes};
 use super::publish::{self, Publisher};
 use super::{Context, now};
 use crate::rtmp::session::{Event, MAX_ACTIVE, ServerSession};
-use crate::rtmp::{RtmpError, Target};
+use crate::rtmp::{Problem, RtmpError, Target};
 use crate::stream::{Publication, PublishError};
 
 /// Read at once at most: a key frame in a few reads, and 1000 connections hold 32 MiB.
@@ -107,6 +107,7 @@ pub(super) async fn serve(context: Arc<Context>, socket: TcpStream, peer: Socket
     match &end {
         End::Protocol(error) => {
             metrics.errors.inc();
+            metrics.strangers.inc_by(u64::from(matches!(error.problem, Problem::NotRtmp { .. })));
             tracing::info!(%peer, %error, "RTMP connection ended by an error");
         }
         End::OverBudget(_) => {

@@ -314,7 +314,7 @@ async fn strangers_are_shown_the_door_at_once() {
         let read = tokio::time::timeout(LIMIT, socket.read_to_end(&mut answer)).await.unwrap();
         assert!(answer.is_empty(), "{read:?}");
     }
-    bench.until(|| bench.metrics.errors.get() == 4).await;
+    bench.until(|| bench.metrics.errors.get() == 4 && bench.metrics.strangers.get() == 4).await;
 }
 
 #[tokio::test]
