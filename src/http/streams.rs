@@ -5,7 +5,7 @@
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::header::{CACHE_CONTROL, LOCATION};
+use axum::http::header::{ALLOW, CACHE_CONTROL, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -13,6 +13,7 @@ use axum::routing::MethodRouter;
 use std::sync::Arc;
 use tower::ServiceExt;
 
+use super::common::METHODS;
 use super::front::Written;
 use super::names::{self, FileName};
 use super::{ApiError, Outside, shown_key};
@@ -126,7 +127,8 @@ impl<'a> Asked<'a> {
     fn of<B>(request: &'a Request<B>, key: Option<&'a str>) -> Self {
         let path = request.uri().path();
         Self {
-            reading: matches!(*request.method(), Method::GET | Method::HEAD),
+            // What a browser asks by OPTIONS is whether it may read.
+            reading: matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS),
             path,
             query: request.uri().query().unwrap_or_default(),
             untidy: request.extensions().get::<Written>().is_some_and(|written| written.untidy) || path.contains("//"),
@@ -316,6 +318,8 @@ pub(super) async fn dispatch(State(table): State<Arc<StreamRoutes>>, mut request
             // The error type is Infallible.
             handler.oneshot(request).await.into_response()
         }
+        // A preflight that is led elsewhere fails (Fetch standard section 4.8).
+        Found::Elsewhere(..) if request.method() == Method::OPTIONS => (StatusCode::NO_CONTENT, [(ALLOW, METHODS)]).into_response(),
         Found::Elsewhere(status, path) => {
             let outside = request.extensions().get::<Outside>().cloned().unwrap_or_else(|| Outside::at(request.uri().path()));
             redirect(status, &outside, &path, request.uri().query())

@@ -208,6 +208,8 @@ async fn methods_and_options() {
         ("OPTIONS", "/live/cam1/whep/id1", 204, "DELETE,OPTIONS,PATCH"),
         ("OPTIONS", "/live/cam1/", 204, "GET,HEAD,OPTIONS"),
         ("OPTIONS", "/healthz", 204, "GET,HEAD,OPTIONS"),
+        ("OPTIONS", "/live/cam1", 204, "DELETE,GET,HEAD,OPTIONS,PATCH,POST,PUT"),
+        ("OPTIONS", "/live/cam1/whep/", 204, "OPTIONS,POST"),
     ] {
         let response = call(&router, method, uri, &[], "").await;
         assert_eq!(response.status().as_u16(), status, "{method} {uri}");
