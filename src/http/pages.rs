@@ -4,6 +4,8 @@
 //! are the same for every stream: they read their own address and ask the API.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use axum::Router;
 use axum::extract::Path;
@@ -13,13 +15,13 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use include_dir::{Dir, File, include_dir};
+use ring::digest::{SHA256, digest};
 
 use super::compress::{compressed, compressed_router};
 use super::{ApiError, Outside, Routes};
 
-#[derive(rust_embed::RustEmbed)]
-#[folder = "static/dist/"]
-struct Dist;
+static DIST: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/static/dist");
 
 /// A page is asked for again each time (and answered by 304): it names the newest assets.
 const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
@@ -59,16 +61,23 @@ pub struct Asset {
 
 /// The file `path` below `static/dist`, such as `watch.html` or `assets/app-ABCD1234.css`; `None` also for what isn't meant to be served.
 pub fn asset(path: &str) -> Option<Asset> {
-    let content_type = match path.rsplit_once('.')?.1 {
+    static ASSETS: LazyLock<HashMap<&str, Asset>> = LazyLock::new(|| {
+        let files = DIST.files().chain(DIST.dirs().flat_map(Dir::files));
+        files.filter_map(|file| Some((file.path().to_str()?, embedded(file)?))).collect()
+    });
+    ASSETS.get(path).cloned()
+}
+
+fn embedded(file: &'static File<'static>) -> Option<Asset> {
+    let content_type = match file.path().extension()?.to_str()? {
         "html" => "text/html; charset=utf-8",
         "js" => "text/javascript; charset=utf-8",
         "css" => "text/css; charset=utf-8",
         "svg" => "image/svg+xml",
         _ => return None,
     };
-    let file = Dist::get(path)?;
-    let hash: String = file.metadata.sha256_hash().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    Some(Asset { bytes: file.data, content_type, etag: format!("W/\"{hash}\"") })
+    let hash: String = digest(&SHA256, file.contents()).as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    Some(Asset { bytes: file.contents().into(), content_type, etag: format!("W/\"{hash}\"") })
 }
 
 /// Adds the pages and their assets, compressed for those who take it (hls.js is 580 KB without). [`recording`] is answered by the
@@ -235,7 +244,8 @@ mod tests {
     async fn assets_are_compressed() {
         use tower::ServiceExt;
         let router = || Router::new().route("/static/{file}", compressed(get(static_file)));
-        let file = Dist::iter().filter_map(|name| name.strip_prefix("assets/hls-").map(|rest| format!("hls-{rest}"))).next().unwrap();
+        let mut assets = DIST.get_dir("assets").unwrap().files().filter_map(|file| file.path().file_name()?.to_str());
+        let file = assets.find(|name| name.starts_with("hls-")).unwrap();
         let request = |encoding: &str| {
             let request = axum::http::Request::get(format!("/static/{file}")).header("accept-encoding", encoding);
             request.body(axum::body::Body::empty()).unwrap()
