@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use headend::base::StreamPath;
+use headend::base::{StreamPath, seeded};
 use headend::cmaf::{self, SampleDefaults};
 use headend::codec::{AccessUnit, Codec, Depacketized, Depacketizer, Format, Packetizer, aac, h264, opus, vp8};
 use headend::package::MediaName;
@@ -217,7 +217,7 @@ fn tuple(port: u16) -> Tuple {
 /// Datagrams from strangers to a peer that waits for its browser.
 pub fn ice_peer(data: &[u8]) {
     let now = *EPOCH;
-    let mut peer = Peer::new(now, &CERTIFICATE, 0);
+    let mut peer = Peer::new(now, &CERTIFICATE, 0, &mut seeded(0));
     let _ = peer.connect(now, DtlsParameters { role: DtlsRole::Client, fingerprints: vec![CERTIFICATE.fingerprint().clone()] });
     // The first byte: whether a browser has come before the stranger.
     if data.first().is_some_and(|first| first & 1 == 1) {
@@ -260,7 +260,7 @@ pub fn sdp_offer(data: &[u8]) {
             let _ = media.payload_types_of(codec).count();
         }
     }
-    let ours = Peer::new(*EPOCH, &CERTIFICATE, 0);
+    let ours = Peer::new(*EPOCH, &CERTIFICATE, 0, &mut seeded(0));
     let sections = vec![SectionAnswer::Inactive; offer.sections.len()];
     let dtls = ours.dtls_parameters();
     let text =

@@ -1,6 +1,6 @@
 //! Random identifiers that are safe in URLs and hard to guess.
 
-use rand::RngExt;
+use super::chance::random_text;
 
 /// An opaque identifier: 22 characters of `[A-Za-z0-9]`, about 131 bits, so that knowing it is permission enough
 /// for a session resource (RFC 9725 section 4.1 asks for unguessable URLs).
@@ -8,7 +8,7 @@ pub type Id = String;
 
 /// Makes a new random [`Id`].
 pub fn random_id() -> Id {
-    rand::rng().sample_iter(rand::distr::Alphanumeric).take(22).map(char::from).collect()
+    random_text(&mut rand::make_rng(), 22)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! In: nothing. Out: ids, stream paths, units, media kinds. No I/O, no clock reading.
 
+mod chance;
 mod id;
 mod kind;
 mod lock;
@@ -11,6 +12,7 @@ pub mod ranges;
 mod units;
 pub mod wrap;
 
+pub use chance::{Chance, random_text, seeded};
 pub use id::{Id, random_id};
 pub use kind::MediaKind;
 pub use lock::{lock, read, write};

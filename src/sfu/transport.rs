@@ -110,7 +110,7 @@ pub struct Transport {
 
 impl Transport {
     /// One that waits for its peer: a browser, or anybody who sends RTP as it is (`plain`).
-    pub fn new(id: TransportId, router: RouterId, peer: Option<Peer>, plain: Option<Plain>) -> Self {
+    pub fn new(id: TransportId, router: RouterId, peer: Option<Peer>, plain: Option<Plain>, feedback_ssrc: u32) -> Self {
         Self {
             id,
             router,
@@ -125,7 +125,7 @@ impl Transport {
             next_report: None,
             early_reports: 0,
             inputs: Vec::new(),
-            feedback_ssrc: rand::random_range(1..u32::MAX),
+            feedback_ssrc,
             next_receiver_report: None,
             ntp_offset: ClockOffset::new(),
             twcc: TwccReceiver::new(FEEDBACK_INTERVAL),

@@ -2,7 +2,9 @@
 //!
 //! In: access units. Out: a batch of RTP packets with the unit's facts. Pure.
 
-use crate::base::MediaKind;
+use rand::RngExt;
+
+use crate::base::{Chance, MediaKind};
 use crate::codec::{AccessUnit, Codec, Format, Packetizer};
 use crate::rtp::batch::{BatchWriter, RtpBatch, UnitFacts};
 use crate::rtp::packet::{FIXED_HEADER_LEN, RtpHeader, write_header};
@@ -28,13 +30,13 @@ pub(super) struct Framer {
 
 impl Framer {
     /// Begins with a random SSRC, sequence number and timestamp (RFC 3550 section 5.1).
-    pub fn new(codec: Codec) -> Self {
+    pub fn new(codec: Codec, chance: &mut Chance) -> Self {
         Self {
             codec,
             packetizer: Packetizer::new(codec, MAX_PAYLOAD),
-            ssrc: rand::random(),
-            next_sequence_number: rand::random(),
-            timestamp_base: rand::random(),
+            ssrc: chance.random(),
+            next_sequence_number: chance.random(),
+            timestamp_base: chance.random(),
         }
     }
 

@@ -64,7 +64,7 @@ impl WorkerPool {
         let shared = Arc::new(Shared { links, config: config.clone(), candidates: std::sync::OnceLock::new() });
         let mut pool = WorkerPool { shared: shared.clone(), addresses: config.listen.clone(), threads: Mutex::new(Vec::new()) };
         for (index, (queues, notices)) in queues.into_iter().enumerate() {
-            let worker = Worker::new(index as u16, config.clone(), certificate.clone(), epoch);
+            let worker = Worker::new(index as u16, config.clone(), certificate.clone(), epoch, rand::make_rng());
             let (shared, addresses) = (shared.clone(), pool.addresses.clone());
             let (report, started) = std::sync::mpsc::sync_channel::<Started>(1);
             let thread = std::thread::Builder::new()

@@ -60,7 +60,7 @@ fn chromium_connects_in_both_roles() {
             .spawn()
             .unwrap();
         let certificate = Certificate::generate().unwrap();
-        let mut peer = Peer::new(now(), &certificate, 7);
+        let mut peer = Peer::new(now(), &certificate, 7, &mut rand::make_rng());
         let end = now() + Duration::from_secs(40);
         let (mut browser_connected, mut keys, mut asked) = (false, None, now());
         let mut buffer = [0; 4096];

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use rand::RngExt;
 use ring::hmac;
 
-use super::ice::random_ice_text;
 use super::stun::{self, Message, Writer};
 use super::{Certificate, CloseReason, DtlsEvent, DtlsSession, PeerError, PeerEvent, Received, Tuple};
+use crate::base::random_text;
 use crate::sfu::ortc::{DtlsParameters, DtlsRole, IceParameters};
 
 /// Until there is a first answer (RFC 8445 section 14.2: Ta).
@@ -49,7 +49,7 @@ impl ClientPeer {
     /// A client that reaches the server of `ice` and `dtls` on `tuple` (`local` is the client's own address) and takes
     /// `role` in DTLS (`Auto`: client). Call [`Self::handle_timeout`] to make it send its first check.
     pub fn new(now: Instant, certificate: &Certificate, role: DtlsRole, ice: &IceParameters, dtls: &DtlsParameters, tuple: Tuple) -> Self {
-        let ufrag = random_ice_text(8);
+        let ufrag = random_text(&mut rand::make_rng(), 8);
         Self {
             certificate: certificate.clone(),
             role: if role == DtlsRole::Server { role } else { DtlsRole::Client },

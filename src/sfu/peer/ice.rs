@@ -6,11 +6,11 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rand::RngExt;
 use ring::hmac;
 
 use super::stun::{self, Message, Writer};
 use super::{Protocol, Tuple};
+use crate::base::{Chance, random_text};
 use crate::sfu::ortc::IceParameters;
 
 /// RFC 7675 section 5.1: consent expires 30 s after the last valid check.
@@ -46,10 +46,6 @@ pub fn peek_ufrag(datagram: &[u8]) -> Option<&str> {
     stun::peek_username(datagram)?.split_once(':').map(|(ours, _)| ours)
 }
 
-pub(super) fn random_ice_text(len: usize) -> String {
-    rand::rng().sample_iter(rand::distr::Alphanumeric).take(len).map(char::from).collect()
-}
-
 #[derive(Debug)]
 struct Credentials {
     parameters: IceParameters,
@@ -59,10 +55,10 @@ struct Credentials {
 }
 
 impl Credentials {
-    fn new(worker: u16) -> Self {
+    fn new(worker: u16, chance: &mut Chance) -> Self {
         let parameters = IceParameters {
-            username_fragment: format!("{worker:04x}{}", random_ice_text(UFRAG_RANDOM_LEN)),
-            password: random_ice_text(PASSWORD_LEN),
+            username_fragment: format!("{worker:04x}{}", random_text(chance, UFRAG_RANDOM_LEN)),
+            password: random_text(chance, PASSWORD_LEN),
             ice_lite: true,
         };
         let key = stun::key(&parameters.password);
@@ -111,10 +107,10 @@ pub struct IceLite {
 
 impl IceLite {
     /// An agent with new credentials, whose ufrag leads to `worker`.
-    pub fn new(worker: u16) -> Self {
+    pub fn new(worker: u16, chance: &mut Chance) -> Self {
         Self {
             worker,
-            current: Credentials::new(worker),
+            current: Credentials::new(worker, chance),
             previous: None,
             tuples: Vec::new(),
             selected: None,
@@ -132,8 +128,8 @@ impl IceLite {
     }
 
     /// New credentials; the old ones and their tuples go on until a check with the new ones arrives (RFC 8445 section 9).
-    pub fn restart(&mut self) -> &IceParameters {
-        let old = std::mem::replace(&mut self.current, Credentials::new(self.worker));
+    pub fn restart(&mut self, chance: &mut Chance) -> &IceParameters {
+        let old = std::mem::replace(&mut self.current, Credentials::new(self.worker, chance));
         if old.used || self.previous.is_none() {
             self.previous = Some(old);
         } else {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::dtls::HANDSHAKE_TIMEOUT;
 use super::{Certificate, CloseReason, DtlsEvent, DtlsSession, IceEvent, IceLite, PeerError, PeerEvent, Received, Tuple, ice};
+use crate::base::Chance;
 use crate::sfu::ortc::{DtlsParameters, DtlsRole, IceParameters};
 
 /// DTLS datagrams kept until `connect` says whom to expect: a ClientHello in up to a few pieces. Without them the browser
@@ -36,11 +37,11 @@ pub struct Peer {
 impl Peer {
     /// A peer with new ICE credentials whose ufrag leads to worker `worker_index`. It waits without a timeout until
     /// [`Self::connect`].
-    pub fn new(now: Instant, certificate: &Certificate, worker_index: u16) -> Self {
+    pub fn new(now: Instant, certificate: &Certificate, worker_index: u16, chance: &mut Chance) -> Self {
         let _ = now;
         Self {
             certificate: certificate.clone(),
-            ice: IceLite::new(worker_index),
+            ice: IceLite::new(worker_index, chance),
             dtls: None,
             remote: None,
             ice_deadline: None,
@@ -87,11 +88,11 @@ impl Peer {
     ///
     /// # Errors
     /// The peer is closed.
-    pub fn restart_ice(&mut self) -> Result<&IceParameters, PeerError> {
+    pub fn restart_ice(&mut self, chance: &mut Chance) -> Result<&IceParameters, PeerError> {
         if self.closed {
             return Err(PeerError::Closed);
         }
-        Ok(self.ice.restart())
+        Ok(self.ice.restart(chance))
     }
 
     /// Takes a datagram that came on `tuple`. For media it only says whether the caller may open it.

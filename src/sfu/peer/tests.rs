@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::client::ClientPeer;
 use super::*;
+use crate::base::seeded;
 use crate::sfu::ortc::{DtlsFingerprint, DtlsParameters, DtlsRole};
 
 const DELAY: Duration = Duration::from_millis(10);
@@ -60,7 +61,7 @@ impl Pair {
     fn new(client_role: DtlsRole, lost_per_mille: u64, seed: u64) -> Self {
         let now = start();
         let (ours, theirs) = certificates();
-        let mut server = Peer::new(now, ours, 3);
+        let mut server = Peer::new(now, ours, 3, &mut seeded(seed));
         let client = ClientPeer::new(now, theirs, client_role, server.ice_parameters(), &server.dtls_parameters(), client_tuple(1000));
         server.connect(now, client.dtls_parameters()).unwrap();
         Self {
@@ -224,7 +225,7 @@ fn a_wrong_certificate_gets_no_keys() {
     let now = start();
     for role in [DtlsRole::Client, DtlsRole::Server] {
         let mut pair = Pair::new(role, 0, 1);
-        pair.server = Peer::new(now, &certificates().0, 3);
+        pair.server = Peer::new(now, &certificates().0, 3, &mut seeded(2));
         let expected = Certificate::generate().unwrap();
         let ice = pair.server.ice_parameters().clone();
         pair.client.set_remote_ice(now, &ice);
@@ -238,7 +239,7 @@ fn a_wrong_certificate_gets_no_keys() {
 #[test]
 fn parameters_without_a_usable_fingerprint_are_refused() {
     let now = start();
-    let mut peer = Peer::new(now, &certificates().0, 0);
+    let mut peer = Peer::new(now, &certificates().0, 0, &mut seeded(2));
     let bad = DtlsFingerprint { algorithm: "sha-1".into(), value: "AA".into() };
     let refused = peer.connect(now, DtlsParameters { role: DtlsRole::Client, fingerprints: vec![bad] });
     assert_eq!(refused, Err(PeerError::NoUsableFingerprint));
@@ -251,7 +252,7 @@ fn parameters_without_a_usable_fingerprint_are_refused() {
 fn a_client_hello_before_connect_is_not_lost() {
     let now = start();
     let mut pair = Pair::new(DtlsRole::Client, 0, 1);
-    pair.server = Peer::new(now, &certificates().0, 3);
+    pair.server = Peer::new(now, &certificates().0, 3, &mut seeded(2));
     let ice = pair.server.ice_parameters().clone();
     pair.client.set_remote_ice(now, &ice);
     pair.run(Duration::from_millis(200));
@@ -386,8 +387,8 @@ fn ice_restart_keeps_the_old_pair_until_the_new_one_is_there() {
     let mut pair = Pair::new(DtlsRole::Client, 0, 1);
     pair.run(Duration::from_secs(1));
     let old = pair.server.ice_parameters().clone();
-    let unused = pair.server.restart_ice().unwrap().clone();
-    let new = pair.server.restart_ice().unwrap().clone();
+    let unused = pair.server.restart_ice(&mut seeded(3)).unwrap().clone();
+    let new = pair.server.restart_ice(&mut seeded(4)).unwrap().clone();
     assert!(worker_of_ufrag(&new.username_fragment) == Some(3) && new != old);
     pair.run(Duration::from_secs(40));
     assert_eq!(pair.closed(), None);
@@ -408,7 +409,7 @@ fn strangers_change_nothing() {
     let mut pair = Pair::new(DtlsRole::Client, 0, 1);
     let now = pair.now;
     let stranger = flip(client_tuple(666));
-    let mut other = Pair::new(DtlsRole::Client, 0, 1);
+    let mut other = Pair::new(DtlsRole::Client, 0, 2);
     other.run(Duration::from_secs(1));
     // Checks for somebody else, a whole handshake, media, garbage: from a tuple that ICE does not know.
     for datagram in other.to_server.iter().chain(&[Bytes::from_static(&[0x80, 96, 1, 2, 3]), Bytes::new(), Bytes::from_static(&[22])]) {
@@ -429,7 +430,7 @@ fn strangers_change_nothing() {
 #[test]
 fn checks_are_answered_in_kind() {
     let now = start();
-    let mut ice = IceLite::new(0xabc);
+    let mut ice = IceLite::new(0xabc, &mut seeded(1));
     let parameters = ice.parameters().clone();
     let key = stun::key(&parameters.password);
     let tuple = flip(client_tuple(1));
@@ -470,7 +471,7 @@ fn checks_are_answered_in_kind() {
 #[test]
 fn valid_tuples_are_bounded_and_the_selected_one_stays() {
     let now = start();
-    let mut ice = IceLite::new(0);
+    let mut ice = IceLite::new(0, &mut seeded(1));
     let key = stun::key(&ice.parameters().password);
     let name = format!("{}:them", ice.parameters().username_fragment);
     let request = stun::Writer::new(stun::BINDING_REQUEST, &[5; 12]).username(&name).finish(&key);
@@ -485,7 +486,7 @@ fn valid_tuples_are_bounded_and_the_selected_one_stays() {
 #[test]
 fn ufrags_name_their_worker() {
     for worker in [0, 1, 7, 255, 65535] {
-        assert_eq!(worker_of_ufrag(&IceLite::new(worker).parameters().username_fragment), Some(worker));
+        assert_eq!(worker_of_ufrag(&IceLite::new(worker, &mut seeded(1)).parameters().username_fragment), Some(worker));
     }
     for bad in ["", "0000", "000gabcdefgh", "00FFabcdefgh", "0000abcdefg", "0000abcdefghi", "0000abcd:fgh", "000éabcdefg"] {
         assert_eq!(worker_of_ufrag(bad), None, "{bad}");
@@ -588,4 +589,17 @@ fn cost_of_a_peer() {
         let each = (resident() - before) / PEERS;
         println!("lingering {linger}: {each} bytes resident per peer, server side of a handshake {:?}", busy / PEERS as u32);
     }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_credentials() {
+    let credentials = |seed| {
+        let mut chance = seeded(seed);
+        let mut peer = Peer::new(start(), &certificates().0, 1, &mut chance);
+        [peer.ice_parameters().clone(), peer.restart_ice(&mut chance).unwrap().clone()]
+    };
+    assert_eq!(credentials(1), credentials(1));
+    assert_ne!(credentials(1), credentials(2));
+    let [first, restarted] = credentials(1);
+    assert_ne!(first, restarted);
 }

@@ -4,8 +4,10 @@
 
 use std::time::Instant;
 
+use rand::{RngExt, SeedableRng};
+
 use super::{Event, Worker};
-use crate::base::MediaKind;
+use crate::base::{Chance, MediaKind};
 use crate::sfu::consumer::{Consumer, Outlet, Phase};
 use crate::sfu::error::SfuError;
 use crate::sfu::id::{ConsumerId, ProducerId, RouterId, TransportId};
@@ -63,9 +65,10 @@ impl Worker {
             return Err(SfuError::TooMany("transports on this worker (sfu.max_transports)"));
         }
         let id = TransportId::next();
-        let peer = Peer::new(now, &self.certificate, self.index);
+        let peer = Peer::new(now, &self.certificate, self.index, &mut self.chance);
         let (ice, dtls) = (peer.ice_parameters().clone(), peer.dtls_parameters());
-        let key = self.transports.insert(Transport::new(id, router, Some(peer), None));
+        let ssrc = self.random_ssrc();
+        let key = self.transports.insert(Transport::new(id, router, Some(peer), None, ssrc));
         self.transport_keys.insert(id, key);
         self.ufrags.insert(ice.username_fragment.clone(), key);
         self.schedule(key);
@@ -102,7 +105,8 @@ impl Worker {
     /// New ICE credentials.
     pub fn restart_ice(&mut self, id: TransportId) -> Result<IceParameters, SfuError> {
         let key = self.transport_key(id)?;
-        let ice = self.peer_of(key)?.restart_ice().map_err(peer_error)?.clone();
+        let mut chance = Chance::from_rng(&mut self.chance);
+        let ice = self.peer_of(key)?.restart_ice(&mut chance).map_err(peer_error)?.clone();
         self.ufrags.insert(ice.username_fragment.clone(), key);
         Ok(ice)
     }
@@ -292,17 +296,13 @@ impl Worker {
         if options.cname.len() > MAX_CNAME_LEN || options.mid.as_ref().is_some_and(|mid| mid.len() > MAX_MID_LEN) {
             return Err(SfuError::BadParameters("mid or CNAME is too long".into()));
         }
+        let (ssrc, rtx_ssrc) = (self.random_ssrc(), self.random_ssrc());
         let producer = &self.producers[producer_key];
-        let wish = ConsumerWish {
-            capabilities: &options.rtp_capabilities,
-            mid: options.mid.as_deref(),
-            cname: &options.cname,
-            ssrc: rand::random_range(1..u32::MAX),
-            rtx_ssrc: rand::random_range(1..u32::MAX),
-        };
+        let wish =
+            ConsumerWish { capabilities: &options.rtp_capabilities, mid: options.mid.as_deref(), cname: &options.cname, ssrc, rtx_ssrc };
         let parameters = consumer_parameters(producer.codec(), producer.rtp.payload_type, &producer.parameters, wish)?;
         let kind = producer.kind();
-        let sender = Box::new(Sender::new(&parameters, rand::random(), rand::random()));
+        let sender = Box::new(Sender::new(&parameters, self.chance.random(), self.chance.random()));
         let outlet = Outlet::Network { transport: transport_key, sender };
         let mut consumer = Consumer::new(ConsumerId::next(), producer_key, kind, outlet);
         consumer.drop_disposable = options.drop_disposable;

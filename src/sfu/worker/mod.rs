@@ -15,6 +15,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Instant;
 
+use rand::RngExt;
 use slab::Slab;
 
 use super::config::SfuConfig;
@@ -26,7 +27,7 @@ use super::stats::WorkerStats;
 use super::store::StoreLimits;
 use super::transport::Transport;
 use super::types::TransportEvent;
-use crate::base::UnixNanos;
+use crate::base::{Chance, UnixNanos};
 
 type FastMap<K, V> = HashMap<K, V, ahash::RandomState>;
 
@@ -63,6 +64,7 @@ pub struct Worker {
     config: SfuConfig,
     certificate: Certificate,
     epoch: (Instant, UnixNanos),
+    chance: Chance,
     routers: HashMap<RouterId, ()>,
     transports: Slab<Transport>,
     producers: Slab<Producer>,
@@ -95,13 +97,14 @@ pub struct Worker {
 
 impl Worker {
     /// Worker number `index`. `epoch` is one moment on both clocks, the same for all workers, so that their wall clocks agree and
-    /// never jump.
-    pub fn new(index: u16, config: SfuConfig, certificate: Certificate, epoch: (Instant, UnixNanos)) -> Self {
+    /// never jump. SSRCs, first sequence numbers and ICE credentials come from `chance`.
+    pub fn new(index: u16, config: SfuConfig, certificate: Certificate, epoch: (Instant, UnixNanos), chance: Chance) -> Self {
         Self {
             index,
             config,
             certificate,
             epoch,
+            chance,
             routers: HashMap::new(),
             transports: Slab::new(),
             producers: Slab::new(),
@@ -123,6 +126,11 @@ impl Worker {
             seqs: Vec::new(),
             stats: WorkerStats::default(),
         }
+    }
+
+    /// An SSRC of ours.
+    fn random_ssrc(&mut self) -> u32 {
+        self.chance.random_range(1..u32::MAX)
     }
 
     /// The next thing to tell. Call until `None` after every other call.

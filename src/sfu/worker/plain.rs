@@ -24,7 +24,8 @@ impl Worker {
             return Err(SfuError::BadParameters(format!("port {port} belongs to another plain transport")));
         }
         let id = TransportId::next();
-        let key = self.transports.insert(Transport::new(id, router, None, Some(Plain { port, comedia })));
+        let ssrc = self.random_ssrc();
+        let key = self.transports.insert(Transport::new(id, router, None, Some(Plain { port, comedia }), ssrc));
         self.transport_keys.insert(id, key);
         self.plain_ports.insert(port, key);
         Ok(id)

@@ -30,7 +30,7 @@ pub(super) struct WriterCore {
 impl WriterCore {
     /// Makes a producer on `router`. Tracks with the same `cname` are played in sync.
     pub async fn new(router: &Router, format: Format, cname: &str) -> Result<Self, SfuError> {
-        let framer = Framer::new(format.codec());
+        let framer = Framer::new(format.codec(), &mut rand::make_rng());
         let rtp_parameters = direct_rtp_parameters(&format, framer.ssrc(), framer.payload_type(), cname);
         let producer = router.produce_direct(ProducerOptions { kind: format.kind(), rtp_parameters }).await?;
         let formats = FormatHistory::new(format, framer.next_sequence_number());

@@ -138,7 +138,7 @@ impl Sim {
 
     pub fn with(seed: u64, config: SfuConfig) -> Self {
         let now = start();
-        let mut worker = Worker::new(0, config, certificate(), (now, 1_700_000_000_000_000_000));
+        let mut worker = Worker::new(0, config, certificate(), (now, 1_700_000_000_000_000_000), crate::base::seeded(seed));
         let router = worker.create_router();
         Self {
             now,

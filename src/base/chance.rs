@@ -1,0 +1,32 @@
+//! Chance as an argument: what is decided by lot comes from a generator that is handed in, so that a simulation replays.
+//!
+//! In: a seed, drawn by a driver. Out: ids, credentials, numbers to begin with.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+/// A generator whose numbers can't be guessed from those before (credentials are made of them).
+pub type Chance = StdRng;
+
+/// A generator that gives the same for the same seed: for tests and simulations.
+pub fn seeded(seed: u64) -> Chance {
+    Chance::seed_from_u64(seed)
+}
+
+/// So many characters of `[A-Za-z0-9]`, about 6 bits each.
+pub fn random_text(chance: &mut Chance, len: usize) -> String {
+    chance.sample_iter(rand::distr::Alphanumeric).take(len).map(char::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same() {
+        let text = |seed| random_text(&mut seeded(seed), 22);
+        assert_eq!(text(1), text(1));
+        assert_ne!(text(1), text(2));
+        assert!(text(3).len() == 22 && text(3).bytes().all(|c| c.is_ascii_alphanumeric()));
+    }
+}
