@@ -50,6 +50,12 @@ pub fn of_notice(notice: Notice) -> Told {
              constrained baseline, main or high profile."
                 .to_owned(),
         ),
+        Notice::SliceOrder => (
+            "slice_order",
+            "The slices of the video's pictures come in any order (ASO), or more than once, which browsers and nearly all players can't decode. \
+             Set the encoder to constrained baseline, main or high profile."
+                .to_owned(),
+        ),
         Notice::Partitions => (
             "data_partitioning",
             "The video uses data partitioning (extended profile), which browsers and nearly all players can't decode. Set the encoder to \

@@ -62,6 +62,8 @@ pub enum Assembled {
 pub enum Notice {
     /// Flexible macroblock ordering, which next to no decoder has.
     SliceGroups,
+    /// Slices in another order than their macroblocks (baseline and extended profile), which next to no decoder has.
+    SliceOrder,
     /// Data partitions of extended profile, which next to no decoder has.
     Partitions,
     /// Pictures are to be turned by so many degrees counter-clockwise, which browsers don't do.
@@ -308,10 +310,14 @@ impl Assembler {
             if first_of_message && slice.first_mb > 0 {
                 self.mode = Mode::Slices;
             }
+            let disordered = current.last.is_behind(&slice);
             current.flagged |= message.flagged;
             current.append_all(&mut self.prefix, self.recovery.take());
             current.note(kind, &slice);
             current.append(nal, &mut self.counters);
+            if disordered {
+                self.notice(Notice::SliceOrder, out);
+            }
             return;
         }
         if self.current.is_none()

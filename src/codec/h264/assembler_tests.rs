@@ -297,14 +297,16 @@ fn pictures_in_several_messages_and_several_in_one() {
         (
             "slices in any order",
             vec![(0, true, sets(&[&with(idr, 100), &with(idr, 0), &with(idr, 50)])), (40, false, message(&[&with(p, 9), &with(p, 0)]))],
-            vec!["0K 5 5 5", "40 1 1"],
+            vec!["SliceOrder", "0K 5 5 5", "40 1 1"],
             0,
         ),
     ];
     for (name, messages, wanted, damaged) in table {
-        let (got, counters) = run(&messages, &[]);
+        let (mut got, counters) = run(&messages, &[]);
+        // The format comes with the first picture, a notice as soon as it is seen.
+        got.retain(|text| !text.starts_with("F "));
         // Flags on pictures that hold no key frame are another test's matter.
-        let got: Vec<_> = got[1..].iter().map(|text| text.replace("+1K", "+1")).collect();
+        let got: Vec<_> = got.iter().map(|text| text.replace("+1K", "+1")).collect();
         let wanted: Vec<_> = wanted.iter().map(|text| text.replace("+1K", "+1")).collect();
         assert_eq!((got, counters.damaged), (wanted, damaged), "{name}");
     }

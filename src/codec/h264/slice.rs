@@ -126,6 +126,11 @@ impl Slice {
         Some(slice)
     }
 
+    /// Whether `next`, a slice of the same picture, has macroblocks that come before this one's: arbitrary slice order, or redundant slices.
+    pub fn is_behind(&self, next: &Self) -> bool {
+        self.picture == next.picture && self.plane == next.plane && next.first_mb < self.first_mb
+    }
+
     fn read_picture(&mut self, reader: &mut BitReader<'_>, layout: &Layout, header: u8) -> Option<PictureId> {
         if layout.separate_planes {
             self.plane = reader.bits(2)? as u8;
