@@ -8,15 +8,19 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::unix_now;
-use crate::base::StreamPath;
+use crate::base::{MediaKind, StreamPath};
+use crate::codec::Codec;
 use crate::package::{Live, Presentation};
 use crate::pipeline::{ChunkSink, Segmenter, SegmenterEvent, Supervisor};
 use crate::record::RecordEvent;
 use crate::record::driver::{RecorderInput, Recordings};
-use crate::stream::{Hub, Stream, StreamEvent};
+use crate::stream::{Hub, Stream, StreamEvent, StreamInfo, Warning};
 
 /// How long an ended presentation can still be fetched: players read their last segments, and see the end in the playlist.
 const AFTER_THE_END: Duration = Duration::from_secs(20);
+
+/// How long a stream may be without a segment before its publisher is told: longer than the usual distance of key frames.
+const NOTHING_WITHIN: Duration = Duration::from_secs(10);
 
 /// What every stream's media goes through.
 #[derive(Debug, Clone)]
@@ -92,11 +96,97 @@ impl Media {
         let path = stream.path().clone();
         let presentation = self.live.begin(&path, unix_now());
         let takers = Takers { presentation: presentation.clone(), recorder: self.recordings.record(&path) };
-        Segmenter::run(stream, self.supervisor.clone(), takers).await;
+        let watched = stream.clone();
+        tokio::select! {
+            () = Segmenter::run(stream, self.supervisor.clone(), takers) => {}
+            () = tell_of_nothing(&watched, &presentation) => {}
+        }
         presentation.end();
         tokio::select! {
             () = tokio::time::sleep(AFTER_THE_END) => self.live.remove(&path, &presentation),
             () = stop.cancelled() => {}
+        }
+    }
+}
+
+/// Tells the publisher where nothing has come of a stream for a while, and why. Never returns.
+async fn tell_of_nothing(stream: &Stream, presentation: &Presentation) {
+    tokio::time::sleep(NOTHING_WITHIN).await;
+    let (snapshot, info) = (presentation.snapshot(), stream.info().await);
+    let has = |kind: MediaKind| snapshot.tracks.iter().any(|track| track.kind() == kind && !track.segments.is_empty());
+    let pictures = info.tracks.iter().any(|track| track.kind == MediaKind::Video);
+    if !has(MediaKind::Video) && (pictures || !has(MediaKind::Audio)) {
+        let what = if has(MediaKind::Audio) { "no pictures" } else { "nothing" };
+        let message = format!("HLS, DASH and recordings have {what} of this stream: {}", why_nothing(&info));
+        stream.warn(Warning { code: "no_segments", message });
+    }
+    std::future::pending().await
+}
+
+/// What the first segment of a stream waits for, as far as its tracks tell.
+fn why_nothing(info: &StreamInfo) -> &'static str {
+    let Some(video) = info.tracks.iter().find(|track| track.kind == MediaKind::Video) else {
+        return match info.tracks.first() {
+            None => "nothing that can be played has come. Publish H.264 or VP8, AAC or Opus.",
+            Some(sound) if sound.packets == 0 => "its sound was announced, but has not come.",
+            Some(_) => "its sound could not be read. The log of the server says more.",
+        };
+    };
+    match video {
+        _ if video.packets == 0 => "its pictures were announced, but have not come.",
+        _ if video.codec == Codec::H264 && video.width.is_none() => {
+            "the parameter sets of its pictures (SPS, PPS) have not come. Make the encoder send a sequence header, or repeat them before key frames."
+        }
+        _ if video.key_frames == 0 => {
+            "no key frame has come yet. Set the key-frame interval to 2 s: in OBS Settings → Output → \"Keyframe Interval\" 2 s; in ffmpeg -g with twice the frame rate."
+        }
+        _ => "its pictures could not be read. The log of the server says more.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::{TrackInfo, ViewerCounts};
+
+    #[test]
+    fn a_stream_without_segments_is_told_why() {
+        let track = |kind, codec, packets, width, key_frames| TrackInfo {
+            kind,
+            codec,
+            codec_string: String::new(),
+            width,
+            height: width,
+            sample_rate: None,
+            channels: None,
+            b_frames: false,
+            bitrate: 0,
+            packets,
+            lost: 0,
+            key_frames,
+            frames: packets,
+        };
+        let (video, audio) = (MediaKind::Video, MediaKind::Audio);
+        for (tracks, wanted) in [
+            (vec![], "nothing that can be played"),
+            (vec![track(audio, Codec::Aac, 0, None, 0)], "announced"),
+            (vec![track(audio, Codec::Aac, 9, None, 0)], "log"),
+            (vec![track(video, Codec::H264, 0, None, 0), track(audio, Codec::Aac, 9, None, 0)], "pictures were announced"),
+            (vec![track(video, Codec::H264, 9, None, 0)], "parameter sets"),
+            (vec![track(video, Codec::H264, 9, Some(640), 0)], "key frame"),
+            (vec![track(video, Codec::Vp8, 9, None, 0)], "key frame"),
+            (vec![track(video, Codec::H264, 9, Some(640), 3)], "log"),
+        ] {
+            let info = StreamInfo {
+                path: StreamPath::parse("live/a").unwrap(),
+                started_at_ms: 0,
+                publisher: None,
+                tracks,
+                derived: Vec::new(),
+                viewers: ViewerCounts::default(),
+                warnings: Vec::new(),
+            };
+            assert!(why_nothing(&info).contains(wanted), "{wanted}: {}", why_nothing(&info));
         }
     }
 }

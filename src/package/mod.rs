@@ -6,6 +6,8 @@
 mod config;
 mod dash;
 mod driver;
+#[cfg(test)]
+mod encoder_tests;
 mod hls;
 mod name;
 mod snapshot;

@@ -6,9 +6,8 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
 use super::lane::{Cuts, Lane};
+use super::unit::{Placed, Unit};
 use crate::cmaf::Targets;
 use crate::codec::Format;
 use crate::codec::h264::Repeater;
@@ -31,43 +30,6 @@ const HELD_BYTES: usize = 24 << 20;
 const SLOW: i64 = 400_000_000;
 /// How much later than expected the next of such pictures may come.
 const SLOW_LATE: i64 = 300_000_000;
-
-/// An access unit on the wall clock (ns).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unit {
-    /// Presentation time.
-    pub pts: i64,
-    /// Decoding time.
-    pub dts: i64,
-    /// How long it lasts, where known (audio), else 0.
-    pub duration: i64,
-    /// Whether decoding can start here.
-    pub key: bool,
-    /// The coded bytes.
-    pub data: Bytes,
-}
-
-/// What to cut before a unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Split {
-    /// Nothing.
-    None,
-    /// A chunk ends.
-    Chunk,
-    /// A segment ends (or the track begins); the unit begins the one with this number.
-    Segment(u64),
-}
-
-/// A unit that may go on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed {
-    /// Which track.
-    pub track: usize,
-    /// The cut before it.
-    pub split: Split,
-    /// The unit.
-    pub unit: Unit,
-}
 
 #[derive(Debug)]
 struct Track {
@@ -138,6 +100,11 @@ impl Cutter {
     /// Tracks on which a key frame would be welcome now, to end a segment, since the last call.
     pub fn take_asks(&mut self) -> Vec<usize> {
         (0..self.tracks.len()).filter(|track| self.tracks[*track].lane.take_asks()).collect()
+    }
+
+    /// Whether a track has nothing for a whole segment, so that nothing of it can follow in this epoch.
+    pub fn is_torn(&self) -> bool {
+        self.tracks.iter().any(|track| track.lane.is_torn())
     }
 
     /// Takes a unit that came at `now` (ns of any clock that goes on evenly); appends what may go on now.
@@ -211,7 +178,7 @@ impl Cutter {
         }
         let (begin, middle) = (front.pts, front.pts + front.duration / 2);
         if let Some(master) = self.master().map(|master| &self.tracks[master]) {
-            if master.lane.shown() >= middle || (self.cuts.last().is_some() && !self.cuts.due(middle)) {
+            if master.lane.known() >= middle || (self.cuts.last().is_some() && !self.cuts.due(middle)) {
                 return true;
             }
             let expected = if master.arrived.is_none() { waited < HOLD_START } else { master.comes(now) };

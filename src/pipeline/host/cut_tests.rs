@@ -1,6 +1,9 @@
 //! Tests of the cuts, on made-up encoders.
 
+use bytes::Bytes;
+
 use super::*;
+use crate::pipeline::host::unit::Split;
 
 const MS: i64 = 1_000_000;
 const FRAME: i64 = 40 * MS;

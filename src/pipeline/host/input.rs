@@ -10,8 +10,8 @@ use crate::rtp::resequencer::{Packet, Resequencer};
 use crate::timing::{MediaClock, Order, TooShallow};
 
 use super::caps;
-use super::cut::Unit;
 use super::grid::{Grid, Place, silent_aac};
+use super::unit::Unit;
 
 /// Pictures whose time differs from those before by more are on another timeline: longer than any picture of a live stream lasts.
 const JUMP_FORWARD: i64 = 10_000_000_000;
@@ -29,6 +29,9 @@ pub enum Ended {
     /// Another timeline.
     #[error("the timestamps jumped by {0} ms")]
     Jump(i64),
+    /// A track has nothing for a whole segment.
+    #[error("a track has nothing for a whole segment")]
+    Gap,
     /// More reordering than known.
     #[error("pictures are reordered more than the stream said (by {0})")]
     Reorder(u8),

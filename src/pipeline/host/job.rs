@@ -9,10 +9,11 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
 use super::caps;
-use super::cut::{Cutter, Placed, Split, Unit};
+use super::cut::Cutter;
 use super::input::{Ended, Input};
 use super::output::Output;
 use super::sink::{Begun, Origin, Shared, Sink, UNSET, connect};
+use super::unit::{Placed, Split, Unit};
 use crate::base::{MediaKind, UnixNanos};
 use crate::pipeline::wire::{Cutting, Failure, JobId, Message, Start};
 use crate::rtp::batch::RtpBatch;
@@ -252,6 +253,9 @@ impl Job {
             }
         }
         self.feed_placed();
+        if self.cutter.as_ref().is_some_and(Cutter::is_torn) && !self.over {
+            self.end(&Ended::Gap);
+        }
     }
 
     fn feed_placed(&mut self) {

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::cut::{Placed, Split, Unit};
+use super::unit::{Placed, Split, Unit};
 use crate::cmaf::Targets;
 use crate::codec::h264::Repeater;
 
@@ -95,11 +95,17 @@ pub struct Lane {
     last: i64,
     /// Latest presentation time.
     max_pts: i64,
+    /// How much later than it is decoded the newest key frame is shown.
+    delay: i64,
     /// A picture of which it depends on the next one's time whether a part begins with it.
     pending: Option<Unit>,
     repeater: Option<Repeater>,
     /// A key frame would end a segment that is long enough.
     asks: bool,
+    /// It has nothing for a whole segment.
+    torn: bool,
+    /// Latest presentation time of a key frame or a repetition: it isn't repeated before.
+    repeated: i64,
 }
 
 impl Lane {
@@ -117,9 +123,12 @@ impl Lane {
             chunk_start: none,
             last: none,
             max_pts: none,
+            delay: 0,
             pending: None,
             repeater: None,
             asks: false,
+            torn: false,
+            repeated: none,
         }
     }
 
@@ -133,9 +142,9 @@ impl Lane {
         self.repeater.is_some()
     }
 
-    /// Latest presentation time that has gone on.
-    pub fn shown(&self) -> i64 {
-        self.max_pts
+    /// Up to when its cuts are known: what comes later is decoded later, and shown no earlier than that.
+    pub fn known(&self) -> i64 {
+        self.last
     }
 
     /// Whether a key frame would be welcome, since the last call.
@@ -143,9 +152,18 @@ impl Lane {
         std::mem::take(&mut self.asks)
     }
 
+    /// Whether it had nothing for a whole segment: its numbers don't follow each other, as they have to.
+    pub fn is_torn(&self) -> bool {
+        self.torn
+    }
+
     /// Takes the next unit. False where it can't go on without a key frame.
     pub fn push(&mut self, unit: Unit, cuts: &mut Cuts, out: &mut Vec<Placed>) -> bool {
-        if self.video { self.picture(unit, cuts, out) } else { self.sound(unit, cuts, out) }
+        match self.video {
+            _ if self.torn => true,
+            true => self.picture(unit, cuts, out),
+            false => self.sound(unit, cuts, out),
+        }
     }
 
     /// Lets out what waits for the next one.
@@ -196,7 +214,7 @@ impl Lane {
     /// `None`: it comes before the first segment.
     fn split(&self, unit: &Unit, cuts: &Cuts) -> Option<Split> {
         // Pictures belong to the segment of their key frame: those decoded after it are shown after it, or go with it.
-        let number = cuts.at(unit.pts);
+        let number = cuts.at(self.time(unit));
         let Some(current) = self.segment else { return number.map(Split::Segment) };
         let full = unit.dts - self.chunk_start >= self.targets.part() - NEARLY;
         Some(match number {
@@ -206,49 +224,74 @@ impl Lane {
         })
     }
 
+    /// Since when a picture and those that are decoded after it are shown. What is decoded first may be shown last of them.
+    fn time(&self, unit: &Unit) -> i64 {
+        unit.pts.min(unit.dts + self.delay)
+    }
+
     /// Whether all tracks are cut at this picture.
     fn decide(&mut self, unit: &Unit, cuts: &mut Cuts) {
-        let behind = cuts.last().is_some_and(|last| unit.pts <= last);
+        if unit.key {
+            self.delay = unit.pts - unit.dts;
+            self.repeated = self.repeated.max(unit.pts);
+        }
+        let time = self.time(unit);
+        let behind = cuts.last().is_some_and(|last| time <= last);
         if !self.master || behind {
             return;
         }
-        let due = cuts.due(unit.pts);
+        // Where pictures are far apart, the next one comes too late for the sound.
+        while let Some(last) = cuts.last().filter(|last| time - last > self.targets.longest_segment()) {
+            cuts.cut(last + self.targets.longest_segment());
+        }
+        let due = cuts.due(time);
         if due && unit.key {
-            return cuts.cut(unit.pts);
+            return cuts.cut(time);
         }
         self.asks |= due;
-        if self.segment.is_none() {
+        if self.segment.is_none() || self.begins(unit, cuts) {
             return;
         }
         // Nothing before it should be shown after it, if that can be had.
-        let length = unit.dts - self.segment_start;
+        let length = (unit.dts - self.segment_start).max(cuts.last().map_or(0, |last| time - last));
         let long = length >= self.targets.target_duration() as i64 * 1_000_000_000 + NO_KEY_IN;
         if length >= self.targets.longest_segment() - LAST_CHANCE || (long && unit.pts > self.max_pts) {
-            cuts.cut(unit.pts);
+            cuts.cut(time);
         }
+    }
+
+    /// Whether it begins a segment anyway.
+    fn begins(&self, unit: &Unit, cuts: &Cuts) -> bool {
+        cuts.at(self.time(unit)).zip(self.segment).is_some_and(|(number, current)| number > current)
     }
 
     /// Repeats the last picture as often as it takes to end parts and segments in time, where the next one comes at `until` (decoding time).
     pub fn fill(&mut self, until: i64, cuts: &mut Cuts, out: &mut Vec<Placed>) {
-        while let Some(current) = self.segment {
+        while let Some(current) = self.segment.filter(|_| !self.torn) {
             let most = self.targets.part_target() - MARGIN;
-            let mut at = if until - self.chunk_start > most {
-                (self.chunk_start + self.targets.part()).max(self.last + STEP)
-            } else if until - self.segment_start > self.targets.longest_segment() {
-                self.segment_start + self.targets.longest_segment() - MARGIN
-            } else {
-                return;
-            };
-            if let Some(cut) = cuts.after(current) {
-                at = at.min(cut);
+            let longest = self.targets.longest_segment();
+            let mut at = until;
+            if until - self.chunk_start > most {
+                at = self.chunk_start + self.targets.part();
             }
-            self.finish(out);
-            at = at.min(until - APART).max(self.last + STEP);
+            if until - self.segment_start > longest {
+                at = at.min(self.segment_start + longest - MARGIN);
+            }
             if at >= until {
                 return;
             }
-            let Some(data) = self.repeater.as_mut().and_then(|repeater| repeater.repeat(at)) else { return };
-            let unit = Unit { pts: at, dts: at, duration: 0, key: false, data };
+            self.finish(out);
+            if let Some(cut) = cuts.after(current) {
+                at = at.min(cut);
+            }
+            at = at.min(until - APART).max(self.last + APART);
+            if at >= until {
+                return;
+            }
+            let pts = at.max(self.repeated + STEP);
+            let Some(data) = self.repeater.as_mut().and_then(|repeater| repeater.repeat(pts)) else { return };
+            self.repeated = pts;
+            let unit = Unit { pts, dts: at, duration: 0, key: false, data };
             self.decide(&unit, cuts);
             let split = match self.split(&unit, cuts) {
                 Some(Split::Segment(number)) => Split::Segment(number),
@@ -267,6 +310,10 @@ impl Lane {
 
     fn emit_repeated(&mut self, unit: Unit, split: Split, out: &mut Vec<Placed>) {
         if let Split::Segment(number) = split {
+            self.torn |= self.segment.is_some_and(|current| number > current + 1);
+            if self.torn {
+                return;
+            }
             self.segment = Some(number);
             self.segment_start = unit.dts;
         }

@@ -5,12 +5,13 @@
 
 mod boxes;
 mod caps;
-mod cut;
+pub(crate) mod cut;
 mod grid;
 mod input;
 mod job;
 mod lane;
 mod sink;
+pub(crate) mod unit;
 
 mod output;
 

@@ -38,6 +38,8 @@ pub struct Presentation {
     pub end: UnixNanos,
     /// How far pictures were seen to be reordered.
     pub reorder: u8,
+    /// Why the last epoch's pipeline failed, if it did.
+    pub failure: Option<String>,
     timescales: Vec<u32>,
     /// The tracks' numbers for who takes the chunks, by their place in the job.
     numbers: Vec<u32>,
@@ -45,7 +47,7 @@ pub struct Presentation {
 
 impl Default for Presentation {
     fn default() -> Self {
-        Self { epoch: 0, next_segment: 0, end: i64::MIN, reorder: 0, timescales: Vec::new(), numbers: Vec::new() }
+        Self { epoch: 0, next_segment: 0, end: i64::MIN, reorder: 0, failure: None, timescales: Vec::new(), numbers: Vec::new() }
     }
 }
 
@@ -151,7 +153,10 @@ pub async fn run_epoch<S: RtpSource>(
                 presentation.reorder = presentation.reorder.max(reorder);
                 break match failure {
                     Failure::Discontinuity => EpochEnd::Rebuild,
-                    Failure::Broken => EpochEnd::Broken,
+                    Failure::Broken => {
+                        presentation.failure = Some(text);
+                        EpochEnd::Broken
+                    }
                 };
             }
             JobEvent::Message(message) => begun |= give(message, presentation, sink),

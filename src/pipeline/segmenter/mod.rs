@@ -13,7 +13,7 @@ use crate::base::MediaKind;
 use crate::cmaf::{Chunk, TrackInit};
 use crate::codec::{Codec, Format};
 use crate::sfu::ProducerId;
-use crate::stream::{Lease, SelectError, Stream, Wanted};
+use crate::stream::{Lease, SelectError, Stream, Wanted, Warning};
 
 use super::error::PipelineError;
 use super::part::Part;
@@ -91,6 +91,9 @@ impl Segmenter {
                 EpochEnd::Lost | EpochEnd::Broken => {
                     if presentation.next_segment > before {
                         pause = RETRY_FIRST;
+                    } else if let Some(text) = presentation.failure.take() {
+                        let message = format!("HLS, DASH and recordings have nothing of this stream: its pipeline failed with \"{text}\".");
+                        stream.warn(Warning { code: "pipeline_failed", message });
                     }
                     tokio::time::sleep(pause).await;
                     pause = RETRY_MAX.min(pause * 2);

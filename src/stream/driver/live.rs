@@ -109,7 +109,7 @@ impl Stream {
     }
 
     /// Adds or replaces (by code) a warning.
-    pub(super) fn warn(&self, warning: Warning) {
+    pub fn warn(&self, warning: Warning) {
         self.0.state.warn(warning);
     }
 

@@ -1,0 +1,40 @@
+//! Access units on their way into a pipeline, and where they are cut.
+
+use bytes::Bytes;
+
+/// An access unit on the wall clock (ns).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// Presentation time.
+    pub pts: i64,
+    /// Decoding time.
+    pub dts: i64,
+    /// How long it lasts, where known (audio), else 0.
+    pub duration: i64,
+    /// Whether decoding can start here.
+    pub key: bool,
+    /// The coded bytes.
+    pub data: Bytes,
+}
+
+/// What to cut before a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// Nothing.
+    None,
+    /// A chunk ends.
+    Chunk,
+    /// A segment ends (or the track begins); the unit begins the one with this number.
+    Segment(u64),
+}
+
+/// A unit that may go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// Which track.
+    pub track: usize,
+    /// The cut before it.
+    pub split: Split,
+    /// The unit.
+    pub unit: Unit,
+}
