@@ -14,7 +14,8 @@ pub(super) fn multivariant(view: &View, query: &str) -> String {
     let playable = |t: &&TrackView| !view.playable(t).is_empty() && !t.epochs.is_empty();
     let of = |kind: MediaKind| view.tracks.iter().filter(playable).filter(move |t| t.epochs[0].kind == kind).collect::<Vec<_>>();
     let (videos, audios) = (of(MediaKind::Video), of(MediaKind::Audio));
-    let mut playlist = MasterPlaylist { version: Some(7), independent_segments: true, ..MasterPlaylist::default() };
+    let independent_segments = !view.live && view.tracks.iter().all(|track| view.playable(track).iter().all(|segment| segment.independent));
+    let mut playlist = MasterPlaylist { version: Some(7), independent_segments, ..MasterPlaylist::default() };
     let mains = if videos.is_empty() { &audios } else { &videos };
     let companion = if videos.is_empty() { None } else { audios.first() };
     for track in mains {
@@ -91,10 +92,13 @@ pub(super) fn media(view: &View, number: u32, query: &str) -> Option<String> {
     let target = playable.iter().map(|s| length(track, s).round() as u64).max().unwrap_or(1).max(1);
     let mut out = String::with_capacity(256 + playable.len() * 64);
     let kind = if view.live { "EVENT" } else { "VOD" };
-    let _ = write!(
-        out,
-        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target}\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:{kind}\n#EXT-X-INDEPENDENT-SEGMENTS\n"
-    );
+    let _ =
+        write!(out, "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target}\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:{kind}\n");
+    // What is being recorded may get a GOP that is longer than a segment.
+    let sound = track.epochs.iter().all(|epoch| epoch.kind == MediaKind::Audio);
+    if sound || (!view.live && playable.iter().all(|segment| segment.independent)) {
+        out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+    }
     let runs = view.runs();
     // All tracks count the same discontinuities, also where one of them has no segment in a run.
     let mut skipped = 0;

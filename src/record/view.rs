@@ -48,6 +48,8 @@ pub(super) struct Segment {
     pub(super) offset: u64,
     pub(super) len: u64,
     pub(super) wallclock: UnixNanos,
+    /// Whether it begins with a key frame.
+    pub(super) independent: bool,
     complete: bool,
 }
 
@@ -170,6 +172,7 @@ impl TrackView {
                                 offset: entry.offset,
                                 len: u64::from(entry.len),
                                 wallclock: entry.wallclock,
+                                independent: entry.independent,
                                 complete: entry.last,
                             });
                         }

@@ -95,7 +95,7 @@ pub struct Lane {
     last: i64,
     /// Latest presentation time.
     max_pts: i64,
-    /// How much later than it is decoded the newest key frame is shown.
+    /// How much later than it is decoded a key frame is shown at least: after lost pictures, it is more.
     delay: i64,
     /// A picture of which it depends on the next one's time whether a part begins with it.
     pending: Option<Unit>,
@@ -123,7 +123,7 @@ impl Lane {
             chunk_start: none,
             last: none,
             max_pts: none,
-            delay: 0,
+            delay: -none,
             pending: None,
             repeater: None,
             asks: false,
@@ -232,7 +232,7 @@ impl Lane {
     /// Whether all tracks are cut at this picture.
     fn decide(&mut self, unit: &Unit, cuts: &mut Cuts) {
         if unit.key {
-            self.delay = unit.pts - unit.dts;
+            self.delay = self.delay.min(unit.pts - unit.dts);
             self.repeated = self.repeated.max(unit.pts);
         }
         let time = self.time(unit);
