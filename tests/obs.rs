@@ -80,7 +80,7 @@ fn obs_publishes_as_the_sample_says() {
     assert!(info["tracks"].as_array().unwrap().iter().any(|track| track["codec"] == "aac"));
     assert_eq!(info["warnings"], json!([]), "{info:#}");
     let (_, playlist) = common::get(&server.url("/live/cam1/v.m3u8")).unwrap();
-    assert!(playlist.contains("#EXT-X-TARGETDURATION:2\n"), "{playlist}");
+    assert!(playlist.contains("#EXT-X-TARGETDURATION:4\n"), "twice segment_duration, whatever OBS sends: {playlist}");
 }
 
 #[test]

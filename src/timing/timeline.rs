@@ -127,9 +127,11 @@ impl Timeline {
         let composition = self.composition(&mut at, rescale(pts.saturating_sub(dts), rate, NANOS));
         let mut wall = media.saturating_add(at.offset).saturating_sub(at.shift);
         if known.is_some() && wall <= at.last_dts {
-            // Half a usual step: the picture is seen, and the timeline is soon where the stamps are.
+            // Half a usual step: the picture is seen, and the timeline is soon where the stamps are. But time that stands still does not
+            // run ahead of the clock.
             self.mended.steps_back += 1;
-            wall = at.last_dts.saturating_add((at.usual_step / 2).max(1));
+            let room = now.saturating_sub(at.last_dts).clamp(1, (at.usual_step / 2).max(1));
+            wall = at.last_dts.saturating_add(room);
         }
         let advance = self.furthest.map_or(0, |furthest| wall.saturating_sub(furthest).max(0));
         self.furthest = Some(self.furthest.map_or(wall, |furthest| furthest.max(wall)));

@@ -31,6 +31,9 @@ const SLOW: i64 = 400_000_000;
 /// How much later than expected the next of such pictures may come.
 const SLOW_LATE: i64 = 300_000_000;
 
+/// Nothing on any track for longer is a stall: packets come in rounds of up to 100 ms, and sound in frames of up to 128 ms.
+const QUIET: i64 = 300_000_000;
+
 #[derive(Debug)]
 struct Track {
     video: bool,
@@ -53,6 +56,7 @@ pub struct Cutter {
     not_before: i64,
     /// Tracks that need a key frame to go on.
     wants_key: Vec<usize>,
+    awake: Awake,
 }
 
 impl Cutter {
@@ -75,6 +79,7 @@ impl Cutter {
             cuts: Cuts::new(targets, cutting.first_segment),
             not_before: cutting.not_before,
             wants_key: Vec::new(),
+            awake: Awake::default(),
         }
     }
 
@@ -109,6 +114,7 @@ impl Cutter {
 
     /// Takes a unit that came at `now` (ns of any clock that goes on evenly); appends what may go on now.
     pub fn push(&mut self, now: i64, track: usize, unit: Unit, out: &mut Vec<Placed>) {
+        let now = self.awake.at(now);
         if unit.pts < self.not_before {
             return;
         }
@@ -211,6 +217,23 @@ impl Track {
     /// Whether its units come, as far as one can know.
     fn comes(&self, now: i64) -> bool {
         self.arrived.is_some_and(|arrived| now - arrived < STOPPED)
+    }
+}
+
+/// A clock that stands still while nothing comes on any track: an uplink that stalls is no track that has stopped, and of its backlog
+/// one track's part comes first.
+#[derive(Debug, Default)]
+struct Awake {
+    last: Option<i64>,
+    time: i64,
+}
+
+impl Awake {
+    fn at(&mut self, now: i64) -> i64 {
+        let passed = self.last.map_or(0, |last| now.saturating_sub(last));
+        self.last = Some(now);
+        self.time += passed.clamp(0, QUIET);
+        self.time
     }
 }
 
