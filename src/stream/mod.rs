@@ -9,6 +9,8 @@ mod core;
 mod driver;
 mod format_history;
 mod framer;
+mod packing;
+mod placing;
 
 pub use config::{AccessRule, BFrames, OnConflict, StreamConfig, opens, pattern_matches};
 pub use core::{Track, TranscodeTarget, ViewerCounts, Wanted, Warning};

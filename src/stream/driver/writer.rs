@@ -4,37 +4,33 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::state::State;
-use crate::base::{MediaKind, UnixNanos, lock, rescale};
-use crate::codec::{AccessUnit, Codec, Format, h264};
-use crate::rtp::batch::{ClockMapping, UnitFacts};
+use crate::base::{UnixNanos, rescale};
+use crate::codec::{AccessUnit, Codec, Format};
+use crate::rtp::batch::UnitFacts;
 use crate::sfu::{DirectProducer, ProducerId, ProducerOptions, Router, SfuError};
-use crate::stream::advice::Advice;
 use crate::stream::core::Generation;
 use crate::stream::format_history::FormatHistory;
-use crate::stream::framer::{Framer, direct_rtp_parameters};
-use crate::timing::{PictureOrder, Timeline};
+use crate::stream::packing::Packing;
+use crate::stream::placing::{Placing, Position};
+use crate::timing::Timeline;
 
 /// Nanoseconds per second.
 const NANOS: u32 = 1_000_000_000;
 
-/// The part of a writer that outlives its publisher: the producer, and where its formats stands.
+/// The part of a writer that outlives its publisher: the producer, and where its formats stand.
 #[derive(Debug)]
 pub(super) struct WriterCore {
     producer: DirectProducer,
-    framer: Framer,
-    /// Whether the clock mapping was given.
-    mapped: bool,
-    formats: FormatHistory,
+    packing: Packing,
 }
 
 impl WriterCore {
     /// Makes a producer on `router`. Tracks with the same `cname` are played in sync.
     pub async fn new(router: &Router, format: Format, cname: &str) -> Result<Self, SfuError> {
-        let framer = Framer::new(format.codec(), &mut rand::make_rng());
-        let rtp_parameters = direct_rtp_parameters(&format, framer.ssrc(), framer.payload_type(), cname);
-        let producer = router.produce_direct(ProducerOptions { kind: format.kind(), rtp_parameters }).await?;
-        let formats = FormatHistory::new(format, framer.next_sequence_number());
-        Ok(Self { producer, framer, mapped: false, formats })
+        let kind = format.kind();
+        let packing = Packing::new(format, &mut rand::make_rng());
+        let producer = router.produce_direct(ProducerOptions { kind, rtp_parameters: packing.rtp_parameters(cname) }).await?;
+        Ok(Self { producer, packing })
     }
 
     pub fn producer(&self) -> ProducerId {
@@ -43,46 +39,25 @@ impl WriterCore {
 
     /// Where the format can be read while the writer is somewhere else.
     pub fn formats(&self) -> &FormatHistory {
-        &self.formats
+        self.packing.formats()
     }
 
     pub fn codec(&self) -> Codec {
-        self.framer.codec()
+        self.packing.codec()
     }
 
     pub fn set_format(&mut self, format: Format) {
-        self.formats.set_format(format);
+        self.formats().set_format(format);
     }
 
     /// Sends a unit whose times are ticks since 1970.
     fn send(&mut self, unit: &AccessUnit, facts: UnitFacts) -> bool {
-        let format = self.formats.format();
-        let (clock_rate, rtp_rate) = (format.clock_rate(), format.rtp_clock_rate());
-        let timestamp = rescale(unit.pts, clock_rate, rtp_rate) as u32;
-        let batch = self.framer.packetize(unit, &format, timestamp, facts);
-        // RTP timestamps run with the wall clock: one mapping holds for ever.
-        let clock = (!self.mapped).then(|| ClockMapping {
-            rtp: timestamp.wrapping_add(self.framer.timestamp_base()),
-            wallclock: rescale(unit.pts, clock_rate, NANOS),
-        });
-        if batch.is_empty() {
-            return true; // nothing in it worth sending (delimiters only)
+        let Some(batch) = self.packing.batch(unit, facts) else { return true };
+        let sent = self.producer.send(batch);
+        if sent {
+            self.packing.taken();
         }
-        self.formats.advance(batch.len());
-        let sent = self.producer.send(batch.with_clock(clock));
-        self.mapped |= sent;
         sent
-    }
-
-    /// What the ingest knows of a unit and RTP can't say.
-    fn facts(&self, unit: &AccessUnit) -> UnitFacts {
-        let format = self.formats.format();
-        let composition = rescale(unit.pts.saturating_sub(unit.dts), format.clock_rate(), format.rtp_clock_rate());
-        UnitFacts {
-            composition: i32::try_from(composition).unwrap_or(0).max(0),
-            key: unit.key,
-            disposable: self.codec() == Codec::H264 && h264::unit_is_disposable(&unit.data),
-        }
     }
 }
 
@@ -106,14 +81,7 @@ pub struct TrackWriter {
 /// What a writer belongs to.
 #[derive(Debug)]
 enum Of {
-    Publication {
-        stream: Arc<State<WriterCore>>,
-        generation: Generation,
-        timeline: Arc<Mutex<Timeline>>,
-        track: usize,
-        order: PictureOrder,
-        advice: Advice,
-    },
+    Publication { stream: Arc<State<WriterCore>>, generation: Generation, placing: Placing },
     Derived,
 }
 
@@ -125,10 +93,7 @@ impl TrackWriter {
         timeline: Arc<Mutex<Timeline>>,
         track: usize,
     ) -> Self {
-        Self {
-            core: Some(core),
-            of: Of::Publication { stream, generation, timeline, track, order: PictureOrder::default(), advice: Advice::default() },
-        }
+        Self { core: Some(core), of: Of::Publication { stream, generation, placing: Placing::new(timeline, track) } }
     }
 
     pub(super) fn derived(core: WriterCore) -> Self {
@@ -141,41 +106,26 @@ impl TrackWriter {
     pub fn write(&mut self, mut unit: AccessUnit, now: UnixNanos) -> Written {
         let nothing = Written { sent: false, wait: Duration::ZERO };
         let Some(core) = &mut self.core else { return nothing };
-        let Of::Publication { stream, generation, timeline, track, order, advice } = &mut self.of else { return nothing };
-        let clock_rate = core.formats.format().clock_rate();
-        let (placed, mended, end) = {
-            let mut timeline = lock(timeline);
-            (timeline.place(*track, clock_rate, unit.dts, unit.pts, now), timeline.mended(), timeline.end())
-        };
-        (unit.pts, unit.dts) = (placed.pts, placed.dts);
-        let facts = core.facts(&unit);
+        let Of::Publication { stream, generation, placing } = &mut self.of else { return nothing };
+        let Position { facts, wait, end, reordered, warnings } = placing.place(&mut unit, &core.packing, now);
         stream.note_media(now);
         stream.note_written(end);
-        let mut warnings = Vec::new();
-        if core.codec().kind() == MediaKind::Video {
-            let (pts, dts) = (rescale(unit.pts, clock_rate, NANOS), rescale(unit.dts, clock_rate, NANOS));
-            advice.picture(dts, unit.key, &mut warnings);
-            if core.codec() == Codec::H264
-                && let Some(seen) = order.observe(pts, facts.disposable)
-            {
-                advice.b_frames(&mut warnings);
-                stream.set_reordered(*generation, seen.references);
-            }
+        if let Some(references) = reordered {
+            stream.set_reordered(*generation, references);
         }
-        advice.mended(&mended, &mut warnings);
         for warning in warnings {
             stream.warn(warning);
         }
-        Written { sent: core.send(&unit, facts), wait: placed.wait }
+        Written { sent: core.send(&unit, facts), wait }
     }
 
     /// Writes an access unit that carries wall clock times (a derived track's); `unit.pts` and `unit.dts` are [`UnixNanos`].
     pub fn write_at(&mut self, mut unit: AccessUnit) -> bool {
         let Some(core) = &mut self.core else { return false };
-        let clock_rate = core.formats.format().clock_rate();
+        let clock_rate = core.formats().format().clock_rate();
         unit.pts = rescale(unit.pts, NANOS, clock_rate);
         unit.dts = rescale(unit.dts, NANOS, clock_rate);
-        let facts = core.facts(&unit);
+        let facts = core.packing.facts(&unit);
         core.send(&unit, facts)
     }
 

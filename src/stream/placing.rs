@@ -1,0 +1,70 @@
+//! A publisher's units on the wall clock, and what is learnt of its track and told to it on the way.
+//!
+//! In: units as the publisher stamps them, with the time of arrival. Out: the same units on the wall clock, and what follows from them. Pure.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::packing::Packing;
+use crate::base::{MediaKind, UnixNanos, lock, rescale};
+use crate::codec::{AccessUnit, Codec};
+use crate::rtp::batch::UnitFacts;
+use crate::stream::advice::Advice;
+use crate::stream::core::Warning;
+use crate::timing::{PictureOrder, Timeline};
+
+/// Nanoseconds per second.
+const NANOS: u32 = 1_000_000_000;
+
+/// Places one track's units on its publication's timeline.
+#[derive(Debug)]
+pub(crate) struct Placing {
+    timeline: Arc<Mutex<Timeline>>,
+    track: usize,
+    order: PictureOrder,
+    advice: Advice,
+}
+
+/// What is known of a unit that was placed.
+#[derive(Debug)]
+pub(crate) struct Position {
+    pub facts: UnitFacts,
+    /// How long to leave the publisher unread: it is ahead of the wall clock.
+    pub wait: Duration,
+    /// Where the publication's media ends.
+    pub end: UnixNanos,
+    /// B-frames were seen; true where others refer to them.
+    pub reordered: Option<bool>,
+    pub warnings: Vec<Warning>,
+}
+
+impl Placing {
+    /// For the track of that number.
+    pub fn new(timeline: Arc<Mutex<Timeline>>, track: usize) -> Self {
+        Self { timeline, track, order: PictureOrder::default(), advice: Advice::default() }
+    }
+
+    /// Puts `unit`, which came at `now`, where it belongs; `packing` is its track's.
+    pub fn place(&mut self, unit: &mut AccessUnit, packing: &Packing, now: UnixNanos) -> Position {
+        let clock_rate = packing.formats().format().clock_rate();
+        let (placed, mended, end) = {
+            let mut timeline = lock(&self.timeline);
+            (timeline.place(self.track, clock_rate, unit.dts, unit.pts, now), timeline.mended(), timeline.end())
+        };
+        (unit.pts, unit.dts) = (placed.pts, placed.dts);
+        let facts = packing.facts(unit);
+        let (mut warnings, mut reordered) = (Vec::new(), None);
+        if packing.codec().kind() == MediaKind::Video {
+            let (pts, dts) = (rescale(unit.pts, clock_rate, NANOS), rescale(unit.dts, clock_rate, NANOS));
+            self.advice.picture(dts, unit.key, &mut warnings);
+            if packing.codec() == Codec::H264
+                && let Some(seen) = self.order.observe(pts, facts.disposable)
+            {
+                self.advice.b_frames(&mut warnings);
+                reordered = Some(seen.references);
+            }
+        }
+        self.advice.mended(&mended, &mut warnings);
+        Position { facts, wait: placed.wait, end, reordered, warnings }
+    }
+}
