@@ -36,7 +36,9 @@ impl Targets {
     pub fn new(segment: Duration, part: Duration) -> Self {
         let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX).clamp(MS, 3600 * SECOND);
         let part = nanos(part);
-        Self { segment: nanos(segment), part, part_target: part_target(part) }
+        // A part that ends as soon as it is as long as wanted must not be too short for what is announced.
+        let part_target = part_target(part);
+        Self { segment: nanos(segment), part: part.max(shortest(part_target)), part_target }
     }
 
     /// How long a segment should be: the first key frame after it ends it. Key frames that are 2 s apart are never exactly so.
@@ -66,8 +68,13 @@ impl Targets {
 
     /// Shortest a part may be that neither is INDEPENDENT nor ends its segment (RFC 8216bis section 4.4.4.9).
     pub fn shortest_part(&self) -> i64 {
-        (self.part_target * 85).div_euclid(100) + 1
+        shortest(self.part_target)
     }
+}
+
+/// 85 % of it (RFC 8216bis section 4.4.4.9).
+fn shortest(part_target: i64) -> i64 {
+    (part_target * 85).div_euclid(100) + 1
 }
 
 /// The shortest target from the wanted length on for which a whole number of pictures fits between 85 % of it and itself, at all usual
@@ -105,7 +112,7 @@ mod tests {
         for (part, target) in [(50, 68), (100, 135), (200, 210), (250, 252), (333, 333), (500, 500), (1000, 1000), (2000, 2000)] {
             let targets = targets(2000, part);
             assert_eq!(targets.part_target() / MS, target, "{part}");
-            assert!(targets.part_target() >= targets.part() && targets.shortest_part() < targets.part_target());
+            assert!(targets.part_target() >= targets.part() && targets.shortest_part() <= targets.part());
         }
         let targets = targets(2000, 200);
         for picture in PICTURES {
