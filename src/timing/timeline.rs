@@ -77,6 +77,8 @@ struct TrackTime {
     last_arrival: UnixNanos,
     /// Where its decoding time was put, in ns.
     last_dts: UnixNanos,
+    /// Where its latest presentation time was put, in ns.
+    shown: UnixNanos,
     /// How much earlier pictures are decoded than stamped, because some are shown before their decoding time. In ns.
     shift: i64,
 }
@@ -105,9 +107,10 @@ impl Timeline {
         self.tracks.len() - 1
     }
 
-    /// Where the next unit may lie at the earliest, if another publisher goes on from here: behind the last one of all tracks.
+    /// Where the next unit may lie at the earliest, if another publisher goes on from here: behind what is shown last of all tracks. Behind
+    /// what is decoded last its first key frame would lie among pictures of before, and be taken for one of them.
     pub fn end(&self) -> UnixNanos {
-        let ends = self.tracks.iter().flatten().map(|at| at.last_dts.saturating_add(at.usual_step));
+        let ends = self.tracks.iter().flatten().map(|at| at.last_dts.max(at.shown).saturating_add(at.usual_step));
         ends.max().unwrap_or(self.floor)
     }
 
@@ -142,6 +145,7 @@ impl Timeline {
         // Rounded to ticks, it still has to rise.
         let ticks = if known.is_some() { ticks.max(rescale(at.last_dts, NANOS, rate).saturating_add(1)) } else { ticks };
         at.last_dts = wall.max(rescale(ticks, rate, NANOS));
+        at.shown = at.shown.max(at.last_dts.saturating_add(composition));
         at.offset = at.offset.saturating_add(correction.shift);
         (at.last_media, at.last_arrival) = (media, now);
         if let Some(slot) = self.tracks.get_mut(track) {
@@ -163,6 +167,7 @@ impl Timeline {
             usual_step: USUAL_STEP,
             last_arrival: now,
             last_dts: i64::MIN,
+            shown: i64::MIN,
             shift: 0,
         }
     }

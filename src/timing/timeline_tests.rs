@@ -209,3 +209,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_end_lies_behind_what_is_shown_last() {
+    let mut timeline = Timeline::default();
+    let track = timeline.add_track();
+    let ms = 1_000_000;
+    let mut last = 0;
+    // I P B B: the P picture is decoded before, and shown after the others.
+    for (dts, pts) in [(0, 40), (40, 160), (80, 80), (120, 120)] {
+        let placed = timeline.place(track, 1000, dts, pts, 1_800_000_000_000 * ms + dts * ms);
+        last = last.max(placed.pts);
+    }
+    assert_eq!(timeline.end() / ms, last + 40);
+}
