@@ -86,13 +86,15 @@ impl PacketStore {
     /// Appends a packet and lets old ones go. Returns the index of the packet.
     pub fn push(&mut self, packet: StoredPacket) -> u64 {
         let (now, timestamp, key_frame_start) = (packet.arrival, packet.timestamp, packet.key_frame_start);
+        let begins_unit = packet.unit.is_some();
         let index = self.end();
         self.bytes += packet.bytes().len();
         self.ring.push_back(packet);
         if key_frame_start {
-            // Parameter sets stand before the picture under the same timestamp: the key frame begins with them.
+            // Parameter sets stand before the picture under the same timestamp: the key frame begins with them. Where the source says what
+            // begins a unit, another picture may be stamped the same.
             let mut start = index;
-            while start > self.first && self.get(start - 1).is_some_and(|before| before.timestamp == timestamp) {
+            while !begins_unit && start > self.first && self.get(start - 1).is_some_and(|before| before.timestamp == timestamp) {
                 start -= 1;
             }
             self.key_frame = Some(start);
