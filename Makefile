@@ -1,5 +1,5 @@
 # The commands a person runs are the commands CI runs.
-.PHONY: demo test check bench fmt pages build fuzz
+.PHONY: demo test check bench fmt pages build fuzz simulate
 .DEFAULT_GOAL := build
 
 PAGES := static/dist/app.stamp
@@ -16,6 +16,10 @@ test: setup-test $(PAGES)
 	cargo nextest run --no-fail-fast
 	cargo test --doc
 	cd static && npm test --silent
+
+## simulate: a million lives of the whole server in virtual time (SIMULATION_SEEDS, SIMULATION_FIRST)
+simulate: setup-test $(PAGES)
+	SIMULATION_SEEDS=$${SIMULATION_SEEDS:-1000000} cargo test --release --lib simulation::many_lives -- --nocapture
 
 ## check: formatting, lints, pages
 check: setup-test $(PAGES)

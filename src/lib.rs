@@ -29,3 +29,6 @@ pub mod record;
 pub mod http;
 // Floor 8
 pub mod app;
+// Above all floors, for tests
+#[cfg(test)]
+mod simulation;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Floor of each module. A module uses only floors below its own.
-const FLOORS: [(&str, u32); 16] = [
+const FLOORS: [(&str, u32); 17] = [
     ("base", 0),
     ("net", 1),
     ("codec", 1),
@@ -26,6 +26,8 @@ const FLOORS: [(&str, u32); 16] = [
     ("record", 6),
     ("http", 7),
     ("app", 8),
+    // Tests only: it puts the parts of all floors together, without what they do outside.
+    ("simulation", 9),
 ];
 
 /// Modules that are drivers as a whole: sockets, children and the outside world are what they are for.
@@ -88,11 +90,11 @@ fn code_lines(text: &str) -> Vec<(usize, &str)> {
         .collect()
 }
 
-/// Whether the file is test code as a whole (`tests.rs`, a folder `tests`).
+/// Whether the file is test code as a whole (`tests.rs`, a folder `tests`, the simulation).
 fn is_test_file(path: &Path) -> bool {
     path.components().any(|part| {
         let part = part.as_os_str().to_string_lossy();
-        part == "tests" || part == "tests.rs" || part.ends_with("_tests.rs") || part.ends_with("_test.rs")
+        part == "tests" || part == "simulation" || part == "tests.rs" || part.ends_with("_tests.rs") || part.ends_with("_test.rs")
     })
 }
 

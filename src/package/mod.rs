@@ -4,11 +4,11 @@
 //! driver, which lets a request wait for what is about to come: `Snapshot -> String`.
 
 mod config;
-mod dash;
+pub(crate) mod dash;
 mod driver;
 #[cfg(test)]
 mod encoder_tests;
-mod hls;
+pub(crate) mod hls;
 mod name;
 mod snapshot;
 #[cfg(test)]

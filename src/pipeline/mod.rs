@@ -7,7 +7,7 @@ mod backlog;
 mod config;
 mod error;
 pub mod host;
-mod part;
+pub(crate) mod part;
 pub mod segmenter;
 mod source;
 pub mod supervisor;

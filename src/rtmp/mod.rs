@@ -15,7 +15,7 @@ mod enhanced;
 mod error;
 pub mod flv;
 mod handshake;
-mod ingest;
+pub(crate) mod ingest;
 mod metrics;
 mod notices;
 mod oddity;

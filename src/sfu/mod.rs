@@ -12,12 +12,12 @@ pub mod ortc;
 pub mod peer;
 mod producer;
 mod sender;
-mod sink;
+pub(crate) mod sink;
 mod stats;
 mod store;
 mod transport;
-mod types;
-mod worker;
+pub(crate) mod types;
+pub(crate) mod worker;
 
 pub use config::SfuConfig;
 pub use driver::{DirectConsumer, DirectProducer, PlainTransport, Router, WebRtcTransport, WorkerPool};

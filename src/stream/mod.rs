@@ -5,12 +5,12 @@
 
 mod advice;
 mod config;
-mod core;
+pub(crate) mod core;
 mod driver;
 mod format_history;
 mod framer;
-mod packing;
-mod placing;
+pub(crate) mod packing;
+pub(crate) mod placing;
 
 pub use config::{AccessRule, BFrames, OnConflict, StreamConfig, opens, pattern_matches};
 pub use core::{Track, TranscodeTarget, ViewerCounts, Wanted, Warning};

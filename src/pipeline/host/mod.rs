@@ -4,10 +4,10 @@
 //! units and reports on the same socket. It ends when the socket closes. An error in one pipeline ends that job; a panic ends the process.
 
 mod boxes;
-mod caps;
+pub(crate) mod caps;
 pub(crate) mod cut;
-mod grid;
-mod input;
+pub(crate) mod grid;
+pub(crate) mod input;
 mod job;
 mod lane;
 mod sink;

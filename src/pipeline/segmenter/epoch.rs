@@ -52,12 +52,26 @@ impl Default for Presentation {
 }
 
 impl Presentation {
+    /// How the next epoch, of tracks of these formats, is cut.
+    pub(crate) fn begin(&mut self, segment: Duration, part: Duration, formats: &[Format]) -> Cutting {
+        self.timescales = formats.iter().map(Format::clock_rate).collect();
+        self.numbers = formats.iter().map(|format| u32::from(format.kind() == MediaKind::Audio)).collect();
+        Cutting {
+            segment: segment.as_nanos() as u64,
+            part: part.as_nanos() as u64,
+            first_segment: self.next_segment,
+            epoch: self.epoch,
+            not_before: self.end,
+        }
+    }
+
     /// Pictures are track 0 and sound is track 1, also where sound comes alone: it stays what it was when pictures come later.
-    fn number_of(&self, place: u32) -> u32 {
+    pub(crate) fn number_of(&self, place: u32) -> u32 {
         self.numbers.get(place as usize).copied().unwrap_or(place)
     }
 
-    fn chunk(&mut self, chunk: &Chunk) {
+    /// A chunk of the present epoch has come.
+    pub(crate) fn chunk(&mut self, chunk: &Chunk) {
         self.next_segment = self.next_segment.max(chunk.segment + 1);
         if chunk.track == 0
             && let Some(timescale) = self.timescales.first().filter(|scale| **scale > 0)
@@ -123,18 +137,10 @@ pub async fn run_epoch<S: RtpSource>(
     let start = Start {
         name: name.to_owned(),
         description: description(supervisor, &tracks.formats)?,
-        cutting: Some(Cutting {
-            segment: config.segment_duration.as_nanos() as u64,
-            part: config.part_duration.as_nanos() as u64,
-            first_segment: presentation.next_segment,
-            epoch: presentation.epoch,
-            not_before: presentation.end,
-        }),
+        cutting: Some(presentation.begin(config.segment_duration, config.part_duration, &tracks.formats)),
         reorder: presentation.reorder,
         inputs: tracks.formats,
     };
-    presentation.timescales = start.inputs.iter().map(Format::clock_rate).collect();
-    presentation.numbers = start.inputs.iter().map(|format| u32::from(format.kind() == MediaKind::Audio)).collect();
     let mut job = supervisor.start(start).await?;
     let mut feeds = Feeds::start(job.sender(), tracks.sources, supervisor.counters());
     tokio::pin!(changed);

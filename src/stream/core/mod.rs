@@ -26,13 +26,13 @@ use std::time::Instant;
 
 use crate::base::UnixNanos;
 
-pub(super) use conflict::Heard;
-pub(super) use derivations::Running;
-pub(super) use placement::worker_for_viewer;
-pub(super) use publisher::{Generation, Newcomer};
-pub(super) use stream::{Action, Begin, Begun, Event, NoForm, Replace, Rules, Selected, StreamCore, ToStart};
-pub(super) use tracks::Replacement;
-pub(super) use warnings::Warned;
+pub(crate) use conflict::Heard;
+pub(crate) use derivations::Running;
+pub(crate) use placement::worker_for_viewer;
+pub(crate) use publisher::{Generation, Newcomer};
+pub(crate) use stream::{Action, Begin, Begun, Event, NoForm, Replace, Rules, Selected, StreamCore, ToStart};
+pub(crate) use tracks::Replacement;
+pub(crate) use warnings::Warned;
 
 pub use selection::Wanted;
 pub use target::TranscodeTarget;
@@ -42,7 +42,7 @@ pub use warnings::Warning;
 
 /// The time by both clocks: deadlines are kept by the one that never jumps, what is told to people by the other.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
+pub(crate) struct Now {
     pub at: Instant,
     pub wall: UnixNanos,
 }

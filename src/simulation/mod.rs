@@ -1,0 +1,129 @@
+//! The whole server in virtual time, with seeded faults: what finds the faults that nobody has thought of.
+//!
+//! In: a seed. Out: a life of some publishers, viewers, a segmenter and a window, and every invariant that broke in it. No sockets, no
+//! GStreamer, no clock: FLV tags go through `rtmp::ingest`, the timeline, the SFU's worker, the segmenter's pure parts and `package`, put
+//! together as the drivers do it. Boxes are not written: a chunk's bytes say which units are in it. The recording is the list of chunks.
+//!
+//! A seed that fails is shown with how to replay it.
+//!
+//! That it finds faults: each of these is found again when the line that mends it is taken out.
+//!
+//! | taken out | seed | what it says |
+//! |---|---|---|
+//! | `shown` in `Timeline::end` | 121 | a key frame and its GOP are missing after a takeover from a publisher with B-frames |
+//! | `part.max(shortest(…))` in `Targets::new` | 3 | parts of 50 ms where 85 % of 68 are the least |
+
+#![allow(clippy::unwrap_used, clippy::print_stderr)] // tests
+
+mod faults;
+mod invariants;
+mod publisher;
+mod random;
+mod segmenter;
+mod viewer;
+mod world;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use world::World;
+
+const MS: i64 = 1_000_000;
+const SECOND: i64 = 1_000 * MS;
+
+/// What is broken in the life of a seed.
+fn live(seed: u64, verbose: bool) -> (Vec<String>, BTreeMap<String, u64>) {
+    let lived = catch_unwind(AssertUnwindSafe(|| {
+        let mut world = World::new(seed, verbose);
+        world.run();
+        (world.broken, world.counts)
+    }));
+    lived.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        (vec![format!("panicked: {}", text.unwrap_or_default())], BTreeMap::new())
+    })
+}
+
+fn environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Seeds of the usual run that are known to fail, and why. What is mended is taken off.
+const KNOWN: [(u64, &str); 16] = [
+    (34, "a chunk of a number that was there is left out by the window"),
+    (21, SOUND_WAITS),
+    (47, SOUND_WAITS),
+    (95, SOUND_WAITS),
+    (111, SOUND_WAITS),
+    (141, SOUND_WAITS),
+    (167, "a clock 10 % slow with AAC: pictures stay behind"),
+    (180, "sound whose stamps jumped in a part: 238 ms"),
+    (206, "a clock 10 % slow: pictures stay behind"),
+    (233, SOUND_WAITS),
+    (238, SOUND_WAITS),
+    (254, SOUND_WAITS),
+    (259, SOUND_WAITS),
+    (265, SOUND_WAITS),
+    (280, "a part of 82 ms where 68 are announced"),
+    (283, "a part of 513 ms where 500 are announced"),
+];
+const SOUND_WAITS: &str = "a segment of sound is longer than TARGETDURATION: pictures are late or missing, and it is not cut without them";
+
+/// Lives of `count` seeds from `first` on.
+fn lives(first: u64, count: u64) {
+    let mut counts = BTreeMap::<String, u64>::new();
+    let mut failed = Vec::new();
+    for seed in first..first + count {
+        let (broken, counted) = live(seed, false);
+        for (what, count) in counted {
+            *counts.entry(what).or_default() += count;
+        }
+        let known = KNOWN.iter().find(|(known, _)| *known == seed).map(|(_, why)| *why);
+        match (broken.first(), known) {
+            (Some(what), None) => {
+                eprintln!("seed {seed}: {what}\n  SIMULATION_SEED={seed} cargo test --lib simulation::replay -- --nocapture");
+                failed.push(seed);
+            }
+            (Some(what), Some(why)) => eprintln!("seed {seed}, known ({why}): {what}"),
+            (None, Some(_)) => eprintln!("seed {seed} holds now: take it off the list"),
+            (None, None) => {}
+        }
+    }
+    eprintln!("{counts:#?}");
+    assert!(failed.is_empty(), "{} of {count} lives failed: {failed:?}", failed.len());
+}
+
+/// The usual seeds, in parts that run beside each other.
+#[test]
+#[ignore = "the list of known seeds has to be gone through after each change of the cuts"]
+fn the_first_hundred_lives() {
+    lives(0, 100);
+}
+
+#[test]
+#[ignore = "the list of known seeds has to be gone through after each change of the cuts"]
+fn the_second_hundred_lives() {
+    lives(100, 100);
+}
+
+#[test]
+#[ignore = "the list of known seeds has to be gone through after each change of the cuts"]
+fn the_third_hundred_lives() {
+    lives(200, 100);
+}
+
+/// `make simulate`: `SIMULATION_SEEDS` lives from `SIMULATION_FIRST` on.
+#[test]
+fn many_lives() {
+    let Some(count) = environment("SIMULATION_SEEDS") else { return };
+    lives(environment("SIMULATION_FIRST").unwrap_or(0), count);
+}
+
+/// Shows the steps of `SIMULATION_SEED`.
+#[test]
+fn replay() {
+    let Some(seed) = environment("SIMULATION_SEED") else { return };
+    let (broken, counts) = live(seed, true);
+    eprintln!("{counts:#?}");
+    assert!(broken.is_empty(), "{broken:#?}");
+}
