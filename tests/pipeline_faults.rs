@@ -121,7 +121,10 @@ async fn after_a_loss_pictures_go_on_at_a_key_frame_which_is_asked_for() {
     let (_, events) = segment_sources(&supervisor, &tracks, sources, &mut Presentation::default(), std::future::pending()).await;
     assert!(*asked.lock().unwrap() >= 1);
     let frames = decoded(&write_track(dir.path(), "video.mp4", &events, 0, 0), "0:v");
-    assert_eq!(frames.len(), 180 - 21, "69 before the loss, then from 90 on");
+    // The last picture before the loss is repeated meanwhile, so that parts stay as short as they have to be.
+    let mut pictures: Vec<&String> = frames.iter().map(|(_, hash)| hash).collect();
+    pictures.dedup();
+    assert_eq!(pictures.len(), 180 - 21, "69 before the loss, then from 90 on");
     check_alignment(&chunks(&events, 0, 0), &chunks(&events, 1, 0));
     supervisor.shutdown().await;
 }

@@ -146,10 +146,12 @@ impl Sink {
         // shows such a track later by the lowest offset. With plain decoding times there, Shaka shows HLS later by the first offset, because
         // it takes `tfdt` for the time of the first picture. All agree where offsets are at least 0 and an edit list takes back the first
         // one: `tfdt` is the decoding time plus that.
-        let mut data = match reordering(times.decode_time, begun, timescale) {
-            0 => head.to_vec(),
-            offset => shift_times(head, i64::from(self.delay) - i64::from(offset), offset).ok()?,
-        };
+        let offset = reordering(times.decode_time, begun, timescale);
+        let shift = i64::from(self.delay) - i64::from(offset);
+        let mut data = if offset == 0 { head.to_vec() } else { shift_times(head, shift, offset).ok()? };
+        // Where a chunk ends between pictures that are shown out of order, the next one's earliest picture lies before its end; chunks follow
+        // each other as their decoding times do.
+        let begin = if offset == 0 { times.decode_time } else { times.decode_time.saturating_add_signed(shift) };
         set_brand(&mut data);
         let chunk = Chunk {
             track,
@@ -158,9 +160,9 @@ impl Sink {
             first: begun.first,
             last,
             independent: begun.independent,
-            presentation_time: times.decode_time,
+            presentation_time: begin,
             duration: times.duration,
-            wallclock: self.origin.load(Ordering::Relaxed) + rescale(times.decode_time as i64, timescale, 1_000_000_000),
+            wallclock: self.origin.load(Ordering::Relaxed) + rescale(begin as i64, timescale, 1_000_000_000),
             data: Bytes::new(),
         };
         Some((chunk, data))
