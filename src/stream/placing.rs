@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::packing::Packing;
 use crate::base::{MediaKind, UnixNanos, lock, rescale};
-use crate::codec::{AccessUnit, Codec};
+use crate::codec::{AccessUnit, Codec, Format, h264};
 use crate::rtp::batch::UnitFacts;
 use crate::stream::advice::Advice;
 use crate::stream::core::Warning;
@@ -58,7 +58,7 @@ impl Placing {
             let (pts, dts) = (rescale(unit.pts, clock_rate, NANOS), rescale(unit.dts, clock_rate, NANOS));
             self.advice.picture(dts, unit.key, &mut warnings);
             if packing.codec() == Codec::H264
-                && let Some(seen) = self.order.observe(pts, facts.disposable)
+                && let Some(seen) = self.order.observe(dts, pts, facts.disposable, || claims_reordering(&packing.formats().format()))
             {
                 self.advice.b_frames(&mut warnings);
                 reordered = Some(seen.references);
@@ -67,4 +67,11 @@ impl Placing {
         self.advice.mended(&mended, &mut warnings);
         Position { facts, wait: placed.wait, end, reordered, warnings }
     }
+}
+
+/// Whether the parameter sets say that pictures come in another order than they are shown in.
+fn claims_reordering(format: &Format) -> bool {
+    let Format::H264 { sps, .. } = format else { return false };
+    let info = sps.first().and_then(|sps| h264::parse_sps(sps).ok());
+    info.is_some_and(|info| info.max_reorder.is_some_and(|pictures| pictures > 0))
 }
