@@ -1,5 +1,7 @@
 //! The server and everything around it, at one virtual time.
 //!
+//! Long because it is one noun: whatever it holds is touched in every turn.
+//!
 //! In: a script. Out: what is broken. The glue is that of the drivers: `rtmp/driver/publish.rs`, `stream/driver`, `app/media.rs`.
 
 use std::collections::BTreeMap;
@@ -54,7 +56,7 @@ struct Publishing {
 enum Phase {
     /// It waits for the answer since then; asks again at the second time.
     Asking(UnixNanos, i64),
-    Publishing(Publishing),
+    Publishing(Box<Publishing>),
     Gone,
 }
 
@@ -345,11 +347,11 @@ impl World {
                     self.restless = self.now;
                     let connection = &mut self.connections[index];
                     life.ledger.honest &= connection.publisher.is_honest();
-                    connection.phase = Phase::Publishing(Publishing {
+                    connection.phase = Phase::Publishing(Box::new(Publishing {
                         generation: begun.generation,
                         timeline: Arc::new(Mutex::new(Timeline::starting_after(floor))),
                         writers: [None, None],
-                    });
+                    }));
                     self.say(|| format!("publisher {index} publishes: {begun:?}"));
                     return self.carry_out(actions);
                 }
