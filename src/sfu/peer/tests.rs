@@ -1,4 +1,6 @@
 //! Two peers, a virtual clock and a seeded link between them.
+//!
+//! Long because each story needs both peers and the link; the certificates and addresses are shared by all.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
