@@ -7,8 +7,8 @@ PAGE_SOURCES := $(shell find static -path static/node_modules -prune -o -path st
 
 ## demo: install what is missing, build, start headend with a test picture; Ctrl-C ends everything
 demo: setup-demo $(PAGES)
-	cargo build --release
-	scripts/demo.sh
+	cargo build --profile demo --bin headend
+	HEADEND_BIN=$${CARGO_TARGET_DIR:-target}/demo/headend scripts/demo.sh
 
 ## test: install what is missing and run every test
 test: setup-test $(PAGES)
