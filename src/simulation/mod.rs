@@ -97,7 +97,10 @@ fn lives(first: u64, count: u64) {
                 failed.push(seed);
             }
             (Some(what), Some(why)) => eprintln!("seed {seed}, known ({why}): {what}"),
-            (None, Some(_)) => eprintln!("seed {seed} holds now: take it off the list"),
+            (None, Some(_)) => {
+                eprintln!("seed {seed} holds now: take it off the list");
+                failed.push(seed);
+            }
             (None, None) => {}
         }
     }

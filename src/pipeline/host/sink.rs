@@ -148,10 +148,12 @@ impl Sink {
         // one: `tfdt` is the decoding time plus that.
         let offset = reordering(times.decode_time, begun, timescale);
         let shift = i64::from(self.delay) - i64::from(offset);
-        let mut data = if offset == 0 { head.to_vec() } else { shift_times(head, shift, offset).ok()? };
+        // Also where a chunk begins with a picture that is shown as soon as it is decoded.
+        let as_it_is = offset == 0 && self.delay == 0;
+        let mut data = if as_it_is { head.to_vec() } else { shift_times(head, shift, offset).ok()? };
         // Where a chunk ends between pictures that are shown out of order, the next one's earliest picture lies before its end; chunks follow
         // each other as their decoding times do.
-        let begin = if offset == 0 { times.decode_time } else { times.decode_time.saturating_add_signed(shift) };
+        let begin = times.decode_time.saturating_add_signed(shift);
         set_brand(&mut data);
         let chunk = Chunk {
             track,
