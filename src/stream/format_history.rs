@@ -38,6 +38,12 @@ impl FormatHistory {
         lock(&self.0.format).clone()
     }
 
+    /// Clock rates of the format now, in Hz: its own and RTP's. Cheaper than [`Self::format`], which copies the parameter sets.
+    pub(super) fn rates(&self) -> (u32, u32) {
+        let format = lock(&self.0.format);
+        (format.clock_rate(), format.rtp_clock_rate())
+    }
+
     /// The format from here on. Those who keep formats apart are told by [`Self::mark`].
     pub fn set_format(&self, format: Format) {
         *lock(&self.0.format) = format;

@@ -68,8 +68,8 @@ impl Packing {
 
     /// What the ingest knows of a unit and RTP can't say.
     pub fn facts(&self, unit: &AccessUnit) -> UnitFacts {
-        let format = self.formats.format();
-        let composition = rescale(unit.pts.saturating_sub(unit.dts), format.clock_rate(), format.rtp_clock_rate());
+        let (clock_rate, rtp_rate) = self.formats.rates();
+        let composition = rescale(unit.pts.saturating_sub(unit.dts), clock_rate, rtp_rate);
         UnitFacts {
             composition: i32::try_from(composition).unwrap_or(0).max(0),
             key: unit.key,

@@ -46,7 +46,7 @@ impl Placing {
 
     /// Puts `unit`, which came at `now`, where it belongs; `packing` is its track's.
     pub fn place(&mut self, unit: &mut AccessUnit, packing: &Packing, now: UnixNanos) -> Position {
-        let clock_rate = packing.formats().format().clock_rate();
+        let (clock_rate, _) = packing.formats().rates();
         let (placed, mended, end) = {
             let mut timeline = lock(&self.timeline);
             (timeline.place(self.track, clock_rate, unit.dts, unit.pts, now), timeline.mended(), timeline.end())

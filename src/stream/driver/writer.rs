@@ -122,7 +122,7 @@ impl TrackWriter {
     /// Writes an access unit that carries wall clock times (a derived track's); `unit.pts` and `unit.dts` are [`UnixNanos`].
     pub fn write_at(&mut self, mut unit: AccessUnit) -> bool {
         let Some(core) = &mut self.core else { return false };
-        let clock_rate = core.formats().format().clock_rate();
+        let (clock_rate, _) = core.formats().rates();
         unit.pts = rescale(unit.pts, NANOS, clock_rate);
         unit.dts = rescale(unit.dts, NANOS, clock_rate);
         let facts = core.packing.facts(&unit);
