@@ -7,13 +7,13 @@
 use bytes::Bytes;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use headend::base::StreamPath;
-use headend::cmaf::{Chunk, Targets, TrackInit};
-use headend::codec::{AccessUnit, Codec, Format, Packetizer, payload_facts};
-use headend::package::{BlockingReload, Live, PackageConfig, Presentation};
-use headend::rtp::packet::{RtpHeader, RtpPacket, set_sequence_number, set_ssrc, set_timestamp, write_header};
-use headend::rtp::rewrite::Rewriter;
-use headend::rtp::srtp::{Keying, SrtpProfile, SrtpReceiver, SrtpSender};
+use headend::inside::base::StreamPath;
+use headend::inside::cmaf::{Chunk, Targets, TrackInit};
+use headend::inside::codec::{AccessUnit, Codec, Format, Packetizer, payload_facts};
+use headend::inside::package::{BlockingReload, Live, PackageConfig, Presentation};
+use headend::inside::rtp::packet::{RtpHeader, RtpPacket, set_sequence_number, set_ssrc, set_timestamp, write_header};
+use headend::inside::rtp::rewrite::Rewriter;
+use headend::inside::rtp::srtp::{Keying, SrtpProfile, SrtpReceiver, SrtpSender};
 
 /// Bytes of a packet as video has them.
 const PACKET: usize = 1200;

@@ -68,7 +68,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve(args),
         Command::Check(args) => check(&args),
         Command::Defaults => defaults(),
-        Command::PipelineHost { .. } => headend::pipeline::host::host_main(),
+        Command::PipelineHost { .. } => headend::host_main(),
     }
 }
 

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use headend::codec::Format;
-use headend::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent};
-use headend::stream::TranscodeTarget;
+use headend::inside::codec::Format;
+use headend::inside::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent};
+use headend::inside::stream::TranscodeTarget;
 
 use pipeline_support::*;
 
@@ -189,7 +189,7 @@ async fn transcoded_pictures_keep_their_times_and_order() {
         let keys: Vec<usize> = made.units.iter().enumerate().filter(|(_, unit)| unit.key).map(|(n, _)| n).collect();
         assert!(keys.iter().any(|n| (45..59).contains(n)), "{keys:?}");
         assert!(matches!(made.format, Format::H264 { .. }));
-        assert!(!headend::codec::h264::may_reorder(match &made.format {
+        assert!(!headend::inside::codec::h264::may_reorder(match &made.format {
             Format::H264 { sps, .. } => sps,
             _ => unreachable!(),
         }));

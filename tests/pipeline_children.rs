@@ -9,9 +9,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headend::codec::Format;
-use headend::pipeline::{PipelineConfig, PipelineTranscoder, Supervisor};
-use headend::stream::{TranscodeError, TranscodeTarget};
+use headend::inside::codec::Format;
+use headend::inside::pipeline::{PipelineConfig, PipelineTranscoder, Supervisor};
+use headend::inside::stream::{TranscodeError, TranscodeTarget};
 
 use pipeline_support::*;
 

@@ -8,10 +8,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use headend::cmaf::Chunk;
-use headend::codec::Codec;
-use headend::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent};
-use headend::pipeline::{PipelineConfig, Supervisor};
+use headend::inside::cmaf::Chunk;
+use headend::inside::codec::Codec;
+use headend::inside::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent};
+use headend::inside::pipeline::{PipelineConfig, Supervisor};
 
 use pipeline_support::*;
 
@@ -21,7 +21,7 @@ fn media(dir: &Path, seconds: u32) -> Vec<TestTrack> {
     read_flv(&flv(dir, seconds, 30, 30, 0))
 }
 
-fn later(track: &TestTrack, by: i64) -> impl Iterator<Item = headend::codec::AccessUnit> + '_ {
+fn later(track: &TestTrack, by: i64) -> impl Iterator<Item = headend::inside::codec::AccessUnit> + '_ {
     track.units.iter().cloned().map(move |mut unit| {
         unit.pts += by;
         unit.dts += by;
@@ -218,12 +218,13 @@ async fn a_program_that_is_no_child_is_not_started_for_ever() {
     let tracks = media(dir.path(), 1);
     let mut failures = 0;
     for _ in 0..20 {
-        let tracks = headend::pipeline::segmenter::Tracks {
+        let tracks = headend::inside::pipeline::segmenter::Tracks {
             formats: tracks.iter().map(|track| track.format.clone()).collect(),
             sources: play(&tracks, 1.0),
         };
         let (mut sink, mut presentation) = (|_: SegmenterEvent| {}, Presentation::default());
-        let end = headend::pipeline::segmenter::run_epoch(&supervisor, "x", tracks, &mut presentation, std::future::pending(), &mut sink);
+        let end =
+            headend::inside::pipeline::segmenter::run_epoch(&supervisor, "x", tracks, &mut presentation, std::future::pending(), &mut sink);
         match tokio::time::timeout(Duration::from_secs(5), end).await.unwrap() {
             Ok(end) => assert_eq!(end, EpochEnd::Lost),
             Err(_) => failures += 1,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use headend::pipeline::segmenter::{Presentation, SegmenterEvent, Tracks, run_epoch};
+use headend::inside::pipeline::segmenter::{Presentation, SegmenterEvent, Tracks, run_epoch};
 
 use pipeline_support::*;
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use headend::net::udp::{RecvBatch, SendBatch, UdpPort};
-use headend::rtp::packet::{RtpHeader, write_header};
-use headend::rtp::srtp::{Keying, SrtpProfile, SrtpSender};
+use headend::inside::net::udp::{RecvBatch, SendBatch, UdpPort};
+use headend::inside::rtp::packet::{RtpHeader, write_header};
+use headend::inside::rtp::srtp::{Keying, SrtpProfile, SrtpSender};
 
 use crate::report::{Report, Target, us};
 use crate::{Result, proc};
@@ -26,7 +26,7 @@ const PICTURE: (Duration, usize, usize) = (Duration::from_nanos(33_333_333), 6, 
 const AUDIO: (Duration, usize, usize) = (Duration::from_millis(20), 1, 170);
 
 /// Both profiles.
-pub async fn run() -> Result<Report> {
+pub(crate) async fn run() -> Result<Report> {
     let mut report = Report::default();
     for (name, profile) in [("AEAD_AES_128_GCM", SrtpProfile::AeadAes128Gcm), ("AES128_CM_HMAC_SHA1_80", SrtpProfile::Aes128CmHmacSha1_80)]
     {
@@ -54,7 +54,7 @@ async fn measure(profile: SrtpProfile) -> Result<Duration> {
                 let len = template.len();
                 let Some(room) = batch.begin(*address, Ipv4Addr::LOCALHOST.into(), len + profile.tag_len()) else { break };
                 room[..len].copy_from_slice(&template);
-                headend::rtp::packet::set_sequence_number(room, index as u16);
+                headend::inside::rtp::packet::set_sequence_number(room, index as u16);
                 let sealed = sender.seal_with_index(room, header_len, len, index)?;
                 batch.commit(sealed);
                 index += 1;
@@ -74,7 +74,7 @@ async fn measure(profile: SrtpProfile) -> Result<Duration> {
 }
 
 /// Per packet, for the traffic of a stream at its pace to `receivers` that each have keys of their own and read as viewers do, on one thread.
-pub async fn paced(receivers: usize) -> Result<Duration> {
+pub(crate) async fn paced(receivers: usize) -> Result<Duration> {
     let stop = Arc::new(AtomicBool::new(false));
     let (addresses, readers) = readers(receivers, stop.clone())?;
     let port = UdpPort::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), false)?;
@@ -108,7 +108,7 @@ fn send_paced(port: &UdpPort, addresses: &[SocketAddr]) -> Result<Duration> {
             for n in 0..*count as u64 {
                 let Some(room) = batch.begin(*address, Ipv4Addr::LOCALHOST.into(), len + profile.tag_len()) else { break };
                 room[..len].copy_from_slice(&packet[..len]);
-                headend::rtp::packet::set_sequence_number(room, (index + n) as u16);
+                headend::inside::rtp::packet::set_sequence_number(room, (index + n) as u16);
                 let sealed = sender.seal_with_index(room, header_len, len, index + n)?;
                 batch.commit(sealed);
             }

@@ -10,7 +10,7 @@ use crate::Result;
 const BEGINS_WITHIN: Duration = Duration::from_secs(15);
 
 /// A reader of one track.
-pub struct Reader {
+pub(crate) struct Reader {
     http: reqwest::Client,
     base: String,
     playlist: String,
@@ -39,7 +39,7 @@ fn uri_of(line: &str) -> Option<&str> {
 
 impl Reader {
     /// Waits for `path` (a base URL, with the slash) to be live, and takes its first variant.
-    pub async fn open(base: String) -> Result<Self> {
+    pub(crate) async fn open(base: String) -> Result<Self> {
         let http = reqwest::Client::new();
         let deadline = Instant::now() + BEGINS_WITHIN;
         loop {
@@ -63,17 +63,17 @@ impl Reader {
     }
 
     /// The playlist's URL.
-    pub fn playlist_url(&self) -> String {
+    pub(crate) fn playlist_url(&self) -> String {
         format!("{}{}", self.base, self.playlist)
     }
 
     /// The playlist now.
-    pub async fn playlist(&self) -> Result<String> {
+    pub(crate) async fn playlist(&self) -> Result<String> {
         Ok(self.http.get(self.playlist_url()).send().await?.error_for_status()?.text().await?)
     }
 
     /// Waits for the next part, as players do, and fetches it.
-    pub async fn next_part(&mut self) -> Result<Bytes> {
+    pub(crate) async fn next_part(&mut self) -> Result<Bytes> {
         loop {
             let (number, part) = self.wanted;
             let url = format!("{}?_HLS_msn={number}&_HLS_part={part}", self.playlist_url());
@@ -93,14 +93,14 @@ impl Reader {
     }
 
     /// URLs of the whole segments listed, oldest first.
-    pub async fn segments(&self) -> Result<Vec<String>> {
+    pub(crate) async fn segments(&self) -> Result<Vec<String>> {
         let text = self.playlist().await?;
         let uris = text.lines().filter(|line| !line.starts_with('#') && line.ends_with(".m4s"));
         Ok(uris.map(|uri| format!("{}{uri}", self.base)).collect())
     }
 
     /// Bytes of everything listed.
-    pub async fn held_bytes(&self) -> Result<u64> {
+    pub(crate) async fn held_bytes(&self) -> Result<u64> {
         let mut sum = 0;
         for url in self.segments().await? {
             sum += self.http.get(url).send().await?.bytes().await?.len() as u64;
@@ -109,7 +109,7 @@ impl Reader {
     }
 
     /// Fetches something.
-    pub async fn get(&self, url: &str) -> Result<Bytes> {
+    pub(crate) async fn get(&self, url: &str) -> Result<Bytes> {
         Ok(self.http.get(url).send().await?.error_for_status()?.bytes().await?)
     }
 }

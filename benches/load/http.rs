@@ -22,7 +22,7 @@ const WARM_UP: Duration = Duration::from_secs(7);
 const CONNECTIONS: [(&str, u32); 2] = [("playlist", 100), ("segment", 20)];
 
 /// The scenario.
-pub async fn run(seconds: u64) -> Result<Report> {
+pub(crate) async fn run(seconds: u64) -> Result<Report> {
     let media = Arc::new(Media::load(media::LARGE)?);
     let server = Server::start(false).await?;
     let publishers = Publishers::new()?;

@@ -20,7 +20,7 @@ const VIEWERS: usize = 10;
 const SETTLE: Duration = Duration::from_secs(3);
 
 /// Both ways out, at the same time.
-pub async fn run(seconds: u64) -> Result<Report> {
+pub(crate) async fn run(seconds: u64) -> Result<Report> {
     let media = Arc::new(Media::load(media::SMALL)?);
     let server = Server::start(false).await?;
     let publishers = Publishers::new()?;

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
-use headend::rtmp::chunk::kind;
+use headend::inside::rtmp::chunk::kind;
 
 use crate::Result;
 
@@ -18,20 +18,20 @@ const AUDIO_FRAMES: usize = (SECONDS * 48_000 / 1024) as usize;
 
 /// What to encode.
 #[derive(Debug, Clone, Copy)]
-pub struct Recipe {
+pub(crate) struct Recipe {
     name: &'static str,
     size: &'static str,
     kbps: u32,
 }
 
 /// 720p30 at 1.5 Mbit/s.
-pub const SMALL: Recipe = Recipe { name: "720p30-1500k", size: "1280x720", kbps: 1500 };
+pub(crate) const SMALL: Recipe = Recipe { name: "720p30-1500k", size: "1280x720", kbps: 1500 };
 /// 1080p30 at 4 Mbit/s.
-pub const LARGE: Recipe = Recipe { name: "1080p30-4000k", size: "1920x1080", kbps: 4000 };
+pub(crate) const LARGE: Recipe = Recipe { name: "1080p30-4000k", size: "1920x1080", kbps: 4000 };
 
 /// Messages to publish, and the headers before them.
 #[derive(Debug)]
-pub struct Media {
+pub(crate) struct Media {
     /// Sequence headers: video, audio.
     pub headers: Vec<(u8, Bytes)>,
     pictures: Vec<Bytes>,
@@ -40,7 +40,7 @@ pub struct Media {
 
 /// A message of the endless stream.
 #[derive(Debug, Clone)]
-pub struct Tag {
+pub(crate) struct Tag {
     /// When it is due, from the beginning of publishing.
     pub at: Duration,
     /// Message type id.
@@ -53,7 +53,7 @@ pub struct Tag {
 
 impl Media {
     /// Made, if it isn't there yet, and read.
-    pub fn load(recipe: Recipe) -> Result<Self> {
+    pub(crate) fn load(recipe: Recipe) -> Result<Self> {
         let path = make(recipe)?;
         let file = std::fs::read(&path)?;
         let mut media = Self { headers: Vec::new(), pictures: Vec::new(), audio: Vec::new() };
@@ -79,7 +79,7 @@ impl Media {
     }
 
     /// The messages in the order of their times, again and again.
-    pub fn tags(&self) -> impl Iterator<Item = Tag> + '_ {
+    pub(crate) fn tags(&self) -> impl Iterator<Item = Tag> + '_ {
         let (mut picture, mut frame) = (0u64, 0u64);
         std::iter::from_fn(move || {
             let video_at = Duration::from_nanos(picture * 1_000_000_000 / FPS);

@@ -18,7 +18,7 @@ const RUN_WITHIN: Duration = Duration::from_secs(40);
 const WARM_UP: Duration = Duration::from_secs(4);
 
 /// The scenario.
-pub async fn run(runs: usize) -> Result<Report> {
+pub(crate) async fn run(runs: usize) -> Result<Report> {
     let media = Arc::new(Media::load(media::SMALL)?);
     let server = Server::start(false).await?;
     let publishers = Publishers::new()?;

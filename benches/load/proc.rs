@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// CPU time at one moment, by thread.
 #[derive(Debug, Clone, Default)]
-pub struct CpuSample {
+pub(crate) struct CpuSample {
     threads: HashMap<u32, (Group, Duration)>,
 }
 
@@ -24,7 +24,7 @@ enum Group {
 
 /// CPU time spent between two samples.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct CpuUse {
+pub(crate) struct CpuUse {
     /// The SFU's worker threads.
     pub workers: Duration,
     /// All other threads of the server's process.
@@ -35,19 +35,19 @@ pub struct CpuUse {
 
 impl CpuUse {
     /// Without the children.
-    pub fn server(&self) -> Duration {
+    pub(crate) fn server(&self) -> Duration {
         self.workers + self.others
     }
 
     /// All of it.
-    pub fn total(&self) -> Duration {
+    pub(crate) fn total(&self) -> Duration {
         self.server() + self.children
     }
 }
 
 impl CpuSample {
     /// Of `pid` and its descendants, now.
-    pub fn take(pid: u32) -> Self {
+    pub(crate) fn take(pid: u32) -> Self {
         let mut sample = Self::default();
         sample.add(pid, false);
         sample
@@ -70,7 +70,7 @@ impl CpuSample {
     }
 
     /// What was spent since `earlier`. Threads that ended in between are missed; the server's live as long as it does.
-    pub fn since(&self, earlier: &Self) -> CpuUse {
+    pub(crate) fn since(&self, earlier: &Self) -> CpuUse {
         let mut spent = CpuUse::default();
         for (tid, (group, time)) in &self.threads {
             let before = earlier.threads.get(tid).map_or(Duration::ZERO, |(_, time)| *time);
@@ -85,7 +85,7 @@ impl CpuSample {
 }
 
 /// CPU time of the calling thread.
-pub fn this_thread() -> Duration {
+pub(crate) fn this_thread() -> Duration {
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     Duration::from_nanos(text.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0))
 }
@@ -96,20 +96,20 @@ fn task_ids(pid: u32) -> Vec<u32> {
 }
 
 /// The children of all its threads.
-pub fn children(pid: u32) -> Vec<u32> {
+pub(crate) fn children(pid: u32) -> Vec<u32> {
     let of = |tid| fs::read_to_string(format!("/proc/{pid}/task/{tid}/children")).unwrap_or_default();
     task_ids(pid).into_iter().flat_map(|tid| of(tid).split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect()
 }
 
 /// Resident memory of one process in bytes.
-pub fn rss(pid: u32) -> u64 {
+pub(crate) fn rss(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
 /// Memory of a process and its descendants in bytes, where what they share (`Pss`) is counted once.
-pub fn memory_of_all(pid: u32) -> u64 {
+pub(crate) fn memory_of_all(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
     let own = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()).unwrap_or(0) * 1024;

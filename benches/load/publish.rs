@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use headend::rtmp::amf0::{self, Value};
-use headend::rtmp::chunk::{ChunkReader, ChunkWriter, Message, kind};
+use headend::inside::rtmp::amf0::{self, Value};
+use headend::inside::rtmp::chunk::{ChunkReader, ChunkWriter, Message, kind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -23,20 +23,20 @@ const CHUNK_SIZE: usize = 4096;
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// A thread with its own runtime for all publishers, so that they are on time whatever the viewers do.
-pub struct Publishers {
+pub(crate) struct Publishers {
     runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Publishers {
     /// The thread.
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("publishers").enable_all().build()?;
         Ok(Self { runtime: Some(runtime) })
     }
 
     /// Publishes `media` as `live/{name}` from now to the end of this value; returns when the server has said yes. With `sent`, pictures are
     /// stamped and their times noted.
-    pub async fn publish(&self, server: SocketAddr, name: &str, media: &Arc<Media>, sent: Option<Sent>) -> Result<()> {
+    pub(crate) async fn publish(&self, server: SocketAddr, name: &str, media: &Arc<Media>, sent: Option<Sent>) -> Result<()> {
         let Some(runtime) = &self.runtime else { return Err("the publishers have ended".into()) };
         let (tell, told) = oneshot::channel();
         let (name, media) = (name.to_owned(), media.clone());

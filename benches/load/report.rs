@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// How a figure compares.
 #[derive(Debug, Clone, Copy)]
-pub enum Target {
+pub(crate) enum Target {
     /// At most this.
     AtMost(f64),
     /// At least this.
@@ -16,16 +16,16 @@ pub enum Target {
 
 /// The rows of a scenario.
 #[derive(Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     rows: String,
 }
 
 impl Report {
     /// The table's head.
-    pub const HEAD: &str = "| what | figure | target | |\n|---|---|---|---|\n";
+    pub(crate) const HEAD: &str = "| what | figure | target | |\n|---|---|---|---|\n";
 
     /// Adds a figure.
-    pub fn add(&mut self, what: &str, figure: f64, unit: &str, target: Target) {
+    pub(crate) fn add(&mut self, what: &str, figure: f64, unit: &str, target: Target) {
         let (text, good) = match target {
             Target::AtMost(limit) => (format!("≤ {limit} {unit}"), Some(figure <= limit)),
             Target::AtLeast(limit) => (format!("≥ {limit} {unit}"), Some(figure >= limit)),
@@ -55,18 +55,18 @@ impl std::fmt::Display for Report {
 }
 
 /// The value that a share `p` of all is not above; NaN if there are none.
-pub fn percentile(values: &mut [f64], p: f64) -> f64 {
+pub(crate) fn percentile(values: &mut [f64], p: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let index = ((values.len() as f64 * p).ceil() as usize).clamp(1, values.len().max(1)) - 1;
     values.get(index).copied().unwrap_or(f64::NAN)
 }
 
 /// Milliseconds.
-pub fn ms(time: Duration) -> f64 {
+pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
 /// Microseconds.
-pub fn us(time: Duration) -> f64 {
+pub(crate) fn us(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }

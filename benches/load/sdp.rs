@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 
-use headend::sfu::ortc::{DtlsFingerprint, DtlsParameters, DtlsRole, IceParameters};
+use headend::inside::sfu::ortc::{DtlsFingerprint, DtlsParameters, DtlsRole, IceParameters};
 
 use crate::Result;
 
 /// What the answer says.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The server's credentials.
     pub ice: IceParameters,
     /// Its certificate.
@@ -22,7 +22,7 @@ pub struct Answer {
 }
 
 /// An offer to receive one video and one audio track. Our ICE credentials in it are of no use: the server is lite and sends no checks.
-pub fn offer(fingerprint: &DtlsFingerprint) -> String {
+pub(crate) fn offer(fingerprint: &DtlsFingerprint) -> String {
     let transport = format!(
         "c=IN IP4 0.0.0.0\r\na=ice-ufrag:bench\r\na=ice-pwd:benchbenchbenchbenchbench\r\na=fingerprint:{} {}\r\na=setup:actpass\r\na=recvonly\r\na=rtcp-mux\r\na=rtcp-rsize\r\n",
         fingerprint.algorithm, fingerprint.value
@@ -39,7 +39,7 @@ pub fn offer(fingerprint: &DtlsFingerprint) -> String {
 }
 
 /// Reads the answer as far as it is needed.
-pub fn read_answer(text: &str) -> Result<Answer> {
+pub(crate) fn read_answer(text: &str) -> Result<Answer> {
     let value = |name: &str| {
         let found = text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         found.ok_or_else(|| format!("the answer has no {name}\n{text}"))

@@ -22,7 +22,7 @@ const READERS: usize = 3;
 const PART_WITHIN: Duration = Duration::from_secs(2);
 
 /// The scenario.
-pub async fn run(streams: usize, seconds: u64, record: bool) -> Result<Report> {
+pub(crate) async fn run(streams: usize, seconds: u64, record: bool) -> Result<Report> {
     let media = Arc::new(Media::load(media::LARGE)?);
     let server = Server::start(record).await?;
     let empty = proc::memory_of_all(server.pid());

@@ -13,7 +13,7 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 const END_WITHIN: Duration = Duration::from_secs(8);
 
 /// A running server.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     /// Pages, WHEP, HLS.
     pub http: SocketAddr,
@@ -46,7 +46,7 @@ fn free_port() -> Result<u16> {
 
 impl Server {
     /// Starts it with the defaults, but for ports and folder and whether it records.
-    pub async fn start(recording: bool) -> Result<Self> {
+    pub(crate) async fn start(recording: bool) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (http, rtmp, media) = (local(free_port()?), local(free_port()?), local(free_port()?));
@@ -88,27 +88,27 @@ impl Server {
     }
 
     /// What it logged, warnings and worse.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
     /// A URL on it.
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}/{path}", self.http)
     }
 
     /// Its process id.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// CPU time so far.
-    pub fn cpu(&self) -> proc::CpuSample {
+    pub(crate) fn cpu(&self) -> proc::CpuSample {
         proc::CpuSample::take(self.pid())
     }
 
     /// Its scratch folder, for whoever needs one as long as it runs.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 }

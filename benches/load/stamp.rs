@@ -14,11 +14,11 @@ const DIGITS: usize = 16;
 
 /// When each picture was sent, by its number.
 #[derive(Debug, Clone, Default)]
-pub struct Sent(Arc<Mutex<Vec<Instant>>>);
+pub(crate) struct Sent(Arc<Mutex<Vec<Instant>>>);
 
 impl Sent {
     /// Picture `number` is sent now.
-    pub fn note(&self, number: u64, at: Instant) {
+    pub(crate) fn note(&self, number: u64, at: Instant) {
         if let Ok(mut times) = self.0.lock() {
             times.resize(number as usize, at);
             times.push(at);
@@ -26,13 +26,13 @@ impl Sent {
     }
 
     /// When it was sent.
-    pub fn time(&self, number: u64) -> Option<Instant> {
+    pub(crate) fn time(&self, number: u64) -> Option<Instant> {
         self.0.lock().ok()?.get(number as usize).copied()
     }
 }
 
 /// The body of an FLV picture tag with a stamp before its NAL units.
-pub fn stamp(body: &Bytes, number: u64) -> Bytes {
+pub(crate) fn stamp(body: &Bytes, number: u64) -> Bytes {
     let payload = MARK.len() + DIGITS;
     let mut out = BytesMut::with_capacity(body.len() + payload + 8);
     out.put_slice(&body[..5]);
@@ -46,7 +46,7 @@ pub fn stamp(body: &Bytes, number: u64) -> Bytes {
 }
 
 /// The numbers of the pictures that `bytes` has whole stamps of.
-pub fn find(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
+pub(crate) fn find(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
     let mut at = 0;
     std::iter::from_fn(move || {
         loop {

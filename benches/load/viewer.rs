@@ -7,14 +7,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use headend::codec::{Codec, payload_facts};
-use headend::net::udp::{RecvBatch, SendBatch, UdpPort};
-use headend::rtp::packet::RtpPacket;
-use headend::rtp::rtcp::{ReportBlock, write_receiver_report, write_sdes_cname};
-use headend::rtp::srtp::{Keying, SrtpProfile, SrtpReceiver, SrtpSender};
-use headend::sfu::ortc::DtlsRole;
-use headend::sfu::peer::client::ClientPeer;
-use headend::sfu::peer::{self, Certificate, PeerEvent, Protocol, Received, SrtpKeys, Tuple};
+use headend::inside::codec::{Codec, payload_facts};
+use headend::inside::net::udp::{RecvBatch, SendBatch, UdpPort};
+use headend::inside::rtp::packet::RtpPacket;
+use headend::inside::rtp::rtcp::{ReportBlock, write_receiver_report, write_sdes_cname};
+use headend::inside::rtp::srtp::{Keying, SrtpProfile, SrtpReceiver, SrtpSender};
+use headend::inside::sfu::ortc::DtlsRole;
+use headend::inside::sfu::peer::client::ClientPeer;
+use headend::inside::sfu::peer::{self, Certificate, PeerEvent, Protocol, Received, SrtpKeys, Tuple};
 use tokio::task::JoinHandle;
 
 use crate::sdp::{self, Answer};
@@ -27,7 +27,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const OWN_SSRC: u32 = 0xBE9C;
 
 /// What all viewers of a thread share.
-pub struct Gallery {
+pub(crate) struct Gallery {
     http: reqwest::Client,
     certificate: Certificate,
     received: RefCell<RecvBatch>,
@@ -36,7 +36,7 @@ pub struct Gallery {
 
 /// What became of one viewer, from the POST on.
 #[derive(Debug, Clone, Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// RTP packets, by their headers.
     pub packets: u64,
     /// Their bytes, SRTP tags included.
@@ -60,14 +60,14 @@ pub struct Seen {
 }
 
 /// A viewer at work; ends when dropped.
-pub struct Viewer {
+pub(crate) struct Viewer {
     seen: Rc<RefCell<Seen>>,
     task: JoinHandle<()>,
 }
 
 impl Viewer {
     /// A look at what it has seen.
-    pub fn seen(&self) -> std::cell::Ref<'_, Seen> {
+    pub(crate) fn seen(&self) -> std::cell::Ref<'_, Seen> {
         self.seen.borrow()
     }
 }
@@ -80,7 +80,7 @@ impl Drop for Viewer {
 
 impl Gallery {
     /// With one certificate for all.
-    pub fn new() -> Result<Rc<Self>> {
+    pub(crate) fn new() -> Result<Rc<Self>> {
         let sending = RefCell::new(SendBatch::new());
         let received = RefCell::new(RecvBatch::new());
         Ok(Rc::new(Self { http: reqwest::Client::new(), certificate: Certificate::generate()?, received, sending }))
@@ -88,7 +88,7 @@ impl Gallery {
 
     /// Begins to watch `url`. With `open_all`, every packet is decrypted; otherwise those up to the first whole key frame, and only
     /// the headers of what follows are looked at: the generator shares the machine with the server.
-    pub fn join(self: &Rc<Self>, url: String, open_all: bool) -> Viewer {
+    pub(crate) fn join(self: &Rc<Self>, url: String, open_all: bool) -> Viewer {
         let seen = Rc::new(RefCell::new(Seen::default()));
         let (gallery, shown) = (self.clone(), seen.clone());
         let task = tokio::task::spawn_local(async move {

@@ -26,7 +26,7 @@ const SETTLE: Duration = Duration::from_secs(3);
 const WARM_UP: Duration = Duration::from_secs(5);
 
 /// Each number of viewers in turn, on one server.
-pub async fn run(numbers: &[usize], seconds: u64) -> Result<Report> {
+pub(crate) async fn run(numbers: &[usize], seconds: u64) -> Result<Report> {
     let media = Arc::new(Media::load(media::SMALL)?);
     let mut report = floor::run().await?;
     let server = Server::start(false).await?;
@@ -74,7 +74,7 @@ async fn join(gallery: &Rc<Gallery>, url: &str, open_all: bool) -> Result<Viewer
 }
 
 /// Until each has a whole key frame, or one has ended.
-pub async fn wait_for_key_frames(viewers: &[Viewer]) -> Result<()> {
+pub(crate) async fn wait_for_key_frames(viewers: &[Viewer]) -> Result<()> {
     let deadline = Instant::now() + JOINED_WITHIN;
     loop {
         let waiting = viewers.iter().filter(|viewer| viewer.seen().key_frame_whole.is_none()).count();

@@ -12,33 +12,33 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use headend::base::{StreamPath, seeded};
-use headend::cmaf::{self, SampleDefaults};
-use headend::codec::{AccessUnit, Codec, Depacketized, Depacketizer, Format, Packetizer, aac, h264, opus, vp8};
-use headend::package::MediaName;
-use headend::pipeline::wire;
-use headend::record::RecordingId;
-use headend::record::index::Records;
-use headend::rtmp::amf0;
-use headend::rtmp::chunk::{ChunkReader, ChunkWriter, Limits, Message};
-use headend::rtmp::session::{Event, ServerSession, SessionTimeouts};
-use headend::rtmp::{Target, flv};
-use headend::rtp::packet::{RtpPacket, header_len};
-use headend::rtp::rtcp::{self, Rtcp};
-use headend::rtp::srtp::{Keying, SrtpProfile, SrtpReceiver, SrtpSender};
-use headend::sdp::{Answer, Fragment, Offer, SectionAnswer};
-use headend::sfu::ortc::{DtlsParameters, DtlsRole};
-use headend::sfu::peer::client::ClientPeer;
-use headend::sfu::peer::{Certificate, DtlsSession, Peer, Protocol, Tuple, peek_ufrag, worker_of_ufrag};
+use headend::inside::base::{StreamPath, seeded};
+use headend::inside::cmaf::{self, SampleDefaults};
+use headend::inside::codec::{AccessUnit, Codec, Depacketized, Depacketizer, Format, Packetizer, aac, h264, opus, vp8};
+use headend::inside::package::MediaName;
+use headend::inside::pipeline::wire;
+use headend::inside::record::RecordingId;
+use headend::inside::record::index::Records;
+use headend::inside::rtmp::amf0;
+use headend::inside::rtmp::chunk::{ChunkReader, ChunkWriter, Limits, Message};
+use headend::inside::rtmp::session::{Event, ServerSession, SessionTimeouts};
+use headend::inside::rtmp::{Target, flv};
+use headend::inside::rtp::packet::{RtpPacket, header_len};
+use headend::inside::rtp::rtcp::{self, Rtcp};
+use headend::inside::rtp::srtp::{Keying, SrtpProfile, SrtpReceiver, SrtpSender};
+use headend::inside::sdp::{Answer, Fragment, Offer, SectionAnswer};
+use headend::inside::sfu::ortc::{DtlsParameters, DtlsRole};
+use headend::inside::sfu::peer::client::ClientPeer;
+use headend::inside::sfu::peer::{Certificate, DtlsSession, Peer, Protocol, Tuple, peek_ufrag, worker_of_ufrag};
 
 use seeds::handshake;
-pub use seeds::seeds;
+pub(crate) use seeds::seeds;
 
 /// A target: takes any bytes.
-pub type Run = fn(&[u8]);
+pub(crate) type Run = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Run); 19] = [
+pub(crate) const TARGETS: [(&str, Run); 19] = [
     ("rtmp_session", rtmp_session),
     ("rtmp_chunks", rtmp_chunks),
     ("amf0", amf0_values),
@@ -77,7 +77,7 @@ fn pieces(mut data: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// A connection after its handshake, as the server's owner drives it.
-pub fn rtmp_session(data: &[u8]) {
+pub(crate) fn rtmp_session(data: &[u8]) {
     let mut now = *EPOCH;
     let timeouts = SessionTimeouts { handshake: Duration::from_secs(10), idle: Duration::from_secs(10) };
     let mut session = ServerSession::new(now, timeouts);
@@ -109,7 +109,7 @@ pub fn rtmp_session(data: &[u8]) {
 }
 
 /// Chunks alone, with a publisher's limits; and whatever comes out can be written and read again.
-pub fn rtmp_chunks(data: &[u8]) {
+pub(crate) fn rtmp_chunks(data: &[u8]) {
     let mut reader = ChunkReader::new(0);
     reader.set_limits(Limits::PUBLISHER);
     for mut piece in pieces(data) {
@@ -134,7 +134,7 @@ fn round_trip(message: &Message) {
 }
 
 /// AMF0; what was read is read the same after writing.
-pub fn amf0_values(data: &[u8]) {
+pub(crate) fn amf0_values(data: &[u8]) {
     let _ = amf0::read_amf3_until_broken(data);
     if let Ok(values) = amf0::read(data) {
         let written = amf0::write(&values);
@@ -149,7 +149,7 @@ pub fn amf0_values(data: &[u8]) {
 }
 
 /// Bodies of audio, video and aggregate messages; targets as clients name them.
-pub fn flv_tags(data: &[u8]) {
+pub(crate) fn flv_tags(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
     let wanted = data.last().copied();
     let _ = (flv::read_video(&body), flv::read_audio(&body));
@@ -162,7 +162,7 @@ pub fn flv_tags(data: &[u8]) {
 }
 
 /// An RTP packet with all that its view gives.
-pub fn rtp_packet(data: &[u8]) {
+pub(crate) fn rtp_packet(data: &[u8]) {
     let _ = header_len(data);
     let Ok(packet) = RtpPacket::parse(data) else { return };
     assert!(packet.header_len() + packet.payload().len() + packet.padding_len() == data.len());
@@ -171,12 +171,12 @@ pub fn rtp_packet(data: &[u8]) {
         let _ = (packet.extension(id), packet.extension_range(id), value.len());
     }
     for codec in [Codec::H264, Codec::Vp8, Codec::Opus] {
-        let _ = headend::codec::payload_facts(codec, packet.payload());
+        let _ = headend::inside::codec::payload_facts(codec, packet.payload());
     }
 }
 
 /// A compound RTCP packet, looked at to the last list.
-pub fn rtcp_compound(data: &[u8]) {
+pub(crate) fn rtcp_compound(data: &[u8]) {
     for packet in rtcp::parse(data).flatten() {
         match packet {
             Rtcp::SenderReport { reports, .. } | Rtcp::ReceiverReport { reports, .. } => assert!(reports.iter().count() <= 31),
@@ -191,7 +191,7 @@ pub fn rtcp_compound(data: &[u8]) {
 }
 
 /// SRTP and SRTCP that nobody sealed; and what we seal can be opened.
-pub fn srtp_open(data: &[u8]) {
+pub(crate) fn srtp_open(data: &[u8]) {
     let Some((first, packet)) = data.split_first() else { return };
     let profiles = [SrtpProfile::AeadAes128Gcm, SrtpProfile::Aes128CmHmacSha1_80, SrtpProfile::AeadAes256Gcm];
     let profile = profiles[usize::from(*first) % profiles.len()];
@@ -215,7 +215,7 @@ fn tuple(port: u16) -> Tuple {
 }
 
 /// Datagrams from strangers to a peer that waits for its browser.
-pub fn ice_peer(data: &[u8]) {
+pub(crate) fn ice_peer(data: &[u8]) {
     let now = *EPOCH;
     let mut peer = Peer::new(now, &CERTIFICATE, 0, &mut seeded(0));
     let _ = peer.connect(now, DtlsParameters { role: DtlsRole::Client, fingerprints: vec![CERTIFICATE.fingerprint().clone()] });
@@ -238,7 +238,7 @@ pub fn ice_peer(data: &[u8]) {
 }
 
 /// DTLS records to a server, before anything is authenticated.
-pub fn dtls(data: &[u8]) {
+pub(crate) fn dtls(data: &[u8]) {
     let now = *EPOCH;
     let role = if data.first().is_some_and(|first| first & 1 == 1) { DtlsRole::Client } else { DtlsRole::Server };
     let Ok(mut session) = DtlsSession::new(now, &CERTIFICATE, role, std::slice::from_ref(CERTIFICATE.fingerprint())) else { return };
@@ -252,7 +252,7 @@ pub fn dtls(data: &[u8]) {
 }
 
 /// An SDP offer, and an answer to it that takes nothing.
-pub fn sdp_offer(data: &[u8]) {
+pub(crate) fn sdp_offer(data: &[u8]) {
     let Ok(offer) = Offer::parse(data) else { return };
     for section in &offer.sections {
         let Some(media) = &section.media else { continue };
@@ -270,14 +270,14 @@ pub fn sdp_offer(data: &[u8]) {
 }
 
 /// A trickle-ICE fragment.
-pub fn sdp_fragment(data: &[u8]) {
+pub(crate) fn sdp_fragment(data: &[u8]) {
     if let Ok(fragment) = Fragment::parse(data) {
         assert!(fragment.candidates.len() <= 32);
     }
 }
 
 /// RTP payloads of one codec: two bytes before each say its place and its length.
-pub fn depacketize(data: &[u8]) {
+pub(crate) fn depacketize(data: &[u8]) {
     let Some((first, mut rest)) = data.split_first() else { return };
     let format = match first % 4 {
         0 => Format::H264 { sps: Vec::new(), pps: Vec::new() },
@@ -293,7 +293,7 @@ pub fn depacketize(data: &[u8]) {
         rest = tail;
         seq = seq.wrapping_add(1 + u16::from(step >> 6));
         timestamp += i64::from(step & 2) * 1500;
-        let _ = headend::codec::payload_facts(format.codec(), payload);
+        let _ = headend::inside::codec::payload_facts(format.codec(), payload);
         depacketizer.push(payload, timestamp, seq, step & 1 == 1);
         while let Some(output) = depacketizer.poll() {
             if let Depacketized::Unit(unit) = output {
@@ -306,7 +306,7 @@ pub fn depacketize(data: &[u8]) {
 }
 
 /// A publisher's messages of H.264: each one's first byte is what its container says, and the first message a sequence header.
-pub fn h264_messages(data: &[u8]) {
+pub(crate) fn h264_messages(data: &[u8]) {
     let (mut assembler, mut out) = (h264::Assembler::new(), Vec::new());
     for (index, message) in pieces(data).enumerate() {
         let Some((says, message)) = message.split_first() else { continue };
@@ -332,7 +332,7 @@ pub fn h264_messages(data: &[u8]) {
 }
 
 /// A publisher's messages of AAC, wrapped or not.
-pub fn aac_messages(data: &[u8]) {
+pub(crate) fn aac_messages(data: &[u8]) {
     let (mut unwrapper, mut known) = (aac::Unwrapper::new(), None);
     for message in pieces(data) {
         let out = unwrapper.unwrap(&Bytes::copy_from_slice(message), known.as_ref());
@@ -348,7 +348,7 @@ fn repacketize(unit: &AccessUnit, format: &Format) {
 }
 
 /// Codec configurations and parameter sets.
-pub fn parameter_sets(data: &[u8]) {
+pub(crate) fn parameter_sets(data: &[u8]) {
     let Some((first, data)) = data.split_first() else { return };
     match first % 6 {
         0 => {
@@ -390,7 +390,7 @@ pub fn parameter_sets(data: &[u8]) {
 }
 
 /// CMAF: initializations, fragments, and what is changed in them.
-pub fn cmaf_boxes(data: &[u8]) {
+pub(crate) fn cmaf_boxes(data: &[u8]) {
     let _ = cmaf::read_init(data);
     if let Ok(fragment) = cmaf::read_fragment(data, SampleDefaults::default()) {
         assert!(fragment.samples.len() <= cmaf::MAX_SAMPLES_PER_FRAGMENT);
@@ -408,7 +408,7 @@ pub fn cmaf_boxes(data: &[u8]) {
 }
 
 /// Names in URLs: streams, playlists and segments, recordings.
-pub fn names(data: &[u8]) {
+pub(crate) fn names(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     if let Ok(path) = StreamPath::parse(&text) {
         assert!(!path.as_str().split('/').any(|segment| segment.is_empty() || segment == "." || segment == ".."));
@@ -422,7 +422,7 @@ pub fn names(data: &[u8]) {
 }
 
 /// The index of a recording after a crash, or after somebody edited it.
-pub fn record_index(data: &[u8]) {
+pub(crate) fn record_index(data: &[u8]) {
     for mut records in [Records::of_file(data), Records::of_tail(data)] {
         assert!(records.by_ref().count() <= data.len());
         assert!(records.good() <= data.len());
@@ -430,7 +430,7 @@ pub fn record_index(data: &[u8]) {
 }
 
 /// What a pipeline's child sends, frame by frame and as a whole message.
-pub fn pipeline_wire(data: &[u8]) {
+pub(crate) fn pipeline_wire(data: &[u8]) {
     let mut assembler = wire::Assembler::default();
     for frame in pieces(data) {
         match assembler.push(frame) {

@@ -1,20 +1,20 @@
 //! Inputs that get far in each target, for mutations to begin from.
 
 use bytes::BytesMut;
-use headend::codec::{Codec, Format};
-use headend::pipeline::wire;
-use headend::rtmp::amf0::{self, Value};
-use headend::rtmp::chunk::{ChunkWriter, Message, kind};
-use headend::rtp::batch::RtpBatch;
-use headend::rtp::packet::{RtpHeader, write_header};
-use headend::rtp::rtcp;
-use headend::sfu::ortc::DtlsRole;
-use headend::sfu::peer::DtlsSession;
+use headend::inside::codec::{Codec, Format};
+use headend::inside::pipeline::wire;
+use headend::inside::rtmp::amf0::{self, Value};
+use headend::inside::rtmp::chunk::{ChunkWriter, Message, kind};
+use headend::inside::rtp::batch::RtpBatch;
+use headend::inside::rtp::packet::{RtpHeader, write_header};
+use headend::inside::rtp::rtcp;
+use headend::inside::sfu::ortc::DtlsRole;
+use headend::inside::sfu::peer::DtlsSession;
 
 use super::{CERTIFICATE, EPOCH};
 
 /// Inputs that get far in target `name`, for mutations to begin from.
-pub fn seeds(name: &str) -> Vec<Vec<u8>> {
+pub(crate) fn seeds(name: &str) -> Vec<Vec<u8>> {
     match name {
         "rtmp_session" => vec![cut(&[0], &publish(), 300), cut(&[1], &[handshake(), publish()].concat(), 1000)],
         "rtmp_chunks" => vec![cut(&[], &publish(), 100)],
@@ -176,13 +176,13 @@ fn init() -> Vec<u8> {
 }
 
 fn index() -> Vec<u8> {
-    use headend::record::index::{Epoch, FragmentEntry, HEADER, put_epoch, put_fragment};
+    use headend::inside::record::index::{Epoch, FragmentEntry, HEADER, put_epoch, put_fragment};
     let mut out = HEADER.to_vec();
     let epoch = Epoch {
         epoch: 0,
         init_len: 700,
         timescale: 90_000,
-        kind: headend::base::MediaKind::Video,
+        kind: headend::inside::base::MediaKind::Video,
         codec: Codec::H264,
         codec_string: "avc1.42c01f".into(),
         resolution: Some((1280, 720)),
@@ -211,7 +211,7 @@ fn index() -> Vec<u8> {
 }
 
 fn wire_messages() -> Vec<Vec<u8>> {
-    use headend::pipeline::wire::{Message, Start};
+    use headend::inside::pipeline::wire::{Message, Start};
     let start = Start {
         name: "live/cam1".into(),
         description: "appsrc name=in_0 ! appsink name=chunks_0".into(),

@@ -57,7 +57,7 @@ impl ChunkSink for Takers {
 
 impl Media {
     /// Serves every stream that begins, until `stop`; returns when the last segmenter has ended.
-    pub async fn run(self, stop: CancellationToken) {
+    pub(super) async fn run(self, stop: CancellationToken) {
         let mut events = self.hub.events();
         let mut running: HashSet<(StreamPath, i64)> = HashSet::new();
         let mut tasks = JoinSet::new();

@@ -41,7 +41,7 @@ pub(super) struct Scrape {
 }
 
 impl Metrics {
-    pub fn into_registry(self) -> Scrape {
+    pub(super) fn into_registry(self) -> Scrape {
         let mut registry = Registry::with_prefix("headend");
         self.webrtc.register(&mut registry);
         self.http.register(&mut registry);
@@ -61,7 +61,7 @@ impl Metrics {
 
 impl Scrape {
     /// The text of a scrape.
-    pub fn text(self: Arc<Self>) -> BoxFuture<'static, String> {
+    pub(super) fn text(self: Arc<Self>) -> BoxFuture<'static, String> {
         Box::pin(async move {
             let stats = self.workers.stats().await; // the workers count on their own threads
             *self.sfu.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = stats;

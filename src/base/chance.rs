@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 /// A generator whose numbers can't be guessed from those before (credentials are made of them).
-pub type Chance = StdRng;
+pub(crate) type Chance = StdRng;
 
 /// A generator that gives the same for the same seed: for tests and simulations.
 pub fn seeded(seed: u64) -> Chance {
@@ -14,7 +14,7 @@ pub fn seeded(seed: u64) -> Chance {
 }
 
 /// So many characters of `[A-Za-z0-9]`, about 6 bits each.
-pub fn random_text(chance: &mut Chance, len: usize) -> String {
+pub(crate) fn random_text(chance: &mut Chance, len: usize) -> String {
     chance.sample_iter(rand::distr::Alphanumeric).take(len).map(char::from).collect()
 }
 

@@ -4,10 +4,10 @@ use super::chance::random_text;
 
 /// An opaque identifier: 22 characters of `[A-Za-z0-9]`, about 131 bits, so that knowing it is permission enough
 /// for a session resource (RFC 9725 section 4.1 asks for unguessable URLs).
-pub type Id = String;
+pub(crate) type Id = String;
 
 /// Makes a new random [`Id`].
-pub fn random_id() -> Id {
+pub(crate) fn random_id() -> Id {
     random_text(&mut rand::make_rng(), 22)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 /// First path segments that belong to headend itself; publishing there is refused.
-pub const RESERVED_SEGMENTS: [&str; 8] = ["api", "vod", "ws", "socket.io", "static", "metrics", "healthz", "readyz"];
+pub(crate) const RESERVED_SEGMENTS: [&str; 8] = ["api", "vod", "ws", "socket.io", "static", "metrics", "healthz", "readyz"];
 
 /// Most segments a path may have.
 const MAX_SEGMENTS: usize = 8;

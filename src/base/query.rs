@@ -14,12 +14,12 @@ const MAX_KEY_LEN: usize = 8 * 1024;
 const MAX_ENDS: usize = 8;
 
 /// The key in a query, as it was written, up to the end of the query: whether what follows the next `&` belongs to it is for [`readings`].
-pub fn shown_key(query: &str) -> Option<&str> {
+pub(crate) fn shown_key(query: &str) -> Option<&str> {
     NAMES.iter().find_map(|name| value_of(query, name))
 }
 
 /// Everything that a query may be showing, likeliest first and each once.
-pub fn keys_in_query(query: &str) -> Vec<String> {
+pub(crate) fn keys_in_query(query: &str) -> Vec<String> {
     let mut keys: Vec<String> = Vec::new();
     for reading in NAMES.iter().filter_map(|name| value_of(query, name)).flat_map(readings) {
         if !keys.iter().any(|key| *key == reading) {
@@ -42,12 +42,12 @@ fn value_of<'a>(query: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// A shown key up to its first `&` or `?`: all of it, unless it was written raw with one of them in it.
-pub fn first_part(shown: &str) -> &str {
+pub(crate) fn first_part(shown: &str) -> &str {
     &shown[..shown.find(['&', '?']).unwrap_or(shown.len())]
 }
 
 /// Everything that a shown key may mean, the likeliest first, none longer than 8 KiB.
-pub fn readings(shown: &str) -> impl Iterator<Item = Cow<'_, str>> {
+pub(crate) fn readings(shown: &str) -> impl Iterator<Item = Cow<'_, str>> {
     let ends = shown.match_indices(['&', '?']).map(|(at, _)| at).take(MAX_ENDS - 1).chain([shown.len()]);
     ends.filter(|end| (1..=MAX_KEY_LEN).contains(end)).flat_map(|end| {
         let raw = &shown[..end];
@@ -59,7 +59,7 @@ pub fn readings(shown: &str) -> impl Iterator<Item = Cow<'_, str>> {
 }
 
 /// RFC 3986 section 2.1; what isn't a valid escape stays as it is, as `+` does.
-pub fn percent_decode(text: &str) -> Cow<'_, str> {
+pub(crate) fn percent_decode(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }
@@ -77,7 +77,7 @@ pub fn percent_decode(text: &str) -> Cow<'_, str> {
 }
 
 /// Escapes everything but unreserved characters (RFC 3986 section 2.3): safe in a URL, a playlist's attribute and XML.
-pub fn percent_encode(text: &str) -> String {
+pub(crate) fn percent_encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len() * 3);
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -12,7 +12,7 @@ const GAP: u64 = 80;
 
 /// The headers that matter, as they came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Conditions<'a> {
+pub(crate) struct Conditions<'a> {
     /// `Range`.
     pub range: Option<&'a str>,
     /// `If-Range`.
@@ -29,7 +29,7 @@ pub struct Conditions<'a> {
 
 /// What the file is now.
 #[derive(Debug, Clone, Copy)]
-pub struct Version<'a> {
+pub(crate) struct Version<'a> {
     /// Its entity tag, quotes included; a weak one begins with `W/`.
     pub etag: &'a str,
     /// When it last changed, in Unix seconds, if that is known.
@@ -40,7 +40,7 @@ pub struct Version<'a> {
 
 /// What to answer with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selection {
+pub(crate) enum Selection {
     /// All of it: 200.
     Whole,
     /// These bytes: 206. One or more, none empty, none overlapping another.
@@ -55,7 +55,7 @@ pub enum Selection {
 
 impl Conditions<'_> {
     /// Decides in the order of section 13.2.2.
-    pub fn select(&self, version: Version<'_>) -> Selection {
+    pub(crate) fn select(&self, version: Version<'_>) -> Selection {
         let Version { etag, modified, len } = version;
         match (self.if_match, self.if_unmodified_since.and_then(unix_seconds), modified) {
             (Some(tags), ..) if !tag_matches(tags, etag, false) => return Selection::Failed,
@@ -77,7 +77,7 @@ impl Conditions<'_> {
 }
 
 /// Whether every byte range of a `Range` header begins with the first byte, or there is none.
-pub fn begins_at_the_start(range: Option<&str>) -> bool {
+pub(crate) fn begins_at_the_start(range: Option<&str>) -> bool {
     match parse_ranges(range, u64::MAX) {
         Selection::Parts(parts) => parts.iter().all(|part| part.start == 0),
         Selection::Unsatisfiable => false,
@@ -138,7 +138,7 @@ fn coalesced(ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 }
 
 /// Whether one of the tags in a list (or `*`) equals `etag`; weak ones compare equal only where `weak` allows it.
-pub fn tag_matches(list: &str, etag: &str, weak: bool) -> bool {
+pub(crate) fn tag_matches(list: &str, etag: &str, weak: bool) -> bool {
     let opaque = |tag: &str| -> Option<String> {
         match tag.strip_prefix("W/") {
             Some(opaque) => weak.then(|| opaque.to_owned()),
@@ -155,7 +155,7 @@ fn unix_seconds(date: &str) -> Option<i64> {
 }
 
 /// A time as HTTP writes it (section 5.6.7); `None` before 1970 and after 9999.
-pub fn http_date(unix_seconds: i64) -> Option<String> {
+pub(crate) fn http_date(unix_seconds: i64) -> Option<String> {
     const YEAR_10000: u64 = 253_402_300_800;
     let seconds = u64::try_from(unix_seconds).ok().filter(|seconds| *seconds < YEAR_10000)?;
     Some(httpdate::fmt_http_date(UNIX_EPOCH + std::time::Duration::from_secs(seconds)))

@@ -1,7 +1,7 @@
 //! Time as numbers: Unix nanoseconds, NTP timestamps, and rescaling between clock rates.
 
 /// Nanoseconds since 1970-01-01 UTC: the timeline on which the tracks of a stream are in sync.
-pub type UnixNanos = i64;
+pub(crate) type UnixNanos = i64;
 
 /// Seconds between 1900 (NTP's epoch) and 1970 (Unix's), RFC 5905 section 6.
 const NTP_UNIX_OFFSET_S: i64 = 2_208_988_800;
@@ -37,7 +37,7 @@ impl NtpTime {
 }
 
 /// `value * to / from`, rounded to nearest, without overflow for any `i64` value. `from` must not be 0.
-pub fn rescale(value: i64, from: u32, to: u32) -> i64 {
+pub(crate) fn rescale(value: i64, from: u32, to: u32) -> i64 {
     debug_assert!(from != 0);
     let from = i128::from(from.max(1));
     let scaled = i128::from(value) * i128::from(to);

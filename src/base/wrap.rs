@@ -3,35 +3,35 @@
 //! In: 16- and 32-bit numbers from packets, in any order. Out: 64-bit numbers that don't wrap.
 
 /// Whether `a` comes after `b`, for numbers less than 2^15 apart (RFC 1982).
-pub fn seq_newer(a: u16, b: u16) -> bool {
+pub(crate) fn seq_newer(a: u16, b: u16) -> bool {
     a != b && a.wrapping_sub(b) < 0x8000
 }
 
 /// Whether `a` comes after `b`, for timestamps less than 2^31 apart.
-pub fn timestamp_newer(a: u32, b: u32) -> bool {
+pub(crate) fn timestamp_newer(a: u32, b: u32) -> bool {
     a != b && a.wrapping_sub(b) < 0x8000_0000
 }
 
 /// Signed distance from `b` to `a`, for timestamps less than 2^31 apart.
-pub fn timestamp_distance(a: u32, b: u32) -> i64 {
+pub(crate) fn timestamp_distance(a: u32, b: u32) -> i64 {
     i64::from(a.wrapping_sub(b) as i32)
 }
 
 /// Sequence numbers without end: the low 16 bits are the packet's, the rest counts the wraps. Begins in cycle 1, so that packets
 /// from before the first one don't go below 0.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct SeqExtender {
+pub(crate) struct SeqExtender {
     highest: Option<u64>,
 }
 
 impl SeqExtender {
     /// One that has seen nothing.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Extends a number by the nearest of the cycles around the highest so far, and remembers it if it is higher.
-    pub fn extend(&mut self, seq: u16) -> u64 {
+    pub(crate) fn extend(&mut self, seq: u16) -> u64 {
         let extended = self.peek(seq);
         if self.highest.is_none_or(|highest| extended > highest) {
             self.highest = Some(extended);
@@ -40,7 +40,7 @@ impl SeqExtender {
     }
 
     /// What [`Self::extend`] would give, without remembering it.
-    pub fn peek(&self, seq: u16) -> u64 {
+    pub(crate) fn peek(&self, seq: u16) -> u64 {
         match self.highest {
             None => 0x1_0000 | u64::from(seq),
             Some(highest) => {
@@ -51,32 +51,32 @@ impl SeqExtender {
     }
 
     /// The highest so far.
-    pub fn highest(&self) -> Option<u64> {
+    pub(crate) fn highest(&self) -> Option<u64> {
         self.highest
     }
 }
 
 /// Timestamps without end: the first one is itself, later ones are unwrapped by the nearest distance to the last.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct TimestampExtender {
+pub(crate) struct TimestampExtender {
     last: Option<i64>,
 }
 
 impl TimestampExtender {
     /// One that has seen nothing.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Extends a timestamp, and remembers it: also one that goes back, so that timestamps may drift any way in steps below 2^31.
-    pub fn extend(&mut self, timestamp: u32) -> i64 {
+    pub(crate) fn extend(&mut self, timestamp: u32) -> i64 {
         let extended = self.peek(timestamp);
         self.last = Some(extended);
         extended
     }
 
     /// What [`Self::extend`] would give, without remembering it.
-    pub fn peek(&self, timestamp: u32) -> i64 {
+    pub(crate) fn peek(&self, timestamp: u32) -> i64 {
         match self.last {
             None => i64::from(timestamp),
             Some(last) => last.saturating_add(timestamp_distance(timestamp, last as u32)),

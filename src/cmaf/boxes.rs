@@ -8,7 +8,7 @@ use super::four_cc::FourCc;
 
 /// One box inside a slice.
 #[derive(Debug, Clone, Copy)]
-pub struct BoxRef<'a> {
+pub(crate) struct BoxRef<'a> {
     /// Its type.
     pub name: FourCc,
     /// Where its header begins in the slice that was walked.
@@ -21,31 +21,31 @@ pub struct BoxRef<'a> {
 
 impl BoxRef<'_> {
     /// Where the box ends in the slice that was walked.
-    pub fn end(&self) -> usize {
+    pub(crate) fn end(&self) -> usize {
         self.offset + self.whole.len()
     }
 }
 
 /// Walks over the boxes of one level. After an error there is nothing more.
 #[derive(Debug, Clone)]
-pub struct Boxes<'a> {
+pub(crate) struct Boxes<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Boxes<'a> {
     /// Begins at the start of `bytes`.
-    pub fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
     /// The first box called `name`, looking no deeper than this level.
-    pub fn find(bytes: &'a [u8], name: &[u8; 4], parent: &'static str) -> Result<BoxRef<'a>, CmafError> {
+    pub(crate) fn find(bytes: &'a [u8], name: &[u8; 4], parent: &'static str) -> Result<BoxRef<'a>, CmafError> {
         Self::find_optional(bytes, name)?.ok_or(CmafError::Missing { name: FourCc(*name), parent })
     }
 
     /// As [`Boxes::find`], but its absence is not an error.
-    pub fn find_optional(bytes: &'a [u8], name: &[u8; 4]) -> Result<Option<BoxRef<'a>>, CmafError> {
+    pub(crate) fn find_optional(bytes: &'a [u8], name: &[u8; 4]) -> Result<Option<BoxRef<'a>>, CmafError> {
         for item in Boxes::new(bytes) {
             let item = item?;
             if item.name.0 == *name {
@@ -154,18 +154,18 @@ impl<'a> Fields<'a> {
 
 /// Writes boxes into memory; sizes are filled in when a box is closed.
 #[derive(Debug, Default)]
-pub struct BoxWriter {
+pub(crate) struct BoxWriter {
     out: Vec<u8>,
 }
 
 impl BoxWriter {
     /// Nothing written yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// A box whose payload `fill` writes. Boxes above 4 GiB are not for this writer (see the `mdat` header of a progressive file).
-    pub fn boxed(&mut self, name: &[u8; 4], fill: impl FnOnce(&mut Self)) {
+    pub(crate) fn boxed(&mut self, name: &[u8; 4], fill: impl FnOnce(&mut Self)) {
         let start = self.out.len();
         self.u32(0);
         self.bytes(name);
@@ -175,7 +175,7 @@ impl BoxWriter {
     }
 
     /// A full box: version and flags before the payload.
-    pub fn full(&mut self, name: &[u8; 4], version: u8, flags: u32, fill: impl FnOnce(&mut Self)) {
+    pub(crate) fn full(&mut self, name: &[u8; 4], version: u8, flags: u32, fill: impl FnOnce(&mut Self)) {
         self.boxed(name, |w| {
             w.u32(u32::from(version) << 24 | (flags & 0x00FF_FFFF));
             fill(w);
@@ -183,42 +183,42 @@ impl BoxWriter {
     }
 
     /// Raw bytes.
-    pub fn bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
 
     /// Big-endian.
-    pub fn u16(&mut self, value: u16) {
+    pub(crate) fn u16(&mut self, value: u16) {
         self.bytes(&value.to_be_bytes());
     }
 
     /// Big-endian.
-    pub fn u32(&mut self, value: u32) {
+    pub(crate) fn u32(&mut self, value: u32) {
         self.bytes(&value.to_be_bytes());
     }
 
     /// Big-endian.
-    pub fn u64(&mut self, value: u64) {
+    pub(crate) fn u64(&mut self, value: u64) {
         self.bytes(&value.to_be_bytes());
     }
 
     /// 32 bits in version 0, 64 in version 1.
-    pub fn wide(&mut self, version: u8, value: u64) {
+    pub(crate) fn wide(&mut self, version: u8, value: u64) {
         if version == 0 { self.u32(value as u32) } else { self.u64(value) }
     }
 
     /// How many bytes are written.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.out.len()
     }
 
     /// Whether nothing is written.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.out.is_empty()
     }
 
     /// The bytes.
-    pub fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         self.out
     }
 }

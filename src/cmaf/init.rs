@@ -9,7 +9,7 @@ use super::four_cc::FourCc;
 use super::fragment::SampleDefaults;
 
 /// Largest initialization that is read: real ones are below 2 KB, and players hold them in memory.
-pub const MAX_INIT_BYTES: usize = 1 << 20;
+pub(crate) const MAX_INIT_BYTES: usize = 1 << 20;
 
 /// What the initialization says about its one track.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,7 @@ const STRIDE: usize = 64;
 
 /// A stretch of a track file. 16 bytes, because a long recording has hundreds of thousands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
+pub(crate) struct Extent {
     /// Where in that file.
     pub offset: u64,
     /// How many bytes.
@@ -24,7 +24,7 @@ pub struct Extent {
 
 /// Where a piece of the progressive file comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
+pub(crate) enum Piece {
     /// From memory.
     Header(Bytes),
     /// From a track file.
@@ -42,7 +42,7 @@ pub enum Piece {
 
 /// A progressive MP4 that exists only as a list of places.
 #[derive(Debug, Clone)]
-pub struct ProgressiveLayout {
+pub(crate) struct ProgressiveLayout {
     header: Bytes,
     extents: Vec<Extent>,
     /// Where in the file every [`STRIDE`]th extent begins.
@@ -64,33 +64,33 @@ impl ProgressiveLayout {
     }
 
     /// Length of the file in bytes.
-    pub fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
     /// Never: there is always a header.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         false
     }
 
     /// `ftyp`, `moov` and the head of `mdat`.
-    pub fn header(&self) -> &Bytes {
+    pub(crate) fn header(&self) -> &Bytes {
         &self.header
     }
 
     /// What follows the header.
-    pub fn extents(&self) -> &[Extent] {
+    pub(crate) fn extents(&self) -> &[Extent] {
         &self.extents
     }
 
     /// About how much memory this takes, in bytes.
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.header.len() + self.extents.capacity() * size_of::<Extent>() + self.starts.capacity() * 8
     }
 
     /// The first piece of `range`, at most `max` bytes long; `None` when the range is empty or behind the end. Adjacent
     /// extents of one file come as one piece.
-    pub fn piece(&self, range: Range<u64>, max: u32) -> Option<Piece> {
+    pub(crate) fn piece(&self, range: Range<u64>, max: u32) -> Option<Piece> {
         let end = range.end.min(self.len);
         let wanted = end.checked_sub(range.start).filter(|n| *n > 0)?.min(u64::from(max.max(1)));
         let header = self.header.len() as u64;

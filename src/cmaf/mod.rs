@@ -16,15 +16,19 @@ mod progressive;
 mod samples;
 mod targets;
 
-pub use boxes::{BoxRef, BoxWriter, Boxes};
+pub(crate) use boxes::{BoxRef, BoxWriter, Boxes};
 pub use chunk::{Chunk, TrackInit};
-pub use error::CmafError;
-pub use four_cc::FourCc;
-pub use fragment::{Fragment, MAX_SAMPLES_PER_FRAGMENT, Sample, SampleDefaults, read_fragment};
-pub use init::{Init, MAX_INIT_BYTES, read_init};
-pub use layout::{Extent, Piece, ProgressiveLayout};
+pub(crate) use error::CmafError;
+pub(crate) use four_cc::FourCc;
+pub use fragment::MAX_SAMPLES_PER_FRAGMENT;
+pub use fragment::SampleDefaults;
+pub use fragment::read_fragment;
+pub(crate) use fragment::{Fragment, Sample};
+pub use init::read_init;
+pub(crate) use init::{Init, MAX_INIT_BYTES};
+pub(crate) use layout::{Extent, Piece, ProgressiveLayout};
 pub use patch::{add_edit_list, shift_times};
-pub use progressive::{FragmentRef, ProgressiveTrack, progressive};
+pub(crate) use progressive::{FragmentRef, ProgressiveTrack, progressive};
 pub use samples::{decode_samples, encode_samples};
 pub use targets::Targets;
 

@@ -25,7 +25,7 @@ const NANOS: u32 = 1_000_000_000;
 
 /// One fragment of a track file. 32 bytes, because a long recording has hundreds of thousands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FragmentRef {
+pub(crate) struct FragmentRef {
     /// `tfdt`, in the timescale of its epoch.
     pub decode_time: u64,
     /// Where its samples begin in the file of its epoch.
@@ -42,7 +42,7 @@ pub struct FragmentRef {
 
 /// One track of the file to be made.
 #[derive(Debug)]
-pub struct ProgressiveTrack<'a> {
+pub(crate) struct ProgressiveTrack<'a> {
     /// Number of each epoch in the whole recording (rising) and the track's initialization in it.
     pub epochs: &'a [(u32, Init)],
     /// In decode order.
@@ -56,7 +56,7 @@ pub struct ProgressiveTrack<'a> {
 ///
 /// # Errors
 /// When no track has a fragment, tables are damaged, or a track changes between audio and video.
-pub fn progressive(tracks: &[ProgressiveTrack<'_>], created: u64) -> Result<ProgressiveLayout, CmafError> {
+pub(crate) fn progressive(tracks: &[ProgressiveTrack<'_>], created: u64) -> Result<ProgressiveLayout, CmafError> {
     let timeline = Timeline::of(tracks)?;
     let mut cursors = Vec::new();
     for (index, track) in tracks.iter().enumerate() {

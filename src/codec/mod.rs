@@ -5,21 +5,25 @@
 //!
 //! What the floors above use without knowing the codec: [`Format`], [`Packetizer`], [`Depacketizer`], [`payload_facts`], [`payload_resolution`].
 
-pub mod aac;
+pub(crate) mod aac;
 mod access_unit;
 mod bits;
 mod depacketizer;
 mod format;
-pub mod h264;
-pub mod opus;
+pub(crate) mod h264;
+pub(crate) mod opus;
 mod payload;
 mod sequence;
-pub mod vp8;
+pub(crate) mod vp8;
 
 pub use access_unit::AccessUnit;
 pub use depacketizer::{Depacketized, Depacketizer};
-pub use format::{Codec, Format, FormatError};
-pub use payload::{Packetizer, Payload, PayloadFacts, payload_facts, payload_resolution};
+pub use format::Codec;
+pub use format::Format;
+pub(crate) use format::FormatError;
+pub use payload::Packetizer;
+pub use payload::payload_facts;
+pub(crate) use payload::{Payload, PayloadFacts, payload_resolution};
 
 #[cfg(test)]
 mod real_packets_tests;

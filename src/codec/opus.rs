@@ -11,7 +11,7 @@ use super::{AccessUnit, Depacketized, FormatError, Payload};
 const MAX_DURATION: u32 = 5760;
 
 /// Encoder delay in samples of 48 kHz that libopus has by default (6.5 ms), for streams that don't tell theirs.
-pub const DEFAULT_PRE_SKIP: u16 = 312;
+pub(crate) const DEFAULT_PRE_SKIP: u16 = 312;
 
 /// Duration of a packet in samples of 48 kHz, 120 to 5760 (RFC 6716 section 3.1). `None` where the packet is empty or breaks
 /// the rules.
@@ -36,7 +36,7 @@ pub fn packet_channels(packet: &[u8]) -> Option<u8> {
 }
 
 /// The parameters of `a=fmtp` (RFC 7587 section 6.1).
-pub fn rtp_fmtp(channels: u8) -> Vec<(&'static str, String)> {
+pub(crate) fn rtp_fmtp(channels: u8) -> Vec<(&'static str, String)> {
     let mut list = vec![("minptime", "10".to_owned()), ("useinbandfec", "1".to_owned())];
     if channels == 2 {
         list.extend([("stereo", "1".to_owned()), ("sprop-stereo", "1".to_owned())]);
@@ -46,7 +46,7 @@ pub fn rtp_fmtp(channels: u8) -> Vec<(&'static str, String)> {
 
 /// The identification header, without a channel mapping table (family 0).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpusHead {
+pub(crate) struct OpusHead {
     /// 1 or 2.
     pub channels: u8,
     /// Samples of 48 kHz to leave out at the beginning.
@@ -59,12 +59,12 @@ pub struct OpusHead {
 
 impl OpusHead {
     /// For a live stream with libopus's default delay.
-    pub fn live(channels: u8) -> Self {
+    pub(crate) fn live(channels: u8) -> Self {
         Self { channels: channels.clamp(1, 2), pre_skip: DEFAULT_PRE_SKIP, input_sample_rate: 48_000, output_gain: 0 }
     }
 
     /// As `OpusHead` with its magic (Ogg, Matroska; little endian, RFC 7845 section 5.1).
-    pub fn to_ogg(&self) -> [u8; 19] {
+    pub(crate) fn to_ogg(&self) -> [u8; 19] {
         let mut out = [0; 19];
         out[..8].copy_from_slice(b"OpusHead");
         out[8] = 1;
@@ -76,7 +76,7 @@ impl OpusHead {
     }
 
     /// As the content of a `dOps` box (big endian, "Encapsulation of Opus in ISO Base Media File Format" section 4.3.2).
-    pub fn to_dops(&self) -> [u8; 11] {
+    pub(crate) fn to_dops(&self) -> [u8; 11] {
         let mut out = [0; 11];
         out[1] = self.channels;
         out[2..4].copy_from_slice(&self.pre_skip.to_be_bytes());
@@ -89,7 +89,7 @@ impl OpusHead {
     ///
     /// # Errors
     /// It ends too early, has another version, or more than two channels.
-    pub fn parse_ogg(data: &[u8]) -> Result<Self, FormatError> {
+    pub(crate) fn parse_ogg(data: &[u8]) -> Result<Self, FormatError> {
         let malformed = |why| FormatError::Malformed { what: "OpusHead", why };
         let head = data.get(..19).ok_or(malformed("it ends too early"))?;
         if &head[..8] != b"OpusHead" {
@@ -111,7 +111,7 @@ impl OpusHead {
     ///
     /// # Errors
     /// As [`parse_ogg`](Self::parse_ogg).
-    pub fn parse_dops(data: &[u8]) -> Result<Self, FormatError> {
+    pub(crate) fn parse_dops(data: &[u8]) -> Result<Self, FormatError> {
         let malformed = |why| FormatError::Malformed { what: "dOps", why };
         let head = data.get(..11).ok_or(malformed("it ends too early"))?;
         if head[0] != 0 {

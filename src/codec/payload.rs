@@ -100,7 +100,7 @@ pub struct PayloadFacts {
 
 /// Width and height in pixels, where an RTP payload tells: H.264's parameter sets, the beginning of a key frame of VP8. For key frames
 /// only: parameter sets take a few microseconds to read.
-pub fn payload_resolution(codec: Codec, payload: &[u8]) -> Option<(u32, u32)> {
+pub(crate) fn payload_resolution(codec: Codec, payload: &[u8]) -> Option<(u32, u32)> {
     match codec {
         Codec::H264 => h264::payload_resolution(payload),
         Codec::Vp8 => vp8::payload_resolution(payload),

@@ -28,7 +28,7 @@ pub struct ApiConfig {
 
 /// What these routes need.
 #[derive(Debug, Clone)]
-pub struct ApiRoutes {
+pub(crate) struct ApiRoutes {
     /// The `[api]` section.
     pub config: ApiConfig,
     /// The streams.
@@ -40,7 +40,7 @@ pub struct ApiRoutes {
 }
 
 /// Adds the routes.
-pub fn register(routes: &mut Routes, state: ApiRoutes) {
+pub(crate) fn register(routes: &mut Routes, state: ApiRoutes) {
     let router = Router::new()
         .route("/api/v1/info", get(info))
         .route("/api/v1/streams", get(streams))

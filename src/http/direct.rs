@@ -32,7 +32,7 @@ const ACCEPT_ENCODING_VALUE: HeaderValue = HeaderValue::from_static("accept-enco
 
 /// What the server serves: a router, and what needs none.
 #[derive(Debug, Clone)]
-pub struct Served {
+pub(crate) struct Served {
     router: Router,
     direct: Option<Arc<Direct>>,
     common: Arc<Common>,

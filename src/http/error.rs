@@ -13,7 +13,7 @@ pub(super) const NOT_LIVE_RETRY: u16 = 2;
 
 /// An answer that says what went wrong.
 #[derive(Debug, Clone)]
-pub struct ApiError {
+pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
@@ -22,32 +22,32 @@ pub struct ApiError {
 
 impl ApiError {
     /// `code` is for machines (`snake_case`, never changed), `message` for people: what is wrong and what to do.
-    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), headers: Vec::new() }
     }
 
     /// 404.
-    pub fn not_found(message: impl Into<String>) -> Self {
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
     /// 404 of a path that nobody publishes to now; it is worth asking again.
-    pub fn not_live(path: &StreamPath) -> Self {
+    pub(crate) fn not_live(path: &StreamPath) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_live", format!("{path} is not live now")).retry_after(NOT_LIVE_RETRY)
     }
 
     /// 400.
-    pub fn bad_request(message: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
 
     /// 500; `message` is shown, so it says nothing that an attacker could use.
-    pub fn internal(message: impl Into<String>) -> Self {
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
 
     /// 401 where no key was shown, 403 where the one shown is wrong (RFC 6750 section 3.1).
-    pub fn unauthorized(shown: bool, message: impl Into<String>) -> Self {
+    pub(crate) fn unauthorized(shown: bool, message: impl Into<String>) -> Self {
         let (status, challenge) = if shown {
             (StatusCode::FORBIDDEN, "Bearer realm=\"headend\", error=\"insufficient_scope\"")
         } else {
@@ -81,23 +81,23 @@ impl ApiError {
     }
 
     /// Adds a header.
-    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 
     /// Adds `Retry-After`, in seconds.
-    pub fn retry_after(self, seconds: u16) -> Self {
+    pub(crate) fn retry_after(self, seconds: u16) -> Self {
         self.with_header(axum::http::header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
     /// The status.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
 
     /// The code for machines.
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         self.code
     }
 

@@ -12,27 +12,27 @@ use super::{ApiError, Routes};
 
 /// Whether the server is ready: not before every part runs, not once it is shutting down. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub(crate) struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
     /// Not ready yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Says whether it is.
-    pub fn set(&self, ready: bool) {
+    pub(crate) fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Relaxed);
     }
 
     /// Whether it is.
-    pub fn get(&self) -> bool {
+    pub(crate) fn get(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 /// Adds the two.
-pub fn register(routes: &mut Routes, readiness: Readiness) {
+pub(crate) fn register(routes: &mut Routes, readiness: Readiness) {
     routes.merge(Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(readiness));
 }
 

@@ -17,12 +17,13 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::compress::compressed;
+use super::driver::unix_now;
 use super::error::JSON;
 use super::multipart::Multipart;
 use super::streams::Known;
 use super::{ApiError, ClientIp, Outside, Routes, StreamTarget, shown_key};
 use crate::base::ranges::{Conditions, Selection, Version};
-use crate::base::{StreamPath, UnixNanos, query};
+use crate::base::{StreamPath, query};
 use crate::package::{BlockingReload, Live, MediaName, Missing, Playlist, Presentation, Segment, SegmentBody, SegmentReader};
 use crate::stream::Hub;
 
@@ -38,11 +39,11 @@ const DASH: &str = "application/dash+xml";
 const MP4: &str = "video/mp4";
 
 /// Where players read the time for DASH, from the server's root.
-pub const TIME_PATH: &str = "/api/v1/time";
+pub(super) const TIME_PATH: &str = "/api/v1/time";
 
 /// What these routes need.
 #[derive(Debug, Clone)]
-pub struct LiveRoutes {
+pub(crate) struct LiveRoutes {
     /// Who is live, and who may watch.
     pub hub: Hub,
     /// The presentations.
@@ -50,7 +51,7 @@ pub struct LiveRoutes {
 }
 
 /// Adds the routes.
-pub fn register(routes: &mut Routes, state: LiveRoutes) {
+pub(crate) fn register(routes: &mut Routes, state: LiveRoutes) {
     routes.stream("index.m3u8", compressed(get(multivariant).with_state(state.clone())));
     routes.stream("manifest.mpd", compressed(get(manifest).with_state(state.clone())));
     routes.stream("{file}", compressed(get(file).with_state(state.clone())));
@@ -359,12 +360,6 @@ impl From<Missing> for ApiError {
         };
         Self::new(status, code, missing.to_string()).with_header(CACHE_CONTROL, HeaderValue::from_static("no-store"))
     }
-}
-
-/// The wall clock; `http` is a driver.
-#[allow(clippy::disallowed_methods)]
-pub(super) fn unix_now() -> UnixNanos {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use prometheus_client::registry::Registry;
 
 /// What the server counts. Cheap to clone; nothing is looked up per request.
 #[derive(Debug, Clone, Default)]
-pub struct HttpMetrics {
+pub(crate) struct HttpMetrics {
     /// Connections now.
     pub(super) connections: Gauge,
     /// Connections answered by 503 because there were too many.
@@ -18,7 +18,7 @@ pub struct HttpMetrics {
 
 impl HttpMetrics {
     /// Registers everything under `http_…`.
-    pub fn register(&self, registry: &mut Registry) {
+    pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register("http_connections", "HTTP connections now", self.connections.clone());
         registry.register("http_connections_refused", "HTTP connections beyond http.max_connections", self.refused.clone());
         registry.register("http_requests", "HTTP requests answered", self.requests.clone());

@@ -4,16 +4,15 @@
 //! `register(&mut Routes, …)` which adds fixed paths by [`Routes::merge`] and paths below a stream's by [`Routes::stream`].
 
 mod api;
-mod client;
 mod common;
 mod compress;
 mod config;
 mod direct;
+mod driver;
 mod error;
-mod first_line;
 mod front;
 mod health;
-mod idle;
+mod key;
 mod live;
 mod metrics;
 mod multipart;
@@ -21,30 +20,27 @@ mod names;
 mod pages;
 mod prometheus;
 mod proxy;
-mod rarely;
 mod routes;
-mod server;
 mod streams;
-mod timer;
 mod vod;
 mod whip;
 
 #[cfg(test)]
 mod tests;
 
-pub use api::{ApiConfig, ApiRoutes, register as register_api};
-pub use client::{read_body, shown_key};
-pub use config::HttpConfig;
-pub use direct::Served;
-pub use error::ApiError;
-pub use health::{Readiness, register as register_health};
-pub use live::{LiveRoutes, register as register_live};
-pub use metrics::HttpMetrics;
-pub use pages::{Asset, asset, register as register_pages};
-pub use prometheus::{MetricsText, register as register_metrics};
-pub use proxy::{BadNetwork, ClientIp, Network, Outside};
-pub use routes::Routes;
-pub use server::{HttpServer, ServeError};
-pub use streams::StreamTarget;
-pub use vod::{VodRoutes, register as register_vod};
-pub use whip::{SessionService, register as register_whip};
+pub(crate) use api::{ApiConfig, ApiRoutes, register as register_api};
+pub(crate) use config::HttpConfig;
+pub(crate) use direct::Served;
+pub(crate) use driver::{HttpServer, ServeError, read_body};
+pub(crate) use error::ApiError;
+pub(crate) use health::{Readiness, register as register_health};
+pub(crate) use key::shown_key;
+pub(crate) use live::{LiveRoutes, register as register_live};
+pub(crate) use metrics::HttpMetrics;
+pub(crate) use pages::{Asset, asset, register as register_pages};
+pub(crate) use prometheus::{MetricsText, register as register_metrics};
+pub(crate) use proxy::{BadNetwork, ClientIp, Network, Outside};
+pub(crate) use routes::Routes;
+pub(crate) use streams::StreamTarget;
+pub(crate) use vod::{VodRoutes, register as register_vod};
+pub(crate) use whip::{SessionService, register as register_whip};

@@ -50,7 +50,7 @@ const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-poli
 
 /// A file of the pages.
 #[derive(Debug, Clone)]
-pub struct Asset {
+pub(crate) struct Asset {
     /// Its content.
     pub bytes: Cow<'static, [u8]>,
     /// Its `Content-Type`.
@@ -60,7 +60,7 @@ pub struct Asset {
 }
 
 /// The file `path` below `static/dist`, such as `watch.html` or `assets/app-ABCD1234.css`; `None` also for what isn't meant to be served.
-pub fn asset(path: &str) -> Option<Asset> {
+pub(crate) fn asset(path: &str) -> Option<Asset> {
     static ASSETS: LazyLock<HashMap<&str, Asset>> = LazyLock::new(|| {
         let files = DIST.files().chain(DIST.dirs().flat_map(Dir::files));
         files.filter_map(|file| Some((file.path().to_str()?, embedded(file)?))).collect()
@@ -82,35 +82,35 @@ fn embedded(file: &'static File<'static>) -> Option<Asset> {
 
 /// Adds the pages and their assets, compressed for those who take it (hls.js is 580 KB without). [`recording`] is answered by the
 /// routes below `/vod/`: two patterns there would be in each other's way.
-pub fn register(routes: &mut Routes) {
+pub(crate) fn register(routes: &mut Routes) {
     routes.merge(compressed_router(Router::new().route("/", get(dashboard)).route("/static/{file}", get(static_file))));
     routes.stream("", compressed(get(watch)));
     routes.stream("publish", compressed(get(publish)));
 }
 
 /// `/`: what is live and what was recorded.
-pub async fn dashboard(outside: Outside, headers: HeaderMap) -> Response {
+pub(super) async fn dashboard(outside: Outside, headers: HeaderMap) -> Response {
     page("dashboard.html", UNFRAMED, None, &outside, &headers)
 }
 
 /// `/<path>/`: the player.
-pub async fn watch(outside: Outside, headers: HeaderMap) -> Response {
+pub(super) async fn watch(outside: Outside, headers: HeaderMap) -> Response {
     page("watch.html", EMBEDDABLE, None, &outside, &headers)
 }
 
 /// `/<path>/publish`: camera or screen over WHIP.
-pub async fn publish(outside: Outside, headers: HeaderMap) -> Response {
+pub(super) async fn publish(outside: Outside, headers: HeaderMap) -> Response {
     let devices = HeaderValue::from_static("camera=(self), microphone=(self), display-capture=(self), screen-wake-lock=(self)");
     page("publish.html", UNFRAMED, Some(devices), &outside, &headers)
 }
 
 /// `/vod/<id>/`: the player of a recording. Whether there is such a recording, the page finds out.
-pub async fn recording(outside: Outside, headers: HeaderMap) -> Response {
+pub(super) async fn recording(outside: Outside, headers: HeaderMap) -> Response {
     page("recording.html", EMBEDDABLE, None, &outside, &headers)
 }
 
 /// `/static/<file>`.
-pub async fn static_file(Path(file): Path<String>, headers: HeaderMap) -> Response {
+pub(super) async fn static_file(Path(file): Path<String>, headers: HeaderMap) -> Response {
     // The parameter is percent-decoded, but only names that were embedded are found.
     match asset(&format!("assets/{file}")) {
         Some(asset) => answer(asset, IMMUTABLE, INERT, &headers),

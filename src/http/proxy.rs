@@ -95,7 +95,7 @@ impl<'de> Deserialize<'de> for Network {
 
 /// The client's address, if known: an IPv4 client on an IPv6 socket is shown as IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClientIp(pub Option<IpAddr>);
+pub(crate) struct ClientIp(pub Option<IpAddr>);
 
 impl ClientIp {
     /// Tells clients apart as far as HTTP does: by address and `User-Agent`.
@@ -116,7 +116,7 @@ impl<S: Sync> FromRequestParts<S> for ClientIp {
 
 /// How this server is seen from outside: take it as an argument in a handler that writes URLs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Outside {
+pub(crate) struct Outside {
     /// `https://live.example.net`, if known.
     origin: Option<String>,
     /// What stands before every path: empty, or such as `/media`.
@@ -132,22 +132,22 @@ impl Outside {
     }
 
     /// A path of ours (`/vod/x.mp4`) from the root of the outside host.
-    pub fn path(&self, path: &str) -> String {
+    pub(crate) fn path(&self, path: &str) -> String {
         format!("{}{path}", self.prefix)
     }
 
     /// A path of ours as an absolute URL where the outside host is known: for what doesn't resolve relative ones.
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{}{path}", self.origin.as_deref().unwrap_or_default(), self.prefix)
     }
 
     /// Our root, relative to the request's URL: right behind any proxy, whatever it says.
-    pub fn root(&self) -> String {
+    pub(crate) fn root(&self) -> String {
         if self.depth == 0 { "./".to_owned() } else { "../".repeat(self.depth) }
     }
 
     /// A path of ours (`/live/cam1/`) relative to the request's URL.
-    pub fn relative(&self, path: &str) -> String {
+    pub(crate) fn relative(&self, path: &str) -> String {
         format!("{}{}", "../".repeat(self.depth), path.trim_start_matches('/'))
     }
 }

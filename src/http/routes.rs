@@ -16,7 +16,7 @@ use super::{HttpConfig, HttpMetrics, LiveRoutes};
 /// Collects routes. Each group of routes is a file with `pub fn register(routes: &mut Routes, …)` that calls
 /// [`merge`](Self::merge) for fixed paths and [`stream`](Self::stream) for those below a stream's path.
 #[derive(Debug, Default)]
-pub struct Routes {
+pub(crate) struct Routes {
     fixed: Router,
     streams: StreamRoutes,
     direct: Option<LiveRoutes>,
@@ -24,12 +24,12 @@ pub struct Routes {
 
 impl Routes {
     /// None yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Adds fixed paths, such as `/api/v1/streams`, with their state already given (`with_state`).
-    pub fn merge(&mut self, router: Router) {
+    pub(crate) fn merge(&mut self, router: Router) {
         self.fixed = std::mem::take(&mut self.fixed).merge(router);
     }
 
@@ -41,7 +41,7 @@ impl Routes {
     /// routes.stream("index.m3u8", get(multivariant).with_state(packages.clone()));
     /// routes.stream("hls/{rendition}/{file}", get(segment).with_state(packages));
     /// ```
-    pub fn stream(&mut self, pattern: &'static str, handler: MethodRouter) {
+    pub(crate) fn stream(&mut self, pattern: &'static str, handler: MethodRouter) {
         self.streams.add(pattern, handler);
     }
 
@@ -56,7 +56,7 @@ impl Routes {
     }
 
     /// What to serve: the router and its short cut.
-    pub fn into_served(mut self, config: &HttpConfig, metrics: &HttpMetrics) -> Served {
+    pub(crate) fn into_served(mut self, config: &HttpConfig, metrics: &HttpMetrics) -> Served {
         let common = Arc::new(Common::new(&config.cors_origins, metrics.clone()));
         let direct = self.direct.take().map(|live| Direct { live, common: common.clone() });
         let proxies = Proxies::new(&config.trusted_proxies, &config.base_path);
@@ -64,7 +64,7 @@ impl Routes {
     }
 
     /// The router alone: with CORS, errors as JSON, the bound on bodies and counters.
-    pub fn into_router(self, config: &HttpConfig, metrics: &HttpMetrics) -> Router {
+    pub(crate) fn into_router(self, config: &HttpConfig, metrics: &HttpMetrics) -> Router {
         let streams = Router::new().fallback(dispatch).with_state(Arc::new(self.streams));
         let common = Common::new(&config.cors_origins, metrics.clone());
         let routes = self.fixed.merge(streams).layer(DefaultBodyLimit::max(config.max_body));

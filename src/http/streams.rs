@@ -24,7 +24,7 @@ const MAX_SEGMENTS: usize = 16;
 
 /// What a request below a stream's path is about: take it as an argument in a handler.
 #[derive(Debug, Clone)]
-pub struct StreamTarget {
+pub(crate) struct StreamTarget {
     /// The stream. It need not be live.
     pub path: StreamPath,
     params: Vec<(&'static str, String)>,
@@ -32,7 +32,7 @@ pub struct StreamTarget {
 
 impl StreamTarget {
     /// What stood for `{name}` in the pattern; empty if there is no such parameter.
-    pub fn param(&self, name: &str) -> &str {
+    pub(crate) fn param(&self, name: &str) -> &str {
         self.params.iter().find(|(n, _)| *n == name).map_or("", |(_, value)| value)
     }
 }

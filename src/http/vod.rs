@@ -22,7 +22,7 @@ use crate::stream::Hub;
 
 /// What these routes need.
 #[derive(Debug, Clone)]
-pub struct VodRoutes {
+pub(crate) struct VodRoutes {
     /// The recordings.
     pub recordings: Recordings,
     /// Who may watch: a recording is as open as the stream it is of.
@@ -30,7 +30,7 @@ pub struct VodRoutes {
 }
 
 /// Adds the routes.
-pub fn register(routes: &mut Routes, state: VodRoutes) {
+pub(crate) fn register(routes: &mut Routes, state: VodRoutes) {
     let router = Router::new()
         .route("/vod/{id}", get(whole))
         .route("/vod/{id}/", get(page))

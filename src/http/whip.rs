@@ -23,7 +23,7 @@ const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 const FULL_RETRY: u16 = 10;
 
 /// What these routes need of the `webrtc` adapter.
-pub trait SessionService: Clone + Send + Sync + 'static {
+pub(crate) trait SessionService: Clone + Send + Sync + 'static {
     /// Makes a session.
     fn create(&self, role: Role, request: SessionRequest<'_>) -> impl Future<Output = Result<SessionCreated, WebRtcError>> + Send;
     /// Trickled candidates or an ICE restart.
@@ -76,7 +76,7 @@ struct Endpoint<S> {
 }
 
 /// Adds the routes of both protocols.
-pub fn register<S: SessionService>(routes: &mut Routes, service: S) {
+pub(crate) fn register<S: SessionService>(routes: &mut Routes, service: S) {
     let endpoint = |role| Endpoint { service: service.clone(), role };
     routes.stream("whip", collection(endpoint(Role::Publisher)));
     routes.stream("whep", collection(endpoint(Role::Viewer)));

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 ///
 /// # Errors
 /// The system does not say.
-pub fn local_addresses() -> io::Result<Vec<IpAddr>> {
+pub(crate) fn local_addresses() -> io::Result<Vec<IpAddr>> {
     Ok(pick(if_addrs::get_if_addrs()?.into_iter().filter(|interface| interface.is_oper_up()).map(|interface| interface.ip()).collect()))
 }
 
@@ -19,7 +19,7 @@ pub fn local_addresses() -> io::Result<Vec<IpAddr>> {
 ///
 /// # Errors
 /// The system does not say.
-pub fn expand_wildcard(address: SocketAddr) -> io::Result<Vec<SocketAddr>> {
+pub(crate) fn expand_wildcard(address: SocketAddr) -> io::Result<Vec<SocketAddr>> {
     if !address.ip().is_unspecified() {
         return Ok(vec![address]);
     }

@@ -3,7 +3,7 @@
 //! In: addresses to bind, bytes to send. Out: datagrams and streams with the addresses they came on. What the bytes mean
 //! is for the floors above.
 
-pub mod interfaces;
-pub mod quiet;
-pub mod tcp;
-pub mod udp;
+pub(crate) mod interfaces;
+pub(crate) mod quiet;
+pub(crate) mod tcp;
+pub(crate) mod udp;

@@ -17,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 ///
 /// # Safety
 /// It owns the descriptor that `as_raw_fd` names, names no other, and closes it only when it is dropped.
-pub unsafe trait Steady: AsRawFd + AsFd {}
+pub(crate) unsafe trait Steady: AsRawFd + AsFd {}
 
 // SAFETY: std's sockets own one descriptor.
 unsafe impl Steady for UdpSocket {}
@@ -26,20 +26,20 @@ unsafe impl Steady for UnixDatagram {}
 
 /// A socket registered for reading only.
 #[derive(Debug)]
-pub struct Quiet<S: Steady>(AsyncFd<S>);
+pub(crate) struct Quiet<S: Steady>(AsyncFd<S>);
 
 impl<S: Steady> Quiet<S> {
     /// Takes a non-blocking socket.
     ///
     /// # Errors
     /// The runtime doesn't take it. Must be called inside a tokio runtime.
-    pub fn new(socket: S) -> io::Result<Self> {
+    pub(crate) fn new(socket: S) -> io::Result<Self> {
         // SAFETY: this is what `Steady` promises; `AsyncFd` deregisters the socket before it drops it.
         Ok(Self(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?))
     }
 
     /// The socket, to write to it without waiting.
-    pub fn socket(&self) -> &S {
+    pub(crate) fn socket(&self) -> &S {
         self.0.get_ref()
     }
 
@@ -47,7 +47,7 @@ impl<S: Steady> Quiet<S> {
     ///
     /// # Errors
     /// The runtime is shutting down.
-    pub async fn readable(&self) -> io::Result<()> {
+    pub(crate) async fn readable(&self) -> io::Result<()> {
         self.0.readable().await.map(|mut guard| guard.retain_ready())
     }
 
@@ -55,7 +55,7 @@ impl<S: Steady> Quiet<S> {
     ///
     /// # Errors
     /// As `read` says.
-    pub fn try_read<T>(&self, read: impl FnOnce(&S) -> io::Result<T>) -> io::Result<T> {
+    pub(crate) fn try_read<T>(&self, read: impl FnOnce(&S) -> io::Result<T>) -> io::Result<T> {
         self.0.try_io(Interest::READABLE, read)
     }
 
@@ -63,7 +63,7 @@ impl<S: Steady> Quiet<S> {
     ///
     /// # Errors
     /// As `read` says, but for `WouldBlock`.
-    pub async fn read<T>(&self, read: impl FnMut(&S) -> io::Result<T>) -> io::Result<T> {
+    pub(crate) async fn read<T>(&self, read: impl FnMut(&S) -> io::Result<T>) -> io::Result<T> {
         self.0.async_io(Interest::READABLE, read).await
     }
 
@@ -71,7 +71,7 @@ impl<S: Steady> Quiet<S> {
     ///
     /// # Errors
     /// No file descriptor is left, or the runtime is shutting down.
-    pub async fn writable(&self) -> io::Result<()> {
+    pub(crate) async fn writable(&self) -> io::Result<()> {
         // The second descriptor is the same socket: it lets this wait be registered, and forgotten, by itself.
         let second = self.0.get_ref().as_fd().try_clone_to_owned()?;
         // SAFETY: an `OwnedFd` is open until it is dropped, which `AsyncFd` does after deregistering it.

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 /// Connections the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
 /// Longest frame taken: SRTP, DTLS and STUN stay below 1500 bytes, data channels may fill a little more.
-pub const MAX_FRAME: usize = 8 * 1024;
+pub(crate) const MAX_FRAME: usize = 8 * 1024;
 /// Most bytes waiting for a slow receiver. Media older than this (half a second at 8 Mbit/s) is of no use: new frames are dropped.
 const MAX_PENDING: usize = 512 * 1024;
 
@@ -21,7 +21,7 @@ const MAX_PENDING: usize = 512 * 1024;
 ///
 /// # Errors
 /// As `bind(2)` and `listen(2)`. Must be called inside a tokio runtime.
-pub fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -40,14 +40,14 @@ pub fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> 
 ///
 /// # Errors
 /// The connection is gone already.
-pub fn prepare(stream: &TcpStream) -> io::Result<()> {
+pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)
 }
 
 /// Why a stream can't be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum FrameError {
+pub(crate) enum FrameError {
     /// A frame longer than [`MAX_FRAME`]: this is not ICE-TCP, or the stream is out of step.
     #[error("a frame of {0} bytes was announced on an ICE-TCP connection; {MAX_FRAME} is the most that is taken")]
     TooLong(usize),
@@ -55,25 +55,25 @@ pub enum FrameError {
 
 /// Takes datagrams out of a stream. Holds at most one frame and what was read with it.
 #[derive(Debug, Default)]
-pub struct FrameReader {
+pub(crate) struct FrameReader {
     buffer: BytesMut,
 }
 
 impl FrameReader {
     /// An empty one.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Where to read the stream into (`AsyncReadExt::read_buf`): never holds more than one frame beyond what
     /// [`Self::next_frame`] has given out, if that is called until `None` after each read of up to [`MAX_FRAME`] bytes.
-    pub fn buffer(&mut self) -> &mut BytesMut {
+    pub(crate) fn buffer(&mut self) -> &mut BytesMut {
         self.buffer.reserve(MAX_FRAME);
         &mut self.buffer
     }
 
     /// Adds bytes of the stream.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
@@ -81,7 +81,7 @@ impl FrameReader {
     ///
     /// # Errors
     /// See [`FrameError`]; the connection is to be closed.
-    pub fn next_frame(&mut self) -> Result<Option<BytesMut>, FrameError> {
+    pub(crate) fn next_frame(&mut self) -> Result<Option<BytesMut>, FrameError> {
         loop {
             let Some(header) = self.buffer.first_chunk::<2>() else { return Ok(None) };
             let length = usize::from(u16::from_be_bytes(*header));
@@ -101,19 +101,19 @@ impl FrameReader {
 
 /// Frames datagrams for a stream, and holds what the connection has no room for yet, within a bound.
 #[derive(Debug, Default)]
-pub struct FrameWriter {
+pub(crate) struct FrameWriter {
     pending: BytesMut,
     dropped: u64,
 }
 
 impl FrameWriter {
     /// An empty one.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Adds a datagram. False if it was dropped: longer than [`MAX_FRAME`], or the receiver is too slow.
-    pub fn push(&mut self, datagram: &[u8]) -> bool {
+    pub(crate) fn push(&mut self, datagram: &[u8]) -> bool {
         let fits = datagram.len() <= MAX_FRAME && self.pending.len() + 2 + datagram.len() <= MAX_PENDING;
         if fits {
             self.pending.put_u16(datagram.len() as u16);
@@ -125,27 +125,27 @@ impl FrameWriter {
     }
 
     /// What is to be written next; tell by [`Self::advance`] how much was. Or give the buffer to `write_buf`.
-    pub fn pending(&mut self) -> &mut BytesMut {
+    pub(crate) fn pending(&mut self) -> &mut BytesMut {
         &mut self.pending
     }
 
     /// Takes everything at once.
-    pub fn take(&mut self) -> Bytes {
+    pub(crate) fn take(&mut self) -> Bytes {
         self.pending.split().freeze()
     }
 
     /// `count` bytes were written.
-    pub fn advance(&mut self, count: usize) {
+    pub(crate) fn advance(&mut self, count: usize) {
         self.pending.advance(count.min(self.pending.len()));
     }
 
     /// Whether everything was written.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }
 
     /// How many datagrams were dropped.
-    pub fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
 }

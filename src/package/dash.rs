@@ -22,7 +22,7 @@ const PERIOD_MARGIN: i64 = 2_000_000;
 const DELAY_TARGETS: u64 = 3;
 
 /// The manifest. `query` (such as `?token=x`, or empty) is put behind every URI; `utc_url` is where players read the time.
-pub fn manifest(snapshot: &Snapshot, now: UnixNanos, utc_url: &str, query: &str) -> String {
+pub(crate) fn manifest(snapshot: &Snapshot, now: UnixNanos, utc_url: &str, query: &str) -> String {
     let start = availability_start(snapshot);
     let target = snapshot.targets.target_duration();
     let usual = usual_duration(snapshot);

@@ -60,7 +60,7 @@ impl BlockingReload {
 }
 
 /// The multivariant playlist. `query` (such as `?token=x`, or empty) is put behind every URI.
-pub fn multivariant(snapshot: &Snapshot, query: &str) -> String {
+pub(crate) fn multivariant(snapshot: &Snapshot, query: &str) -> String {
     let video = snapshot.tracks.iter().find(|track| track.kind() == MediaKind::Video);
     let audio = snapshot.tracks.iter().find(|track| track.kind() == MediaKind::Audio);
     let Some(main) = video.or(audio) else { return String::new() };
@@ -110,7 +110,7 @@ pub fn multivariant(snapshot: &Snapshot, query: &str) -> String {
 }
 
 /// A track's media playlist. `skip`: the request allowed a delta update (`_HLS_skip=YES`).
-pub fn media(snapshot: &Snapshot, track: &TrackSnapshot, skip: bool, query: &str) -> String {
+pub(crate) fn media(snapshot: &Snapshot, track: &TrackSnapshot, skip: bool, query: &str) -> String {
     let target = snapshot.targets.target_duration();
     let part_target = seconds(snapshot.targets.part_target());
     let listed = track.listed();
@@ -229,7 +229,7 @@ fn seconds(nanos: i64) -> f64 {
 }
 
 /// ISO 8601 with milliseconds, UTC (RFC 8216 section 4.3.2.6). Proleptic Gregorian; days to date after Howard Hinnant's algorithm.
-pub fn date_time(t: UnixNanos) -> String {
+pub(crate) fn date_time(t: UnixNanos) -> String {
     let millis = t.div_euclid(1_000_000);
     let (days, in_day) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
     let z = days + 719_468;

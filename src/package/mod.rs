@@ -16,8 +16,11 @@ mod tests;
 mod window;
 
 pub use config::PackageConfig;
-pub use driver::{Live, Missing, Playlist, Presentation, SegmentBody, SegmentReader};
-pub use hls::{BlockingReload, date_time};
+pub use driver::Live;
+pub use driver::Presentation;
+pub(crate) use driver::{Missing, Playlist, SegmentBody, SegmentReader};
+pub use hls::BlockingReload;
+pub(crate) use hls::date_time;
 pub use name::MediaName;
-pub use snapshot::{Part, Segment, Snapshot, TrackSnapshot};
-pub use window::Window;
+pub(crate) use snapshot::{Part, Segment, Snapshot, TrackSnapshot};
+pub(crate) use window::Window;

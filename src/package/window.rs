@@ -23,7 +23,7 @@ const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 /// The window of one presentation.
 #[derive(Debug)]
-pub struct Window {
+pub(crate) struct Window {
     snapshot: Snapshot,
     window: i64,
     max_bytes: usize,
@@ -35,7 +35,7 @@ pub struct Window {
 
 impl Window {
     /// An empty window of a presentation that begins at `now`.
-    pub fn new(config: &PackageConfig, targets: Targets, now: UnixNanos) -> Self {
+    pub(crate) fn new(config: &PackageConfig, targets: Targets, now: UnixNanos) -> Self {
         Self {
             snapshot: Snapshot { first_number: (now / NANOS_PER_SECOND).max(0) as u64, targets, ..Default::default() },
             window: nanos(config.window),
@@ -46,17 +46,17 @@ impl Window {
     }
 
     /// The window now. Cheap: segments are shared.
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         self.snapshot.clone()
     }
 
     /// Chunks left out so far.
-    pub fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
 
     /// A track begins, or goes on with another initialization.
-    pub fn init(&mut self, init: TrackInit) {
+    pub(crate) fn init(&mut self, init: TrackInit) {
         let track = match self.snapshot.tracks.iter_mut().position(|known| known.track == init.track) {
             Some(at) => at,
             None if self.snapshot.tracks.len() < MAX_TRACKS => {
@@ -87,7 +87,7 @@ impl Window {
     }
 
     /// The next chunk of a track.
-    pub fn chunk(&mut self, chunk: Chunk) {
+    pub(crate) fn chunk(&mut self, chunk: Chunk) {
         let number = self.snapshot.first_number + chunk.segment;
         let Some(at) = self.snapshot.tracks.iter().position(|known| known.track == chunk.track) else {
             self.dropped += 1;
@@ -138,7 +138,7 @@ impl Window {
     }
 
     /// Nothing more will come.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         for at in 0..self.snapshot.tracks.len() {
             self.complete_last(at);
         }

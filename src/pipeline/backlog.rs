@@ -8,13 +8,13 @@ use std::time::Duration;
 use crate::codec::AccessUnit;
 
 /// The backlog is over when no unit comes for this long: less than the 20 ms of an Opus packet, more than making one takes.
-pub const GAP: Duration = Duration::from_millis(10);
+pub(super) const GAP: Duration = Duration::from_millis(10);
 /// Most units left out: 2 s of sound. What always comes faster is no backlog.
 const MAX: u32 = 100;
 
 /// Leaves out a backlog.
 #[derive(Debug, Default)]
-pub struct Backlog {
+pub(super) struct Backlog {
     newest: Option<AccessUnit>,
     left_out: u32,
     over: bool,
@@ -22,12 +22,12 @@ pub struct Backlog {
 
 impl Backlog {
     /// For a transcode whose every unit counts.
-    pub fn none() -> Self {
+    pub(super) fn none() -> Self {
         Self { over: true, ..Self::default() }
     }
 
     /// A unit came. Gives the one to send now.
-    pub fn push(&mut self, unit: AccessUnit) -> Option<AccessUnit> {
+    pub(super) fn push(&mut self, unit: AccessUnit) -> Option<AccessUnit> {
         if self.over {
             return Some(unit);
         }
@@ -39,12 +39,12 @@ impl Backlog {
     }
 
     /// Whether [`Self::quiet`] is to be called when nothing comes for [`GAP`].
-    pub fn is_waiting(&self) -> bool {
+    pub(super) fn is_waiting(&self) -> bool {
         self.newest.is_some()
     }
 
     /// No unit came for [`GAP`]. Gives the one to send now.
-    pub fn quiet(&mut self) -> Option<AccessUnit> {
+    pub(super) fn quiet(&mut self) -> Option<AccessUnit> {
         self.over |= self.newest.is_some();
         self.newest.take()
     }

@@ -31,7 +31,7 @@ pub enum PipelineError {
     ShuttingDown,
     /// A template is wrong.
     #[error(transparent)]
-    Template(#[from] super::template::TemplateError),
+    Template(#[from] super::driver::template::TemplateError),
     /// The job does not fit into a message.
     #[error("the pipeline's description is too long: {0}")]
     TooLong(#[from] super::wire::WireError),

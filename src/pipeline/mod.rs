@@ -5,19 +5,18 @@
 
 mod backlog;
 mod config;
+mod driver;
 mod error;
-pub mod host;
+pub(crate) mod host;
 pub(crate) mod part;
-pub mod segmenter;
 mod source;
-pub mod supervisor;
-pub mod template;
-pub mod transcoder;
-pub mod wire;
+pub(crate) mod wire;
 
 pub use config::PipelineConfig;
-pub use error::PipelineError;
-pub use segmenter::{ChunkSink, Segmenter, SegmenterEvent};
+pub(crate) use driver::segmenter::SegmenterEvent;
+pub(crate) use driver::segmenter::{self, ChunkSink, Segmenter};
+pub use driver::supervisor::Supervisor;
+pub(crate) use driver::supervisor::{Job, JobEvent, PipelineCounters};
+pub use driver::transcoder::PipelineTranscoder;
+pub(crate) use error::PipelineError;
 pub use source::{RtpSource, UnitSink};
-pub use supervisor::{Job, JobEvent, PipelineCounters, Supervisor};
-pub use transcoder::PipelineTranscoder;

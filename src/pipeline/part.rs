@@ -10,7 +10,7 @@ use crate::stream::FormatHistory;
 
 /// The packets of one part. It ends by itself where the formats change.
 #[derive(Debug)]
-pub struct Part<S> {
+pub(crate) struct Part<S> {
     source: S,
     /// Tracks published as RTP have none: their formats change in band.
     formats: Option<FormatHistory>,
@@ -27,14 +27,14 @@ pub struct Part<S> {
 
 impl<S: RtpSource> Part<S> {
     /// The part that has begun with the last change.
-    pub fn current(source: S, formats: Option<FormatHistory>) -> Self {
+    pub(crate) fn current(source: S, formats: Option<FormatHistory>) -> Self {
         let mut part = Self { source, formats, version: 0, from: None, clock: None, rest: RtpBatch::default(), over: false };
         part.go_on();
         part
     }
 
     /// Goes on with the part that has begun with the last change. False where the track itself has ended.
-    pub fn go_on(&mut self) -> bool {
+    pub(crate) fn go_on(&mut self) -> bool {
         let formats = self.formats.as_ref();
         self.version = formats.map_or(0, FormatHistory::version);
         self.from = formats.and_then(FormatHistory::first_since_change);
@@ -42,7 +42,7 @@ impl<S: RtpSource> Part<S> {
     }
 
     /// The track's format now, where it is known out of band.
-    pub fn format(&self) -> Option<Format> {
+    pub(crate) fn format(&self) -> Option<Format> {
         self.formats.as_ref().map(FormatHistory::format)
     }
 

@@ -4,8 +4,7 @@ use std::future::Future;
 
 use crate::codec::{AccessUnit, Format};
 use crate::rtp::batch::RtpBatch;
-use crate::sfu::DirectConsumer;
-use crate::stream::TrackWriter;
+use crate::stream::{DirectConsumer, TrackWriter};
 
 /// RTP of one track.
 pub trait RtpSource: Send + 'static {

@@ -21,13 +21,13 @@ const MAX_PAGE: usize = 500;
 
 /// The list of all recordings.
 #[derive(Debug, Default)]
-pub struct Catalogue {
+pub(crate) struct Catalogue {
     items: RwLock<BTreeMap<RecordingId, Arc<Meta>>>,
 }
 
 /// A recording as the API shows it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Recording {
+pub(crate) struct Recording {
     /// Its id.
     pub id: RecordingId,
     /// The stream that was recorded.
@@ -54,7 +54,7 @@ pub struct Recording {
 
 /// A track as the API shows it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RecordingTrack {
+pub(crate) struct RecordingTrack {
     /// Audio or video.
     pub kind: MediaKind,
     /// The codec.
@@ -73,7 +73,7 @@ pub struct RecordingTrack {
 
 /// Where a recording plays, from the root of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Urls {
+pub(crate) struct Urls {
     /// Progressive MP4.
     pub mp4: String,
     /// HLS.
@@ -84,7 +84,7 @@ pub struct Urls {
 
 /// A page of the list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Page {
+pub(crate) struct Page {
     /// Newest first.
     pub items: Vec<Recording>,
     /// Give this as the cursor to get the next page; none on the last.
@@ -96,7 +96,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// [`RecordError::BadCursor`].
-    pub fn list(&self, path: Option<&str>, cursor: Option<&str>, limit: usize) -> Result<Page, RecordError> {
+    pub(crate) fn list(&self, path: Option<&str>, cursor: Option<&str>, limit: usize) -> Result<Page, RecordError> {
         let limit = limit.clamp(1, MAX_PAGE);
         let upper = match cursor {
             None => Bound::Unbounded,
@@ -117,7 +117,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// [`RecordError::NotFound`], also for what can't be an id.
-    pub fn get(&self, id: &str) -> Result<Recording, RecordError> {
+    pub(crate) fn get(&self, id: &str) -> Result<Recording, RecordError> {
         self.meta(id).map(|meta| Recording::of(&meta))
     }
 
@@ -149,7 +149,7 @@ impl Catalogue {
     }
 
     /// How many there are, and how many bytes they take.
-    pub fn totals(&self) -> (usize, u64) {
+    pub(crate) fn totals(&self) -> (usize, u64) {
         let items = self.items.read().unwrap_or_else(PoisonError::into_inner);
         (items.len(), items.values().map(|m| m.bytes).sum())
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::stream::pattern_matches;
+use crate::base::pattern_matches;
 
 /// Recordings: what is recorded and how long it is kept.
 #[derive(Debug, Clone, Deserialize, Serialize)]

@@ -7,7 +7,7 @@ use super::retention::StopReason;
 /// What can go wrong with recordings.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum RecordError {
+pub(crate) enum RecordError {
     /// No such recording, or nothing of that name in it.
     #[error("there is no such recording, or it has no such file")]
     NotFound,
@@ -53,7 +53,7 @@ impl RecordError {
     }
 
     /// The status code an HTTP server answers with (RFC 9110 section 15).
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         match self {
             Self::NotFound => 404,
             Self::Live => 409,
@@ -66,7 +66,7 @@ impl RecordError {
     }
 
     /// For machines.
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
             Self::Live => "recording_live",

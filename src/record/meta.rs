@@ -15,7 +15,7 @@ pub(super) const FORMAT_VERSION: u32 = 1;
 /// Whether a recording is over, and how it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub(crate) enum State {
     /// Being written.
     Live,
     /// Ended as it should.
@@ -28,7 +28,7 @@ pub enum State {
 
 /// `meta.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Meta {
+pub(crate) struct Meta {
     /// Of the format: 1.
     pub version: u32,
     /// The recording.
@@ -53,7 +53,7 @@ pub struct Meta {
 
 /// A track, with what its latest epoch is like.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TrackMeta {
+pub(crate) struct TrackMeta {
     /// As in [`TrackInit::track`].
     pub track: u32,
     /// Audio or video.

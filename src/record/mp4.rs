@@ -7,11 +7,11 @@ use bytes::Bytes;
 
 use crate::cmaf::{FragmentRef, Init, ProgressiveLayout, ProgressiveTrack, progressive, read_init};
 
+use super::driver::recover::MAX_INDEX;
+use super::driver::store::{Store, index_file, track_file};
 use super::error::RecordError;
 use super::index::{Record, Records};
 use super::meta::Meta;
-use super::recover::MAX_INDEX;
-use super::store::{Store, index_file, track_file};
 use super::view::View;
 
 /// Version of the layout: a headend that lays out files differently must not continue old downloads.

@@ -12,20 +12,20 @@ use bytes::{Bytes, BytesMut};
 use crate::base::ranges::Conditions;
 use crate::cmaf::Piece;
 
+use super::driver::store::{Store, StoredFile};
 use super::error::RecordError;
 use super::id::RecordingId;
 use super::mp4::Mp4;
-use super::store::{Store, StoredFile};
 
 /// Bytes per block of a body: large enough that reading is not the bottleneck, small enough for a thousand downloads at once.
-pub const BLOCK: usize = 256 * 1024;
+pub(crate) const BLOCK: usize = 256 * 1024;
 
 /// Track files that a download keeps open: it goes back and forth between the tracks, epoch after epoch.
 const OPEN_FILES: usize = 4;
 
 /// A request below `/vod/`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct VodRequest {
+pub(crate) struct VodRequest {
     /// What follows `/vod/`, such as `<id>.mp4` or `<id>/index.m3u8`, percent-decoded.
     pub path: String,
     /// `Range`.
@@ -61,7 +61,7 @@ impl VodRequest {
 
 /// What to answer. With `HEAD` leave out the body; everything else stays.
 #[derive(Debug)]
-pub struct VodResponse {
+pub(crate) struct VodResponse {
     /// 200, 206, 304, 412 or 416.
     pub status: u16,
     /// `Content-Type`.
@@ -88,7 +88,7 @@ pub struct VodResponse {
 
 /// The bytes of a response.
 #[derive(Debug)]
-pub enum VodBody {
+pub(crate) enum VodBody {
     /// In memory.
     Bytes(Bytes),
     /// On disk, to be read block by block ([`super::driver::body_stream`]).
@@ -106,7 +106,7 @@ pub(super) enum Source {
 
 /// Reads a range of a recording, [`BLOCK`] bytes at a time. Blocking.
 #[derive(Debug)]
-pub struct VodReader {
+pub(crate) struct VodReader {
     store: Store,
     id: RecordingId,
     source: Source,
@@ -120,7 +120,7 @@ impl VodReader {
     }
 
     /// Bytes still to come.
-    pub fn remaining(&self) -> u64 {
+    pub(crate) fn remaining(&self) -> u64 {
         self.left.end.saturating_sub(self.left.start)
     }
 
@@ -128,7 +128,7 @@ impl VodReader {
     ///
     /// # Errors
     /// When a file can't be read or is shorter than its index says; the rest is lost then.
-    pub fn next_block(&mut self) -> Result<Option<Bytes>, RecordError> {
+    pub(crate) fn next_block(&mut self) -> Result<Option<Bytes>, RecordError> {
         let mut out = BytesMut::new();
         while out.len() < BLOCK {
             let max = (BLOCK - out.len()) as u32;

@@ -9,7 +9,7 @@ use super::id::RecordingId;
 
 /// A recording as retention sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// Which.
     pub id: RecordingId,
     /// When it ended; none while live.
@@ -21,7 +21,7 @@ pub struct Candidate {
 /// Why recording stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum StopReason {
+pub(crate) enum StopReason {
     /// The live recordings alone reach `record.max_bytes`.
     #[error("the recordings being written have reached record.max_bytes, and there is nothing older left to delete")]
     MaxBytes,
@@ -32,7 +32,7 @@ pub enum StopReason {
 
 /// What to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Recordings to delete, oldest first. Never live ones.
     pub delete: Vec<RecordingId>,
     /// Recording must stop (and not begin) as long as this is so.
@@ -40,7 +40,7 @@ pub struct Plan {
 }
 
 /// Decides, given all recordings oldest first and the bytes free on the disk (if known).
-pub fn plan(recordings: &[Candidate], config: &RecordConfig, free: Option<u64>, now: UnixNanos) -> Plan {
+pub(crate) fn plan(recordings: &[Candidate], config: &RecordConfig, free: Option<u64>, now: UnixNanos) -> Plan {
     let mut plan = Plan::default();
     let mut total: u64 = recordings.iter().map(|r| r.bytes).sum();
     let mut missing = free.map_or(0, |free| config.min_free_bytes.0.saturating_sub(free));

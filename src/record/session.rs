@@ -11,10 +11,10 @@ use crate::base::{StreamPath, UnixNanos};
 use crate::cmaf::{Chunk, TrackInit};
 
 use super::catalogue::Catalogue;
+use super::driver::Writer;
+use super::driver::store::Store;
 use super::error::RecordError;
 use super::retention::StopReason;
-use super::store::Store;
-use super::writer::Writer;
 
 /// Most epochs in one recording: a publisher that comes and goes every 10 s for 12 hours has as many, and readers count
 /// files in 16 bits. The next recording follows.
@@ -30,7 +30,7 @@ const RETRY_SEGMENTS: u64 = 15;
 /// What the segmenter of a stream says.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub enum RecordEvent {
+pub(crate) enum RecordEvent {
     /// A new epoch of a track.
     Init(TrackInit),
     /// A chunk of the epoch announced before.

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::{UnixNanos, rescale};
 
+use super::driver::recover::MAX_INDEX;
+use super::driver::store::{Store, index_file};
 use super::error::RecordError;
 use super::index::{Epoch, HEADER, Record, Records};
 use super::meta::Meta;
-use super::recover::MAX_INDEX;
-use super::store::{Store, index_file};
 
 /// Seventy years in nanoseconds: sums of such times don't overflow, whatever an index says.
 const FAR: i64 = 1 << 61;

@@ -14,13 +14,13 @@ use super::catalogue::{Catalogue, rfc3339};
 use super::dash;
 use super::disposition;
 use super::downloads::{Downloads, Sent};
+use super::driver::store::{Store, track_file};
 use super::error::RecordError;
 use super::hls;
 use super::id::RecordingId;
 use super::meta::Meta;
 use super::mp4::{Mp4, Snapshot};
 use super::request::{Source, VodBody, VodReader, VodRequest, VodResponse};
-use super::store::{Store, track_file};
 use super::view::View;
 
 /// Recordings whose segment lists are kept: 12 hours take about 4 MB.

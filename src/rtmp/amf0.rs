@@ -5,11 +5,11 @@
 //! Depth, bytes and number of values are bounded while reading, because the body comes before any authentication.
 
 /// Deepest nesting of objects and arrays. Real commands nest 2 deep, onMetaData 3 (`keyframes`).
-pub const MAX_DEPTH: usize = 16;
+pub(crate) const MAX_DEPTH: usize = 16;
 /// Longest body in bytes. The longest real ones (onMetaData with a key-frame table, long tcUrls) have a few KiB.
 pub const MAX_BYTES: usize = 64 * 1024;
 /// Most values in one body, so that 64 KiB of one-byte nulls don't become megabytes.
-pub const MAX_VALUES: usize = 4096;
+pub(crate) const MAX_VALUES: usize = 4096;
 
 use super::amf3;
 
@@ -112,7 +112,7 @@ pub fn read(body: &[u8]) -> Result<Vec<Value>, AmfError> {
 }
 
 /// Reads the values of a body up to the first thing that can't be read, also within an object or array; says what that was.
-pub fn read_until_broken(body: &[u8]) -> (Vec<Value>, Option<AmfError>) {
+pub(crate) fn read_until_broken(body: &[u8]) -> (Vec<Value>, Option<AmfError>) {
     read_all(body, |reader| reader.value(0))
 }
 

@@ -16,7 +16,7 @@ const CAN_FORWARD: f64 = 4.0;
 
 /// A command with what is used of it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Command {
+pub(super) struct Command {
     /// What the answer has to carry; 0 where none is expected.
     pub transaction: f64,
     /// What is wanted.
@@ -27,7 +27,7 @@ pub struct Command {
 
 /// What is wanted.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Verb {
+pub(super) enum Verb {
     /// `connect`
     Connect {
         /// The application, with whatever query the client put there.
@@ -78,7 +78,7 @@ pub enum Verb {
 impl Command {
     /// Reads a command message of type 20 or 17 (AMF3). What can't be read is an error where it is the name that `publish` or `play`
     /// is about, or more than anybody needs; else what stands before it will do.
-    pub fn read(message_kind: u8, body: &[u8]) -> Result<Self, AmfError> {
+    pub(super) fn read(message_kind: u8, body: &[u8]) -> Result<Self, AmfError> {
         let (values, broken) = read_values(message_kind == kind::COMMAND_AMF3, body);
         if let Some(error) = broken.filter(|error| error.is_excess()) {
             return Err(error);
@@ -149,14 +149,14 @@ fn read_values(amf3: bool, body: &[u8]) -> (Vec<Value>, Option<AmfError>) {
 }
 
 /// The body of `_result` or `_error`.
-pub fn answer(name: &str, transaction: f64, values: Vec<Value>) -> Bytes {
+pub(super) fn answer(name: &str, transaction: f64, values: Vec<Value>) -> Bytes {
     let mut all = vec![Value::text(name), Value::Number(transaction)];
     all.extend(values);
     amf0::write(&all).into()
 }
 
 /// The information object that most answers carry.
-pub fn info(level: &str, code: &str, description: &str) -> Value {
+pub(super) fn info(level: &str, code: &str, description: &str) -> Value {
     Value::Object(vec![
         ("level".into(), Value::text(level)),
         ("code".into(), Value::text(code)),
@@ -165,13 +165,13 @@ pub fn info(level: &str, code: &str, description: &str) -> Value {
 }
 
 /// The body of `onStatus` and its like (`onFCPublish` …).
-pub fn status(name: &str, level: &str, code: &str, description: &str) -> Bytes {
+pub(super) fn status(name: &str, level: &str, code: &str, description: &str) -> Bytes {
     answer(name, 0.0, vec![Value::Null, info(level, code, description)])
 }
 
 /// The body of the answer to `connect` that lets the client in; with the codecs that are carried where it asks for them, so that it
 /// doesn't send others.
-pub fn connected(transaction: f64, enhanced: bool) -> Bytes {
+pub(super) fn connected(transaction: f64, enhanced: bool) -> Bytes {
     let server = Value::Object(vec![
         // Clients look for a version of Flash Media Server here and some turn features off below 3.
         ("fmsVer".into(), Value::text("FMS/3,5,7,7009")),
@@ -198,7 +198,7 @@ pub fn connected(transaction: f64, enhanced: bool) -> Bytes {
 
 /// What `onMetaData` (perhaps behind `@setDataFrame`) says: its properties, as far as they can be read, and what could not be.
 /// `None` for other data messages.
-pub fn read_metadata(message_kind: u8, body: &[u8]) -> (Option<Value>, Option<AmfError>) {
+pub(super) fn read_metadata(message_kind: u8, body: &[u8]) -> (Option<Value>, Option<AmfError>) {
     let (values, broken) = read_values(message_kind == kind::DATA_AMF3, body);
     let mut values = values.into_iter().peekable();
     values.next_if(|v| v.as_str() == Some("@setDataFrame"));

@@ -23,7 +23,7 @@ const DEFAULT_REORDER: usize = 4;
 
 /// A tag for the player.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tag {
+pub(super) struct Tag {
     /// `kind::AUDIO` or `kind::VIDEO`.
     pub kind: u8,
     /// Milliseconds from the player's beginning, modulo 2^32.
@@ -34,7 +34,7 @@ pub struct Tag {
 
 /// Makes one player's tags.
 #[derive(Debug)]
-pub struct Egress {
+pub(super) struct Egress {
     video: Option<Video>,
     audio: Option<Audio>,
     /// The wall clock at the player's time 0.
@@ -73,7 +73,7 @@ struct Audio {
 
 impl Egress {
     /// For a player who may have `max_backlog` bytes unsent.
-    pub fn new(max_backlog: usize) -> Self {
+    pub(super) fn new(max_backlog: usize) -> Self {
         Self {
             video: None,
             audio: None,
@@ -88,7 +88,7 @@ impl Egress {
     }
 
     /// A track begins, or is another one from now on.
-    pub fn set_track(&mut self, format: Format) {
+    pub(super) fn set_track(&mut self, format: Format) {
         let kind = format.kind();
         let depacketizer = Depacketizer::new(&format);
         let input = Input { depacketizer, format, header_due: true, clock: None, timestamps: TimestampExtender::new() };
@@ -108,7 +108,7 @@ impl Egress {
     }
 
     /// What the player wants now (`receiveAudio`, `receiveVideo`, `pause`).
-    pub fn set_wanted(&mut self, audio: bool, video: bool) {
+    pub(super) fn set_wanted(&mut self, audio: bool, video: bool) {
         if video
             && !self.wants_video
             && let Some(track) = &mut self.video
@@ -119,18 +119,18 @@ impl Egress {
     }
 
     /// Whether nothing can be shown before a key frame comes.
-    pub fn needs_key_frame(&self) -> bool {
+    pub(super) fn needs_key_frame(&self) -> bool {
         self.wants_video && self.video.as_ref().is_some_and(|video| video.waits_for_key)
     }
 
     /// Pictures and frames left out because the player was too slow.
-    pub fn dropped(&self) -> u64 {
+    pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
 
     /// Takes a batch of a track. `backlog` is how many bytes wait to be sent to the player;
     /// more than its bound where it has to let go for other reasons.
-    pub fn handle(&mut self, kind: MediaKind, batch: &RtpBatch, backlog: usize, out: &mut Vec<Tag>) {
+    pub(super) fn handle(&mut self, kind: MediaKind, batch: &RtpBatch, backlog: usize, out: &mut Vec<Tag>) {
         let input = match kind {
             MediaKind::Video => self.video.as_mut().map(|v| &mut v.input),
             MediaKind::Audio => self.audio.as_mut().map(|a| &mut a.input),

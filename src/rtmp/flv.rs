@@ -243,12 +243,12 @@ pub fn aggregate(body: &Bytes, timestamp: u32) -> impl Iterator<Item = Aggregate
 }
 
 /// Writes the body of a video message with an AVCDecoderConfigurationRecord.
-pub fn write_video_header(record: &[u8]) -> Bytes {
+pub(crate) fn write_video_header(record: &[u8]) -> Bytes {
     [&[0x17, 0, 0, 0, 0][..], record].concat().into()
 }
 
 /// Writes the body of a video message with a picture in 4-byte lengths.
-pub fn write_picture(key: bool, composition_ms: i32, data: &[u8]) -> Bytes {
+pub(crate) fn write_picture(key: bool, composition_ms: i32, data: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(5 + data.len());
     out.put_u8(if key { 0x17 } else { 0x27 });
     out.put_u8(1);
@@ -258,13 +258,13 @@ pub fn write_picture(key: bool, composition_ms: i32, data: &[u8]) -> Bytes {
 }
 
 /// Writes the body of an audio message with an AudioSpecificConfig.
-pub fn write_audio_header(config: &[u8]) -> Bytes {
+pub(crate) fn write_audio_header(config: &[u8]) -> Bytes {
     // For AAC the rate, size and channels in the first byte are fixed (FLV 10.1 section E.4.2.1).
     [&[0xAF, 0][..], config].concat().into()
 }
 
 /// Writes the body of an audio message with a raw AAC frame.
-pub fn write_frame(frame: &[u8]) -> Bytes {
+pub(crate) fn write_frame(frame: &[u8]) -> Bytes {
     [&[0xAF, 1][..], frame].concat().into()
 }
 

@@ -9,10 +9,10 @@ use rml_rtmp::handshake::{Handshake as Digests, HandshakeProcessResult, PeerType
 use super::error::Problem;
 
 /// Bytes of C0, C1 and C2.
-pub const HANDSHAKE_LEN: u64 = 1 + 1536 + 1536;
+pub(super) const HANDSHAKE_LEN: u64 = 1 + 1536 + 1536;
 
 /// A handshake under way.
-pub struct Handshake {
+pub(super) struct Handshake {
     digests: Digests,
     begun: bool,
 }
@@ -25,7 +25,7 @@ impl std::fmt::Debug for Handshake {
 
 /// What a step of the handshake gave.
 #[derive(Debug, Default)]
-pub struct Step {
+pub(super) struct Step {
     /// To be sent.
     pub output: Bytes,
     /// Set once the handshake is complete: what came behind it.
@@ -34,12 +34,12 @@ pub struct Step {
 
 impl Handshake {
     /// Waits for C0.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { digests: Digests::new(PeerType::Server), begun: false }
     }
 
     /// Takes the next bytes, at least one.
-    pub fn handle_input(&mut self, input: &[u8]) -> Result<Step, Problem> {
+    pub(super) fn handle_input(&mut self, input: &[u8]) -> Result<Step, Problem> {
         match input.first() {
             None => return Ok(Step::default()),
             // Not a word to strangers: our half is sent only to those who begin with the right version.

@@ -26,7 +26,7 @@ const CLOSE_TICKS: i64 = 750;
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Action {
+pub(crate) enum Action {
     /// The track of this format's kind begins, or goes on in another format.
     Format(Format),
     /// Write to the track.
@@ -37,7 +37,7 @@ pub enum Action {
 
 /// What was left out, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct IngestCounters {
+pub(crate) struct IngestCounters {
     /// Pictures and frames before a sequence header or parameter sets.
     pub before_header: u64,
     /// Tags that end within their header, sequence headers and parameter sets that make no sense, NAL units that overrun.
@@ -52,7 +52,7 @@ pub struct IngestCounters {
 
 /// Turns tags into actions.
 #[derive(Debug, Default)]
-pub struct Ingest {
+pub(crate) struct Ingest {
     assembler: h264::Assembler,
     assembled: Vec<Assembled>,
     video: Video,
@@ -83,12 +83,12 @@ struct Audio {
 
 impl Ingest {
     /// For one publication.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// What was left out so far.
-    pub fn counters(&self) -> IngestCounters {
+    pub(crate) fn counters(&self) -> IngestCounters {
         let audio_jumps = self.counters.audio_jumps + self.audio.as_ref().map_or(0, |audio| audio.clock.jumps());
         let video = self.assembler.counters();
         IngestCounters {
@@ -101,7 +101,7 @@ impl Ingest {
     }
 
     /// Takes a message; appends at most a few actions to `out`.
-    pub fn handle(&mut self, media: &Media, out: &mut Vec<Action>) {
+    pub(crate) fn handle(&mut self, media: &Media, out: &mut Vec<Action>) {
         match media.kind {
             kind::VIDEO => self.video(media, out),
             kind::AUDIO => {
@@ -114,7 +114,7 @@ impl Ingest {
     }
 
     /// The publication has ended: the picture that waited for the rest of its slices is whole.
-    pub fn finish(&mut self, out: &mut Vec<Action>) {
+    pub(crate) fn finish(&mut self, out: &mut Vec<Action>) {
         self.assembler.finish(&mut self.assembled);
         self.take_assembled(out);
     }
@@ -186,7 +186,7 @@ impl Ingest {
     }
 
     /// Facts that a publisher tells in its `onMetaData`.
-    pub fn metadata(&mut self, metadata: &Value, out: &mut Vec<Action>) {
+    pub(crate) fn metadata(&mut self, metadata: &Value, out: &mut Vec<Action>) {
         let names = ["rotation", "rotate", "videorotation", "displayrotation", "orientation"];
         let turned = names.iter().find_map(|name| metadata.get(name)?.as_number()).map(|degrees| degrees.rem_euclid(360.0) as u16);
         if let Some(degrees) = turned.filter(|degrees| *degrees % 90 == 0 && *degrees > 0) {

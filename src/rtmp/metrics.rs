@@ -11,7 +11,7 @@ use super::oddity::Oddity;
 
 /// The counters of one server. Cheap to clone; clones count together.
 #[derive(Debug, Clone, Default)]
-pub struct RtmpMetrics {
+pub(crate) struct RtmpMetrics {
     /// Open connections.
     pub connections: Gauge,
     /// Connections that publish.
@@ -52,7 +52,7 @@ impl RtmpMetrics {
     }
 
     /// Registers them; call it once per registry.
-    pub fn register(&self, registry: &mut Registry) {
+    pub(crate) fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("rtmp");
         registry.register("connections", "Open RTMP connections", self.connections.clone());
         registry.register("publishers", "RTMP connections that publish", self.publishers.clone());

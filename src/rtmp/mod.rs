@@ -3,9 +3,9 @@
 //! In: TCP connections. Out: publications in `stream` fed with access units; for players, a stream's tracks as FLV tags. The
 //! protocol (`session`) touches no socket and reads no clock; `driver` does.
 
-pub mod amf0;
+pub(crate) mod amf0;
 mod amf3;
-pub mod chunk;
+pub(crate) mod chunk;
 #[cfg(test)]
 mod client_tests;
 mod command;
@@ -13,19 +13,19 @@ mod driver;
 mod egress;
 mod enhanced;
 mod error;
-pub mod flv;
+pub(crate) mod flv;
 mod handshake;
 pub(crate) mod ingest;
 mod metrics;
 mod notices;
 mod oddity;
-pub mod session;
+pub(crate) mod session;
 mod target;
 #[cfg(test)]
 mod testing;
 
-pub use driver::{RtmpConfig, RtmpServer, RtmpServerError};
-pub use error::{Position, Problem, RtmpError};
-pub use metrics::RtmpMetrics;
-pub use oddity::{Oddities, Oddity};
+pub(crate) use driver::{RtmpConfig, RtmpServer, RtmpServerError};
+pub(crate) use error::{Position, Problem, RtmpError};
+pub(crate) use metrics::RtmpMetrics;
+pub(crate) use oddity::{Oddities, Oddity};
 pub use target::Target;

@@ -6,10 +6,10 @@ use crate::codec::aac::AacConfig;
 use crate::codec::h264::{Notice, SpsInfo};
 
 /// A warning's code, and its sentence.
-pub type Told = (&'static str, String);
+pub(super) type Told = (&'static str, String);
 
 /// What an SPS shows.
-pub fn of_sps(info: &SpsInfo) -> Vec<Told> {
+pub(super) fn of_sps(info: &SpsInfo) -> Vec<Told> {
     let mut told = Vec::new();
     if info.interlaced {
         let text = "The video is interlaced: browsers show both fields at once, with combs where something moves. Send progressive video: \
@@ -28,7 +28,7 @@ pub fn of_sps(info: &SpsInfo) -> Vec<Told> {
 }
 
 /// What an AudioSpecificConfig shows.
-pub fn of_audio(config: &AacConfig) -> Option<Told> {
+pub(super) fn of_audio(config: &AacConfig) -> Option<Told> {
     let profile = match config.object_type {
         1 => "Main",
         3 => "SSR",
@@ -42,7 +42,7 @@ pub fn of_audio(config: &AacConfig) -> Option<Told> {
 }
 
 /// What the NAL units show.
-pub fn of_notice(notice: Notice) -> Told {
+pub(super) fn of_notice(notice: Notice) -> Told {
     match notice {
         Notice::SliceGroups => (
             "slice_groups",
@@ -73,7 +73,7 @@ pub fn of_notice(notice: Notice) -> Told {
 }
 
 /// Pictures that are to be turned.
-pub fn rotated(degrees: u16) -> String {
+pub(super) fn rotated(degrees: u16) -> String {
     format!(
         "The video says that it is to be turned by {degrees}°, which browsers don't do: viewers see it as it was recorded. Turn it before it is \
          encoded: lock the orientation in the app, or begin to stream with the phone held as the picture is to be."
@@ -81,14 +81,14 @@ pub fn rotated(degrees: u16) -> String {
 }
 
 /// Sound without a configuration.
-pub fn no_audio_header() -> String {
+pub(super) fn no_audio_header() -> String {
     "Sound comes, but no AAC sequence header (AudioSpecificConfig), so nothing can be decoded. Set the encoder to send it: in ffmpeg \
      -bsf:a aac_adtstoasc; in GStreamer aacparse before flvmux."
         .to_owned()
 }
 
 /// A track beyond the first one of its kind. `code`: whether of video or audio.
-pub fn another_track(code: &str, id: u8) -> String {
+pub(super) fn another_track(code: &str, id: u8) -> String {
     let (kind, others) = if code == "video_tracks" { ("video", "other qualities") } else { ("audio", "other languages") };
     format!(
         "There are several {kind} tracks; one is carried, and track {id} is left out. Publish {others} as streams of their own, or switch \

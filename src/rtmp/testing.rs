@@ -7,10 +7,10 @@ use crate::codec::{AccessUnit, Format, Packetizer, h264};
 use crate::rtp::batch::{ClockMapping, RtpBatch};
 
 /// A key picture's second of Unix time, away from 0.
-pub const T0: UnixNanos = 1_700_000_000_000_000_000;
+pub(super) const T0: UnixNanos = 1_700_000_000_000_000_000;
 
 /// Makes RTP of access units, as a producer's.
-pub struct Source {
+pub(super) struct Source {
     pub format: Format,
     packetizer: Packetizer,
     seq: u16,
@@ -19,27 +19,27 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn new(format: Format, rtp_offset: u32) -> Self {
+    pub(super) fn new(format: Format, rtp_offset: u32) -> Self {
         Self { packetizer: Packetizer::new(format.codec(), 1200), format, seq: 65_530, rtp_offset, told_clock: false }
     }
 
-    pub fn video(record: &str) -> Self {
+    pub(super) fn video(record: &str) -> Self {
         let record: Vec<u8> = (0..record.len()).step_by(2).map(|i| u8::from_str_radix(&record[i..i + 2], 16).unwrap()).collect();
         Self::new(h264::AvcConfig::parse(&record).unwrap().into_format(), u32::MAX - 1000)
     }
 
-    pub fn audio() -> Self {
+    pub(super) fn audio() -> Self {
         Self::new(crate::codec::aac::AacConfig::format(Bytes::from_static(&[0x11, 0x90])).unwrap(), 7)
     }
 
     /// A unit shown `ms` after `T0`.
-    pub fn batch(&mut self, ms: i64, key: bool, data: &[u8]) -> RtpBatch {
+    pub(super) fn batch(&mut self, ms: i64, key: bool, data: &[u8]) -> RtpBatch {
         let ticks = rescale(ms, 1000, self.format.rtp_clock_rate());
         self.unit(&AccessUnit { pts: ticks, dts: ticks, key, data: Bytes::copy_from_slice(data) })
     }
 
     /// A unit with its own times, counted from `T0`.
-    pub fn unit(&mut self, unit: &AccessUnit) -> RtpBatch {
+    pub(super) fn unit(&mut self, unit: &AccessUnit) -> RtpBatch {
         let timestamp = self.rtp_offset.wrapping_add(unit.pts as u32);
         let mut packets: Vec<Vec<u8>> = Vec::new();
         self.packetizer.packetize(unit, &self.format, &mut |payload| {
@@ -56,7 +56,7 @@ impl Source {
         RtpBatch::of_packets(packets).with_clock(clock)
     }
 
-    pub fn picture(&mut self, ms: i64, key: bool, len: usize) -> RtpBatch {
+    pub(super) fn picture(&mut self, ms: i64, key: bool, len: usize) -> RtpBatch {
         let mut data = (len as u32).to_be_bytes().to_vec();
         data.push(if key { 0x65 } else { 0x41 });
         data.push(0x88);

@@ -13,7 +13,7 @@ const REFERENCE_SPAN: u32 = 1 << 30;
 
 /// Maps one stream's RTP timestamps to times and back.
 #[derive(Debug, Clone, Copy)]
-pub struct SenderClock {
+pub(crate) struct SenderClock {
     clock_rate: u32,
     /// A timestamp and its time.
     reference: Option<(u32, UnixNanos)>,
@@ -23,25 +23,25 @@ pub struct SenderClock {
 
 impl SenderClock {
     /// Of a stream with this clock rate in Hz, of which nothing is known.
-    pub fn new(clock_rate: u32) -> Self {
+    pub(crate) fn new(clock_rate: u32) -> Self {
         Self { clock_rate: clock_rate.max(1), reference: None, provisional: true }
     }
 
     /// The timestamp `rtp` stands for `time`: from a sender report, or as our own ingest says.
-    pub fn set(&mut self, rtp: u32, time: UnixNanos) {
+    pub(crate) fn set(&mut self, rtp: u32, time: UnixNanos) {
         self.reference = Some((rtp, time));
         self.provisional = false;
     }
 
     /// As [`Self::set`], for a sender report as it came. `offset` is what has to be added to the sender's clock to get ours
     /// (see [`ClockOffset`]), the same for all streams of that sender.
-    pub fn on_sender_report(&mut self, ntp: NtpTime, rtp: u32, offset: i64) {
+    pub(crate) fn on_sender_report(&mut self, ntp: NtpTime, rtp: u32, offset: i64) {
         self.set(rtp, ntp.to_unix_nanos().saturating_add(offset));
     }
 
     /// A packet with this timestamp came: until a sender report says better, its arrival is taken for its time. To be called now and
     /// then on a running stream (each packet is fine): it moves the reference along, or timestamps would be ambiguous after 2^31 ticks.
-    pub fn observe(&mut self, rtp: u32, arrival: UnixNanos) {
+    pub(crate) fn observe(&mut self, rtp: u32, arrival: UnixNanos) {
         match self.reference {
             None => self.reference = Some((rtp, arrival)),
             Some((reference, time)) => {
@@ -57,24 +57,24 @@ impl SenderClock {
     }
 
     /// Whether anything is known yet.
-    pub fn is_known(&self) -> bool {
+    pub(crate) fn is_known(&self) -> bool {
         self.reference.is_some()
     }
 
     /// Whether only arrivals are known, and no sender report.
-    pub fn is_provisional(&self) -> bool {
+    pub(crate) fn is_provisional(&self) -> bool {
         self.provisional
     }
 
     /// The time of a timestamp within 2^31 ticks of the reference.
-    pub fn time(&self, rtp: u32) -> Option<UnixNanos> {
+    pub(crate) fn time(&self, rtp: u32) -> Option<UnixNanos> {
         let (reference, time) = self.reference?;
         let ticks = timestamp_distance(rtp, reference);
         Some(time.saturating_add(rescale(ticks, self.clock_rate, NANOS)))
     }
 
     /// The timestamp of a time.
-    pub fn rtp(&self, time: UnixNanos) -> Option<u32> {
+    pub(crate) fn rtp(&self, time: UnixNanos) -> Option<u32> {
         let (reference, at) = self.reference?;
         let ticks = rescale(time.saturating_sub(at), NANOS, self.clock_rate);
         Some(reference.wrapping_add(ticks as u32))
@@ -82,7 +82,7 @@ impl SenderClock {
 
     /// NTP time and RTP timestamp for a sender report sent at `now` to a consumer whose timestamps are ours plus
     /// `timestamp_offset` ([`super::rewrite::Rewriter::timestamp_offset`]). All streams that play in sync get their `now` from one clock.
-    pub fn sender_report(&self, now: UnixNanos, timestamp_offset: u32) -> Option<(NtpTime, u32)> {
+    pub(crate) fn sender_report(&self, now: UnixNanos, timestamp_offset: u32) -> Option<(NtpTime, u32)> {
         Some((NtpTime::from_unix_nanos(now), self.rtp(now)?.wrapping_add(timestamp_offset)))
     }
 }
@@ -95,7 +95,7 @@ const OFFSET_STEP: i64 = 5 * NANOS as i64;
 /// What has to be added to a sender's clock to get ours. Shared by all streams of a sender (CNAME), so that a change moves
 /// them together and they stay in sync. The smallest of the recent differences, because what delays a report only adds to it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ClockOffset {
+pub(crate) struct ClockOffset {
     /// Smallest difference in the half window before this one, and in this one.
     previous: Option<i64>,
     current: Option<i64>,
@@ -104,12 +104,12 @@ pub struct ClockOffset {
 
 impl ClockOffset {
     /// Nothing known yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// A sender report with this NTP time came at `arrival` by our clock; gives the offset to use.
-    pub fn observe(&mut self, ntp: NtpTime, arrival: UnixNanos) -> i64 {
+    pub(crate) fn observe(&mut self, ntp: NtpTime, arrival: UnixNanos) -> i64 {
         let difference = arrival.saturating_sub(ntp.to_unix_nanos());
         if self.get().is_none_or(|known| difference.saturating_sub(known).saturating_abs() > OFFSET_STEP) {
             *self = Self { previous: None, current: Some(difference), began: arrival };
@@ -122,7 +122,7 @@ impl ClockOffset {
     }
 
     /// The offset, once a report came.
-    pub fn get(&self) -> Option<i64> {
+    pub(crate) fn get(&self) -> Option<i64> {
         match (self.previous, self.current) {
             (Some(previous), Some(current)) => Some(previous.min(current)),
             (previous, current) => current.or(previous),

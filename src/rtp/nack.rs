@@ -17,7 +17,7 @@ const DEFAULT_RTT: Duration = Duration::from_millis(100);
 
 /// How to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NackConfig {
+pub(crate) struct NackConfig {
     /// How long a gap may be mere reordering before it is asked for.
     pub reorder_delay: Duration,
     /// How long a packet is of use: after it the packet is given up.
@@ -35,7 +35,7 @@ impl Default for NackConfig {
 
 /// What a packet was to the generator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arrival {
+pub(crate) enum Arrival {
     /// The next one, or one that opened a gap.
     New,
     /// One that was missing, and had been asked for or not.
@@ -57,7 +57,7 @@ struct Missing {
 
 /// The receiver's side of retransmission for one stream.
 #[derive(Debug, Clone)]
-pub struct NackGenerator {
+pub(crate) struct NackGenerator {
     config: NackConfig,
     highest: Option<u64>,
     /// Ascending by `seq`.
@@ -70,12 +70,12 @@ pub struct NackGenerator {
 
 impl NackGenerator {
     /// One that has seen nothing.
-    pub fn new(config: NackConfig) -> Self {
+    pub(crate) fn new(config: NackConfig) -> Self {
         Self { config, highest: None, missing: VecDeque::new(), key_start: None, needs_key_frame: false, given_up: 0 }
     }
 
     /// A packet came: on the stream itself, or recovered by RTX. `is_key_start`: decoding can begin with it.
-    pub fn on_packet(&mut self, now: Instant, seq: u64, is_key_start: bool) -> Arrival {
+    pub(crate) fn on_packet(&mut self, now: Instant, seq: u64, is_key_start: bool) -> Arrival {
         if is_key_start && self.key_start.is_none_or(|key| seq > key) {
             self.key_start = Some(seq);
         }
@@ -122,7 +122,7 @@ impl NackGenerator {
 
     /// Appends what to ask for now, ascending, to `out`; says whether a key frame is needed because something was given up that
     /// decoding depends on. `rtt` is the round trip to the sender, if known.
-    pub fn poll(&mut self, now: Instant, rtt: Option<Duration>, out: &mut Vec<u16>) -> bool {
+    pub(crate) fn poll(&mut self, now: Instant, rtt: Option<Duration>, out: &mut Vec<u16>) -> bool {
         let interval = rtt.unwrap_or(DEFAULT_RTT).max(MIN_INTERVAL);
         let (config, key_start) = (self.config, self.key_start);
         let (mut given_up, mut lost) = (0, false);
@@ -149,7 +149,7 @@ impl NackGenerator {
     }
 
     /// When [`Self::poll`] has something to do next, with the same `rtt`. `None` while nothing is missing.
-    pub fn poll_timeout(&self, rtt: Option<Duration>) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self, rtt: Option<Duration>) -> Option<Instant> {
         let interval = rtt.unwrap_or(DEFAULT_RTT).max(MIN_INTERVAL);
         let due = |missing: &Missing| match missing.asked {
             None => missing.since + self.config.reorder_delay,
@@ -159,12 +159,12 @@ impl NackGenerator {
     }
 
     /// How many packets are being waited for.
-    pub fn missing(&self) -> usize {
+    pub(crate) fn missing(&self) -> usize {
         self.missing.len()
     }
 
     /// How many packets were given up so far.
-    pub fn given_up(&self) -> u64 {
+    pub(crate) fn given_up(&self) -> u64 {
         self.given_up
     }
 }
@@ -174,19 +174,19 @@ const THROTTLE_SLOTS: usize = 256;
 
 /// The sender's side, one per consumer: the same packet isn't sent again within a round trip, however often it is asked for.
 #[derive(Debug, Clone, Default)]
-pub struct RetransmitThrottle {
+pub(crate) struct RetransmitThrottle {
     /// By the low bits of the sequence number; made at the first retransmission, because most consumers never need it.
     slots: Vec<Option<(u16, Instant)>>,
 }
 
 impl RetransmitThrottle {
     /// One that has sent nothing.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Whether this packet (by the consumer's sequence number) may be sent again now; if so, notes that it is.
-    pub fn allow(&mut self, now: Instant, seq: u16, rtt: Option<Duration>) -> bool {
+    pub(crate) fn allow(&mut self, now: Instant, seq: u16, rtt: Option<Duration>) -> bool {
         if self.slots.is_empty() {
             self.slots.resize(THROTTLE_SLOTS, None);
         }

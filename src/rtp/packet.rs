@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 /// Length of the header without CSRCs and extension, in bytes.
-pub const FIXED_HEADER_LEN: usize = 12;
+pub(crate) const FIXED_HEADER_LEN: usize = 12;
 /// Extension profile of the one-byte form (RFC 8285 section 4.2).
 const ONE_BYTE_PROFILE: u16 = 0xBEDE;
 /// Extension profile of the two-byte form, without its four application bits (RFC 8285 section 4.3).
@@ -49,7 +49,7 @@ pub enum RtpError {
 
 /// What a datagram on a multiplexed port is, by its first byte (RFC 7983 section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DatagramKind {
+pub(crate) enum DatagramKind {
     /// 0 to 3.
     Stun,
     /// 20 to 63.
@@ -61,7 +61,7 @@ pub enum DatagramKind {
 }
 
 /// Tells apart what shares a port (RFC 7983 section 7).
-pub fn demux(first_byte: u8) -> DatagramKind {
+pub(crate) fn demux(first_byte: u8) -> DatagramKind {
     match first_byte {
         0..=3 => DatagramKind::Stun,
         20..=63 => DatagramKind::Dtls,
@@ -71,7 +71,7 @@ pub fn demux(first_byte: u8) -> DatagramKind {
 }
 
 /// Whether a datagram of kind [`DatagramKind::Rtp`] is RTCP: its packet type is 192 to 223 (RFC 5761 section 4).
-pub fn is_rtcp(bytes: &[u8]) -> bool {
+pub(crate) fn is_rtcp(bytes: &[u8]) -> bool {
     bytes.get(1).is_some_and(|second| (192..=223).contains(second))
 }
 
@@ -323,14 +323,14 @@ pub fn write_header(out: &mut [u8], header: &RtpHeader, extensions: &[(u8, &[u8]
 }
 
 /// Sets the marker bit. Does nothing to a packet shorter than a fixed header, as all setters here.
-pub fn set_marker(packet: &mut [u8], marker: bool) {
+pub(crate) fn set_marker(packet: &mut [u8], marker: bool) {
     if packet.len() >= FIXED_HEADER_LEN {
         packet[1] = (packet[1] & 0x7F) | if marker { 0x80 } else { 0 };
     }
 }
 
 /// Sets the payload type (0 to 127) and leaves the marker.
-pub fn set_payload_type(packet: &mut [u8], payload_type: u8) {
+pub(crate) fn set_payload_type(packet: &mut [u8], payload_type: u8) {
     if packet.len() >= FIXED_HEADER_LEN {
         packet[1] = (packet[1] & 0x80) | (payload_type & 0x7F);
     }
@@ -358,7 +358,7 @@ pub fn set_ssrc(packet: &mut [u8], ssrc: u32) {
 }
 
 /// Overwrites the value of an extension element that is there and has exactly this length; says whether it was.
-pub fn set_extension(packet: &mut [u8], id: u8, value: &[u8]) -> bool {
+pub(crate) fn set_extension(packet: &mut [u8], id: u8, value: &[u8]) -> bool {
     let Ok(layout) = HeaderLayout::of(packet) else { return false };
     let view =
         RtpPacket { bytes: packet, extension_start: layout.extension_start, header_len: layout.header_len, payload_end: packet.len() };

@@ -11,7 +11,7 @@ const BUCKET: Duration = Duration::from_millis(50);
 
 /// Measures bit/s over the last second, in steps of 50 ms. Costs an addition per packet.
 #[derive(Debug, Clone, Default)]
-pub struct RateMeter {
+pub(crate) struct RateMeter {
     start: Option<Instant>,
     /// Number of the newest bucket since `start`.
     newest: u64,
@@ -21,19 +21,19 @@ pub struct RateMeter {
 
 impl RateMeter {
     /// One that has seen nothing.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Counts bytes.
-    pub fn add(&mut self, now: Instant, bytes: usize) {
+    pub(crate) fn add(&mut self, now: Instant, bytes: usize) {
         self.advance(now);
         self.buckets[(self.newest % BUCKETS as u64) as usize] += bytes as u64;
         self.sum += bytes as u64;
     }
 
     /// Bit/s over the window; while it is younger than the window, over its age, but at least a quarter of a second.
-    pub fn bits_per_second(&mut self, now: Instant) -> u64 {
+    pub(crate) fn bits_per_second(&mut self, now: Instant) -> u64 {
         self.advance(now);
         let Some(start) = self.start else { return 0 };
         let age = now.saturating_duration_since(start);

@@ -12,7 +12,7 @@ const MAX_TRANSIT_STEP_S: i64 = 10;
 
 /// Statistics of one received stream.
 #[derive(Debug, Clone)]
-pub struct ReceiveStats {
+pub(crate) struct ReceiveStats {
     clock_rate: u32,
     epoch: Option<Instant>,
     base_seq: u64,
@@ -35,7 +35,7 @@ pub struct ReceiveStats {
 
 impl ReceiveStats {
     /// Of a stream with this clock rate in Hz, of which nothing has come.
-    pub fn new(clock_rate: u32) -> Self {
+    pub(crate) fn new(clock_rate: u32) -> Self {
         Self {
             clock_rate: clock_rate.max(1),
             epoch: None,
@@ -54,7 +54,7 @@ impl ReceiveStats {
     }
 
     /// A packet of the stream came, with its extended sequence number and its whole length.
-    pub fn on_packet(&mut self, now: Instant, seq: u64, timestamp: u32, len: usize) {
+    pub(crate) fn on_packet(&mut self, now: Instant, seq: u64, timestamp: u32, len: usize) {
         let epoch = *self.epoch.get_or_insert(now);
         if self.received == 0 {
             self.base_seq = seq;
@@ -73,7 +73,7 @@ impl ReceiveStats {
     }
 
     /// A packet came by RTX: it counts as received, but not for the jitter.
-    pub fn on_recovered(&mut self, seq: u64, len: usize) {
+    pub(crate) fn on_recovered(&mut self, seq: u64, len: usize) {
         if self.received > 0 && seq >= self.base_seq && seq < self.highest_seq {
             self.received += 1;
             self.bytes += len as u64;
@@ -82,12 +82,12 @@ impl ReceiveStats {
     }
 
     /// A sender report came.
-    pub fn on_sender_report(&mut self, now: Instant, ntp: NtpTime) {
+    pub(crate) fn on_sender_report(&mut self, now: Instant, ntp: NtpTime) {
         self.last_sr = Some((ntp, now));
     }
 
     /// The report block for this stream, `None` before its first packet. Loss is counted from the previous call on.
-    pub fn report_block(&mut self, now: Instant, ssrc: u32) -> Option<ReportBlock> {
+    pub(crate) fn report_block(&mut self, now: Instant, ssrc: u32) -> Option<ReportBlock> {
         if self.received == 0 {
             return None;
         }
@@ -113,27 +113,27 @@ impl ReceiveStats {
     }
 
     /// Packets received, recovered ones included.
-    pub fn packets(&self) -> u64 {
+    pub(crate) fn packets(&self) -> u64 {
         self.received
     }
 
     /// Bytes received, headers included.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Packets that came by retransmission.
-    pub fn recovered(&self) -> u64 {
+    pub(crate) fn recovered(&self) -> u64 {
         self.recovered
     }
 
     /// Packets that have not come.
-    pub fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.expected().saturating_sub(self.received)
     }
 
     /// Interarrival jitter.
-    pub fn jitter(&self) -> Duration {
+    pub(crate) fn jitter(&self) -> Duration {
         Duration::from_secs_f64(f64::from(self.jitter_q4) / 16.0 / f64::from(self.clock_rate))
     }
 

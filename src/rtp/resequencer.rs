@@ -16,7 +16,7 @@ const MAX_WAIT_NS: i64 = 200_000_000;
 
 /// One packet's facts and payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Packet {
+pub(crate) struct Packet {
     /// Sequence number.
     pub seq: u16,
     /// RTP timestamp.
@@ -48,14 +48,14 @@ impl Packet {
     }
 
     /// The packets of a batch that have a payload.
-    pub fn all(batch: &RtpBatch) -> impl Iterator<Item = Self> + '_ {
+    pub(crate) fn all(batch: &RtpBatch) -> impl Iterator<Item = Self> + '_ {
         batch.iter().filter_map(|packet| Self::of(batch.buffer(), packet))
     }
 }
 
 /// Puts packets in order.
 #[derive(Debug)]
-pub struct Resequencer {
+pub(crate) struct Resequencer {
     wait: u32,
     next: Option<i64>,
     held: BTreeMap<i64, Packet>,
@@ -63,12 +63,12 @@ pub struct Resequencer {
 
 impl Resequencer {
     /// For a clock rate in Hz.
-    pub fn new(rate: u32) -> Self {
+    pub(crate) fn new(rate: u32) -> Self {
         Self { wait: (i64::from(rate) * MAX_WAIT_NS / 1_000_000_000) as u32, next: None, held: BTreeMap::new() }
     }
 
     /// Takes a packet; [`Self::pop`] until `None` afterwards.
-    pub fn push(&mut self, packet: Packet) {
+    pub(crate) fn push(&mut self, packet: Packet) {
         let next = *self.next.get_or_insert(i64::from(packet.seq));
         let seq = next + i64::from(packet.seq.wrapping_sub(next as u16).cast_signed());
         if seq >= next {
@@ -82,7 +82,7 @@ impl Resequencer {
     }
 
     /// The next packet.
-    pub fn pop(&mut self) -> Option<Packet> {
+    pub(crate) fn pop(&mut self) -> Option<Packet> {
         let (&seq, first) = self.held.first_key_value()?;
         let next = self.next?;
         let (_, last) = self.held.last_key_value()?;

@@ -7,11 +7,11 @@ use std::ops::Range;
 use super::packet::{RtpError, RtpPacket, be16, set_payload_type, set_sequence_number, set_ssrc};
 
 /// What a retransmission is longer than its original: the original sequence number.
-pub const OSN_LEN: usize = 2;
+pub(crate) const OSN_LEN: usize = 2;
 
 /// What the retransmission stream calls itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RtxHeader {
+pub(crate) struct RtxHeader {
     /// The retransmission's payload type.
     pub payload_type: u8,
     /// The retransmission stream's SSRC.
@@ -22,7 +22,7 @@ pub struct RtxHeader {
 
 /// Writes the retransmission of `original` (the packet as this receiver got it or should have got it: its sequence number is what
 /// the receiver asked for) to `out`; timestamp, marker and extensions stay. Padding is left out. Gives header length and length.
-pub fn encapsulate(original: &RtpPacket<'_>, rtx: RtxHeader, out: &mut [u8]) -> Result<(usize, usize), RtpError> {
+pub(crate) fn encapsulate(original: &RtpPacket<'_>, rtx: RtxHeader, out: &mut [u8]) -> Result<(usize, usize), RtpError> {
     let (header_len, payload) = (original.header_len(), original.payload());
     let len = header_len + OSN_LEN + payload.len();
     let room = out.len();
@@ -39,7 +39,7 @@ pub fn encapsulate(original: &RtpPacket<'_>, rtx: RtxHeader, out: &mut [u8]) -> 
 
 /// Turns a retransmission back into the original in place: the header moves up by two bytes over the original sequence number, and
 /// the original lies in the given range of `packet`. `None` if it carries nothing (padding only, as bandwidth probes are) or isn't RTP.
-pub fn decapsulate(packet: &mut [u8], media_payload_type: u8, media_ssrc: u32) -> Option<Range<usize>> {
+pub(crate) fn decapsulate(packet: &mut [u8], media_payload_type: u8, media_ssrc: u32) -> Option<Range<usize>> {
     let view = RtpPacket::parse(packet).ok()?;
     let (header_len, payload_len) = (view.header_len(), view.payload().len());
     if payload_len < OSN_LEN {

@@ -9,7 +9,7 @@ use super::rtcp::write_transport_feedback;
 use crate::base::wrap::SeqExtender;
 
 /// How often feedback is sent; libwebrtc's senders expect 50 to 250 ms.
-pub const FEEDBACK_INTERVAL: Duration = Duration::from_millis(100);
+pub(crate) const FEEDBACK_INTERVAL: Duration = Duration::from_millis(100);
 /// Most packets remembered: 2 s at 40 Mbit/s. A jump beyond it begins anew.
 const MAX_PACKETS: u64 = 8192;
 /// Most losses that a feedback begins with: it has to have room for packets that came.
@@ -19,7 +19,7 @@ const KEEP: i64 = 500_000;
 
 /// Records arrivals on one transport and makes feedback of them.
 #[derive(Debug, Clone)]
-pub struct TwccReceiver {
+pub(crate) struct TwccReceiver {
     interval: Duration,
     extender: SeqExtender,
     /// Time 0 of the arrivals: the first packet, a second earlier, so that rounding never goes below 0.
@@ -38,7 +38,7 @@ pub struct TwccReceiver {
 
 impl TwccReceiver {
     /// One that has seen nothing; [`FEEDBACK_INTERVAL`] is a good interval.
-    pub fn new(interval: Duration) -> Self {
+    pub(crate) fn new(interval: Duration) -> Self {
         Self {
             interval,
             extender: SeqExtender::new(),
@@ -53,7 +53,7 @@ impl TwccReceiver {
     }
 
     /// A packet came with this number in its header extension. Duplicates and what is too old are ignored.
-    pub fn on_packet(&mut self, now: Instant, seq: u16) {
+    pub(crate) fn on_packet(&mut self, now: Instant, seq: u16) {
         let epoch = *self.epoch.get_or_insert(now);
         let arrival = 1_000_000 + now.saturating_duration_since(epoch).as_micros() as i64;
         let seq = self.extender.extend(seq);
@@ -93,13 +93,13 @@ impl TwccReceiver {
     }
 
     /// When [`Self::poll`] has something to write.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         if self.pending { self.next_feedback } else { None }
     }
 
     /// When it is time, appends one feedback packet (below 1200 bytes) to `out` and says so; to be called until it says no, each
     /// packet for a datagram of its own.
-    pub fn poll(&mut self, now: Instant, sender_ssrc: u32, media_ssrc: u32, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn poll(&mut self, now: Instant, sender_ssrc: u32, media_ssrc: u32, out: &mut Vec<u8>) -> bool {
         if !self.pending || self.next_feedback.is_none_or(|at| now < at) {
             return false;
         }

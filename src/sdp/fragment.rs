@@ -71,7 +71,7 @@ impl Fragment {
 }
 
 /// The answer to an ICE restart: our new credentials, with our candidates (RFC 9725 section 4.3.3).
-pub fn write_fragment(offer: &Offer, ice: &IceParameters, candidates: &[IceCandidate]) -> String {
+pub(crate) fn write_fragment(offer: &Offer, ice: &IceParameters, candidates: &[IceCandidate]) -> String {
     let mut out = String::from("a=ice-lite\r\n");
     let mut tagged = None;
     if offer.bundle {

@@ -15,11 +15,13 @@ mod text;
 mod tests;
 
 pub use answer::{Answer, SectionAnswer};
-pub use error::SdpError;
-pub use fragment::{Fragment, RemoteIce, write_fragment};
-pub use media::{Direction, OfferedMedia};
-pub use offer::{Offer, OfferedSection};
+pub(crate) use error::SdpError;
+pub use fragment::Fragment;
+pub(crate) use fragment::{RemoteIce, write_fragment};
+pub(crate) use media::{Direction, OfferedMedia};
+pub use offer::Offer;
+pub(crate) use offer::OfferedSection;
 
 /// Largest offer or fragment that is looked at, in bytes. Chromium's offer for audio and video has 6.5 KB; ten times that
 /// leaves room for many interfaces and codecs, and bounds what parsing can cost.
-pub const MAX_SDP_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_SDP_BYTES: usize = 64 * 1024;

@@ -24,7 +24,7 @@ const RETRY: Duration = Duration::from_millis(20);
 
 /// Where a consumer stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub(super) enum Phase {
     /// Its transport isn't connected yet, or it is paused.
     Idle,
     /// Nothing can be decoded until a key frame comes.
@@ -40,7 +40,7 @@ pub enum Phase {
 
 /// How packets leave.
 #[derive(Debug)]
-pub enum Outlet {
+pub(super) enum Outlet {
     /// As RTP to a peer.
     Network {
         /// Slab key of the transport.
@@ -59,7 +59,7 @@ pub enum Outlet {
 
 /// What to send now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
+pub(super) struct Run {
     /// Indexes in the producer's store.
     pub packets: Range<u64>,
     /// The first of them does not follow on what was sent before: numbers go on from it.
@@ -68,7 +68,7 @@ pub struct Run {
 
 /// A track that goes out.
 #[derive(Debug)]
-pub struct Consumer {
+pub(super) struct Consumer {
     /// Its id.
     pub id: ConsumerId,
     /// Slab key of its producer.
@@ -99,7 +99,7 @@ pub struct Consumer {
 
 impl Consumer {
     /// One that is idle.
-    pub fn new(id: ConsumerId, producer: usize, kind: MediaKind, outlet: Outlet) -> Self {
+    pub(super) fn new(id: ConsumerId, producer: usize, kind: MediaKind, outlet: Outlet) -> Self {
         Self {
             id,
             producer,
@@ -123,7 +123,7 @@ impl Consumer {
     /// May send from now on. Whether a key frame has to be asked for. Audio begins with the next packet (or all that
     /// is held: `from_history`); video with the cached
     /// key frame if there is one (`fast_start`), or where it stopped if nothing was lost since.
-    pub fn start(&mut self, now: Instant, store: &PacketStore, fast_start: bool) -> bool {
+    pub(super) fn start(&mut self, now: Instant, store: &PacketStore, fast_start: bool) -> bool {
         if self.paused || self.phase != Phase::Idle {
             return false;
         }
@@ -143,13 +143,13 @@ impl Consumer {
     }
 
     /// Sends nothing until the next [`Self::start`].
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.phase = Phase::Idle;
         (self.restart_at, self.retry_at) = (None, None);
     }
 
     /// Its producer was replaced: goes on with the next key frame of the new one (or the cached one).
-    pub fn switch(&mut self, producer: usize, store: &PacketStore) {
+    pub(super) fn switch(&mut self, producer: usize, store: &PacketStore) {
         (self.producer, self.started, self.resume) = (producer, false, true);
         (self.restart_at, self.retry_at) = (None, None);
         if let Outlet::Batches { clock_version, .. } = &mut self.outlet {
@@ -169,7 +169,7 @@ impl Consumer {
 
     /// The viewer can't decode and asks for a key frame, which the source may not be able to make: if none comes, the viewer is
     /// started again from the cache.
-    pub fn restart_unless_answered(&mut self, now: Instant, store: &PacketStore) {
+    pub(super) fn restart_unless_answered(&mut self, now: Instant, store: &PacketStore) {
         let recently = self.last_restart.is_some_and(|last| now.saturating_duration_since(last) < RESTART_INTERVAL);
         if self.phase == Phase::Live && self.restart_at.is_none() && !recently {
             self.restart_at = Some((now + SOURCE_ANSWERS_WITHIN, store.end()));
@@ -177,7 +177,7 @@ impl Consumer {
     }
 
     /// When [`Self::next_run`] has something to do without new packets.
-    pub fn wake_at(&self) -> Option<Instant> {
+    pub(super) fn wake_at(&self) -> Option<Instant> {
         let paced = match self.phase {
             Phase::CatchingUp { next } => Some(next),
             _ => None,
@@ -186,18 +186,18 @@ impl Consumer {
     }
 
     /// The reader's queue was full: what [`Self::next_run`] gave was not sent.
-    pub fn put_back(&mut self, now: Instant, run: &Run) {
+    pub(super) fn put_back(&mut self, now: Instant, run: &Run) {
         (self.cursor, self.resume) = (run.packets.start, run.resume);
         self.retry_at = Some(now + RETRY);
     }
 
     /// Only what lies before this index of what [`Self::next_run`] gave was sent.
-    pub fn go_back_to(&mut self, index: u64) {
+    pub(super) fn go_back_to(&mut self, index: u64) {
         self.cursor = index;
     }
 
     /// What to send now. Call until `None`.
-    pub fn next_run(&mut self, now: Instant, store: &PacketStore) -> Option<Run> {
+    pub(super) fn next_run(&mut self, now: Instant, store: &PacketStore) -> Option<Run> {
         self.retry_at = self.retry_at.filter(|at| now < *at);
         if let Some((_, asked_at)) = self.restart_at.filter(|(at, _)| now >= *at) {
             self.restart_at = None;
@@ -253,7 +253,7 @@ impl Consumer {
     }
 
     /// Whether nothing can be sent before a key frame comes.
-    pub fn needs_key_frame(&self) -> bool {
+    pub(super) fn needs_key_frame(&self) -> bool {
         self.phase == Phase::AwaitKeyFrame
     }
 }

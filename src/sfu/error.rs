@@ -9,7 +9,7 @@ use super::ortc::OrtcError;
 /// Why the SFU could not do it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SfuError {
+pub(crate) enum SfuError {
     /// The worker's command queue is closed: it is shutting down or has died.
     #[error("the SFU worker is gone")]
     WorkerGone,

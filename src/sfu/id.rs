@@ -6,11 +6,11 @@ macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident),*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(u64);
+        pub(crate) struct $name(u64);
 
         impl $name {
             /// The next unused one.
-            pub fn next() -> Self {
+            pub(crate) fn next() -> Self {
                 static NEXT: AtomicU64 = AtomicU64::new(1);
                 Self(NEXT.fetch_add(1, Ordering::Relaxed))
             }

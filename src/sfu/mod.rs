@@ -8,8 +8,8 @@ mod consumer;
 mod driver;
 mod error;
 mod id;
-pub mod ortc;
-pub mod peer;
+pub(crate) mod ortc;
+pub(crate) mod peer;
 mod producer;
 mod sender;
 pub(crate) mod sink;
@@ -19,11 +19,11 @@ mod transport;
 pub(crate) mod types;
 pub(crate) mod worker;
 
-pub use config::SfuConfig;
-pub use driver::{DirectConsumer, DirectProducer, PlainTransport, Router, WebRtcTransport, WorkerPool};
-pub use error::SfuError;
-pub use id::{ConsumerId, ProducerId, RouterId, TransportId};
-pub use stats::WorkerStats;
-pub use types::{
+pub(crate) use config::SfuConfig;
+pub(crate) use driver::{DirectConsumer, DirectProducer, PlainTransport, Router, WebRtcTransport, WorkerPool};
+pub(crate) use error::SfuError;
+pub(crate) use id::{ConsumerId, ProducerId, RouterId, TransportId};
+pub(crate) use stats::WorkerStats;
+pub(crate) use types::{
     ConsumerInfo, ConsumerOptions, PlainTransportOptions, ProducerOptions, ProducerStats, TransportEvent, WebRtcTransportOptions,
 };

@@ -21,7 +21,7 @@ use crate::rtp::packet::RtpPacket;
 use crate::rtp::rate::RateMeter;
 
 /// One key-frame request per producer in this time, however many viewers ask (design: PLI discipline).
-pub const KEY_FRAME_REQUEST_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const KEY_FRAME_REQUEST_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a request is repeated while no key frame comes (the PLI or the key frame got lost).
 const MAX_REPEATS: u8 = 5;
 /// Packets older than the newest by more than this are not taken: nobody's jitter buffer waits for them.
@@ -31,7 +31,7 @@ const BLOCK: usize = 64 * 1024;
 
 /// Where the packets come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub(super) enum Source {
     /// This process.
     Direct,
     /// A copy of a producer on another worker.
@@ -44,7 +44,7 @@ pub enum Source {
 
 /// What became of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
+pub(super) enum Taken {
     /// It is in the store.
     Stored,
     /// Seen before, or too old.
@@ -55,7 +55,7 @@ pub enum Taken {
 
 /// A track that comes in.
 #[derive(Debug)]
-pub struct Producer {
+pub(super) struct Producer {
     /// Its id.
     pub id: ProducerId,
     /// Its router.
@@ -95,7 +95,14 @@ pub struct Producer {
 
 impl Producer {
     /// One that has seen nothing.
-    pub fn new(id: ProducerId, router: RouterId, source: Source, parameters: RtpParameters, rtp: ProducerRtp, limits: StoreLimits) -> Self {
+    pub(super) fn new(
+        id: ProducerId,
+        router: RouterId,
+        source: Source,
+        parameters: RtpParameters,
+        rtp: ProducerRtp,
+        limits: StoreLimits,
+    ) -> Self {
         let clock_rate = rtp.clock_rate;
         Self {
             id,
@@ -127,17 +134,17 @@ impl Producer {
     }
 
     /// Audio or video.
-    pub fn kind(&self) -> MediaKind {
+    pub(super) fn kind(&self) -> MediaKind {
         self.rtp.codec.kind()
     }
 
     /// Its codec.
-    pub fn codec(&self) -> Codec {
+    pub(super) fn codec(&self) -> Codec {
         self.rtp.codec
     }
 
     /// Takes a packet out of a buffer that is used again.
-    pub fn push_copied(&mut self, now: Instant, wallclock: UnixNanos, packet: &[u8]) -> Taken {
+    pub(super) fn push_copied(&mut self, now: Instant, wallclock: UnixNanos, packet: &[u8]) -> Taken {
         if self.block.capacity() - self.block.len() < packet.len() {
             self.block = BytesMut::with_capacity(BLOCK.max(packet.len()));
         }
@@ -149,7 +156,7 @@ impl Producer {
     }
 
     /// Takes a batch, whose units' facts say what its source knows. Gives how many packets were taken and not.
-    pub fn push_batch(&mut self, now: Instant, wallclock: UnixNanos, batch: &RtpBatch) -> (usize, usize) {
+    pub(super) fn push_batch(&mut self, now: Instant, wallclock: UnixNanos, batch: &RtpBatch) -> (usize, usize) {
         let mut stored = 0;
         for packet in batch.iter() {
             if let Some(unit) = packet.unit {
@@ -235,7 +242,7 @@ impl Producer {
     }
 
     /// Tells the capture time of an RTP timestamp.
-    pub fn set_clock(&mut self, clock: ClockMapping) {
+    pub(super) fn set_clock(&mut self, clock: ClockMapping) {
         if self.told != Some(clock) {
             self.told = Some(clock);
             self.clock.set(clock.rtp, clock.wallclock);
@@ -244,37 +251,37 @@ impl Producer {
     }
 
     /// The RTP timestamp that a capture at `wallclock` would have.
-    pub fn timestamp_at(&self, wallclock: UnixNanos) -> Option<u32> {
+    pub(super) fn timestamp_at(&self, wallclock: UnixNanos) -> Option<u32> {
         self.clock.rtp(wallclock)
     }
 
     /// When something with this RTP timestamp was captured.
-    pub fn captured_at(&self, timestamp: u32) -> Option<UnixNanos> {
+    pub(super) fn captured_at(&self, timestamp: u32) -> Option<UnixNanos> {
         self.clock.time(timestamp)
     }
 
     /// Counts changes of what is known of the capture times.
-    pub fn clock_version(&self) -> u32 {
+    pub(super) fn clock_version(&self) -> u32 {
         self.clock_version
     }
 
     /// Somebody needs a key frame. Whether the source is to be asked now; if not, [`Self::poll_key_frame_request`] says so later.
-    pub fn request_key_frame(&mut self, now: Instant) -> bool {
+    pub(super) fn request_key_frame(&mut self, now: Instant) -> bool {
         self.kind() == MediaKind::Video && self.requests.ask(now)
     }
 
     /// When [`Self::poll_key_frame_request`] should be called, if it should.
-    pub fn key_frame_request_due(&self) -> Option<Instant> {
+    pub(super) fn key_frame_request_due(&self) -> Option<Instant> {
         self.requests.due()
     }
 
     /// Whether the source is to be asked (again) now.
-    pub fn poll_key_frame_request(&mut self, now: Instant) -> bool {
+    pub(super) fn poll_key_frame_request(&mut self, now: Instant) -> bool {
         self.requests.poll(now)
     }
 
     /// Statistics; what only the network side knows is left at its default.
-    pub fn stats(&mut self, now: Instant) -> ProducerStats {
+    pub(super) fn stats(&mut self, now: Instant) -> ProducerStats {
         ProducerStats {
             packets: self.packets,
             bytes: self.bytes,

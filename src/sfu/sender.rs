@@ -25,7 +25,7 @@ const DEFAULT_RTT: Duration = Duration::from_millis(50);
 
 /// What sealing and sending needs from the transport.
 #[derive(Debug, Clone, Copy)]
-pub struct Path<'a> {
+pub(super) struct Path<'a> {
     /// Where to.
     pub tuple: &'a Tuple,
     /// With which keys; `None` sends RTP as it is.
@@ -43,7 +43,7 @@ struct Rtx {
 
 /// The sending side of a consumer.
 #[derive(Debug)]
-pub struct Sender {
+pub(super) struct Sender {
     /// Its SSRC.
     pub ssrc: u32,
     /// RTP packets sent, without retransmissions, as sender reports count them.
@@ -71,7 +71,7 @@ pub struct Sender {
 
 impl Sender {
     /// For a consumer's parameters. `first_seq` and `first_rtx_seq` are random.
-    pub fn new(parameters: &RtpParameters, first_seq: u16, first_rtx_seq: u16) -> Self {
+    pub(super) fn new(parameters: &RtpParameters, first_seq: u16, first_rtx_seq: u16) -> Self {
         let encoding = parameters.encodings.first().cloned().unwrap_or_default();
         let codec = parameters.codecs.iter().find(|codec| !is_rtx(&codec.mime_type));
         let rtx_codec = parameters.codecs.iter().find(|codec| is_rtx(&codec.mime_type));
@@ -104,23 +104,23 @@ impl Sender {
     }
 
     /// Whether this SSRC is its media or its retransmission stream.
-    pub fn owns(&self, ssrc: u32) -> bool {
+    pub(super) fn owns(&self, ssrc: u32) -> bool {
         self.ssrc == ssrc || self.rtx.as_ref().is_some_and(|rtx| rtx.ssrc == ssrc)
     }
 
     /// The packet with this number of the same source is the next one to send: numbers go on without a gap.
-    pub fn resume(&mut self, seq: u64) {
+    pub(super) fn resume(&mut self, seq: u64) {
         self.rewriter.resume(seq);
     }
 
     /// The source is about to change: `timestamp` is what a packet captured at `wallclock` would be sent with.
-    pub fn set_anchor(&mut self, timestamp: u32, wallclock: UnixNanos) {
+    pub(super) fn set_anchor(&mut self, timestamp: u32, wallclock: UnixNanos) {
         self.anchor = Some((timestamp, wallclock));
     }
 
     /// The first packet of another source: `seq` is the next one to send, its `timestamp` (in ticks of `clock_rate`) was captured at
     /// `captured`. What goes out goes on from the wall clock, but never back.
-    pub fn switch(&mut self, now: Instant, seq: u64, timestamp: u32, captured: UnixNanos, clock_rate: u32) {
+    pub(super) fn switch(&mut self, now: Instant, seq: u64, timestamp: u32, captured: UnixNanos, clock_rate: u32) {
         let out = match (self.anchor.take(), self.last) {
             (Some(anchor), Some(last)) => continued_timestamp(now, anchor, last, captured, clock_rate),
             _ => timestamp.wrapping_add(self.timestamp_offset),
@@ -130,22 +130,22 @@ impl Sender {
     }
 
     /// Whether the next packet comes from another source than the last one.
-    pub fn is_switching(&self) -> bool {
+    pub(super) fn is_switching(&self) -> bool {
         self.anchor.is_some()
     }
 
     /// What is added to the source's timestamps.
-    pub fn timestamp_offset(&self) -> u32 {
+    pub(super) fn timestamp_offset(&self) -> u32 {
         self.timestamp_offset
     }
 
     /// Leaves a packet out without a gap. False: it has to be sent.
-    pub fn skip(&mut self, packet: &StoredPacket) -> bool {
+    pub(super) fn skip(&mut self, packet: &StoredPacket) -> bool {
         self.rewriter.skip(packet.seq)
     }
 
     /// Sends a packet. Gives its size on the wire, `None` if it came too late to be sent.
-    pub fn send(
+    pub(super) fn send(
         &mut self,
         now: Instant,
         wallclock: UnixNanos,
@@ -174,7 +174,7 @@ impl Sender {
     }
 
     /// The source's number of the packet sent with number `seq`, if it should be sent again now.
-    pub fn wanted_again(&mut self, now: Instant, seq: u16) -> Option<u64> {
+    pub(super) fn wanted_again(&mut self, now: Instant, seq: u16) -> Option<u64> {
         let original = self.rewriter.original(seq)?;
         let patience = self.rtt.unwrap_or(DEFAULT_RTT).clamp(Duration::from_millis(5), Duration::from_millis(500));
         let recently = |(resent, at): &(u16, Instant)| *resent == seq && now.saturating_duration_since(*at) < patience;
@@ -187,7 +187,7 @@ impl Sender {
     }
 
     /// Sends a packet again: as RTX where the viewer has it, else as it was. Gives its size on the wire, 0 if it can't be sent.
-    pub fn resend(
+    pub(super) fn resend(
         &mut self,
         now: Instant,
         wallclock: UnixNanos,

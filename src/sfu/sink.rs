@@ -8,7 +8,7 @@ use crate::rtp::batch::RtpBatch;
 
 /// Whether a direct consumer or a pipe takes a batch now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readiness {
+pub(crate) enum Readiness {
     /// Yes.
     Ready,
     /// Its queue is full: try again later.
@@ -18,7 +18,7 @@ pub enum Readiness {
 }
 
 /// Takes what a worker has to send.
-pub trait Outbox {
+pub(crate) trait Outbox {
     /// Lets `write` put a datagram for `tuple` into a buffer of exactly `max_len` bytes; it gives the length, 0 for "don't send".
     /// Datagrams of one tuple that follow each other may leave as one super-packet.
     fn datagram(&mut self, tuple: &Tuple, max_len: usize, write: impl FnOnce(&mut [u8]) -> usize);

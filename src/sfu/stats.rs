@@ -6,18 +6,18 @@ macro_rules! counters {
     ($(#[$doc:meta] $name:ident),* $(,)?) => {
         /// What a worker (or all of them together) has done since it started; gauges say so.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-        pub struct WorkerStats {
+        pub(crate) struct WorkerStats {
             $(#[$doc] pub $name: u64,)*
         }
 
         impl WorkerStats {
             /// Adds another worker's numbers.
-            pub fn add(&mut self, other: &WorkerStats) {
+            pub(crate) fn add(&mut self, other: &WorkerStats) {
                 $(self.$name += other.$name;)*
             }
 
             /// Names and values, in a fixed order.
-            pub fn fields(&self) -> impl Iterator<Item = (&'static str, u64)> {
+            pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name)),*].into_iter()
             }
         }

@@ -19,7 +19,7 @@ const MAX_PACKETS: usize = 16_384;
 
 /// One packet with what forwarding has to know of it.
 #[derive(Debug, Clone)]
-pub struct StoredPacket {
+pub(super) struct StoredPacket {
     /// Where the RTP packet lies, as the producer sent it, without SRTP; packets of one batch share it.
     pub buffer: Bytes,
     /// Its place in `buffer`.
@@ -46,19 +46,19 @@ pub struct StoredPacket {
 
 impl StoredPacket {
     /// The whole RTP packet.
-    pub fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         self.buffer.get(self.range.start as usize..self.range.end as usize).unwrap_or_default()
     }
 
     /// Its payload.
-    pub fn payload(&self) -> &[u8] {
+    pub(super) fn payload(&self) -> &[u8] {
         self.bytes().get(usize::from(self.payload_start)..usize::from(self.payload_end)).unwrap_or_default()
     }
 }
 
 /// Bounds of a store.
 #[derive(Debug, Clone, Copy)]
-pub struct StoreLimits {
+pub(super) struct StoreLimits {
     /// How old the beginning of the key-frame cache may become.
     pub max_age: Duration,
     /// How many bytes are held at most.
@@ -67,7 +67,7 @@ pub struct StoreLimits {
 
 /// The ring. Indexes count all packets that ever came, from 0.
 #[derive(Debug)]
-pub struct PacketStore {
+pub(super) struct PacketStore {
     ring: VecDeque<StoredPacket>,
     /// Index of the packet at the front of the ring.
     first: u64,
@@ -79,12 +79,12 @@ pub struct PacketStore {
 
 impl PacketStore {
     /// An empty store.
-    pub fn new(limits: StoreLimits) -> Self {
+    pub(super) fn new(limits: StoreLimits) -> Self {
         Self { ring: VecDeque::new(), first: 0, key_frame: None, bytes: 0, limits }
     }
 
     /// Appends a packet and lets old ones go. Returns the index of the packet.
-    pub fn push(&mut self, packet: StoredPacket) -> u64 {
+    pub(super) fn push(&mut self, packet: StoredPacket) -> u64 {
         let (now, timestamp, key_frame_start) = (packet.arrival, packet.timestamp, packet.key_frame_start);
         let begins_unit = packet.unit.is_some();
         let index = self.end();
@@ -128,13 +128,13 @@ impl PacketStore {
     }
 
     /// The packet with this index, if it is still here.
-    pub fn get(&self, index: u64) -> Option<&StoredPacket> {
+    pub(super) fn get(&self, index: u64) -> Option<&StoredPacket> {
         self.ring.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
     }
 
     /// The index of the packet with this extended sequence number. Packets lie almost in order of their sequence numbers, so
     /// the search begins where it would be without loss and reordering.
-    pub fn find(&self, seq: u64) -> Option<u64> {
+    pub(super) fn find(&self, seq: u64) -> Option<u64> {
         /// How many places beside the expected one are searched on each side: losses and reordering within the history.
         const SEARCH: u64 = 512;
         let last = self.ring.back()?;
@@ -146,27 +146,27 @@ impl PacketStore {
     }
 
     /// The index that the next packet will get.
-    pub fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         self.first + self.ring.len() as u64
     }
 
     /// The oldest index still here (equals [`Self::end`] if there is none).
-    pub fn begin(&self) -> u64 {
+    pub(super) fn begin(&self) -> u64 {
         self.first
     }
 
     /// Where the last key frame begins, if everything since then is here.
-    pub fn key_frame(&self) -> Option<u64> {
+    pub(super) fn key_frame(&self) -> Option<u64> {
         self.key_frame
     }
 
     /// Bytes held.
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Bytes held from the last key frame on; 0 without one. Walks the ring: for statistics only.
-    pub fn cached_bytes(&self) -> usize {
+    pub(super) fn cached_bytes(&self) -> usize {
         let Some(start) = self.key_frame else { return 0 };
         self.ring.iter().skip((start - self.first) as usize).map(|packet| packet.bytes().len()).sum()
     }

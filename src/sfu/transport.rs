@@ -20,7 +20,7 @@ use crate::rtp::srtp::{Keying, SrtpError, SrtpProfile, SrtpReceiver, SrtpSender}
 use crate::rtp::twcc::{FEEDBACK_INTERVAL, TwccReceiver};
 
 /// Both directions of SRTP.
-pub struct Srtp {
+pub(super) struct Srtp {
     /// What we send with.
     pub sender: SrtpSender,
     /// What we receive with.
@@ -29,7 +29,7 @@ pub struct Srtp {
 
 impl Srtp {
     /// From what DTLS agreed on.
-    pub fn new(keys: &SrtpKeys) -> Result<Self, SrtpError> {
+    pub(super) fn new(keys: &SrtpKeys) -> Result<Self, SrtpError> {
         let profile = match keys.profile {
             KeyProfile::AeadAes128Gcm => SrtpProfile::AeadAes128Gcm,
             KeyProfile::Aes128CmHmacSha1_80 => SrtpProfile::Aes128CmHmacSha1_80,
@@ -49,7 +49,7 @@ impl std::fmt::Debug for Srtp {
 
 /// An SSRC that a peer sends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ssrc {
+pub(super) struct Ssrc {
     /// The number.
     pub ssrc: u32,
     /// Slab key of the producer.
@@ -60,7 +60,7 @@ pub struct Ssrc {
 
 /// What a plain transport is.
 #[derive(Debug, Clone, Copy)]
-pub struct Plain {
+pub(super) struct Plain {
     /// The port of its own socket.
     pub port: u16,
     /// The peer's address is learned from the first RTP packet it sends.
@@ -69,7 +69,7 @@ pub struct Plain {
 
 /// A path to one browser, or to somebody who speaks RTP as it is.
 #[derive(Debug)]
-pub struct Transport {
+pub(super) struct Transport {
     /// Its id.
     pub id: TransportId,
     /// Its router.
@@ -110,7 +110,7 @@ pub struct Transport {
 
 impl Transport {
     /// One that waits for its peer: a browser, or anybody who sends RTP as it is (`plain`).
-    pub fn new(id: TransportId, router: RouterId, peer: Option<Peer>, plain: Option<Plain>, feedback_ssrc: u32) -> Self {
+    pub(super) fn new(id: TransportId, router: RouterId, peer: Option<Peer>, plain: Option<Plain>, feedback_ssrc: u32) -> Self {
         Self {
             id,
             router,
@@ -134,7 +134,7 @@ impl Transport {
     }
 
     /// How to send media, once that is possible.
-    pub fn path(&self) -> Option<Path<'_>> {
+    pub(super) fn path(&self) -> Option<Path<'_>> {
         let tuple = self.tuple.as_ref()?;
         match &self.srtp {
             Some(srtp) => Some(Path { tuple, srtp: Some(&srtp.sender) }),
@@ -143,12 +143,12 @@ impl Transport {
     }
 
     /// Whose SSRC it is.
-    pub fn find_ssrc(&self, ssrc: u32) -> Option<Ssrc> {
+    pub(super) fn find_ssrc(&self, ssrc: u32) -> Option<Ssrc> {
         self.ssrcs.iter().find(|known| known.ssrc == ssrc).copied()
     }
 
     /// A producer was made on it.
-    pub fn add_producer(&mut self, producer: usize, rtp: &ProducerRtp) {
+    pub(super) fn add_producer(&mut self, producer: usize, rtp: &ProducerRtp) {
         self.producers.push(producer);
         self.ssrcs.extend(rtp.ssrc.map(|ssrc| Ssrc { ssrc, producer, rtx: false }));
         self.ssrcs.extend(rtp.rtx_ssrc.map(|ssrc| Ssrc { ssrc, producer, rtx: true }));
@@ -156,7 +156,7 @@ impl Transport {
     }
 
     /// A producer was closed.
-    pub fn forget_producer(&mut self, producer: usize) {
+    pub(super) fn forget_producer(&mut self, producer: usize) {
         self.producers.retain(|other| *other != producer);
         self.inputs.retain(|input| input.producer != producer);
         let srtp = &mut self.srtp;
@@ -174,7 +174,7 @@ impl Transport {
     }
 
     /// A packet went into the producer's store as its newest.
-    pub fn note_packet(&mut self, now: Instant, key: usize, rtx: bool, producer: &Producer) {
+    pub(super) fn note_packet(&mut self, now: Instant, key: usize, rtx: bool, producer: &Producer) {
         let Some(packet) = producer.store.end().checked_sub(1).and_then(|index| producer.store.get(index)) else { return };
         let Some(input) = self.input(key) else { return };
         if rtx {
@@ -188,7 +188,7 @@ impl Transport {
     }
 
     /// Notes the transport-wide sequence number of a packet, if it has one.
-    pub fn note_transport_wide_seq(&mut self, now: Instant, id: u8, packet: &RtpPacket<'_>) {
+    pub(super) fn note_transport_wide_seq(&mut self, now: Instant, id: u8, packet: &RtpPacket<'_>) {
         if id != 0
             && let Some([high, low]) = packet.extension(id)
         {
@@ -198,14 +198,14 @@ impl Transport {
     }
 
     /// Notes a sender report of a producer.
-    pub fn note_sender_report(&mut self, now: Instant, producer: usize, info: &SenderInfo) {
+    pub(super) fn note_sender_report(&mut self, now: Instant, producer: usize, info: &SenderInfo) {
         if let Some(input) = self.input(producer) {
             input.stats.on_sender_report(now, info.ntp);
         }
     }
 
     /// What to report on the producers' streams.
-    pub fn report_blocks(&mut self, now: Instant) -> Vec<ReportBlock> {
+    pub(super) fn report_blocks(&mut self, now: Instant) -> Vec<ReportBlock> {
         let ssrcs = &self.ssrcs;
         let blocks = self.inputs.iter_mut().filter_map(|input| {
             let ssrc = ssrcs.iter().find(|ssrc| ssrc.producer == input.producer && !ssrc.rtx)?;
@@ -215,7 +215,7 @@ impl Transport {
     }
 
     /// Adds what is known of a producer's stream on the network.
-    pub fn add_stats(&self, producer: usize, stats: &mut ProducerStats) {
+    pub(super) fn add_stats(&self, producer: usize, stats: &mut ProducerStats) {
         let Some(input) = self.inputs.iter().find(|input| input.producer == producer) else { return };
         stats.rtt = input.rtt.map(|rtt| rtt.as_secs_f64());
         stats.lost = input.stats.lost();
@@ -225,7 +225,7 @@ impl Transport {
 
 /// What is received of one producer.
 #[derive(Debug)]
-pub struct Input {
+pub(super) struct Input {
     /// Slab key of the producer.
     pub producer: usize,
     /// Asks for lost packets, if the peer answers.

@@ -10,7 +10,7 @@ use crate::base::MediaKind;
 
 /// Who reads a producer's packets in batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reading {
+pub(crate) enum Reading {
     /// A copy of the producer on another router.
     Pipe,
     /// This process: pictures from the key-frame cache on, sound from now on.
@@ -21,14 +21,14 @@ pub enum Reading {
 
 /// How to make a WebRtcTransport.
 #[derive(Debug, Clone, Default)]
-pub struct WebRtcTransportOptions {
+pub(crate) struct WebRtcTransportOptions {
     /// Prefer TCP candidates over UDP.
     pub prefer_tcp: bool,
 }
 
 /// How to make a PlainTransport.
 #[derive(Debug, Clone, Copy)]
-pub struct PlainTransportOptions {
+pub(crate) struct PlainTransportOptions {
     /// Where to listen; port 0 takes a free one. RTP and RTCP share the port (RFC 5761).
     pub listen: SocketAddr,
     /// Learn the peer's address from its first RTP packet, instead of being told by `connect`.
@@ -45,7 +45,7 @@ impl Default for PlainTransportOptions {
 /// What a WebRtcTransport tells its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum TransportEvent {
+pub(crate) enum TransportEvent {
     /// ICE has a valid pair, but DTLS isn't done.
     IceConnected,
     /// DTLS is done: media flows.
@@ -56,7 +56,7 @@ pub enum TransportEvent {
 
 /// How to consume on a WebRtcTransport.
 #[derive(Debug, Clone)]
-pub struct ConsumerOptions {
+pub(crate) struct ConsumerOptions {
     /// What to consume.
     pub producer: ProducerId,
     /// What the viewer can receive. Payload types and extension ids are used as preferred there.
@@ -73,7 +73,7 @@ pub struct ConsumerOptions {
 
 /// A consumer that was made.
 #[derive(Debug, Clone)]
-pub struct ConsumerInfo {
+pub(crate) struct ConsumerInfo {
     /// Its id.
     pub id: ConsumerId,
     /// Audio or video.
@@ -84,7 +84,7 @@ pub struct ConsumerInfo {
 
 /// How to produce on a WebRtcTransport.
 #[derive(Debug, Clone)]
-pub struct ProducerOptions {
+pub(crate) struct ProducerOptions {
     /// Audio or video.
     pub kind: MediaKind,
     /// What is going to be received.
@@ -93,7 +93,7 @@ pub struct ProducerOptions {
 
 /// What is known about a producer.
 #[derive(Debug, Clone, Default)]
-pub struct ProducerStats {
+pub(crate) struct ProducerStats {
     /// RTP packets received.
     pub packets: u64,
     /// Bytes received, RTP headers included.

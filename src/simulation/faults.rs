@@ -8,7 +8,7 @@ use crate::base::MediaKind;
 
 /// What a publisher does otherwise than it should, at a time of its media (ns since it began).
 #[derive(Debug, Clone, Copy)]
-pub enum Fault {
+pub(super) enum Fault {
     /// Nothing is sent for so long; then all of it at once.
     Stall(i64),
     /// Nothing is made for so long, of one kind or of both.
@@ -29,7 +29,7 @@ pub enum Fault {
 
 /// What happens to the server, at a time of the simulation.
 #[derive(Debug, Clone, Copy)]
-pub enum Trouble {
+pub(super) enum Trouble {
     /// The segmenter's child dies.
     KillChild,
     /// The segmenter reads nothing for so long.
@@ -42,7 +42,7 @@ pub enum Trouble {
 
 /// How one publisher sends.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Pictures a second, between key frames, B-frames in a row.
     pub video: Option<(f64, u64, u64)>,
     /// Sampling rate and channels.
@@ -65,7 +65,7 @@ pub struct Plan {
 
 /// A life.
 #[derive(Debug)]
-pub struct Script {
+pub(super) struct Script {
     pub clean: bool,
     pub lasts: i64,
     pub publishers: Vec<(i64, Plan)>,
@@ -80,7 +80,7 @@ pub struct Script {
 impl Script {
     /// Whether parts of each of its tracks can keep to 85 to 100 % of `part_target`: not where a sound frame is longer than a part, or
     /// one picture is too short and two are too long.
-    pub fn fits(&self, part_target: i64) -> bool {
+    pub(super) fn fits(&self, part_target: i64) -> bool {
         let fits = |each: f64| {
             let most = ((part_target - MS) as f64 / each).floor();
             most >= 1.0 && most * each >= part_target as f64 * 0.85 + 2.0 * MS as f64
@@ -91,7 +91,7 @@ impl Script {
         })
     }
 
-    pub fn new(random: &mut Random) -> Self {
+    pub(super) fn new(random: &mut Random) -> Self {
         let clean = random.chance(33);
         let lasts = random.range(12, 40) * SECOND;
         let mut publishers = Vec::new();

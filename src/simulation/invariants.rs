@@ -13,7 +13,7 @@ use crate::package::{Snapshot, Window, dash, hls};
 
 /// Why a unit that was accepted is not in the recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
+pub(super) enum Reason {
     /// Pictures that can't be decoded: before the first key frame of an epoch.
     BeforeKeyFrame,
     /// Sound before the first segment of an epoch, or behind the last one of the epoch before.
@@ -30,7 +30,7 @@ pub enum Reason {
 
 /// What is known to be wrong, and is not mended yet: counted instead of failed. An entry goes when its cause has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Known {
+pub(super) enum Known {
     /// A track that gives nothing for some segments of the other has a hole in its media sequence numbers.
     SequenceHole,
     /// Sound of the key-frame cache that the epoch before gave already: only pictures say where the next epoch begins.
@@ -59,7 +59,7 @@ struct Lane {
 
 /// The books of one stream.
 #[derive(Debug)]
-pub struct Ledger {
+pub(super) struct Ledger {
     lanes: [Lane; 2],
     pub reasons: BTreeMap<(MediaKind, Reason), u64>,
     pub known: BTreeMap<Known, u64>,
@@ -80,7 +80,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    pub fn new(targets: Targets, parts_fit: bool, slow: bool) -> Self {
+    pub(super) fn new(targets: Targets, parts_fit: bool, slow: bool) -> Self {
         Self {
             lanes: Default::default(),
             reasons: BTreeMap::new(),
@@ -104,23 +104,23 @@ impl Ledger {
         }
     }
 
-    pub fn accepted(&mut self, kind: MediaKind, number: u64, key: bool) {
+    pub(super) fn accepted(&mut self, kind: MediaKind, number: u64, key: bool) {
         self.accepted_now = true;
         self.lanes[kind as usize].accepted.push((number, key));
     }
 
     /// A second has passed.
-    pub fn busy(&mut self) {
+    pub(super) fn busy(&mut self) {
         self.busy_seconds += u64::from(std::mem::take(&mut self.accepted_now));
     }
 
     /// How many units are recorded, of how many.
-    pub fn count(&self) -> [usize; 2] {
+    pub(super) fn count(&self) -> [usize; 2] {
         [self.lanes.iter().map(|lane| lane.next).sum(), self.lanes.iter().map(|lane| lane.accepted.len()).sum()]
     }
 
     /// A chunk goes to its takers.
-    pub fn chunk(&mut self, chunk: &Chunk, timescale: u32) {
+    pub(super) fn chunk(&mut self, chunk: &Chunk, timescale: u32) {
         let kind = if chunk.track == 0 { MediaKind::Video } else { MediaKind::Audio };
         let name = format!("{kind} chunk of segment {} in epoch {}", chunk.segment, chunk.epoch);
         let (targets, parts_fit) = (self.targets, self.parts_fit);
@@ -212,7 +212,7 @@ impl Ledger {
     }
 
     /// The newest playlists.
-    pub fn playlists(&mut self, window: &Window, wall: UnixNanos) {
+    pub(super) fn playlists(&mut self, window: &Window, wall: UnixNanos) {
         let snapshot = window.snapshot();
         let (mut broken, mut known) = (Vec::new(), Vec::new());
         for track in &snapshot.tracks {
@@ -225,7 +225,7 @@ impl Ledger {
     }
 
     /// How far each track's newest chunk is from the wall clock: in real time, and without a fault, within two seconds.
-    pub fn live_edge(&mut self, wall: UnixNanos, strict: bool) {
+    pub(super) fn live_edge(&mut self, wall: UnixNanos, strict: bool) {
         for kind in [MediaKind::Video, MediaKind::Audio] {
             let Some(newest) = self.newest[kind as usize] else { continue };
             let ahead = newest - wall;

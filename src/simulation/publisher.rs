@@ -21,14 +21,14 @@ const RECORDS: [&str; 2] = [
 
 /// Numbers of units, of each kind, for the whole simulation.
 #[derive(Debug, Default)]
-pub struct Numbers {
+pub(super) struct Numbers {
     video: u64,
     audio: u64,
 }
 
 /// One publisher.
 #[derive(Debug)]
-pub struct Publisher {
+pub(super) struct Publisher {
     pub plan: Plan,
     began: i64,
     random: Random,
@@ -62,7 +62,7 @@ fn numbered(mut data: Vec<u8>, number: u64, len: usize) -> Vec<u8> {
 }
 
 /// The number in a unit; `None` where the server made it.
-pub fn number_of(kind: MediaKind, data: &[u8]) -> Option<u64> {
+pub(super) fn number_of(kind: MediaKind, data: &[u8]) -> Option<u64> {
     let bytes = match kind {
         MediaKind::Audio => data.get(1..6)?,
         MediaKind::Video => {
@@ -83,7 +83,7 @@ pub fn number_of(kind: MediaKind, data: &[u8]) -> Option<u64> {
 }
 
 impl Publisher {
-    pub fn new(plan: Plan, began: i64, random: Random) -> Self {
+    pub(super) fn new(plan: Plan, began: i64, random: Random) -> Self {
         Self {
             plan,
             began,
@@ -105,7 +105,7 @@ impl Publisher {
     }
 
     /// Whether it has sent in real time and told the truth so far.
-    pub fn is_honest(&self) -> bool {
+    pub(super) fn is_honest(&self) -> bool {
         self.plan.faults.is_empty() && self.plan.drift == 1.0 && self.plan.speed == 1.0 && self.plan.bits == 63
     }
 
@@ -118,13 +118,13 @@ impl Publisher {
     }
 
     /// When the next tag is sent; `None` once it is over.
-    pub fn next_at(&self) -> Option<i64> {
+    pub(super) fn next_at(&self) -> Option<i64> {
         let media = [self.video_time(), self.audio_time()].into_iter().flatten().min()?;
         (media < self.plan.lasts).then(|| (self.began + (media as f64 / self.plan.speed) as i64).max(self.held_until))
     }
 
     /// Sends the next tags: a unit, with headers before it where there are some.
-    pub fn next(&mut self, numbers: &mut Numbers, out: &mut Vec<Media>) {
+    pub(super) fn next(&mut self, numbers: &mut Numbers, out: &mut Vec<Media>) {
         let Some(at) = self.next_at() else { return };
         let (video, audio) = (self.video_time(), self.audio_time());
         let picture = video.is_some_and(|video| audio.is_none_or(|audio| video <= audio));

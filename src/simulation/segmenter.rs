@@ -41,14 +41,14 @@ const RETRY_MAX: i64 = 5_000 * MS;
 
 /// A reader's queue.
 #[derive(Debug, Default)]
-pub struct Queue {
+pub(super) struct Queue {
     batches: VecDeque<RtpBatch>,
     closed: bool,
 }
 
 /// One end of a queue.
 #[derive(Debug, Clone, Default)]
-pub struct Reader(pub Arc<Mutex<Queue>>);
+pub(super) struct Reader(pub Arc<Mutex<Queue>>);
 
 impl RtpSource for Reader {
     async fn recv(&mut self) -> Option<RtpBatch> {
@@ -67,11 +67,11 @@ impl RtpSource for Reader {
 
 /// The worker's way to its readers.
 #[derive(Debug, Default)]
-pub struct Readers(HashMap<ConsumerId, Reader>);
+pub(super) struct Readers(HashMap<ConsumerId, Reader>);
 
 impl Readers {
     /// Reads a producer.
-    pub fn open(
+    pub(super) fn open(
         &mut self,
         now: Instant,
         worker: &mut Worker,
@@ -85,19 +85,19 @@ impl Readers {
         Some((made.id, reader))
     }
 
-    pub fn close(&mut self, worker: &mut Worker, id: ConsumerId) {
+    pub(super) fn close(&mut self, worker: &mut Worker, id: ConsumerId) {
         self.closed(id);
         worker.close_consumer(id, self);
     }
 
     /// The worker says that one is gone.
-    pub fn closed(&mut self, id: ConsumerId) {
+    pub(super) fn closed(&mut self, id: ConsumerId) {
         if let Some(reader) = self.0.remove(&id) {
             lock(&reader.0).closed = true;
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 }
@@ -122,7 +122,7 @@ impl Outbox for Readers {
 
 /// What stands in a chunk instead of media.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sample {
+pub(super) struct Sample {
     /// `None`: the server made it.
     pub number: Option<u64>,
     pub pts: UnixNanos,
@@ -131,7 +131,7 @@ pub struct Sample {
 }
 
 /// The samples of a chunk.
-pub fn samples(chunk: &Chunk) -> Vec<Sample> {
+pub(super) fn samples(chunk: &Chunk) -> Vec<Sample> {
     let word = |bytes: &[u8], at: usize| bytes[at..at + 8].try_into().map_or(0, i64::from_be_bytes);
     let sample =
         |bytes: &[u8]| Sample { number: u64::try_from(word(bytes, 0)).ok(), pts: word(bytes, 8), dts: word(bytes, 16), key: bytes[24] > 0 };
@@ -298,7 +298,7 @@ impl Job {
 
 /// Makes the chunks of one stream.
 #[derive(Default)]
-pub struct Segmenter {
+pub(super) struct Segmenter {
     presentation: Presentation,
     job: Option<Job>,
     segment: i64,
@@ -313,7 +313,7 @@ pub struct Segmenter {
 }
 
 /// What the segmenter works with.
-pub struct Around<'a> {
+pub(super) struct Around<'a> {
     pub now: i64,
     pub at: Instant,
     pub wall: UnixNanos,
@@ -323,12 +323,12 @@ pub struct Around<'a> {
 }
 
 impl Segmenter {
-    pub fn new(segment: i64, part: i64) -> Self {
+    pub(super) fn new(segment: i64, part: i64) -> Self {
         Self { segment, part, pause: RETRY_FIRST, ..Self::default() }
     }
 
     /// One turn of its loop.
-    pub fn step(&mut self, core: &mut Core, around: &mut Around<'_>, out: &mut Vec<SegmenterEvent>) {
+    pub(super) fn step(&mut self, core: &mut Core, around: &mut Around<'_>, out: &mut Vec<SegmenterEvent>) {
         if around.now < self.late_until {
             return;
         }
@@ -402,7 +402,7 @@ impl Segmenter {
     }
 
     /// The child dies with all that is inside.
-    pub fn kill(&mut self, around: &mut Around<'_>) -> bool {
+    pub(super) fn kill(&mut self, around: &mut Around<'_>) -> bool {
         let Some(job) = self.job.take() else { return false };
         self.end_epoch(job, around);
         self.ready_at = around.now + self.pause;
@@ -411,7 +411,7 @@ impl Segmenter {
     }
 
     /// The stream is over.
-    pub fn end(&mut self, around: &mut Around<'_>, out: &mut Vec<SegmenterEvent>) {
+    pub(super) fn end(&mut self, around: &mut Around<'_>, out: &mut Vec<SegmenterEvent>) {
         self.rebuild(around, out);
         out.push(SegmenterEvent::End);
     }

@@ -9,7 +9,7 @@ use crate::sfu::ConsumerId;
 
 /// One viewer of one track.
 #[derive(Debug)]
-pub struct Viewer {
+pub(super) struct Viewer {
     pub id: ConsumerId,
     reader: Reader,
     kind: MediaKind,
@@ -22,12 +22,12 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    pub fn new(id: ConsumerId, reader: Reader, kind: MediaKind, leaves_at: i64) -> Self {
+    pub(super) fn new(id: ConsumerId, reader: Reader, kind: MediaKind, leaves_at: i64) -> Self {
         Self { id, reader, kind, sequence: None, packets: 0, leaves_at, asleep_until: 0, slept: false }
     }
 
     /// Reads what has come. False once its track has ended.
-    pub fn read(&mut self, now: i64, broken: &mut Vec<String>) -> bool {
+    pub(super) fn read(&mut self, now: i64, broken: &mut Vec<String>) -> bool {
         if now < self.asleep_until {
             self.slept = true;
             return true;

@@ -38,12 +38,12 @@ const EPOCH: UnixNanos = 1_800_000_000 * SECOND;
 
 /// A track's writer without its handle: what is parked while nobody publishes.
 #[derive(Debug)]
-pub struct Packer {
+pub(super) struct Packer {
     pub producer: ProducerId,
     pub packing: Packing,
 }
 
-pub type Core = StreamCore<Packer, ()>;
+pub(super) type Core = StreamCore<Packer, ()>;
 
 /// What a publisher has while it publishes.
 struct Publishing {
@@ -82,7 +82,7 @@ struct Life {
 }
 
 /// Everything.
-pub struct World {
+pub(super) struct World {
     now: i64,
     targets: Targets,
     parts_fit: bool,
@@ -119,7 +119,7 @@ fn start() -> Instant {
 }
 
 impl World {
-    pub fn new(seed: u64, verbose: bool) -> Self {
+    pub(super) fn new(seed: u64, verbose: bool) -> Self {
         let mut random = Random::new(seed);
         let mut script = Script::new(&mut random);
         let t0 = start();
@@ -197,7 +197,7 @@ impl World {
     }
 
     /// Lives until the script is over.
-    pub fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         let end = self.script.lasts;
         while self.now < end && self.broken.is_empty() {
             self.step();

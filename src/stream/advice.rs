@@ -32,7 +32,7 @@ impl Advice {
     }
 
     /// A picture was put at `dts`.
-    pub fn picture(&mut self, dts: UnixNanos, key: bool, out: &mut Vec<Warning>) {
+    pub(super) fn picture(&mut self, dts: UnixNanos, key: bool, out: &mut Vec<Warning>) {
         if self.last_picture.is_none_or(|last| dts.saturating_sub(last) > NO_GOP) {
             self.last_key = None;
         }
@@ -47,12 +47,12 @@ impl Advice {
     }
 
     /// Pictures come in another order than they are shown in.
-    pub fn b_frames(&mut self, out: &mut Vec<Warning>) {
+    pub(super) fn b_frames(&mut self, out: &mut Vec<Warning>) {
         self.once("b_frames", b_frames, out);
     }
 
     /// So much of the publication's times was mended so far.
-    pub fn mended(&mut self, mended: &Mended, out: &mut Vec<Warning>) {
+    pub(super) fn mended(&mut self, mended: &Mended, out: &mut Vec<Warning>) {
         if mended.steps_back >= HABIT {
             self.once("timestamps_back", timestamps_back, out);
         }

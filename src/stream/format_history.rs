@@ -14,7 +14,7 @@ const HALF: u64 = 1 << 15;
 
 /// Counts a track's packets, and remembers where its stream's formats changed last. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct FormatHistory(Arc<Inner>);
+pub(crate) struct FormatHistory(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -27,14 +27,14 @@ struct Inner {
 
 impl FormatHistory {
     /// A track whose first packet will have this sequence number.
-    pub fn new(format: Format, sequence_number: u16) -> Self {
+    pub(crate) fn new(format: Format, sequence_number: u16) -> Self {
         // Not 0, which means "never".
         let next = AtomicU64::new((1 << 16) + u64::from(sequence_number));
         Self(Arc::new(Inner { format: Mutex::new(format), next, changed: AtomicU64::new(0) }))
     }
 
     /// The format now.
-    pub fn format(&self) -> Format {
+    pub(crate) fn format(&self) -> Format {
         lock(&self.0.format).clone()
     }
 
@@ -45,28 +45,28 @@ impl FormatHistory {
     }
 
     /// The format from here on. Those who keep formats apart are told by [`Self::mark`].
-    pub fn set_format(&self, format: Format) {
+    pub(crate) fn set_format(&self, format: Format) {
         *lock(&self.0.format) = format;
     }
 
     /// So many packets are about to be sent.
-    pub fn advance(&self, packets: usize) {
+    pub(crate) fn advance(&self, packets: usize) {
         self.0.next.fetch_add(packets as u64, Ordering::Relaxed);
     }
 
     /// What is sent from here on belongs to another format.
-    pub fn mark(&self) {
+    pub(crate) fn mark(&self) {
         // Whoever sees a packet sent after this has to see the mark, too.
         self.0.changed.store(self.0.next.load(Ordering::Relaxed), Ordering::Release);
     }
 
     /// Tells one change from the next.
-    pub fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.0.changed.load(Ordering::Acquire)
     }
 
     /// The sequence number of the first packet after the last change; `None` where that is too long ago to matter.
-    pub fn first_since_change(&self) -> Option<u16> {
+    pub(crate) fn first_since_change(&self) -> Option<u16> {
         let changed = self.version();
         let next = self.0.next.load(Ordering::Relaxed);
         (changed != 0 && next.wrapping_sub(changed) < HALF).then_some(changed as u16)

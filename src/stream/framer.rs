@@ -30,7 +30,7 @@ pub(super) struct Framer {
 
 impl Framer {
     /// Begins with a random SSRC, sequence number and timestamp (RFC 3550 section 5.1).
-    pub fn new(codec: Codec, chance: &mut Chance) -> Self {
+    pub(super) fn new(codec: Codec, chance: &mut Chance) -> Self {
         Self {
             codec,
             packetizer: Packetizer::new(codec, MAX_PAYLOAD),
@@ -40,19 +40,19 @@ impl Framer {
         }
     }
 
-    pub fn codec(&self) -> Codec {
+    pub(super) fn codec(&self) -> Codec {
         self.codec
     }
 
-    pub fn next_sequence_number(&self) -> u16 {
+    pub(super) fn next_sequence_number(&self) -> u16 {
         self.next_sequence_number
     }
 
-    pub fn ssrc(&self) -> u32 {
+    pub(super) fn ssrc(&self) -> u32 {
         self.ssrc
     }
 
-    pub fn payload_type(&self) -> u8 {
+    pub(super) fn payload_type(&self) -> u8 {
         match self.codec.kind() {
             MediaKind::Video => VIDEO_PAYLOAD_TYPE,
             MediaKind::Audio => AUDIO_PAYLOAD_TYPE,
@@ -60,12 +60,12 @@ impl Framer {
     }
 
     /// What is added to the timestamps given to [`Framer::packetize`].
-    pub fn timestamp_base(&self) -> u32 {
+    pub(super) fn timestamp_base(&self) -> u32 {
         self.timestamp_base
     }
 
     /// The packets of one access unit, with `timestamp` plus the base. None where there is nothing in it worth sending.
-    pub fn packetize(&mut self, unit: &AccessUnit, format: &Format, timestamp: u32, facts: UnitFacts) -> RtpBatch {
+    pub(super) fn packetize(&mut self, unit: &AccessUnit, format: &Format, timestamp: u32, facts: UnitFacts) -> RtpBatch {
         let timestamp = timestamp.wrapping_add(self.timestamp_base());
         let count = unit.data.len() / MAX_PAYLOAD + 3;
         let mut batch = BatchWriter::with_capacity(unit.data.len() + count * (FIXED_HEADER_LEN + 8), count);

@@ -12,10 +12,14 @@ mod framer;
 pub(crate) mod packing;
 pub(crate) mod placing;
 
-pub use config::{AccessRule, BFrames, OnConflict, StreamConfig, opens, pattern_matches};
-pub use core::{Track, TranscodeTarget, ViewerCounts, Wanted, Warning};
-pub use driver::{
+pub(crate) use config::{AccessRule, BFrames, OnConflict, StreamConfig, opens};
+pub use core::TranscodeTarget;
+pub(crate) use core::{Track, ViewerCounts, Wanted, Warning};
+pub use driver::TranscodeError;
+pub(crate) use driver::{
     DerivedInfo, Hub, HubOptions, Lease, Publication, PublishError, PublishRequest, PublisherInfo, SelectError, SharedTranscoder, Stream,
-    StreamEvent, StreamInfo, TrackInfo, TrackWriter, TranscodeError, TranscodeGuard, TranscodeJob, Transcoder, Viewer, Written,
+    StreamEvent, StreamInfo, TrackInfo, TrackWriter, TranscodeGuard, TranscodeJob, Transcoder, Viewer, Written,
 };
-pub use format_history::FormatHistory;
+pub(crate) use format_history::FormatHistory;
+// What adapters hold of the core.
+pub(crate) use crate::sfu::{DirectConsumer, ProducerId, SfuError};

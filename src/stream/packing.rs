@@ -23,28 +23,28 @@ pub(crate) struct Packing {
 
 impl Packing {
     /// Of a track of this format.
-    pub fn new(format: Format, chance: &mut Chance) -> Self {
+    pub(crate) fn new(format: Format, chance: &mut Chance) -> Self {
         let framer = Framer::new(format.codec(), chance);
         let formats = FormatHistory::new(format, framer.next_sequence_number());
         Self { framer, mapped: false, formats }
     }
 
     /// What the producer that gets the batches says of itself. Tracks with the same `cname` are played in sync.
-    pub fn rtp_parameters(&self, cname: &str) -> RtpParameters {
+    pub(crate) fn rtp_parameters(&self, cname: &str) -> RtpParameters {
         direct_rtp_parameters(&self.formats.format(), self.framer.ssrc(), self.framer.payload_type(), cname)
     }
 
     /// Where the format can be read while this is somewhere else.
-    pub fn formats(&self) -> &FormatHistory {
+    pub(crate) fn formats(&self) -> &FormatHistory {
         &self.formats
     }
 
-    pub fn codec(&self) -> Codec {
+    pub(crate) fn codec(&self) -> Codec {
         self.framer.codec()
     }
 
     /// The batch of a unit whose times are ticks since 1970. `None`: nothing in it is worth sending (delimiters only).
-    pub fn batch(&mut self, unit: &AccessUnit, facts: UnitFacts) -> Option<RtpBatch> {
+    pub(crate) fn batch(&mut self, unit: &AccessUnit, facts: UnitFacts) -> Option<RtpBatch> {
         let format = self.formats.format();
         let (clock_rate, rtp_rate) = (format.clock_rate(), format.rtp_clock_rate());
         let timestamp = rescale(unit.pts, clock_rate, rtp_rate) as u32;
@@ -62,12 +62,12 @@ impl Packing {
     }
 
     /// A batch was taken, and the clock mapping with it.
-    pub fn taken(&mut self) {
+    pub(crate) fn taken(&mut self) {
         self.mapped = true;
     }
 
     /// What the ingest knows of a unit and RTP can't say.
-    pub fn facts(&self, unit: &AccessUnit) -> UnitFacts {
+    pub(crate) fn facts(&self, unit: &AccessUnit) -> UnitFacts {
         let (clock_rate, rtp_rate) = self.formats.rates();
         let composition = rescale(unit.pts.saturating_sub(unit.dts), clock_rate, rtp_rate);
         UnitFacts {

@@ -40,12 +40,12 @@ pub(crate) struct Position {
 
 impl Placing {
     /// For the track of that number.
-    pub fn new(timeline: Arc<Mutex<Timeline>>, track: usize) -> Self {
+    pub(crate) fn new(timeline: Arc<Mutex<Timeline>>, track: usize) -> Self {
         Self { timeline, track, order: PictureOrder::default(), advice: Advice::default() }
     }
 
     /// Puts `unit`, which came at `now`, where it belongs; `packing` is its track's.
-    pub fn place(&mut self, unit: &mut AccessUnit, packing: &Packing, now: UnixNanos) -> Position {
+    pub(crate) fn place(&mut self, unit: &mut AccessUnit, packing: &Packing, now: UnixNanos) -> Position {
         let (clock_rate, _) = packing.formats().rates();
         let (placed, mended, end) = {
             let mut timeline = lock(&self.timeline);

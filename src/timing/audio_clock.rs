@@ -18,7 +18,7 @@ const SLEW: i64 = 512;
 
 /// The clock of one track.
 #[derive(Debug, Clone)]
-pub struct AudioClock {
+pub(crate) struct AudioClock {
     rate: u32,
     frame: i64,
     /// When the next frame is due, in samples.
@@ -30,12 +30,12 @@ pub struct AudioClock {
 
 impl AudioClock {
     /// For `rate` samples per second (at least 1) and `frame` samples per frame.
-    pub fn new(rate: u32, frame: u32) -> Self {
+    pub(crate) fn new(rate: u32, frame: u32) -> Self {
         Self { rate: rate.max(1), frame: i64::from(frame), next: None, error: 0, jumps: 0 }
     }
 
     /// The time of a frame in samples, from its stamp in milliseconds.
-    pub fn time(&mut self, stamp_ms: i64) -> i64 {
+    pub(crate) fn time(&mut self, stamp_ms: i64) -> i64 {
         let stamp = rescale(stamp_ms, 1000, self.rate);
         let ms = |n: i64| n * i64::from(self.rate) / 1000;
         let time = match self.next {
@@ -61,7 +61,7 @@ impl AudioClock {
     }
 
     /// How often a stamp was believed against the count of samples.
-    pub fn jumps(&self) -> u64 {
+    pub(crate) fn jumps(&self) -> u64 {
         self.jumps
     }
 }

@@ -18,11 +18,11 @@ const JUMP: i64 = 1_000_000_000;
 
 /// The timeline of the publisher changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Jump(pub i64);
+pub(crate) struct Jump(pub i64);
 
 /// Maps one input's RTP timestamps to wall clock times.
 #[derive(Debug)]
-pub struct MediaClock {
+pub(crate) struct MediaClock {
     rate: u32,
     /// Extended timestamp and the time it stands for.
     anchor: Option<(i64, UnixNanos)>,
@@ -33,17 +33,17 @@ pub struct MediaClock {
 
 impl MediaClock {
     /// For a clock rate in Hz (not 0).
-    pub fn new(rate: u32) -> Self {
+    pub(crate) fn new(rate: u32) -> Self {
         Self { rate: rate.max(1), anchor: None, last: 0, pending: 0 }
     }
 
     /// Whether a mapping has been seen.
-    pub fn is_anchored(&self) -> bool {
+    pub(crate) fn is_anchored(&self) -> bool {
         self.anchor.is_some()
     }
 
     /// Takes a mapping. The first one counts as it is; later ones only where they tell of drift.
-    pub fn map(&mut self, mapping: ClockMapping) -> Result<(), Jump> {
+    pub(crate) fn map(&mut self, mapping: ClockMapping) -> Result<(), Jump> {
         if self.anchor.is_none() {
             self.last = i64::from(mapping.rtp);
             self.anchor = Some((self.last, mapping.wallclock));
@@ -60,7 +60,7 @@ impl MediaClock {
     }
 
     /// The time of a packet's timestamp. `None` before the first mapping.
-    pub fn time(&mut self, rtp: u32) -> Option<UnixNanos> {
+    pub(crate) fn time(&mut self, rtp: u32) -> Option<UnixNanos> {
         let extended = self.extend(rtp);
         let (at, time) = self.anchor?;
         let elapsed = rescale(extended - self.last, self.rate, 1_000_000_000);

@@ -11,8 +11,8 @@ mod order;
 mod picture_order;
 mod timeline;
 
-pub use audio_clock::AudioClock;
-pub use media_clock::{Jump, MediaClock};
-pub use order::{Order, TooShallow};
-pub use picture_order::{PictureOrder, Seen};
-pub use timeline::{Mended, Placed, Timeline};
+pub(crate) use audio_clock::AudioClock;
+pub(crate) use media_clock::{Jump, MediaClock};
+pub(crate) use order::{Order, TooShallow};
+pub(crate) use picture_order::{PictureOrder, Seen};
+pub(crate) use timeline::{Mended, Placed, Timeline};

@@ -15,11 +15,11 @@ const DEFAULT_FRAME: i64 = 33_333_333;
 
 /// The stream reorders more than was thought: begin again with this depth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooShallow(pub u8);
+pub(crate) struct TooShallow(pub u8);
 
 /// Gives pictures their decoding times.
 #[derive(Debug)]
-pub struct Order<T> {
+pub(crate) struct Order<T> {
     depth: Option<u8>,
     at_least: u8,
     probed: bool,
@@ -36,7 +36,7 @@ pub struct Order<T> {
 impl<T> Order<T> {
     /// `depth`: how many pictures may be shown after one that was decoded later (`max_num_reorder_frames`), if known;
     /// `at_least`: what was seen of this stream before.
-    pub fn new(depth: Option<u8>, at_least: u8) -> Self {
+    pub(crate) fn new(depth: Option<u8>, at_least: u8) -> Self {
         let at_least = at_least.min(MAX_DEPTH);
         Self {
             depth: depth.map(|depth| depth.clamp(at_least, MAX_DEPTH)),
@@ -53,7 +53,7 @@ impl<T> Order<T> {
     }
 
     /// Takes a picture; gives those that are ready, each with its decoding time, to `out`.
-    pub fn push(&mut self, pts: i64, picture: T, mut out: impl FnMut(i64, i64, T)) -> Result<(), TooShallow> {
+    pub(crate) fn push(&mut self, pts: i64, picture: T, mut out: impl FnMut(i64, i64, T)) -> Result<(), TooShallow> {
         if !self.probed {
             self.held.push((pts, picture));
             // The first decoding times lie before the first presentation time, as many frames as are reordered: how long a
@@ -97,14 +97,14 @@ impl<T> Order<T> {
     }
 
     /// Takes a picture whose decoding time is known, and gives it to `out`. Nothing is held back.
-    pub fn push_known(&mut self, pts: i64, dts: i64, picture: T, out: impl FnOnce(i64, i64, T)) {
+    pub(crate) fn push_known(&mut self, pts: i64, dts: i64, picture: T, out: impl FnOnce(i64, i64, T)) {
         let dts = dts.max(self.last.saturating_add(1));
         self.last = dts;
         out(pts.max(dts), dts, picture);
     }
 
     /// Pictures are missing; the next one is a key frame. Counted from what came before the gap, its decoding time would be there, too.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.pending.clear();
         self.begun = 0;
         self.last_heard = i64::MIN;

@@ -7,14 +7,14 @@ use crate::base::UnixNanos;
 
 /// What is known of a track's order for the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Pictures that others refer to are reordered too (B-pyramids): leaving out the disposable ones does not put the rest in order.
     pub references: bool,
 }
 
 /// What was seen of one track.
 #[derive(Debug, Default)]
-pub struct PictureOrder {
+pub(crate) struct PictureOrder {
     /// The latest presentation time so far, of all pictures and of those that others refer to.
     last: Option<(UnixNanos, UnixNanos)>,
     reordered: bool,
@@ -25,7 +25,7 @@ impl PictureOrder {
     /// Takes the next picture: when it is decoded and shown, whether nobody refers to it, and whether its parameter sets claim reordering,
     /// which is believed of a first picture that waits to be shown: viewers who come at once get the right track. Says so when something
     /// is seen for the first time.
-    pub fn observe(&mut self, dts: UnixNanos, pts: UnixNanos, disposable: bool, claimed: impl FnOnce() -> bool) -> Option<Seen> {
+    pub(crate) fn observe(&mut self, dts: UnixNanos, pts: UnixNanos, disposable: bool, claimed: impl FnOnce() -> bool) -> Option<Seen> {
         let claimed = self.last.is_none() && pts > dts && claimed();
         let (last, last_reference) = self.last.unwrap_or((i64::MIN, i64::MIN));
         let (reordered, references) = (claimed || pts < last, !disposable && pts < last_reference);

@@ -36,7 +36,7 @@ const MAX_USUAL_STEP: i64 = 200 * MS;
 
 /// What was mended so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Mended {
+pub(crate) struct Mended {
     /// Stamps that did not lie behind the one before.
     pub steps_back: u64,
     /// Timelines that began anew: jumps and wraps.
@@ -51,7 +51,7 @@ pub struct Mended {
 
 /// Where a unit lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Placed {
+pub(crate) struct Placed {
     /// Presentation time in ticks of the track's clock since 1970.
     pub pts: i64,
     /// Decoding time in the same ticks.
@@ -85,7 +85,7 @@ struct TrackTime {
 
 /// One publication's timeline. Tracks are named by small numbers, as given by [`Timeline::add_track`].
 #[derive(Debug, Default)]
-pub struct Timeline {
+pub(crate) struct Timeline {
     tracks: Vec<Option<TrackTime>>,
     /// No unit may be put before this: where the publisher before a reconnect ended.
     floor: UnixNanos,
@@ -97,30 +97,30 @@ pub struct Timeline {
 
 impl Timeline {
     /// Begins a timeline on which nothing comes before `floor`.
-    pub fn starting_after(floor: UnixNanos) -> Self {
+    pub(crate) fn starting_after(floor: UnixNanos) -> Self {
         Self { floor, ..Self::default() }
     }
 
     /// Adds a track.
-    pub fn add_track(&mut self) -> usize {
+    pub(crate) fn add_track(&mut self) -> usize {
         self.tracks.push(None);
         self.tracks.len() - 1
     }
 
     /// Where the next unit may lie at the earliest, if another publisher goes on from here: behind what is shown last of all tracks. Behind
     /// what is decoded last its first key frame would lie among pictures of before, and be taken for one of them.
-    pub fn end(&self) -> UnixNanos {
+    pub(crate) fn end(&self) -> UnixNanos {
         let ends = self.tracks.iter().flatten().map(|at| at.last_dts.max(at.shown).saturating_add(at.usual_step));
         ends.max().unwrap_or(self.floor)
     }
 
     /// What was mended so far, on all tracks.
-    pub fn mended(&self) -> Mended {
+    pub(crate) fn mended(&self) -> Mended {
         self.mended
     }
 
     /// Places a unit of `track` with these times in ticks of `rate` (Hz) that came at `now`.
-    pub fn place(&mut self, track: usize, rate: u32, dts: i64, pts: i64, now: UnixNanos) -> Placed {
+    pub(crate) fn place(&mut self, track: usize, rate: u32, dts: i64, pts: i64, now: UnixNanos) -> Placed {
         let media = rescale(dts, rate, NANOS);
         let known = self.tracks.get(track).copied().flatten();
         let mut at = match known {

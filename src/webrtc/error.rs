@@ -8,7 +8,7 @@ use crate::stream::{PublishError, SelectError};
 /// Why there is no session, or it can't do what was asked. The texts are shown to the client.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum WebRtcError {
+pub(crate) enum WebRtcError {
     /// The offer or fragment is broken or lacks something.
     #[error(transparent)]
     Sdp(#[from] SdpError),
@@ -90,7 +90,7 @@ impl WebRtcError {
     }
 
     /// A short name for metrics and for machines that read the answer.
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Sdp(_) => "bad_sdp",
             Self::NothingInCommon(_) => "nothing_in_common",

@@ -10,7 +10,7 @@ type ByProtocolAndReason = [(&'static str, &'static str); 2];
 
 /// What the adapter counts. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct WebRtcMetrics {
+pub(crate) struct WebRtcMetrics {
     sessions: Family<ByProtocol, Gauge>,
     created: Family<ByProtocol, Counter>,
     connected: Family<ByProtocol, Counter>,
@@ -19,7 +19,7 @@ pub struct WebRtcMetrics {
 
 impl WebRtcMetrics {
     /// Registers everything under `webrtc_…`.
-    pub fn register(&self, registry: &mut Registry) {
+    pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register("webrtc_sessions", "WHIP and WHEP sessions now", self.sessions.clone());
         registry.register("webrtc_sessions_created", "WHIP and WHEP sessions answered by 201", self.created.clone());
         registry.register("webrtc_sessions_connected", "Sessions whose ICE and DTLS were completed", self.connected.clone());

@@ -11,14 +11,14 @@ mod patch;
 mod whep;
 mod whip;
 
-pub use config::{IceServer, WebRtcConfig};
-pub use driver::{PatchOutcome, SessionCreated, SessionRequest, WebRtcService};
-pub use error::WebRtcError;
-pub use metrics::WebRtcMetrics;
+pub(crate) use config::{IceServer, WebRtcConfig};
+pub(crate) use driver::{PatchOutcome, SessionCreated, SessionRequest, WebRtcService};
+pub(crate) use error::WebRtcError;
+pub(crate) use metrics::WebRtcMetrics;
 
 /// Which way a session's media flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
+pub(crate) enum Role {
     /// From the client to us (WHIP).
     Publisher,
     /// From us to the client (WHEP).
@@ -27,7 +27,7 @@ pub enum Role {
 
 impl Role {
     /// `"whip"` or `"whep"`: the protocol's name, as in URLs, logs and metrics.
-    pub fn protocol(self) -> &'static str {
+    pub(crate) fn protocol(self) -> &'static str {
         match self {
             Role::Publisher => "whip",
             Role::Viewer => "whep",

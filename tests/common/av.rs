@@ -8,7 +8,7 @@ const EDGE: f64 = 0.1;
 
 /// When something begins, in seconds of the input's timeline.
 #[derive(Debug, Default)]
-pub struct Onsets {
+pub(crate) struct Onsets {
     pub flashes: Vec<f64>,
     pub beeps: Vec<f64>,
     /// What ffmpeg complained about.
@@ -16,7 +16,7 @@ pub struct Onsets {
 }
 
 /// Reads `seconds` of an input, whose timestamps are kept as they are.
-pub fn onsets(input: &str, seconds: u32, dir: &Path) -> Onsets {
+pub(crate) fn onsets(input: &str, seconds: u32, dir: &Path) -> Onsets {
     let (video, audio) = (dir.join("av-video.txt"), dir.join("av-audio.txt"));
     let _ = (std::fs::remove_file(&video), std::fs::remove_file(&audio));
     let v = format!("scale=32:32,signalstats,metadata=print:key=lavfi.signalstats.YAVG:file={}", video.display());
@@ -58,7 +58,7 @@ fn rises(text: &str, threshold: f64) -> Vec<f64> {
 impl Onsets {
     /// For every flash how much later (ms) the nearest beep is, and for every beep how much earlier the nearest flash. Those that come
     /// before or after all of the other kind (at the edges of what was read) are left out.
-    pub fn apart(&self) -> Vec<f64> {
+    pub(crate) fn apart(&self) -> Vec<f64> {
         let nearest = |from: &[f64], to: &[f64]| -> Vec<f64> {
             let (Some(first), Some(last)) = (to.first(), to.last()) else { return Vec::new() };
             from.iter()
@@ -73,7 +73,7 @@ impl Onsets {
 
     /// Fails unless at least `count` flashes have a beep, and every flash and every beep the other within `within` ms. Beeps are found to
     /// 2 ms, and FLV's times are whole milliseconds.
-    pub fn assert_in_sync(&self, what: &str, count: usize, within: f64) {
+    pub(crate) fn assert_in_sync(&self, what: &str, count: usize, within: f64) {
         let apart = self.apart();
         eprintln!("{what}: beeps after flashes, ms: {apart:.1?}");
         assert!(apart.len() >= 2 * count, "{what}: {self:?}");

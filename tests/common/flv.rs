@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// An FLV tag: an RTMP message of type 8 (audio), 9 (video) or 18 (metadata).
 #[derive(Clone)]
-pub struct Tag {
+pub(crate) struct Tag {
     pub kind: u8,
     /// Milliseconds.
     pub ts: u32,
@@ -18,18 +18,18 @@ pub struct Tag {
 
 impl Tag {
     /// Metadata or a sequence header.
-    pub fn is_header(&self) -> bool {
+    pub(crate) fn is_header(&self) -> bool {
         self.kind == 18 || self.data.get(1) == Some(&0)
     }
 }
 
 /// A picture that is white for the first tenth of each second, and a beep of 1 kHz at the same time.
-pub const FLASH: &str = "drawbox=t=fill:c=white:enable='lt(mod(t,1),0.1)'";
-pub const BEEP: &str = "aevalsrc='if(lt(mod(t,1),0.1),0.8*sin(2*PI*1000*t),0)':s=";
+pub(crate) const FLASH: &str = "drawbox=t=fill:c=white:enable='lt(mod(t,1),0.1)'";
+pub(crate) const BEEP: &str = "aevalsrc='if(lt(mod(t,1),0.1),0.8*sin(2*PI*1000*t),0)':s=";
 
 /// What [`make`] makes.
 #[derive(Clone, Copy)]
-pub struct Clip<'a> {
+pub(crate) struct Clip<'a> {
     pub size: &'a str,
     /// As ffmpeg writes rates.
     pub fps: &'a str,
@@ -49,7 +49,7 @@ impl Default for Clip<'_> {
 }
 
 /// Encodes flashes and beeps into FLV tags.
-pub fn make(clip: Clip<'_>) -> Vec<Tag> {
+pub(crate) fn make(clip: Clip<'_>) -> Vec<Tag> {
     let video = format!("testsrc2=size={}:rate={},{FLASH}", clip.size, clip.fps);
     let audio = format!("{BEEP}{}", clip.audio_rate);
     let (gop, b, seconds, channels) =
@@ -85,7 +85,7 @@ pub fn make(clip: Clip<'_>) -> Vec<Tag> {
 }
 
 /// The tags of an FLV file.
-pub fn parse(flv: &[u8]) -> Vec<Tag> {
+pub(crate) fn parse(flv: &[u8]) -> Vec<Tag> {
     let mut tags = Vec::new();
     let mut at = 9 + 4;
     while let Some(head) = flv.get(at..at + 11) {
@@ -101,7 +101,7 @@ pub fn parse(flv: &[u8]) -> Vec<Tag> {
 }
 
 /// One clip after the other on one timeline.
-pub fn join(clips: &[Vec<Tag>]) -> Vec<Tag> {
+pub(crate) fn join(clips: &[Vec<Tag>]) -> Vec<Tag> {
     let mut out: Vec<Tag> = Vec::new();
     for clip in clips {
         let offset = out.iter().map(|tag| tag.ts).max().map_or(0, |last| last.div_ceil(1000) * 1000);
@@ -122,7 +122,7 @@ fn amf_number(out: &mut Vec<u8>, number: f64) {
 }
 
 /// Writes RTMP messages, each chunk of at most [`CHUNK`] bytes, with whole headers.
-pub struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     seen: Arc<Mutex<Vec<u8>>>,
 }
@@ -131,7 +131,7 @@ const CHUNK: usize = 4096;
 
 impl Connection {
     /// Connects and publishes `app/key`.
-    pub fn publish(port: u16, app: &str, key: &str) -> Self {
+    pub(crate) fn publish(port: u16, app: &str, key: &str) -> Self {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_nodelay(true).unwrap();
         let mut hello = vec![0u8; 1537];
@@ -210,7 +210,7 @@ impl Connection {
     }
 
     /// Sends a tag with its timestamp.
-    pub fn send(&mut self, tag: &Tag) {
+    pub(crate) fn send(&mut self, tag: &Tag) {
         let chunk_stream = match tag.kind {
             8 => 4,
             9 => 6,
@@ -227,7 +227,7 @@ impl Drop for Connection {
 }
 
 /// A publisher at work on a thread of its own.
-pub struct Publisher {
+pub(crate) struct Publisher {
     thread: Option<std::thread::JoinHandle<()>>,
     stop: Arc<AtomicBool>,
     /// Of every video tag that was sent: its timestamp before rewriting (ms), when it was sent (ms of Unix time).
@@ -236,7 +236,7 @@ pub struct Publisher {
 
 impl Publisher {
     /// Sends `tags` at the pace of their timestamps, each with the timestamp that `rewrite` gives for it; hangs up at the end.
-    pub fn start(port: u16, app: &str, key: &str, tags: Vec<Tag>, rewrite: impl Fn(u32) -> u32 + Send + 'static) -> Self {
+    pub(crate) fn start(port: u16, app: &str, key: &str, tags: Vec<Tag>, rewrite: impl Fn(u32) -> u32 + Send + 'static) -> Self {
         let mut connection = Connection::publish(port, app, key);
         let stop = Arc::new(AtomicBool::new(false));
         let sent = Arc::new(Mutex::new(Vec::new()));
@@ -261,7 +261,7 @@ impl Publisher {
     }
 
     /// Until everything was sent.
-    pub fn wait(&mut self) {
+    pub(crate) fn wait(&mut self) {
         if let Some(thread) = self.thread.take() {
             thread.join().expect("the publisher sent everything");
         }
@@ -278,6 +278,6 @@ impl Drop for Publisher {
 }
 
 /// Milliseconds of Unix time.
-pub fn unix_ms() -> f64 {
+pub(crate) fn unix_ms() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64() * 1000.0
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// A segment of a media playlist.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Segment {
+pub(crate) struct Segment {
     pub number: u64,
     pub discontinuity: u64,
     pub map: String,
@@ -22,7 +22,7 @@ pub struct Segment {
 
 /// A media playlist.
 #[derive(Debug, Clone, Default)]
-pub struct Playlist {
+pub(crate) struct Playlist {
     pub target: f64,
     pub part_target: f64,
     pub sequence: u64,
@@ -62,7 +62,7 @@ fn time_of_day(text: &str) -> f64 {
 }
 
 /// Parses a media playlist; panics at what the specification forbids.
-pub fn parse(text: &str) -> Playlist {
+pub(crate) fn parse(text: &str) -> Playlist {
     let mut list = Playlist::default();
     let mut map = String::new();
     let mut discontinuity = 0;
@@ -117,7 +117,7 @@ pub fn parse(text: &str) -> Playlist {
 
 impl Playlist {
     /// Media sequence number and part index of what comes next.
-    pub fn next(&self) -> (u64, usize) {
+    pub(crate) fn next(&self) -> (u64, usize) {
         match self.segments.last() {
             Some(last) if last.uri.is_empty() => (last.number, last.parts.len()),
             Some(last) => (last.number + 1, 0),
@@ -127,13 +127,13 @@ impl Playlist {
 }
 
 /// One kept-alive HTTP connection: what it takes to ask for a part the moment it is there.
-pub struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     port: u16,
 }
 
 impl Client {
-    pub fn new(port: u16) -> Self {
+    pub(crate) fn new(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -141,7 +141,7 @@ impl Client {
     }
 
     /// GET; status and body.
-    pub fn get(&mut self, path: &str) -> (u16, Vec<u8>) {
+    pub(crate) fn get(&mut self, path: &str) -> (u16, Vec<u8>) {
         write!(self.stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", self.port).unwrap();
         let mut bytes = Vec::new();
         let mut more = |bytes: &mut Vec<u8>| {
@@ -190,14 +190,14 @@ impl Client {
     }
 
     /// A file that must be there.
-    pub fn file(&mut self, path: &str) -> Vec<u8> {
+    pub(crate) fn file(&mut self, path: &str) -> Vec<u8> {
         let (status, body) = self.get(path);
         assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&body));
         body
     }
 
     /// A media playlist.
-    pub fn playlist(&mut self, path: &str) -> Playlist {
+    pub(crate) fn playlist(&mut self, path: &str) -> Playlist {
         let body = self.file(path);
         parse(std::str::from_utf8(&body).unwrap())
     }

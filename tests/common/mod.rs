@@ -5,10 +5,10 @@
 #![allow(dead_code)] // each test binary uses a part of it
 #![allow(clippy::disallowed_methods)] // real processes take real time
 
-pub mod av;
-pub mod flv;
-pub mod hls;
-pub mod nginx;
+pub(crate) mod av;
+pub(crate) mod flv;
+pub(crate) mod hls;
+pub(crate) mod nginx;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// How long anything may take to come up on a machine that is busy with other tests.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A port that was free a moment ago, for TCP and UDP.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     for _ in 0..100 {
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = tcp.local_addr().unwrap().port();
@@ -35,7 +35,7 @@ pub fn free_port() -> u16 {
 }
 
 /// A running headend.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     pub http: u16,
     pub rtmp: u16,
@@ -47,22 +47,22 @@ pub struct Server {
 
 impl Server {
     /// With defaults, but for ports and folders.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with("")
     }
 
     /// With more TOML: keys of `[sfu]` first, then whole sections (`[http]` and `[rtmp]` are taken).
-    pub fn start_with(more: &str) -> Self {
+    pub(crate) fn start_with(more: &str) -> Self {
         Self::start_at("127.0.0.1", more)
     }
 
     /// With WebRTC media on another address.
-    pub fn start_media(address: &str) -> Self {
+    pub(crate) fn start_media(address: &str) -> Self {
         Self::start_at(address, "")
     }
 
     /// With keys of `[http]`.
-    pub fn start_http(http: &str) -> Self {
+    pub(crate) fn start_http(http: &str) -> Self {
         Self::start_in("127.0.0.1", http, "")
     }
 
@@ -91,7 +91,7 @@ impl Server {
     }
 
     /// Starts it again with the same ports and data, after [`Server::kill`].
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let _ = self.child.wait();
         let (child, log) = spawn(&self.config);
         self.child = child;
@@ -100,45 +100,45 @@ impl Server {
     }
 
     /// SIGKILL.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// SIGTERM; gives how long it took to end and whether it ended well.
-    pub fn terminate(&mut self) -> (Duration, bool) {
+    pub(crate) fn terminate(&mut self) -> (Duration, bool) {
         let began = Instant::now();
         signal(self.pid(), "TERM");
         let status = self.child.wait().unwrap();
         (began.elapsed(), status.success())
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.http)
     }
 
-    pub fn rtmp_url(&self, path: &str) -> String {
+    pub(crate) fn rtmp_url(&self, path: &str) -> String {
         format!("rtmp://127.0.0.1:{}/{path}", self.rtmp)
     }
 
     /// What it has logged so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
     /// JSON of the API.
-    pub fn api(&self, path: &str) -> Value {
+    pub(crate) fn api(&self, path: &str) -> Value {
         let (status, body) = get(&self.url(path)).expect("the API answers");
         assert_eq!(status, 200, "{path}: {body}");
         serde_json::from_str(&body).unwrap()
     }
 
     /// Waits until the API says that a stream has `tracks` tracks.
-    pub fn wait_live(&self, path: &str, tracks: usize) {
+    pub(crate) fn wait_live(&self, path: &str, tracks: usize) {
         let url = self.url(&format!("/api/v1/streams/{path}"));
         let live = || {
             let Some((200, body)) = get(&url) else { return false };
@@ -192,12 +192,12 @@ fn collect(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
     log
 }
 
-pub fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     assert!(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
 }
 
 /// The processes that a process has started.
-pub fn children_of(pid: u32) -> Vec<u32> {
+pub(crate) fn children_of(pid: u32) -> Vec<u32> {
     let mut children = Vec::new();
     // Children are listed by the thread that started them.
     for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
@@ -208,7 +208,7 @@ pub fn children_of(pid: u32) -> Vec<u32> {
 }
 
 /// Waits for a condition; `context` is shown when it does not come.
-pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool, context: impl Fn() -> String) {
+pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool, context: impl Fn() -> String) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}\n{}", context());
@@ -217,18 +217,18 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool, context: impl F
 }
 
 /// Any process that a test started.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     output: Arc<Mutex<String>>,
 }
 
 impl Process {
-    pub fn start(program: &str, args: &[&str]) -> Self {
+    pub(crate) fn start(program: &str, args: &[&str]) -> Self {
         Self::start_with(program, args, &[])
     }
 
     /// With environment variables.
-    pub fn start_with(program: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_with(program: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = Command::new(program);
         command.args(args).envs(env.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}; scripts/setup.sh --test installs it"));
@@ -236,24 +236,24 @@ impl Process {
         Self { child, output }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         self.output.lock().unwrap().clone()
     }
 
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
     /// Waits for its end; whether it went well.
-    pub fn wait(&mut self) -> bool {
+    pub(crate) fn wait(&mut self) -> bool {
         self.child.wait().unwrap().success()
     }
 
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -267,7 +267,7 @@ impl Drop for Process {
 
 /// How ffmpeg is to publish.
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
+pub(crate) struct Source<'a> {
     pub size: &'a str,
     pub fps: u32,
     pub gop: u32,
@@ -286,7 +286,7 @@ impl Default for Source<'_> {
 }
 
 /// ffmpeg publishing a test picture and a tone over RTMP, in real time.
-pub fn publish(url: &str, source: Source<'_>) -> Process {
+pub(crate) fn publish(url: &str, source: Source<'_>) -> Process {
     let Source { size, fps, gop, b_frames, .. } = source;
     let picture = format!("testsrc2=size={size}:rate={fps}");
     let (seconds, gop, b_frames) = (source.seconds.to_string(), gop.to_string(), b_frames.to_string());
@@ -311,13 +311,13 @@ pub fn publish(url: &str, source: Source<'_>) -> Process {
 }
 
 /// GET; status and body, or nothing where there was no answer.
-pub fn get(url: &str) -> Option<(u16, String)> {
+pub(crate) fn get(url: &str) -> Option<(u16, String)> {
     let (status, _, body) = request("GET", url, &[])?;
     Some((status, String::from_utf8_lossy(&body).into_owned()))
 }
 
 /// A request by curl; status, headers and body.
-pub fn request(method: &str, url: &str, more: &[&str]) -> Option<(u16, String, Vec<u8>)> {
+pub(crate) fn request(method: &str, url: &str, more: &[&str]) -> Option<(u16, String, Vec<u8>)> {
     let mut command = Command::new("curl");
     command.args(["-sS", "-i", "--max-time", "20", "-X", method, "--suppress-connect-headers"]);
     if method == "HEAD" {
@@ -331,12 +331,12 @@ pub fn request(method: &str, url: &str, more: &[&str]) -> Option<(u16, String, V
 }
 
 /// A script of tests/e2e, with what it printed as JSON.
-pub fn node(script: &str, args: &[&str]) -> Value {
+pub(crate) fn node(script: &str, args: &[&str]) -> Value {
     node_with(script, args, &[])
 }
 
 /// The same with environment variables.
-pub fn node_with(script: &str, args: &[&str], env: &[(&str, &str)]) -> Value {
+pub(crate) fn node_with(script: &str, args: &[&str], env: &[(&str, &str)]) -> Value {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e");
     let out = Command::new("timeout")
         .args(["90", "node", script])
@@ -351,12 +351,12 @@ pub fn node_with(script: &str, args: &[&str], env: &[(&str, &str)]) -> Value {
 }
 
 /// A script of tests/e2e in the background.
-pub fn node_in_background(script: &str, args: &[&str]) -> Process {
+pub(crate) fn node_in_background(script: &str, args: &[&str]) -> Process {
     node_in_background_with(script, args, &[])
 }
 
 /// The same with environment variables.
-pub fn node_in_background_with(script: &str, args: &[&str], env: &[(&str, &str)]) -> Process {
+pub(crate) fn node_in_background_with(script: &str, args: &[&str], env: &[(&str, &str)]) -> Process {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e").join(script);
     let mut all = vec![path.to_str().unwrap()];
     all.extend(args);
@@ -364,7 +364,7 @@ pub fn node_in_background_with(script: &str, args: &[&str], env: &[(&str, &str)]
 }
 
 /// What ffprobe says about streams and format, as JSON.
-pub fn ffprobe(input: &str) -> Value {
+pub(crate) fn ffprobe(input: &str) -> Value {
     let out = Command::new("timeout")
         .args(["60", "ffprobe", "-v", "error", "-count_packets", "-show_streams", "-show_format", "-of", "json", input])
         .output()
@@ -374,7 +374,7 @@ pub fn ffprobe(input: &str) -> Value {
 }
 
 /// Decodes an input with ffmpeg, `seconds` at most; gives what it complained about.
-pub fn decode(input: &str, seconds: u32) -> (bool, String) {
+pub(crate) fn decode(input: &str, seconds: u32) -> (bool, String) {
     let out = Command::new("timeout")
         .args(["60", "ffmpeg", "-v", "warning", "-nostdin", "-i", input, "-t", &seconds.to_string(), "-f", "null", "-"])
         .output()

@@ -5,14 +5,14 @@ use std::process::Command;
 use super::{Process, signal};
 
 /// A running nginx with one site; ended by its own pid.
-pub struct Nginx {
+pub(crate) struct Nginx {
     _dir: tempfile::TempDir,
     process: Process,
 }
 
 impl Nginx {
     /// With this `server` block.
-    pub fn start(site: &str) -> Self {
+    pub(crate) fn start(site: &str) -> Self {
         assert!(Command::new("nginx").arg("-v").output().is_ok(), "nginx is not installed; scripts/setup.sh --test installs it");
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name).display().to_string();
@@ -28,7 +28,7 @@ impl Nginx {
     }
 
     /// What it complained about.
-    pub fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         self.process.output()
     }
 }

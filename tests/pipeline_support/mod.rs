@@ -9,27 +9,27 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes};
 use tokio::sync::mpsc;
 
-use headend::cmaf::{Chunk, read_fragment, read_init};
-use headend::codec::{AccessUnit, Format, Packetizer, h264};
-use headend::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent, Tracks, run_epoch};
-use headend::pipeline::{PipelineConfig, PipelineTranscoder, RtpSource, Supervisor, UnitSink};
-use headend::rtp::batch::{BatchWriter, ClockMapping, RtpBatch};
-use headend::stream::TranscodeTarget;
+use headend::inside::cmaf::{Chunk, read_fragment, read_init};
+use headend::inside::codec::{AccessUnit, Format, Packetizer, h264};
+use headend::inside::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent, Tracks, run_epoch};
+use headend::inside::pipeline::{PipelineConfig, PipelineTranscoder, RtpSource, Supervisor, UnitSink};
+use headend::inside::rtp::batch::{BatchWriter, ClockMapping, RtpBatch};
+use headend::inside::stream::TranscodeTarget;
 
 /// When all test media begin.
-pub const BEGIN: i64 = 1_800_000_000_000_000_000;
+pub(crate) const BEGIN: i64 = 1_800_000_000_000_000_000;
 
-pub fn supervisor() -> Supervisor {
+pub(crate) fn supervisor() -> Supervisor {
     Supervisor::with_program(PipelineConfig::default(), env!("CARGO_BIN_EXE_headend").into())
 }
 
-pub fn ffmpeg(args: &[&str], out: &Path) {
+pub(crate) fn ffmpeg(args: &[&str], out: &Path) {
     let status = Command::new("ffmpeg").args(["-v", "error", "-y"]).args(args).arg(out).status().unwrap();
     assert!(status.success());
 }
 
 /// H.264 and AAC as OBS sends them.
-pub fn flv(dir: &Path, seconds: u32, fps: u32, gop: u32, b_frames: u32) -> PathBuf {
+pub(crate) fn flv(dir: &Path, seconds: u32, fps: u32, gop: u32, b_frames: u32) -> PathBuf {
     let path = dir.join("source.flv");
     let video = format!("testsrc2=size=320x180:rate={fps}:duration={seconds}");
     let audio = format!("sine=frequency=440:sample_rate=48000:duration={seconds}");
@@ -42,12 +42,12 @@ pub fn flv(dir: &Path, seconds: u32, fps: u32, gop: u32, b_frames: u32) -> PathB
 
 /// One track: its format, and its units with times in ns (`pts`, `dts`).
 #[derive(Debug, Clone)]
-pub struct TestTrack {
+pub(crate) struct TestTrack {
     pub format: Format,
     pub units: Vec<AccessUnit>,
 }
 
-pub fn read_flv(path: &Path) -> Vec<TestTrack> {
+pub(crate) fn read_flv(path: &Path) -> Vec<TestTrack> {
     let data = std::fs::read(path).unwrap();
     let (mut video, mut audio) = (None::<TestTrack>, None::<TestTrack>);
     let mut at = 13;
@@ -86,7 +86,7 @@ pub fn read_flv(path: &Path) -> Vec<TestTrack> {
 }
 
 /// A source fed by the test.
-pub struct TestSource {
+pub(crate) struct TestSource {
     pub batches: mpsc::Receiver<RtpBatch>,
     pub key_requests: Arc<Mutex<u32>>,
 }
@@ -102,7 +102,7 @@ impl RtpSource for TestSource {
 }
 
 /// Turns units into RTP, one batch each.
-pub struct Sender {
+pub(crate) struct Sender {
     packetizer: Packetizer,
     format: Format,
     seq: u16,
@@ -110,7 +110,7 @@ pub struct Sender {
 }
 
 impl Sender {
-    pub fn new(format: &Format) -> Self {
+    pub(crate) fn new(format: &Format) -> Self {
         // Close to the wrap of both numbers, so that all tests cross it.
         Self { packetizer: Packetizer::new(format.codec(), 1200), format: format.clone(), seq: 65_500, said: false }
     }
@@ -120,7 +120,7 @@ impl Sender {
         (u32::MAX - 100_000).wrapping_add(ticks as u32)
     }
 
-    pub fn batch(&mut self, unit: &AccessUnit) -> RtpBatch {
+    pub(crate) fn batch(&mut self, unit: &AccessUnit) -> RtpBatch {
         let time = self.rtp_time(unit.pts);
         let mut packets = BatchWriter::default();
         self.packetizer.packetize(unit, &self.format, &mut |payload| {
@@ -140,12 +140,16 @@ impl Sender {
 }
 
 /// Sends all tracks in decoding order, `speed` times faster than live.
-pub fn play(media: &[TestTrack], speed: f64) -> Vec<TestSource> {
+pub(crate) fn play(media: &[TestTrack], speed: f64) -> Vec<TestSource> {
     play_changed(media, speed, |_, _| {})
 }
 
 /// As [`play`]; `change` may change each batch of each track.
-pub fn play_changed(media: &[TestTrack], speed: f64, mut change: impl FnMut(usize, &mut RtpBatch) + Send + 'static) -> Vec<TestSource> {
+pub(crate) fn play_changed(
+    media: &[TestTrack],
+    speed: f64,
+    mut change: impl FnMut(usize, &mut RtpBatch) + Send + 'static,
+) -> Vec<TestSource> {
     let mut order: Vec<(i64, usize, AccessUnit)> = Vec::new();
     let (mut senders, mut sources, mut ways) = (Vec::new(), Vec::new(), Vec::new());
     for (index, track) in media.iter().enumerate() {
@@ -175,7 +179,7 @@ pub fn play_changed(media: &[TestTrack], speed: f64, mut change: impl FnMut(usiz
 }
 
 /// Runs one epoch over all of `media`.
-pub async fn segment(
+pub(crate) async fn segment(
     supervisor: &Supervisor,
     media: &[TestTrack],
     presentation: &mut Presentation,
@@ -186,7 +190,7 @@ pub async fn segment(
 }
 
 /// As [`segment`], with sources made by the test.
-pub async fn segment_sources(
+pub(crate) async fn segment_sources(
     supervisor: &Supervisor,
     media: &[TestTrack],
     sources: Vec<TestSource>,
@@ -204,7 +208,7 @@ pub async fn segment_sources(
 }
 
 /// Opus packets of an Ogg file (RFC 7845), with the pre-skip as it comes.
-pub fn read_ogg_opus(path: &Path) -> TestTrack {
+pub(crate) fn read_ogg_opus(path: &Path) -> TestTrack {
     let data = std::fs::read(path).unwrap();
     let (mut packets, mut packet, mut at) = (Vec::new(), Vec::new(), 0);
     while at + 27 < data.len() {
@@ -223,7 +227,7 @@ pub fn read_ogg_opus(path: &Path) -> TestTrack {
 }
 
 /// VP8 frames of an IVF file, times in ms.
-pub fn read_ivf(path: &Path) -> TestTrack {
+pub(crate) fn read_ivf(path: &Path) -> TestTrack {
     let data = std::fs::read(path).unwrap();
     let (rate, scale) = (u32::from_le_bytes(data[16..20].try_into().unwrap()), u32::from_le_bytes(data[20..24].try_into().unwrap()));
     let mut units = Vec::new();
@@ -241,7 +245,7 @@ pub fn read_ivf(path: &Path) -> TestTrack {
 
 /// Collects what a transcode gives, with times since [`BEGIN`].
 #[derive(Clone, Default)]
-pub struct TestSink {
+pub(crate) struct TestSink {
     pub units: Arc<Mutex<Vec<AccessUnit>>>,
     pub format: Arc<Mutex<Option<Format>>>,
     /// A key frame is wanted whenever as many units have come.
@@ -274,7 +278,13 @@ impl UnitSink for TestSink {
 }
 
 /// Transcodes all of `track` but what stays inside the encoder.
-pub async fn transcode(supervisor: &Supervisor, track: &TestTrack, target: TranscodeTarget, sink: TestSink, speed: f64) -> TestTrack {
+pub(crate) async fn transcode(
+    supervisor: &Supervisor,
+    track: &TestTrack,
+    target: TranscodeTarget,
+    sink: TestSink,
+    speed: f64,
+) -> TestTrack {
     let transcoder = PipelineTranscoder::new(supervisor.clone());
     // The source stays open, so that what is still inside comes out before the job ends.
     let mut sources = play(std::slice::from_ref(track), speed);
@@ -306,7 +316,7 @@ pub async fn transcode(supervisor: &Supervisor, track: &TestTrack, target: Trans
 }
 
 /// Files of one track: initialization and chunks.
-pub fn write_track(dir: &Path, name: &str, events: &[SegmenterEvent], track: u32, epoch: u32) -> std::path::PathBuf {
+pub(crate) fn write_track(dir: &Path, name: &str, events: &[SegmenterEvent], track: u32, epoch: u32) -> std::path::PathBuf {
     let mut data = Vec::new();
     for event in events {
         match event {
@@ -320,7 +330,7 @@ pub fn write_track(dir: &Path, name: &str, events: &[SegmenterEvent], track: u32
     path
 }
 
-pub fn chunks(events: &[SegmenterEvent], track: u32, epoch: u32) -> Vec<Chunk> {
+pub(crate) fn chunks(events: &[SegmenterEvent], track: u32, epoch: u32) -> Vec<Chunk> {
     let of = |event: &SegmenterEvent| match event {
         SegmenterEvent::Chunk(chunk) if chunk.track == track && chunk.epoch == epoch => Some(chunk.clone()),
         _ => None,
@@ -329,7 +339,7 @@ pub fn chunks(events: &[SegmenterEvent], track: u32, epoch: u32) -> Vec<Chunk> {
 }
 
 /// Decodes a file; gives the hash and time of each frame.
-pub fn decoded(path: &Path, stream: &str) -> Vec<(i64, String)> {
+pub(crate) fn decoded(path: &Path, stream: &str) -> Vec<(i64, String)> {
     let output = Command::new("ffmpeg")
         .args(["-v", "error", "-copyts", "-i"])
         .arg(path)
@@ -348,7 +358,7 @@ pub fn decoded(path: &Path, stream: &str) -> Vec<(i64, String)> {
 }
 
 /// What must hold for the chunks of any track: numbers and flags, times without holes.
-pub fn check_chunks(chunks: &[Chunk], slack: u64) {
+pub(crate) fn check_chunks(chunks: &[Chunk], slack: u64) {
     assert!(chunks[0].first && chunks[0].independent);
     for pair in chunks.windows(2) {
         let (a, b) = (&pair[0], &pair[1]);
@@ -363,7 +373,7 @@ pub fn check_chunks(chunks: &[Chunk], slack: u64) {
 
 /// When each sample of a track is shown, in ns since [`BEGIN`]: `tfdt`, composition offset and edit list, put on the wall clock by what
 /// the chunk says of its earliest sample. Fails where readers are known to disagree about it.
-pub fn shown(events: &[SegmenterEvent], track: u32, epoch: u32) -> Vec<i64> {
+pub(crate) fn shown(events: &[SegmenterEvent], track: u32, epoch: u32) -> Vec<i64> {
     let init = events.iter().find_map(|event| match event {
         SegmenterEvent::Init(init) if init.track == track && init.epoch == epoch => Some(init),
         _ => None,
@@ -399,7 +409,7 @@ pub fn shown(events: &[SegmenterEvent], track: u32, epoch: u32) -> Vec<i64> {
 }
 
 /// Segments of two tracks begin at the same times, to half an audio frame.
-pub fn check_alignment(video: &[Chunk], audio: &[Chunk]) {
+pub(crate) fn check_alignment(video: &[Chunk], audio: &[Chunk]) {
     let starts = |chunks: &[Chunk]| chunks.iter().filter(|chunk| chunk.first).map(|c| (c.segment, c.wallclock)).collect::<Vec<_>>();
     let (video, audio) = (starts(video), starts(audio));
     assert_eq!(video.len(), audio.len(), "{video:?} {audio:?}");
@@ -411,14 +421,14 @@ pub fn check_alignment(video: &[Chunk], audio: &[Chunk]) {
 
 impl Sender {
     /// Goes on where another sender's numbers ended.
-    pub fn go_on_after(&mut self, other: &Sender) {
+    pub(crate) fn go_on_after(&mut self, other: &Sender) {
         self.seq = other.seq;
         self.said = true;
     }
 }
 
 /// A source of batches that are there already.
-pub fn from_batches(batches: Vec<RtpBatch>, pause: Duration) -> TestSource {
+pub(crate) fn from_batches(batches: Vec<RtpBatch>, pause: Duration) -> TestSource {
     let (way, receiver) = mpsc::channel(64);
     tokio::spawn(async move {
         let mut tick = tokio::time::interval(pause);
@@ -433,7 +443,7 @@ pub fn from_batches(batches: Vec<RtpBatch>, pause: Duration) -> TestSource {
 }
 
 /// As [`play`], but what has times from `gap_end` on is sent as if it had come at `gap_begin`.
-pub fn play_compressed(media: &[TestTrack], speed: f64, gap_end: i64, gap_begin: i64) -> Vec<TestSource> {
+pub(crate) fn play_compressed(media: &[TestTrack], speed: f64, gap_end: i64, gap_begin: i64) -> Vec<TestSource> {
     let mut senders: Vec<Sender> = media.iter().map(|track| Sender::new(&track.format)).collect();
     let pause = Duration::from_secs_f64(0.01 / speed);
     media

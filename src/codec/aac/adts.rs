@@ -8,11 +8,11 @@ use crate::codec::bits::{BitReader, BitWriter};
 const ID_PCE: u32 = 5;
 
 /// Bytes of an ADTS header without checksum, as made here.
-pub const ADTS_HEADER_LEN: usize = 7;
+pub(crate) const ADTS_HEADER_LEN: usize = 7;
 
 /// What an ADTS header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AdtsHeader {
+pub(crate) struct AdtsHeader {
     /// Audio object type: 1 Main, 2 LC, 3 SSR, 4 LTP.
     pub object_type: u8,
     /// Sampling rate of the core in Hz.
@@ -32,7 +32,7 @@ impl AdtsHeader {
     ///
     /// # Errors
     /// It ends too early, has no syncword, or says what cannot be.
-    pub fn parse(data: &[u8]) -> Result<Self, FormatError> {
+    pub(crate) fn parse(data: &[u8]) -> Result<Self, FormatError> {
         let malformed = |why| FormatError::Malformed { what: "ADTS header", why };
         let head = data.get(..ADTS_HEADER_LEN).ok_or(malformed("it ends too early"))?;
         if head[0] != 0xFF || head[1] & 0xF6 != 0xF0 {
@@ -51,7 +51,7 @@ impl AdtsHeader {
 
     /// The AudioSpecificConfig of a frame that begins with this header. `None` where the channels stand in a program config element, and
     /// `raw`, the frame without the header, doesn't begin with one.
-    pub fn config(&self, raw: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn config(&self, raw: &[u8]) -> Option<Vec<u8>> {
         let index = SAMPLE_RATES.iter().position(|rate| *rate == self.sample_rate)? as u32;
         let mut out = BitWriter::default();
         out.put(u32::from(self.object_type), 5);
@@ -69,7 +69,7 @@ impl AdtsHeader {
 
 /// The header for a raw frame of `frame_len` bytes. `None` where ADTS cannot say it: the frame has more than 8184 bytes, the
 /// core's rate has no index, or the channels stand in a program config element or above configuration 7.
-pub fn adts_header(config: &AacConfig, frame_len: usize) -> Option<[u8; ADTS_HEADER_LEN]> {
+pub(crate) fn adts_header(config: &AacConfig, frame_len: usize) -> Option<[u8; ADTS_HEADER_LEN]> {
     let index = SAMPLE_RATES.iter().position(|rate| *rate == config.core_sample_rate)? as u8;
     let len = frame_len + ADTS_HEADER_LEN;
     let channels = config.channel_config;

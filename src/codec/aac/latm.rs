@@ -15,7 +15,7 @@ const LOAS_HEADER: usize = 3;
 
 /// What came out of an element.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct LatmFrames {
+pub(crate) struct LatmFrames {
     /// The configuration, where the element had it.
     pub config: Option<Bytes>,
     /// Raw frames.
@@ -32,7 +32,7 @@ struct Mux {
 
 /// Reads one stream.
 #[derive(Debug, Default)]
-pub struct Latm {
+pub(crate) struct Latm {
     mux: Option<Mux>,
 }
 
@@ -45,7 +45,7 @@ fn unsupported(why: &str) -> FormatError {
 }
 
 /// The elements of LOAS data, if nothing else is in it.
-pub fn loas_elements(data: &[u8]) -> Option<Vec<&[u8]>> {
+pub(crate) fn loas_elements(data: &[u8]) -> Option<Vec<&[u8]>> {
     let (mut rest, mut elements) = (data, Vec::new());
     while !rest.is_empty() {
         let header = rest.first_chunk::<LOAS_HEADER>()?;
@@ -65,7 +65,7 @@ impl Latm {
     ///
     /// # Errors
     /// It ends too early, uses a configuration that has not been told, or has several programs or layers.
-    pub fn element(&mut self, data: &[u8]) -> Result<LatmFrames, FormatError> {
+    pub(crate) fn element(&mut self, data: &[u8]) -> Result<LatmFrames, FormatError> {
         let short = || malformed("it ends too early");
         let mut reader = BitReader::new(data);
         let mut out = LatmFrames::default();

@@ -8,8 +8,10 @@ mod latm;
 mod rtp;
 mod unwrap;
 
-pub use adts::{ADTS_HEADER_LEN, AdtsHeader, adts_header};
+pub(crate) use adts::{ADTS_HEADER_LEN, AdtsHeader, adts_header};
 pub use config::AacConfig;
-pub use latm::{Latm, LatmFrames, loas_elements};
-pub use rtp::{Depacketizer, Packetizer, rtp_fmtp};
-pub use unwrap::{Unwrapped, Unwrapper};
+pub(crate) use latm::{Latm, LatmFrames, loas_elements};
+pub(crate) use rtp::Packetizer;
+pub(crate) use rtp::{Depacketizer, rtp_fmtp};
+pub(crate) use unwrap::Unwrapped;
+pub use unwrap::Unwrapper;

@@ -16,7 +16,7 @@ const MAX_FRAME: usize = 0x1FFF;
 const MAX_AUS: usize = 64;
 
 /// The parameters of `a=fmtp` (RFC 3640 section 4.1).
-pub fn rtp_fmtp(config: &[u8]) -> Vec<(&'static str, String)> {
+pub(crate) fn rtp_fmtp(config: &[u8]) -> Vec<(&'static str, String)> {
     let hex = config.iter().map(|byte| format!("{byte:02x}")).collect();
     let duration = AacConfig::parse(config).map_or(1024, |config| config.frame_duration());
     vec![

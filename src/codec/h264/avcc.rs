@@ -35,7 +35,7 @@ pub(super) fn put_nal(out: &mut impl BufMut, nal: &[u8]) {
 
 /// The NAL units of Annex B data (start codes of three or four bytes), without empty ones, start codes and trailing zeros.
 /// What stands before the first start code is left out.
-pub fn annexb_nals(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn annexb_nals(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = find_start_code(data).map(|at| &data[at + 3..]);
     std::iter::from_fn(move || {
         loop {

@@ -93,7 +93,7 @@ fn read_sets(rest: &mut &[u8], count: u8, kind: NalType) -> Result<Vec<Bytes>, F
 ///
 /// # Errors
 /// No SPS or no PPS, one longer than 65535 bytes, or an SPS that makes no sense.
-pub fn write_avc_config(sps: &[Bytes], pps: &[Bytes]) -> Result<Bytes, FormatError> {
+pub(crate) fn write_avc_config(sps: &[Bytes], pps: &[Bytes]) -> Result<Bytes, FormatError> {
     let first = sps.first().ok_or(malformed("there is no SPS to write"))?;
     if pps.is_empty() {
         return Err(malformed("there is no PPS to write"));
@@ -157,13 +157,13 @@ fn profile_bytes(sps: &[Bytes]) -> [u8; 3] {
 /// `profile-level-id` (RFC 6184 section 8.1): profile, constraints and level (mended where it can't be) of the first SPS as six
 /// hexadecimal digits;
 /// `42e01f` where there is none.
-pub fn profile_level_id(sps: &[Bytes]) -> String {
+pub(crate) fn profile_level_id(sps: &[Bytes]) -> String {
     let [profile, constraints, level] = profile_bytes(sps);
     format!("{profile:02x}{constraints:02x}{level:02x}")
 }
 
 /// `avc1.PPCCLL` (RFC 6381 section 3.3).
-pub fn codec_string(sps: &[Bytes]) -> String {
+pub(crate) fn codec_string(sps: &[Bytes]) -> String {
     format!("avc1.{}", profile_level_id(sps))
 }
 

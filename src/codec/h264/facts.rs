@@ -7,7 +7,7 @@ use crate::codec::PayloadFacts;
 use crate::codec::bits::BitReader;
 
 /// Width and height in pixels, where the payload is or has a sequence parameter set that can be read.
-pub fn payload_resolution(payload: &[u8]) -> Option<(u32, u32)> {
+pub(crate) fn payload_resolution(payload: &[u8]) -> Option<(u32, u32)> {
     let of = |sps: &[u8]| parse_sps(sps).ok().map(|info| (info.width, info.height));
     match NalType::of(*payload.first()?) {
         NalType::Sps => of(payload),
@@ -19,7 +19,7 @@ pub fn payload_resolution(payload: &[u8]) -> Option<(u32, u32)> {
 }
 
 /// The facts of one payload; see [`PayloadFacts`].
-pub fn payload_facts(payload: &[u8]) -> PayloadFacts {
+pub(crate) fn payload_facts(payload: &[u8]) -> PayloadFacts {
     let Some(&indicator) = payload.first() else { return PayloadFacts::default() };
     match NalType::of(indicator) {
         kind @ (NalType::StapA | NalType::Other(25)) => {

@@ -6,7 +6,7 @@ use crate::codec::bits::BitReader;
 /// `nal_unit_type` (H.264 table 7-1, RFC 6184 table 1), as far as headend tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum NalType {
+pub(crate) enum NalType {
     /// 1: slice of a picture that is not IDR.
     Slice,
     /// 2, 3, 4: data partitions of a slice (extended profile).
@@ -37,7 +37,7 @@ pub enum NalType {
 
 impl NalType {
     /// From the first byte of a NAL unit.
-    pub fn of(header: u8) -> Self {
+    pub(crate) fn of(header: u8) -> Self {
         match header & 0x1F {
             1 => Self::Slice,
             2..=4 => Self::Partition,
@@ -56,12 +56,12 @@ impl NalType {
     }
 
     /// Whether access units hold it: slices and supplemental information.
-    pub fn is_carried(self) -> bool {
+    pub(crate) fn is_carried(self) -> bool {
         self.is_slice() || self == Self::Sei
     }
 
     /// Whether it carries a picture (VCL NAL units).
-    pub fn is_slice(self) -> bool {
+    pub(crate) fn is_slice(self) -> bool {
         matches!(self, Self::Slice | Self::Partition | Self::Idr)
     }
 }

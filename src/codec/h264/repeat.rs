@@ -39,7 +39,7 @@ struct Reference {
 
 /// Repeats pictures of one stream.
 #[derive(Debug)]
-pub struct Repeater {
+pub(crate) struct Repeater {
     sps: SpsInfo,
     pps: Vec<Pps>,
     /// In decoding order, as the sliding window keeps them.
@@ -50,7 +50,7 @@ pub struct Repeater {
 
 impl Repeater {
     /// For a stream's parameter sets. `None` where it can't be done: interlaced pictures, slice groups, no references at all.
-    pub fn new(sps: &[Bytes], pps: &[Bytes]) -> Option<Self> {
+    pub(crate) fn new(sps: &[Bytes], pps: &[Bytes]) -> Option<Self> {
         let [sps] = sps else { return None };
         let sps = parse_sps(sps).ok()?;
         if sps.interlaced || sps.separate_planes || sps.max_ref_frames == 0 {
@@ -61,7 +61,7 @@ impl Repeater {
     }
 
     /// Takes the next picture in decoding order (4-byte lengths), shown at `pts`.
-    pub fn note(&mut self, data: &[u8], pts: i64) {
+    pub(crate) fn note(&mut self, data: &[u8], pts: i64) {
         let slice = avcc_nals(data, 4).find(|nal| nal.first().is_some_and(|header| NalType::of(*header).is_slice()));
         let Some((header, idr, frame_num, order)) = slice.and_then(|nal| self.head(nal)) else {
             self.references.clear();
@@ -97,7 +97,7 @@ impl Repeater {
 
     /// A picture (4-byte lengths) to be shown at `pts` and decoded after all that were noted: it looks as what is shown then. `None` where
     /// nothing is known that it could refer to.
-    pub fn repeat(&self, pts: i64) -> Option<Bytes> {
+    pub(crate) fn repeat(&self, pts: i64) -> Option<Bytes> {
         let newest = self.references.last()?;
         let earlier = self.references.iter().filter(|reference| reference.pts <= pts).max_by_key(|reference| reference.pts);
         let shown = earlier.or_else(|| self.references.iter().min_by_key(|reference| reference.pts))?;

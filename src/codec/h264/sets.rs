@@ -22,7 +22,7 @@ pub(super) struct ParameterSets {
 
 impl ParameterSets {
     /// Those of a format.
-    pub fn of(format: &Format) -> Self {
+    pub(super) fn of(format: &Format) -> Self {
         match format {
             Format::H264 { sps, pps } => Self { sps: sps.clone(), pps: pps.clone() },
             _ => Self::default(),
@@ -30,7 +30,7 @@ impl ParameterSets {
     }
 
     /// Keeps a parameter set in place of the one with the same id; whether anything changed. What makes no sense is not kept.
-    pub fn remember(&mut self, nal: &[u8]) -> bool {
+    pub(super) fn remember(&mut self, nal: &[u8]) -> bool {
         let (sets, id_of) = match nal.first().map(|header| NalType::of(*header)) {
             Some(NalType::Sps) => (&mut self.sps, sps_id as IdOf),
             Some(NalType::Pps) => (&mut self.pps, pps_id as IdOf),
@@ -47,12 +47,12 @@ impl ParameterSets {
     }
 
     /// Whether pictures can be decoded with them.
-    pub fn is_complete(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         !self.sps.is_empty() && !self.pps.is_empty()
     }
 
     /// The format, with the SPS of the picture at hand first: that one says how large pictures are.
-    pub fn format(&self, active_pps: Option<u8>, layouts: &[Layout]) -> Format {
+    pub(super) fn format(&self, active_pps: Option<u8>, layouts: &[Layout]) -> Format {
         let mut sps = self.sps.clone();
         let active = active_pps.and_then(|pps| Layout::find(layouts, pps)).map(Layout::sps);
         if let Some(at) = sps.iter().position(|nal| active.is_some() && sps_id(nal) == active) {

@@ -39,7 +39,7 @@ pub(super) struct PictureId {
 
 impl PictureId {
     /// Whether `self` is the second field of the frame that `first` began.
-    pub fn completes(&self, first: &Self) -> bool {
+    pub(super) fn completes(&self, first: &Self) -> bool {
         self.field
             && first.field
             && self.bottom != first.bottom
@@ -67,7 +67,7 @@ pub(super) struct Layout {
 
 impl Layout {
     /// Of every PPS that refers to an SPS which can be read.
-    pub fn all(sps: &[Bytes], pps: &[Bytes]) -> Vec<Self> {
+    pub(super) fn all(sps: &[Bytes], pps: &[Bytes]) -> Vec<Self> {
         let infos: Vec<SpsInfo> = sps.iter().filter_map(|nal| parse_sps(nal).ok()).collect();
         pps.iter().filter_map(|nal| Self::of(&infos, nal)).collect()
     }
@@ -96,19 +96,19 @@ impl Layout {
     }
 
     /// The one with the PPS id.
-    pub fn find(layouts: &[Self], pps: u8) -> Option<&Self> {
+    pub(super) fn find(layouts: &[Self], pps: u8) -> Option<&Self> {
         layouts.iter().find(|layout| layout.pps == pps)
     }
 
     /// `seq_parameter_set_id` of the SPS.
-    pub fn sps(&self) -> u8 {
+    pub(super) fn sps(&self) -> u8 {
         self.sps
     }
 }
 
 impl Slice {
     /// Reads the header of a slice or a data partition A. `None` for other NAL units and for what can't be a slice.
-    pub fn parse(nal: &[u8], layouts: &[Layout]) -> Option<Self> {
+    pub(super) fn parse(nal: &[u8], layouts: &[Layout]) -> Option<Self> {
         let header = *nal.first()?;
         // Of partitions only A has a slice header.
         if !matches!(NalType::of(header), NalType::Slice | NalType::Idr) && header & 0x1F != 2 {
@@ -127,7 +127,7 @@ impl Slice {
     }
 
     /// Whether `next`, a slice of the same picture, has macroblocks that come before this one's: arbitrary slice order, or redundant slices.
-    pub fn is_behind(&self, next: &Self) -> bool {
+    pub(super) fn is_behind(&self, next: &Self) -> bool {
         self.picture == next.picture && self.plane == next.plane && next.first_mb < self.first_mb
     }
 

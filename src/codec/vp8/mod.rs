@@ -5,16 +5,18 @@
 mod descriptor;
 mod rtp;
 
-pub use descriptor::{Descriptor, PictureId};
-pub use rtp::{Depacketizer, Packetizer};
+pub use descriptor::Descriptor;
+pub(crate) use descriptor::PictureId;
+pub(crate) use rtp::Depacketizer;
+pub(crate) use rtp::Packetizer;
 
 use super::PayloadFacts;
 
 /// RFC 6381 string for ISO media ("VP Codec ISO Media File Format Binding": profile 0, level 1.0, 8 bits).
-pub const CODEC_STRING: &str = "vp08.00.10.08";
+pub(crate) const CODEC_STRING: &str = "vp08.00.10.08";
 
 /// Codec string for WebM.
-pub const WEBM_CODEC_STRING: &str = "vp8";
+pub(crate) const WEBM_CODEC_STRING: &str = "vp8";
 
 /// What the header of a frame says (RFC 6386 section 9.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +42,7 @@ pub fn frame_info(frame: &[u8]) -> Option<FrameInfo> {
 }
 
 /// Width and height in pixels, where a key frame begins in this payload.
-pub fn payload_resolution(payload: &[u8]) -> Option<(u32, u32)> {
+pub(crate) fn payload_resolution(payload: &[u8]) -> Option<(u32, u32)> {
     let (descriptor, rest) = Descriptor::parse(payload)?;
     frame_info(rest).filter(|_| descriptor.start && descriptor.partition == 0)?.resolution
 }

@@ -12,6 +12,8 @@ mod sys;
 mod tests;
 
 pub use port::UdpPort;
-pub use recv::{Datagram, RecvBatch};
-pub use send::{SendBatch, SendCounters};
-pub use steer::Steering;
+pub(crate) use recv::Datagram;
+pub use recv::RecvBatch;
+pub use send::SendBatch;
+pub(crate) use send::SendCounters;
+pub(crate) use steer::Steering;

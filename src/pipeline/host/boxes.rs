@@ -2,7 +2,7 @@
 
 /// Decode time of the first sample, and the sum of the sample durations, in the track's timescale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChunkTimes {
+pub(crate) struct ChunkTimes {
     /// `tfdt`.
     pub decode_time: u64,
     /// Sum over `trun`.
@@ -30,7 +30,7 @@ fn u32_at(data: &[u8], at: usize) -> Option<u32> {
 }
 
 /// `default_sample_duration` of the first `trex` (ISO/IEC 14496-12 section 8.8.3) of an initialization.
-pub fn default_duration(init: &[u8]) -> u32 {
+pub(crate) fn default_duration(init: &[u8]) -> u32 {
     find(init, b"moov")
         .and_then(|moov| find(moov, b"mvex"))
         .and_then(|mvex| find(mvex, b"trex"))
@@ -39,7 +39,7 @@ pub fn default_duration(init: &[u8]) -> u32 {
 }
 
 /// Reads the first `traf` of `data`, which begins with anything and has a `moof`. `default` is that of the `trex`.
-pub fn chunk_times(data: &[u8], default: u32) -> Option<ChunkTimes> {
+pub(crate) fn chunk_times(data: &[u8], default: u32) -> Option<ChunkTimes> {
     let traf = find(find(data, b"moof")?, b"traf")?;
     let tfdt = find(traf, b"tfdt")?;
     let decode_time = match tfdt.first()? {
@@ -70,7 +70,7 @@ pub fn chunk_times(data: &[u8], default: u32) -> Option<ChunkTimes> {
 
 /// Takes back what the major brand `cmf2` promises, that decoding begins at the earliest presentation time (ISO/IEC 23000-19): in an
 /// initialization or the head of a segment, which begin with their brands.
-pub fn set_brand(data: &mut [u8]) {
+pub(crate) fn set_brand(data: &mut [u8]) {
     if let Some((kind, brand)) = data.get_mut(4..12).and_then(|both| both.split_at_mut_checked(4))
         && (*kind == *b"ftyp" || *kind == *b"styp")
         && *brand == *b"cmf2"

@@ -7,12 +7,12 @@ use crate::codec::aac::AacConfig;
 use crate::codec::{Codec, Format, FormatError, h264, opus};
 
 /// Whether plain AAC-LC silence fits into the stream.
-pub fn is_aac_lc(config: &[u8]) -> bool {
+pub(crate) fn is_aac_lc(config: &[u8]) -> bool {
     AacConfig::parse(config).is_ok_and(|config| config.object_type == 2 && !config.sbr && config.core_frame_len == 1024)
 }
 
 /// The format with what can be filled in: a derived AAC track whose encoder has not spoken yet is plain AAC-LC.
-pub fn completed(format: Format) -> Format {
+pub(crate) fn completed(format: Format) -> Format {
     match format {
         Format::Aac { config, sample_rate, channels } if config.is_empty() => {
             Format::Aac { config: AacConfig::lc(sample_rate, channels).unwrap_or_default(), sample_rate, channels }
@@ -22,7 +22,7 @@ pub fn completed(format: Format) -> Format {
 }
 
 /// The caps of an appsrc. An error where the parameter sets are missing or make no sense.
-pub fn caps(format: &Format) -> Result<gst::Caps, FormatError> {
+pub(crate) fn caps(format: &Format) -> Result<gst::Caps, FormatError> {
     Ok(match format {
         Format::H264 { sps, pps } => {
             let config = h264::write_avc_config(sps, pps)?;
@@ -56,7 +56,7 @@ pub fn caps(format: &Format) -> Result<gst::Caps, FormatError> {
 }
 
 /// What a track's initialization says beside its bytes.
-pub fn track_init(format: &Format, track: u32, epoch: u32) -> TrackInit {
+pub(crate) fn track_init(format: &Format, track: u32, epoch: u32) -> TrackInit {
     let (codec_string, resolution, audio) = match format {
         Format::H264 { sps, .. } => {
             let info = sps.first().and_then(|sps| h264::parse_sps(sps).ok());
@@ -74,7 +74,7 @@ pub fn track_init(format: &Format, track: u32, epoch: u32) -> TrackInit {
 }
 
 /// The format of an encoder's output.
-pub fn format_of(caps: &gst::CapsRef) -> Option<Format> {
+pub(crate) fn format_of(caps: &gst::CapsRef) -> Option<Format> {
     let structure = caps.structure(0)?;
     let codec_data = || {
         let buffer = structure.get::<gst::Buffer>("codec_data").ok()?;
@@ -95,7 +95,7 @@ pub fn format_of(caps: &gst::CapsRef) -> Option<Format> {
 }
 
 /// How long a unit of audio lasts, in ns. 0 for video, `None` for garbage.
-pub fn unit_duration(format: &Format, data: &[u8]) -> Option<i64> {
+pub(crate) fn unit_duration(format: &Format, data: &[u8]) -> Option<i64> {
     let samples = match format.codec() {
         Codec::H264 | Codec::Vp8 => return Some(0),
         Codec::Aac => match format {

@@ -50,7 +50,7 @@ struct Track {
 
 /// Decides about the cuts of one job.
 #[derive(Debug)]
-pub struct Cutter {
+pub(crate) struct Cutter {
     tracks: Vec<Track>,
     cuts: Cuts,
     not_before: i64,
@@ -61,7 +61,7 @@ pub struct Cutter {
 
 impl Cutter {
     /// For tracks of which `video` tells which are pictures.
-    pub fn new(cutting: Cutting, video: &[bool]) -> Self {
+    pub(crate) fn new(cutting: Cutting, video: &[bool]) -> Self {
         let duration = std::time::Duration::from_nanos;
         let targets = Targets::new(duration(cutting.segment), duration(cutting.part));
         let master = video.iter().position(|video| *video);
@@ -84,7 +84,7 @@ impl Cutter {
     }
 
     /// The format of a track, once it is known.
-    pub fn format(&mut self, track: usize, format: &Format) {
+    pub(crate) fn format(&mut self, track: usize, format: &Format) {
         if let (Some(track), Format::H264 { sps, pps }) = (self.tracks.get_mut(track), format)
             && !track.lane.has_repeater()
         {
@@ -93,27 +93,27 @@ impl Cutter {
     }
 
     /// The time at which the first segment begins.
-    pub fn begin(&self) -> Option<i64> {
+    pub(crate) fn begin(&self) -> Option<i64> {
         self.cuts.begin()
     }
 
     /// Tracks that need a key frame to go on, since the last call.
-    pub fn take_wants_key(&mut self) -> Vec<usize> {
+    pub(crate) fn take_wants_key(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.wants_key)
     }
 
     /// Tracks on which a key frame would be welcome now, to end a segment, since the last call.
-    pub fn take_asks(&mut self) -> Vec<usize> {
+    pub(crate) fn take_asks(&mut self) -> Vec<usize> {
         (0..self.tracks.len()).filter(|track| self.tracks[*track].lane.take_asks()).collect()
     }
 
     /// Whether a track has nothing for a whole segment, so that nothing of it can follow in this epoch.
-    pub fn is_torn(&self) -> bool {
+    pub(crate) fn is_torn(&self) -> bool {
         self.tracks.iter().any(|track| track.lane.is_torn())
     }
 
     /// Takes a unit that came at `now` (ns of any clock that goes on evenly); appends what may go on now.
-    pub fn push(&mut self, now: i64, track: usize, unit: Unit, out: &mut Vec<Placed>) {
+    pub(crate) fn push(&mut self, now: i64, track: usize, unit: Unit, out: &mut Vec<Placed>) {
         let now = self.awake.at(now);
         if unit.pts < self.not_before {
             return;
@@ -129,7 +129,7 @@ impl Cutter {
     }
 
     /// Gives what is still held, at the end.
-    pub fn finish(&mut self, out: &mut Vec<Placed>) {
+    pub(crate) fn finish(&mut self, out: &mut Vec<Placed>) {
         // Pictures first: they know the cuts.
         for video in [true, false] {
             for track in 0..self.tracks.len() {

@@ -12,7 +12,7 @@ const MAX_FILL: i64 = 3_000_000_000;
 
 /// What to do with a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// Put `silence` frames before it, the first at `.at`; the frame follows.
     At {
         /// Time of the first frame to put.
@@ -28,13 +28,13 @@ pub enum Place {
 
 /// The clock of one audio track.
 #[derive(Debug, Default)]
-pub struct Grid {
+pub(crate) struct Grid {
     next: Option<i64>,
 }
 
 impl Grid {
     /// Places a frame that came with time `pts` and lasts `duration` (ns, above 0). `fill`: whether silence can be made.
-    pub fn place(&mut self, pts: i64, duration: i64, fill: bool) -> Place {
+    pub(crate) fn place(&mut self, pts: i64, duration: i64, fill: bool) -> Place {
         let Some(next) = self.next else {
             self.next = Some(pts + duration);
             return Place::At { at: pts, silence: 0 };
@@ -61,7 +61,7 @@ impl Grid {
 }
 
 /// A silent AAC-LC frame of 1024 samples.
-pub fn silent_aac(channels: u8) -> Option<Bytes> {
+pub(crate) fn silent_aac(channels: u8) -> Option<Bytes> {
     // raw_data_block (ISO/IEC 14496-3 section 4.4.2.1): one SCE or CPE with max_sfb 0, nothing coded, then ID_END.
     match channels {
         1 => Some(Bytes::from_static(&[0x00, 0xC8, 0x00, 0x80, 0x23, 0x80])),

@@ -22,7 +22,7 @@ const KEY_REQUEST_INTERVAL: i64 = 500_000_000;
 
 /// Why an input can't go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// Another format.
     #[error("the format changed")]
     Format,
@@ -42,7 +42,7 @@ pub enum Ended {
 
 /// One input.
 #[derive(Debug)]
-pub struct Input {
+pub(crate) struct Input {
     format: Format,
     /// The parameter sets are known.
     ready: bool,
@@ -75,7 +75,7 @@ fn depth(format: &Format) -> Option<u8> {
 
 impl Input {
     /// For a format; `at_least`: pictures known to be held back for reordering.
-    pub fn new(format: Format, at_least: u8) -> Self {
+    pub(crate) fn new(format: Format, at_least: u8) -> Self {
         let format = caps::completed(format);
         let rate = format.rtp_clock_rate();
         Self {
@@ -98,23 +98,23 @@ impl Input {
     }
 
     /// Its format, with the parameter sets once they are known.
-    pub fn format(&self) -> &Format {
+    pub(crate) fn format(&self) -> &Format {
         &self.format
     }
 
     /// Whether a key frame should be asked for, since the last call.
-    pub fn take_key_request(&mut self) -> bool {
+    pub(crate) fn take_key_request(&mut self) -> bool {
         std::mem::take(&mut self.key_request)
     }
 
     /// Pictures can only go on at a key frame.
-    pub fn need_key(&mut self) {
+    pub(crate) fn need_key(&mut self) {
         self.needs_key = true;
         self.ask_for_key();
     }
 
     /// A key frame would be welcome; not more often than makes sense.
-    pub fn ask_for_key(&mut self) {
+    pub(crate) fn ask_for_key(&mut self) {
         let now = self.last_pts.unwrap_or(0);
         if self.key_asked.is_none_or(|asked| (now - asked).abs() >= KEY_REQUEST_INTERVAL) {
             self.key_asked = Some(now);
@@ -123,7 +123,7 @@ impl Input {
     }
 
     /// Takes packets; `arrived` is the wall clock, in case that nobody knows better. Appends units to `out`.
-    pub fn push(&mut self, batch: &RtpBatch, arrived: UnixNanos, out: &mut Vec<Unit>) -> Result<(), Ended> {
+    pub(crate) fn push(&mut self, batch: &RtpBatch, arrived: UnixNanos, out: &mut Vec<Unit>) -> Result<(), Ended> {
         if let Some(mapping) = batch.clock {
             self.clock.map(mapping).map_err(|jump| Ended::Jump(jump.0 / 1_000_000))?;
         }
@@ -232,7 +232,7 @@ impl Input {
     }
 
     /// The stream has ended: gives what was held back.
-    pub fn finish(&mut self, out: &mut Vec<Unit>) -> Result<(), Ended> {
+    pub(crate) fn finish(&mut self, out: &mut Vec<Unit>) -> Result<(), Ended> {
         self.depacketizer.finish();
         self.drain(out)
     }

@@ -27,7 +27,7 @@ const CUTS_KEPT: usize = 64;
 
 /// The times at which all tracks are cut.
 #[derive(Debug)]
-pub struct Cuts {
+pub(super) struct Cuts {
     targets: Targets,
     first: u64,
     /// Number and time of each segment, oldest first.
@@ -36,22 +36,22 @@ pub struct Cuts {
 
 impl Cuts {
     /// None yet; the first segment's number is `first`.
-    pub fn new(targets: Targets, first: u64) -> Self {
+    pub(super) fn new(targets: Targets, first: u64) -> Self {
         Self { targets, first, cuts: VecDeque::new() }
     }
 
     /// Time of the oldest one that is known.
-    pub fn begin(&self) -> Option<i64> {
+    pub(super) fn begin(&self) -> Option<i64> {
         self.cuts.front().map(|(_, time)| *time)
     }
 
     /// Time of the newest one.
-    pub fn last(&self) -> Option<i64> {
+    pub(super) fn last(&self) -> Option<i64> {
         self.cuts.back().map(|(_, time)| *time)
     }
 
     /// A segment begins.
-    pub fn cut(&mut self, time: i64) {
+    pub(super) fn cut(&mut self, time: i64) {
         let number = self.cuts.back().map_or(self.first, |(number, _)| number + 1);
         self.cuts.push_back((number, time));
         if self.cuts.len() > CUTS_KEPT {
@@ -60,12 +60,12 @@ impl Cuts {
     }
 
     /// Whether a segment that ended at `time` would be as long as wanted.
-    pub fn over(&self, time: i64) -> bool {
+    pub(super) fn over(&self, time: i64) -> bool {
         self.last().is_none_or(|last| time - last >= self.targets.segment())
     }
 
     /// Whether a segment that ended at `time` would be long enough.
-    pub fn due(&self, time: i64) -> bool {
+    pub(super) fn due(&self, time: i64) -> bool {
         // Key frames that are 2 s apart are never exactly so.
         self.last().is_none_or(|last| time - last >= self.targets.segment() - self.targets.segment() / 20)
     }
@@ -81,7 +81,7 @@ impl Cuts {
 
 /// One track.
 #[derive(Debug)]
-pub struct Lane {
+pub(super) struct Lane {
     track: usize,
     video: bool,
     /// Decides where all tracks are cut.
@@ -110,7 +110,7 @@ pub struct Lane {
 
 impl Lane {
     /// For a track with that number in its job.
-    pub fn new(track: usize, video: bool, master: bool, targets: Targets) -> Self {
+    pub(super) fn new(track: usize, video: bool, master: bool, targets: Targets) -> Self {
         // Before everything, and far enough from the end of numbers to be subtracted.
         let none = i64::MIN / 4;
         Self {
@@ -133,32 +133,32 @@ impl Lane {
     }
 
     /// What makes pictures that repeat the last one.
-    pub fn set_repeater(&mut self, repeater: Option<Repeater>) {
+    pub(super) fn set_repeater(&mut self, repeater: Option<Repeater>) {
         self.repeater = repeater;
     }
 
     /// Whether it has one.
-    pub fn has_repeater(&self) -> bool {
+    pub(super) fn has_repeater(&self) -> bool {
         self.repeater.is_some()
     }
 
     /// Up to when its cuts are known: what comes later is decoded later, and shown no earlier than that.
-    pub fn known(&self) -> i64 {
+    pub(super) fn known(&self) -> i64 {
         self.last
     }
 
     /// Whether a key frame would be welcome, since the last call.
-    pub fn take_asks(&mut self) -> bool {
+    pub(super) fn take_asks(&mut self) -> bool {
         std::mem::take(&mut self.asks)
     }
 
     /// Whether it had nothing for a whole segment: its numbers don't follow each other, as they have to.
-    pub fn is_torn(&self) -> bool {
+    pub(super) fn is_torn(&self) -> bool {
         self.torn
     }
 
     /// Takes the next unit. False where it can't go on without a key frame.
-    pub fn push(&mut self, unit: Unit, cuts: &mut Cuts, out: &mut Vec<Placed>) -> bool {
+    pub(super) fn push(&mut self, unit: Unit, cuts: &mut Cuts, out: &mut Vec<Placed>) -> bool {
         match self.video {
             _ if self.torn => true,
             true => self.picture(unit, cuts, out),
@@ -167,7 +167,7 @@ impl Lane {
     }
 
     /// Lets out what waits for the next one.
-    pub fn finish(&mut self, out: &mut Vec<Placed>) {
+    pub(super) fn finish(&mut self, out: &mut Vec<Placed>) {
         if let Some(pending) = self.pending.take() {
             self.emit(pending, Split::None, out);
         }
@@ -266,7 +266,7 @@ impl Lane {
     }
 
     /// Repeats the last picture as often as it takes to end parts and segments in time, where the next one comes at `until` (decoding time).
-    pub fn fill(&mut self, until: i64, cuts: &mut Cuts, out: &mut Vec<Placed>) {
+    pub(super) fn fill(&mut self, until: i64, cuts: &mut Cuts, out: &mut Vec<Placed>) {
         while let Some(current) = self.segment.filter(|_| !self.torn) {
             let most = self.targets.part_target() - MARGIN;
             let longest = self.targets.longest_segment();

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 /// An access unit on the wall clock (ns).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unit {
+pub(crate) struct Unit {
     /// Presentation time.
     pub pts: i64,
     /// Decoding time.
@@ -19,7 +19,7 @@ pub struct Unit {
 
 /// What to cut before a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Split {
+pub(crate) enum Split {
     /// Nothing.
     None,
     /// A chunk ends.
@@ -30,7 +30,7 @@ pub enum Split {
 
 /// A unit that may go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed {
+pub(crate) struct Placed {
     /// Which track.
     pub track: usize,
     /// The cut before it.

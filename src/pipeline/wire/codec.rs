@@ -211,7 +211,7 @@ fn rtp_packet(w: &mut Writer<'_>, packet: BatchPacket<'_>) {
 
 /// Gives the packets of `batches` as frames of [`Message::Rtp`] to `out`, as many in each as fit; `buffer` is for reuse. `clock` goes with
 /// the first frame, the batches' own is not looked at. Packets that fit no frame are left out. False as soon as `out` gives false.
-pub fn encode_rtp(
+pub(crate) fn encode_rtp(
     job: JobId,
     input: u8,
     mut clock: Option<ClockMapping>,

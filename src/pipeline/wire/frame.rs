@@ -5,27 +5,27 @@ use bytes::{Bytes, BytesMut};
 use super::WireError;
 
 /// The version in every frame. Parent and child are the same binary; a mismatch means that the binary was replaced under us.
-pub const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 /// Most bytes in one datagram. `SOCK_SEQPACKET` keeps message borders, so that a reader can never lose step, but a message must
 /// fit the socket buffer (208 KiB by default) and takes one kernel allocation; 60 KiB stays far below both.
-pub const MAX_FRAME: usize = 60 * 1024;
+pub(crate) const MAX_FRAME: usize = 60 * 1024;
 /// Longest message. A chunk of 2 s at 60 Mbit/s is 15 MB.
-pub const MAX_MESSAGE: usize = 32 * 1024 * 1024;
+pub(crate) const MAX_MESSAGE: usize = 32 * 1024 * 1024;
 /// Version, flags, two bytes reserved; in the first frame of several, the message's length instead of nothing.
-pub const HEADER: usize = 8;
+pub(crate) const HEADER: usize = 8;
 
 const FLAG_FIRST: u8 = 1;
 const FLAG_LAST: u8 = 2;
 
 /// The header of a frame whose message has `total` bytes.
-pub fn header(first: bool, last: bool, total: usize) -> [u8; HEADER] {
+pub(crate) fn header(first: bool, last: bool, total: usize) -> [u8; HEADER] {
     let flags = if first { FLAG_FIRST } else { 0 } | if last { FLAG_LAST } else { 0 };
     let [a, b, c, d] = (total as u32).to_be_bytes();
     [VERSION, flags, 0, 0, a, b, c, d]
 }
 
 /// The frames of a message: for each its header and its part of the bytes.
-pub fn split(message: &[u8]) -> impl Iterator<Item = ([u8; HEADER], &[u8])> {
+pub(crate) fn split(message: &[u8]) -> impl Iterator<Item = ([u8; HEADER], &[u8])> {
     const ROOM: usize = MAX_FRAME - HEADER;
     let count = message.len().div_ceil(ROOM);
     message.chunks(ROOM).enumerate().map(move |(index, part)| (header(index == 0, index + 1 == count, message.len()), part))

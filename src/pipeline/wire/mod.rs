@@ -8,8 +8,12 @@ mod frame;
 
 use bytes::Bytes;
 
-pub use codec::{decode, encode, encode_frame, encode_rtp};
-pub use frame::{Assembler, HEADER, MAX_FRAME, MAX_MESSAGE, VERSION, header, split};
+pub use codec::decode;
+pub use codec::encode;
+pub use codec::encode_frame;
+pub(crate) use codec::encode_rtp;
+pub use frame::Assembler;
+pub(crate) use frame::{HEADER, MAX_FRAME, MAX_MESSAGE, VERSION, header, split};
 
 use crate::base::UnixNanos;
 use crate::cmaf::{Chunk, TrackInit};
@@ -17,10 +21,10 @@ use crate::codec::Format;
 use crate::rtp::batch::RtpBatch;
 
 /// Names a job within one child. Never reused within a child's life.
-pub type JobId = u32;
+pub(crate) type JobId = u32;
 
 /// Most inputs (tracks) of a job: one video, and room for more audio than anybody sends.
-pub const MAX_INPUTS: usize = 8;
+pub(crate) const MAX_INPUTS: usize = 8;
 
 /// Why bytes are not a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -13,12 +13,12 @@ use crate::cmaf::{Chunk, TrackInit, read_fragment, read_init};
 use crate::codec::Codec;
 
 use super::catalogue::Catalogue;
+use super::driver::recover;
+use super::driver::store::Store;
 use super::id::RecordingId;
-use super::recover;
 use super::request::{VodBody, VodReader, VodRequest, VodResponse};
 use super::retention::StopReason;
 use super::session::{RecordEvent, Room, Session};
-use super::store::Store;
 use super::vod::Vod;
 use super::{Meta, RecordError, State};
 

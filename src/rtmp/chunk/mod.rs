@@ -10,11 +10,13 @@ mod writer;
 
 use bytes::Bytes;
 
-pub use reader::{ChunkReader, Limits, ReaderCounters};
+pub use reader::ChunkReader;
+pub use reader::Limits;
+pub(crate) use reader::ReaderCounters;
 pub use writer::ChunkWriter;
 
 /// The chunk size both sides begin with (RTMP 1.0 section 5.4.1).
-pub const DEFAULT_CHUNK_SIZE: usize = 128;
+pub(crate) const DEFAULT_CHUNK_SIZE: usize = 128;
 
 /// A whole message.
 #[derive(Debug, Clone, PartialEq, Eq)]

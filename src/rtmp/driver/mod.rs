@@ -166,7 +166,7 @@ impl Context {
 
 /// A bound RTMP server.
 #[derive(Debug)]
-pub struct RtmpServer {
+pub(crate) struct RtmpServer {
     listener: std::net::TcpListener,
     address: SocketAddr,
     context: Arc<Context>,
@@ -177,7 +177,7 @@ impl RtmpServer {
     ///
     /// # Errors
     /// A configuration value is out of its range, or the port can't be opened.
-    pub fn bind(config: RtmpConfig, hub: Hub, cancel: CancellationToken) -> Result<Self, RtmpServerError> {
+    pub(crate) fn bind(config: RtmpConfig, hub: Hub, cancel: CancellationToken) -> Result<Self, RtmpServerError> {
         config.validate()?;
         let failed = |source| RtmpServerError::Listen { address: config.listen, source };
         let listener = listen(config.listen).map_err(failed)?;
@@ -188,12 +188,12 @@ impl RtmpServer {
     }
 
     /// Where it listens: the real port where 0 was configured.
-    pub fn local_addr(&self) -> SocketAddr {
+    pub(crate) fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
     /// Its counters, to be registered.
-    pub fn metrics(&self) -> &RtmpMetrics {
+    pub(crate) fn metrics(&self) -> &RtmpMetrics {
         &self.context.metrics
     }
 
@@ -201,7 +201,7 @@ impl RtmpServer {
     ///
     /// # Errors
     /// The runtime doesn't take the socket.
-    pub async fn run(self) -> Result<(), RtmpServerError> {
+    pub(crate) async fn run(self) -> Result<(), RtmpServerError> {
         let address = self.address;
         let listener = TcpListener::from_std(self.listener).map_err(|source| RtmpServerError::Listen { address, source })?;
         let context = self.context;

@@ -17,8 +17,7 @@ use crate::rtmp::amf0::Value;
 use crate::rtmp::egress::{Egress, Tag};
 use crate::rtmp::session::ServerSession;
 use crate::rtp::batch::RtpBatch;
-use crate::sfu::DirectConsumer;
-use crate::stream::{SelectError, Stream, StreamEvent, Viewer, Wanted};
+use crate::stream::{DirectConsumer, SelectError, Stream, StreamEvent, Viewer, Wanted};
 
 /// When a track ended though its stream goes on, it is looked for again after this time.
 const RETRY: Duration = Duration::from_secs(1);

@@ -21,7 +21,7 @@ use super::oddity::{Oddities, Oddity};
 use super::target::Target;
 use streams::{State, Streams};
 
-pub use streams::MAX_ACTIVE;
+pub(crate) use streams::MAX_ACTIVE;
 
 /// The window we announce, and acknowledge by where the peer announces none: what Flash Media Server uses.
 const WINDOW: u32 = 2_500_000;
@@ -32,12 +32,12 @@ const MAX_HELD: usize = 256 * 1024;
 
 /// User control events (RTMP 1.0 section 7.1.7; 31 and 32 are Flash Media Server's).
 mod control {
-    pub const STREAM_BEGIN: u16 = 0;
-    pub const STREAM_EOF: u16 = 1;
-    pub const PING_REQUEST: u16 = 6;
-    pub const PING_RESPONSE: u16 = 7;
+    pub(super) const STREAM_BEGIN: u16 = 0;
+    pub(super) const STREAM_EOF: u16 = 1;
+    pub(super) const PING_REQUEST: u16 = 6;
+    pub(super) const PING_RESPONSE: u16 = 7;
     /// StreamDry, SetBufferLength, StreamIsRecorded, PingResponse, buffer empty and ready: nothing to do.
-    pub const OTHERS: [u16; 8] = [STREAM_BEGIN, STREAM_EOF, 2, 3, 4, PING_RESPONSE, 31, 32];
+    pub(super) const OTHERS: [u16; 8] = [STREAM_BEGIN, STREAM_EOF, 2, 3, 4, PING_RESPONSE, 31, 32];
 }
 
 /// Limits of time for a session.

@@ -8,7 +8,7 @@ use crate::base::StreamPath;
 use crate::base::wrap::TimestampExtender;
 
 /// Streams that publish or play at once. Flash clients have two or three (several bit rates, or a talk with both sides), encoders one.
-pub const MAX_ACTIVE: usize = 4;
+pub(crate) const MAX_ACTIVE: usize = 4;
 /// Ended streams that are remembered, so that media which still comes for them is not taken for another one's.
 const MAX_ENDED: usize = 16;
 

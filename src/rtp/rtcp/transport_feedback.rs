@@ -147,7 +147,7 @@ impl Iterator for PacketStatuses<'_> {
 /// Appends a feedback for the packets from `base_seq` on, of which `arrivals` has the arrival in microseconds of any clock of ours
 /// that does not go back (or `None`). Gives how many of them it speaks of: at most 450, and it stops before a delta of more than 8 s
 /// and behind the last one that arrived. If none of the first 450 arrived nothing is written, and 0 given.
-pub fn write_transport_feedback(
+pub(crate) fn write_transport_feedback(
     out: &mut Vec<u8>,
     sender_ssrc: u32,
     media_ssrc: u32,

@@ -26,7 +26,7 @@ fn put(out: &mut Vec<u8>, word: u32) {
 }
 
 /// Appends a sender report; more than 31 blocks go on in receiver reports.
-pub fn write_sender_report(out: &mut Vec<u8>, ssrc: u32, info: &SenderInfo, blocks: &[ReportBlock]) {
+pub(crate) fn write_sender_report(out: &mut Vec<u8>, ssrc: u32, info: &SenderInfo, blocks: &[ReportBlock]) {
     let (first, rest) = blocks.split_at(blocks.len().min(MAX_COUNT));
     packet(out, SR, first.len() as u8, |out| {
         put(out, ssrc);

@@ -13,13 +13,13 @@ mod tests;
 
 pub use keying::{Keying, SrtpProfile};
 pub use receiver::SrtpReceiver;
-pub use replay::ReplayWindow;
+pub(crate) use replay::ReplayWindow;
 pub use sender::SrtpSender;
 
 /// The most that sealing an RTP packet adds, for any profile: the GCM tag.
-pub const MAX_SRTP_OVERHEAD: usize = 16;
+pub(crate) const MAX_SRTP_OVERHEAD: usize = 16;
 /// The most that sealing an RTCP packet adds, for any profile: the GCM tag, the E bit and the index.
-pub const MAX_SRTCP_OVERHEAD: usize = 20;
+pub(crate) const MAX_SRTCP_OVERHEAD: usize = 20;
 
 /// Why a packet was not sealed or opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

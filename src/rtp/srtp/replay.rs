@@ -7,7 +7,7 @@ const WORDS: usize = (WINDOW / 64) as usize;
 
 /// The highest index and which of those before it were seen.
 #[derive(Debug, Clone)]
-pub struct ReplayWindow {
+pub(crate) struct ReplayWindow {
     highest: u64,
     /// A bit per index, at `index % WINDOW`.
     seen: [u64; WORDS],
@@ -15,19 +15,19 @@ pub struct ReplayWindow {
 
 impl ReplayWindow {
     /// Begins with an index that was authenticated.
-    pub fn new(first: u64) -> Self {
+    pub(crate) fn new(first: u64) -> Self {
         let mut window = Self { highest: first, seen: [0; WORDS] };
         window.set(first);
         window
     }
 
     /// The highest index so far.
-    pub fn highest(&self) -> u64 {
+    pub(crate) fn highest(&self) -> u64 {
         self.highest
     }
 
     /// Whether the index may still come: neither seen nor too old. To be asked before authentication, which costs more.
-    pub fn is_fresh(&self, index: u64) -> bool {
+    pub(crate) fn is_fresh(&self, index: u64) -> bool {
         if index > self.highest {
             return true;
         }
@@ -35,7 +35,7 @@ impl ReplayWindow {
     }
 
     /// Notes an index whose packet was authenticated.
-    pub fn mark(&mut self, index: u64) {
+    pub(crate) fn mark(&mut self, index: u64) {
         if index > self.highest {
             if index - self.highest >= WINDOW {
                 self.seen = [0; WORDS];

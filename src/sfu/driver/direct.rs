@@ -15,7 +15,7 @@ use crate::sfu::ortc::RtpParameters;
 
 /// The way in for a producer fed from this process. Dropping it closes the producer.
 #[derive(Debug)]
-pub struct DirectProducer {
+pub(crate) struct DirectProducer {
     /// Its id.
     pub id: ProducerId,
     pub(super) router: RouterId,
@@ -27,7 +27,7 @@ pub struct DirectProducer {
 
 impl DirectProducer {
     /// Hands over packets. Never waits: returns false where the worker's queue is full (they are dropped and counted) or gone.
-    pub fn send(&self, batch: RtpBatch) -> bool {
+    pub(crate) fn send(&self, batch: RtpBatch) -> bool {
         let taken = self.media.try_send(Media::Batch { router: self.router, producer: self.id, batch }).is_ok();
         if !taken {
             self.refused.fetch_add(1, Ordering::Relaxed);
@@ -36,19 +36,19 @@ impl DirectProducer {
     }
 
     /// Waits until the worker's queue has room, or is gone. Cancel safe.
-    pub async fn room(&self) {
+    pub(crate) async fn room(&self) {
         drop(self.media.reserve().await);
     }
 
     /// Waits until somebody asked for a key frame. Cancel safe. `None` when the producer was closed.
-    pub async fn key_frame_requested(&mut self) -> Option<()> {
+    pub(crate) async fn key_frame_requested(&mut self) -> Option<()> {
         self.key_frames.recv().await
     }
 }
 
 /// The way out for a consumer read by this process. Dropping it closes the consumer.
 #[derive(Debug)]
-pub struct DirectConsumer {
+pub(crate) struct DirectConsumer {
     /// Its id.
     pub id: ConsumerId,
     /// What comes.
@@ -62,12 +62,12 @@ pub struct DirectConsumer {
 impl DirectConsumer {
     /// The next packets; `None` when the producer was closed. Cancel safe. If the reader is too slow, packets wait in the producer's
     /// store as long as they are kept there; beyond that whole batches are lost, and the next one shows it by its sequence numbers.
-    pub async fn recv(&mut self) -> Option<RtpBatch> {
+    pub(crate) async fn recv(&mut self) -> Option<RtpBatch> {
         self.batches.recv().await
     }
 
     /// Asks the producer for a key frame.
-    pub fn request_key_frame(&self) {
+    pub(crate) fn request_key_frame(&self) {
         self.shared.notify(self.worker, Notice::KeyFrameFor(self.id));
     }
 }

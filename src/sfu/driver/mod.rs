@@ -17,8 +17,8 @@ mod tcp;
 mod tests;
 mod webrtc;
 
-pub use direct::{DirectConsumer, DirectProducer};
-pub use plain::PlainTransport;
-pub use pool::WorkerPool;
-pub use router::Router;
-pub use webrtc::WebRtcTransport;
+pub(crate) use direct::{DirectConsumer, DirectProducer};
+pub(crate) use plain::PlainTransport;
+pub(crate) use pool::WorkerPool;
+pub(crate) use router::Router;
+pub(crate) use webrtc::WebRtcTransport;

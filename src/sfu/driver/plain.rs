@@ -13,7 +13,7 @@ use crate::sfu::types::{ConsumerInfo, ConsumerOptions, ProducerOptions};
 
 /// RTP and RTCP over UDP as they are, on one port. Dropping it closes it.
 #[derive(Debug)]
-pub struct PlainTransport {
+pub(crate) struct PlainTransport {
     /// Its id.
     pub id: TransportId,
     /// Where the peer is to send to (the port; the address may be a wildcard).
@@ -25,7 +25,7 @@ pub struct PlainTransport {
 
 impl PlainTransport {
     /// Tells the peer's address: RTP goes there, and is taken from there only. Not needed with `comedia` to receive.
-    pub async fn connect(&self, remote: SocketAddr) -> Result<(), SfuError> {
+    pub(crate) async fn connect(&self, remote: SocketAddr) -> Result<(), SfuError> {
         let (id, local) = (self.id, self.local_address);
         self.shared
             .call(self.worker, move |shard, now| shard.worker.connect_plain_transport(now, id, local, remote, &mut shard.out))
@@ -33,13 +33,13 @@ impl PlainTransport {
     }
 
     /// Receives a track from the peer.
-    pub async fn produce(&self, options: ProducerOptions) -> Result<ProducerId, SfuError> {
+    pub(crate) async fn produce(&self, options: ProducerOptions) -> Result<ProducerId, SfuError> {
         let id = self.id;
         self.shared.call(self.worker, move |shard, _| shard.worker.produce(id, options)).await?
     }
 
     /// Sends a track to the peer. Sending begins once its address is known.
-    pub async fn consume(&self, options: ConsumerOptions) -> Result<ConsumerInfo, SfuError> {
+    pub(crate) async fn consume(&self, options: ConsumerOptions) -> Result<ConsumerInfo, SfuError> {
         let id = self.id;
         self.shared.call(self.worker, move |shard, now| shard.worker.consume(now, id, options, &mut shard.out)).await?
     }

@@ -28,7 +28,7 @@ use crate::sfu::worker::Worker;
 
 /// The worker threads and their sockets.
 #[derive(Debug)]
-pub struct WorkerPool {
+pub(crate) struct WorkerPool {
     shared: Arc<Shared>,
     addresses: Vec<SocketAddr>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -42,7 +42,7 @@ impl WorkerPool {
     ///
     /// # Errors
     /// An address can't be listened on, or the configuration contradicts itself.
-    pub fn start(config: &SfuConfig) -> Result<WorkerPool, SfuError> {
+    pub(crate) fn start(config: &SfuConfig) -> Result<WorkerPool, SfuError> {
         if let Some(problem) = config.problem() {
             return Err(SfuError::BadParameters(problem));
         }
@@ -85,17 +85,17 @@ impl WorkerPool {
 
     /// How many workers there are, at least 1.
     #[allow(clippy::len_without_is_empty)] // never empty
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.shared.links.len()
     }
 
     /// Where browsers can reach the workers on this machine, wildcards expanded to the interfaces' addresses.
-    pub fn media_addresses(&self) -> Vec<SocketAddr> {
+    pub(crate) fn media_addresses(&self) -> Vec<SocketAddr> {
         self.addresses.iter().flat_map(|address| expand_wildcard(*address).unwrap_or_default()).collect()
     }
 
     /// Counters and gauges of all workers together. Workers that are gone count no more.
-    pub async fn stats(&self) -> WorkerStats {
+    pub(crate) async fn stats(&self) -> WorkerStats {
         let mut sum = WorkerStats::default();
         for worker in 0..self.len() {
             let stats = self.shared.call(worker, move |shard, _| {
@@ -112,12 +112,12 @@ impl WorkerPool {
     }
 
     /// Makes a router on worker `worker` (0 to `len() - 1`).
-    pub async fn create_router(&self, worker: usize) -> Result<Router, SfuError> {
+    pub(crate) async fn create_router(&self, worker: usize) -> Result<Router, SfuError> {
         Router::create(&self.shared, worker).await
     }
 
     /// Ends all workers: transports send DTLS close_notify, sockets close. Returns when they have.
-    pub async fn shutdown(&self) {
+    pub(crate) async fn shutdown(&self) {
         self.stop();
         let threads = std::mem::take(&mut *lock(&self.threads));
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count()).await;

@@ -26,7 +26,7 @@ const READER_QUEUE: usize = 128;
 
 /// A router: producers and their consumers on one worker. Dropping the last handle closes it and all in it.
 #[derive(Debug, Clone)]
-pub struct Router {
+pub(crate) struct Router {
     inner: Arc<Inner>,
 }
 
@@ -52,23 +52,23 @@ impl Router {
     }
 
     /// Which worker it lives on.
-    pub fn worker(&self) -> usize {
+    pub(crate) fn worker(&self) -> usize {
         self.inner.worker
     }
 
     /// The runtime of the worker's thread. What feeds a producer of this router all the time is best run there: a packet that comes
     /// from the thread that forwards it wakes no other one. Nothing that takes long or blocks may: all viewers of the worker wait for it.
-    pub fn runtime(&self) -> &Handle {
+    pub(crate) fn runtime(&self) -> &Handle {
         &self.inner.runtime
     }
 
     /// What producers may send to this router and consumers may get, as `routerRtpCapabilities`.
-    pub fn rtp_capabilities(&self) -> &'static RtpCapabilities {
+    pub(crate) fn rtp_capabilities(&self) -> &'static RtpCapabilities {
         router_capabilities()
     }
 
     /// Makes a transport for a browser.
-    pub async fn create_webrtc_transport(&self, options: WebRtcTransportOptions) -> Result<WebRtcTransport, SfuError> {
+    pub(crate) async fn create_webrtc_transport(&self, options: WebRtcTransportOptions) -> Result<WebRtcTransport, SfuError> {
         let (worker, router) = (self.inner.worker, self.inner.id);
         self.inner
             .shared
@@ -92,7 +92,7 @@ impl Router {
     }
 
     /// Makes a transport for RTP and RTCP as they are, on a UDP port of its own.
-    pub async fn create_plain_transport(&self, options: PlainTransportOptions) -> Result<PlainTransport, SfuError> {
+    pub(crate) async fn create_plain_transport(&self, options: PlainTransportOptions) -> Result<PlainTransport, SfuError> {
         let (worker, router) = (self.inner.worker, self.inner.id);
         self.inner
             .shared
@@ -113,7 +113,7 @@ impl Router {
     }
 
     /// A producer fed from this process. `rtp_parameters` has one codec and one encoding with SSRC.
-    pub async fn produce_direct(&self, options: ProducerOptions) -> Result<DirectProducer, SfuError> {
+    pub(crate) async fn produce_direct(&self, options: ProducerOptions) -> Result<DirectProducer, SfuError> {
         let (worker, router) = (self.inner.worker, self.inner.id);
         self.inner
             .shared
@@ -130,13 +130,13 @@ impl Router {
     }
 
     /// A consumer read by this process; video begins with the key-frame cache, if there is one, and sound with what comes.
-    pub async fn consume_direct(&self, producer: ProducerId) -> Result<DirectConsumer, SfuError> {
+    pub(crate) async fn consume_direct(&self, producer: ProducerId) -> Result<DirectConsumer, SfuError> {
         self.read(producer, Reading::Live).await
     }
 
     /// As [`Self::consume_direct`], but sound begins with what is still held of it: for readers that keep what belongs together
     /// together, and don't play it at once.
-    pub async fn consume_recent(&self, producer: ProducerId) -> Result<DirectConsumer, SfuError> {
+    pub(crate) async fn consume_recent(&self, producer: ProducerId) -> Result<DirectConsumer, SfuError> {
         self.read(producer, Reading::Recent).await
     }
 
@@ -162,7 +162,7 @@ impl Router {
     }
 
     /// Makes `producer` available on `to` (another worker) under the same id. Idempotent. The pipe ends with the producer.
-    pub async fn pipe_to(&self, producer: ProducerId, to: &Router) -> Result<(), SfuError> {
+    pub(crate) async fn pipe_to(&self, producer: ProducerId, to: &Router) -> Result<(), SfuError> {
         if self.inner.id == to.inner.id {
             return Ok(());
         }
@@ -172,7 +172,7 @@ impl Router {
     /// Lets the consumers of `old` go on with `new` from its next key frame, without a gap in their sequence numbers and with
     /// timestamps that go on from the wall clock. On all routers that `old` is piped to. `old` is then closed.
     /// Both must have the same codec.
-    pub async fn replace_producer(&self, old: ProducerId, new: ProducerId) -> Result<(), SfuError> {
+    pub(crate) async fn replace_producer(&self, old: ProducerId, new: ProducerId) -> Result<(), SfuError> {
         if old == new {
             return Ok(());
         }
@@ -206,13 +206,13 @@ impl Router {
     }
 
     /// Lets a producer outlive its transport: it stays, silent, until it is replaced or closed, and its consumers with it.
-    pub async fn keep_producer(&self, producer: ProducerId) -> Result<(), SfuError> {
+    pub(crate) async fn keep_producer(&self, producer: ProducerId) -> Result<(), SfuError> {
         let router = self.inner.id;
         self.inner.shared.call(self.inner.worker, move |shard, _| shard.worker.keep_producer(router, producer)).await?
     }
 
     /// Closes a producer, its consumers (on every router it is piped to) with it.
-    pub async fn close_producer(&self, producer: ProducerId) {
+    pub(crate) async fn close_producer(&self, producer: ProducerId) {
         let router = self.inner.id;
         let close = move |shard: &mut Shard, now| shard.worker.close_producer(now, router, producer, &mut shard.out);
         // A worker that is gone has closed it already.
@@ -220,13 +220,13 @@ impl Router {
     }
 
     /// Asks the source for a key frame (at most one request a second goes out per producer).
-    pub async fn request_key_frame(&self, producer: ProducerId) {
+    pub(crate) async fn request_key_frame(&self, producer: ProducerId) {
         let router = self.inner.id;
         let _ = self.inner.shared.call(self.inner.worker, move |shard, now| shard.worker.request_key_frame(now, router, producer)).await;
     }
 
     /// What is known about a producer.
-    pub async fn producer_stats(&self, producer: ProducerId) -> Result<ProducerStats, SfuError> {
+    pub(crate) async fn producer_stats(&self, producer: ProducerId) -> Result<ProducerStats, SfuError> {
         let router = self.inner.id;
         self.inner.shared.call(self.inner.worker, move |shard, now| shard.worker.producer_stats(now, router, producer)).await?
     }

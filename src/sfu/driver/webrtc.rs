@@ -15,7 +15,7 @@ use crate::sfu::types::{ConsumerInfo, ConsumerOptions, ProducerOptions, Transpor
 
 /// A transport to a browser. Dropping it closes it.
 #[derive(Debug)]
-pub struct WebRtcTransport {
+pub(crate) struct WebRtcTransport {
     /// Its id.
     pub id: TransportId,
     /// Our ICE credentials.
@@ -33,31 +33,31 @@ pub struct WebRtcTransport {
 
 impl WebRtcTransport {
     /// Tells the peer's DTLS parameters. Our role is the opposite of `remote.role` (`Auto`: we are the server).
-    pub async fn connect(&self, remote: DtlsParameters) -> Result<(), SfuError> {
+    pub(crate) async fn connect(&self, remote: DtlsParameters) -> Result<(), SfuError> {
         let id = self.id;
         self.shared.call(self.worker, move |shard, now| shard.worker.connect_transport(now, id, remote, &mut shard.out)).await?
     }
 
     /// New ICE credentials; the old pair goes on until the new one is valid.
-    pub async fn restart_ice(&self) -> Result<IceParameters, SfuError> {
+    pub(crate) async fn restart_ice(&self) -> Result<IceParameters, SfuError> {
         let id = self.id;
         self.shared.call(self.worker, move |shard, _| shard.worker.restart_ice(id)).await?
     }
 
     /// Receives a track from the browser.
-    pub async fn produce(&self, options: ProducerOptions) -> Result<ProducerId, SfuError> {
+    pub(crate) async fn produce(&self, options: ProducerOptions) -> Result<ProducerId, SfuError> {
         let id = self.id;
         self.shared.call(self.worker, move |shard, _| shard.worker.produce(id, options)).await?
     }
 
     /// Sends a track to the browser. Sending begins once the transport is connected.
-    pub async fn consume(&self, options: ConsumerOptions) -> Result<ConsumerInfo, SfuError> {
+    pub(crate) async fn consume(&self, options: ConsumerOptions) -> Result<ConsumerInfo, SfuError> {
         let id = self.id;
         self.shared.call(self.worker, move |shard, now| shard.worker.consume(now, id, options, &mut shard.out)).await?
     }
 
     /// Pauses or resumes a consumer.
-    pub async fn set_consumer_paused(&self, consumer: ConsumerId, paused: bool) -> Result<(), SfuError> {
+    pub(crate) async fn set_consumer_paused(&self, consumer: ConsumerId, paused: bool) -> Result<(), SfuError> {
         self.shared.call(self.worker, move |shard, now| shard.worker.set_paused(now, consumer, paused, &mut shard.out)).await?
     }
 }

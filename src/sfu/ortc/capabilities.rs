@@ -19,12 +19,12 @@ const MAX_ENCODINGS: usize = 8;
 /// Most header extensions: their ids are 1 to 14 in the one-byte form (RFC 8285 section 4.2).
 const MAX_EXTENSIONS: usize = 32;
 /// Longest `mid` or `rid` that fits a one-byte header extension (RFC 8285 section 4.2).
-pub const MAX_MID_LEN: usize = 16;
+pub(crate) const MAX_MID_LEN: usize = 16;
 
 /// Why parameters are refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum OrtcError {
+pub(crate) enum OrtcError {
     /// They contradict themselves or the standard.
     #[error("bad RTP parameters: {0}")]
     Invalid(String),
@@ -40,7 +40,7 @@ impl OrtcError {
 }
 
 /// `routerRtpCapabilities`: the same for every router.
-pub fn router_capabilities() -> &'static RtpCapabilities {
+pub(crate) fn router_capabilities() -> &'static RtpCapabilities {
     static CAPABILITIES: LazyLock<RtpCapabilities> = LazyLock::new(build);
     &CAPABILITIES
 }
@@ -122,7 +122,7 @@ fn feedback(list: &[(&str, &str)]) -> Vec<RtcpFeedback> {
 }
 
 /// The number in a parameter that may come as a number or as text (SDP gives both).
-pub fn number(parameters: &CodecSpecificParameters, name: &str) -> Option<u32> {
+pub(crate) fn number(parameters: &CodecSpecificParameters, name: &str) -> Option<u32> {
     match parameters.get(name)? {
         ParameterValue::Number(n) => Some(*n),
         ParameterValue::Text(text) => text.trim().parse().ok(),
@@ -130,7 +130,7 @@ pub fn number(parameters: &CodecSpecificParameters, name: &str) -> Option<u32> {
 }
 
 /// The text of a parameter that may come as a number or as text (`profile-level-id=420010` looks like a number).
-pub fn text(parameters: &CodecSpecificParameters, name: &str) -> Option<String> {
+pub(crate) fn text(parameters: &CodecSpecificParameters, name: &str) -> Option<String> {
     match parameters.get(name)? {
         ParameterValue::Number(n) => Some(format!("{n:06}")),
         ParameterValue::Text(text) => Some(text.trim().to_ascii_lowercase()),
@@ -138,12 +138,12 @@ pub fn text(parameters: &CodecSpecificParameters, name: &str) -> Option<String> 
 }
 
 /// Whether a mime type is a retransmission format (RFC 4588).
-pub fn is_rtx(mime_type: &str) -> bool {
+pub(crate) fn is_rtx(mime_type: &str) -> bool {
     mime_type.rsplit('/').next().is_some_and(|name| name.eq_ignore_ascii_case("rtx"))
 }
 
 /// The codec behind a mime type, if headend carries it.
-pub fn codec_of(mime_type: &str) -> Option<Codec> {
+pub(crate) fn codec_of(mime_type: &str) -> Option<Codec> {
     let (kind, name) = mime_type.split_once('/')?;
     [Codec::H264, Codec::Vp8, Codec::Aac, Codec::Opus]
         .into_iter()
@@ -152,7 +152,7 @@ pub fn codec_of(mime_type: &str) -> Option<Codec> {
 
 /// Ids of the header extensions in use, by what headend does with them; 0 = not in use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ExtensionIds {
+pub(crate) struct ExtensionIds {
     /// [`extension_uri::MID`].
     pub mid: u8,
     /// [`extension_uri::RID`].
@@ -171,7 +171,7 @@ pub struct ExtensionIds {
 
 impl ExtensionIds {
     /// From the extensions of RTP parameters; those that headend doesn't know are left out.
-    pub fn of(parameters: &RtpParameters) -> Self {
+    pub(crate) fn of(parameters: &RtpParameters) -> Self {
         let mut ids = Self::default();
         for extension in &parameters.header_extensions {
             let slot = match extension.uri.as_str() {
@@ -192,7 +192,7 @@ impl ExtensionIds {
 
 /// What a producer needs of its `RtpParameters`, checked.
 #[derive(Debug, Clone)]
-pub struct ProducerRtp {
+pub(crate) struct ProducerRtp {
     /// The codec of the encoding.
     pub codec: Codec,
     /// Its clock rate in Hz, never 0.
@@ -225,7 +225,7 @@ pub struct ProducerRtp {
 
 impl ProducerRtp {
     /// Checks the parameters of a producer. Of several encodings (simulcast) the first is used.
-    pub fn parse(kind: MediaKind, parameters: &RtpParameters) -> Result<Self, OrtcError> {
+    pub(crate) fn parse(kind: MediaKind, parameters: &RtpParameters) -> Result<Self, OrtcError> {
         validate(parameters)?;
         let encoding = parameters.encodings.first().cloned().unwrap_or_default();
         let media = |codec: &&RtpCodecParameters| !is_rtx(&codec.mime_type) && codec_of(&codec.mime_type).is_some();
@@ -282,7 +282,7 @@ impl ProducerRtp {
 }
 
 /// Checks what holds for all RTP parameters: bounds, payload types and extension ids in range and used once.
-pub fn validate(parameters: &RtpParameters) -> Result<(), OrtcError> {
+pub(crate) fn validate(parameters: &RtpParameters) -> Result<(), OrtcError> {
     if parameters.codecs.is_empty() || parameters.codecs.len() > MAX_CODECS {
         return Err(OrtcError::invalid(format!("{} codecs; there must be 1 to {MAX_CODECS}", parameters.codecs.len())));
     }

@@ -17,7 +17,7 @@ const NOT_SENT: [&str; 3] = [extension_uri::RID, extension_uri::REPAIRED_RID, ex
 
 /// What the viewer's side decides of a consumer.
 #[derive(Debug, Clone, Copy)]
-pub struct ConsumerWish<'a> {
+pub(crate) struct ConsumerWish<'a> {
     /// What the viewer can receive.
     pub capabilities: &'a RtpCapabilities,
     /// The `mid` to send with.
@@ -31,7 +31,7 @@ pub struct ConsumerWish<'a> {
 }
 
 /// Builds a consumer's parameters. `producer` is the producer's `RtpParameters`, with `codec` the one of its encoding.
-pub fn consumer_parameters(
+pub(crate) fn consumer_parameters(
     codec: Codec,
     payload_type: u8,
     producer: &RtpParameters,
@@ -102,7 +102,7 @@ pub fn consumer_parameters(
 }
 
 /// Whether a viewer with these capabilities could receive this codec at all.
-pub fn can_receive(codec: Codec, capabilities: &RtpCapabilities) -> bool {
+pub(crate) fn can_receive(codec: Codec, capabilities: &RtpCapabilities) -> bool {
     capabilities.codecs.iter().any(|capability| fits(codec, capability))
 }
 

@@ -6,14 +6,16 @@ mod matching;
 
 use std::collections::BTreeMap;
 
-pub use capabilities::{ExtensionIds, MAX_MID_LEN, OrtcError, ProducerRtp, codec_of, is_rtx, number, router_capabilities, text, validate};
-pub use matching::{ConsumerWish, can_receive, consumer_parameters};
+pub(crate) use capabilities::{
+    ExtensionIds, MAX_MID_LEN, OrtcError, ProducerRtp, codec_of, is_rtx, number, router_capabilities, text, validate,
+};
+pub(crate) use matching::{ConsumerWish, can_receive, consumer_parameters};
 use serde::{Deserialize, Serialize};
 
 use crate::base::MediaKind;
 
 /// Format-specific parameters of a codec (`a=fmtp`): numbers or texts.
-pub type CodecSpecificParameters = BTreeMap<String, ParameterValue>;
+pub(crate) type CodecSpecificParameters = BTreeMap<String, ParameterValue>;
 
 /// A value in [`CodecSpecificParameters`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -267,21 +269,21 @@ pub struct DtlsParameters {
 }
 
 /// The header extensions headend understands.
-pub mod extension_uri {
+pub(crate) mod extension_uri {
     /// RFC 8843: media identification.
-    pub const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+    pub(crate) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
     /// RFC 8852: RTP stream id.
-    pub const RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
+    pub(crate) const RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
     /// RFC 8852: repaired RTP stream id.
-    pub const REPAIRED_RID: &str = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id";
+    pub(crate) const REPAIRED_RID: &str = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id";
     /// Transport-wide sequence number.
-    pub const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+    pub(crate) const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
     /// Absolute send time.
-    pub const ABS_SEND_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
+    pub(crate) const ABS_SEND_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
     /// Video orientation (3GPP).
-    pub const VIDEO_ORIENTATION: &str = "urn:3gpp:video-orientation";
+    pub(crate) const VIDEO_ORIENTATION: &str = "urn:3gpp:video-orientation";
     /// RFC 6464: audio level.
-    pub const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+    pub(crate) const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
     /// Playout delay limits.
-    pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+    pub(crate) const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 }

@@ -18,7 +18,7 @@ const MAX_CANDIDATES: usize = 32;
 /// The candidates for UDP and TCP addresses that sockets listen on (already expanded: no wildcards). With `announced`
 /// (public addresses or host names of a NAT or a Docker host), those stand in for the listening addresses, with the
 /// same ports, each for the family it is of; host names stand for both.
-pub fn host_candidates(udp: &[SocketAddr], tcp: &[SocketAddr], announced: &[String], prefer_tcp: bool) -> Vec<IceCandidate> {
+pub(crate) fn host_candidates(udp: &[SocketAddr], tcp: &[SocketAddr], announced: &[String], prefer_tcp: bool) -> Vec<IceCandidate> {
     let mut candidates: Vec<IceCandidate> = Vec::new();
     for (protocol, addresses) in [("udp", udp), ("tcp", tcp)] {
         let preferred = prefer_tcp == (protocol == "tcp");

@@ -68,7 +68,7 @@ impl Credentials {
 
 /// What the agent tells its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum IceEvent {
+pub(crate) enum IceEvent {
     /// A check made this tuple valid.
     TupleAdded(Tuple),
     /// It is no longer valid.
@@ -89,7 +89,7 @@ struct ValidTuple {
 
 /// The agent of one peer.
 #[derive(Debug)]
-pub struct IceLite {
+pub(crate) struct IceLite {
     worker: u16,
     current: Credentials,
     /// The ones in use until a check with the `current` ones arrives.
@@ -107,7 +107,7 @@ pub struct IceLite {
 
 impl IceLite {
     /// An agent with new credentials, whose ufrag leads to `worker`.
-    pub fn new(worker: u16, chance: &mut Chance) -> Self {
+    pub(crate) fn new(worker: u16, chance: &mut Chance) -> Self {
         Self {
             worker,
             current: Credentials::new(worker, chance),
@@ -123,12 +123,12 @@ impl IceLite {
     }
 
     /// The credentials to signal.
-    pub fn parameters(&self) -> &IceParameters {
+    pub(crate) fn parameters(&self) -> &IceParameters {
         &self.current.parameters
     }
 
     /// New credentials; the old ones and their tuples go on until a check with the new ones arrives (RFC 8445 section 9).
-    pub fn restart(&mut self, chance: &mut Chance) -> &IceParameters {
+    pub(crate) fn restart(&mut self, chance: &mut Chance) -> &IceParameters {
         let old = std::mem::replace(&mut self.current, Credentials::new(self.worker, chance));
         if old.used || self.previous.is_none() {
             self.previous = Some(old);
@@ -140,23 +140,23 @@ impl IceLite {
     }
 
     /// The pair in use.
-    pub fn selected(&self) -> Option<Tuple> {
+    pub(crate) fn selected(&self) -> Option<Tuple> {
         self.selected
     }
 
     /// Whether ICE has validated this tuple and consent for it is fresh.
-    pub fn is_valid(&self, tuple: &Tuple) -> bool {
+    pub(crate) fn is_valid(&self, tuple: &Tuple) -> bool {
         self.selected.as_ref() == Some(tuple) || self.tuples.iter().any(|valid| valid.tuple == *tuple)
     }
 
     /// How many STUN messages were ignored: malformed, unauthenticated, or not binding requests.
-    pub fn rejected(&self) -> u64 {
+    pub(crate) fn rejected(&self) -> u64 {
         self.rejected
     }
 
     /// Handles a STUN datagram. False if it was ignored; then nothing was changed or allocated, and nothing is answered, so
     /// that nobody can be hit with answers to forged requests.
-    pub fn handle(&mut self, now: Instant, tuple: Tuple, datagram: &[u8]) -> bool {
+    pub(crate) fn handle(&mut self, now: Instant, tuple: Tuple, datagram: &[u8]) -> bool {
         let accepted = Message::parse(datagram).is_some_and(|message| self.handle_message(now, tuple, &message));
         self.rejected += u64::from(!accepted);
         accepted
@@ -248,7 +248,7 @@ impl IceLite {
 
     /// Forgets a tuple at once: its TCP connection is gone. If it was the last one, the peer may come back with another one
     /// for as long as consent lasts.
-    pub fn remove_tuple(&mut self, tuple: &Tuple) {
+    pub(crate) fn remove_tuple(&mut self, tuple: &Tuple) {
         if let Some(index) = self.tuples.iter().position(|valid| valid.tuple == *tuple) {
             let gone = self.tuples.swap_remove(index);
             self.events.push_back(IceEvent::TupleRemoved(*tuple));
@@ -260,7 +260,7 @@ impl IceLite {
     }
 
     /// Drops tuples whose consent has expired.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
         let events = &mut self.events;
         let before = self.tuples.len();
         self.tuples.retain(|valid| {
@@ -292,18 +292,18 @@ impl IceLite {
     }
 
     /// When [`Self::handle_timeout`] has something to do.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let expiry = self.tuples.iter().map(|valid| valid.last_check + CONSENT_TIMEOUT);
         expiry.chain(self.orphaned_until).min()
     }
 
     /// The next answer, and where to send it.
-    pub fn poll_transmit(&mut self) -> Option<(Tuple, Bytes)> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<(Tuple, Bytes)> {
         self.answers.pop_front()
     }
 
     /// The next event.
-    pub fn poll_event(&mut self) -> Option<IceEvent> {
+    pub(crate) fn poll_event(&mut self) -> Option<IceEvent> {
         self.events.pop_front()
     }
 }

@@ -7,7 +7,7 @@ mod candidates;
 mod certificate;
 #[cfg(test)]
 mod chromium_test;
-pub mod client;
+pub(crate) mod client;
 mod dtls;
 mod ice;
 mod machine;
@@ -17,10 +17,14 @@ mod tests;
 
 use std::net::SocketAddr;
 
-pub use candidates::host_candidates;
-pub use certificate::{Certificate, CertificateError};
-pub use dtls::{DtlsEvent, DtlsSession};
-pub use ice::{IceEvent, IceLite, peek_ufrag, worker_of_ufrag};
+pub(crate) use candidates::host_candidates;
+pub use certificate::Certificate;
+pub(crate) use certificate::CertificateError;
+pub(crate) use dtls::DtlsEvent;
+pub use dtls::DtlsSession;
+pub use ice::peek_ufrag;
+pub use ice::worker_of_ufrag;
+pub(crate) use ice::{IceEvent, IceLite};
 pub use machine::Peer;
 
 /// What carries a peer's datagrams.

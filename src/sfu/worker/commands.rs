@@ -24,7 +24,7 @@ const MAX_CNAME_LEN: usize = 255;
 
 /// A consumer whose packets come out as batches.
 #[derive(Debug, Clone)]
-pub struct BatchConsumer {
+pub(crate) struct BatchConsumer {
     /// Its id.
     pub id: ConsumerId,
     /// The producer's parameters: packets come as the producer sent them.
@@ -33,14 +33,14 @@ pub struct BatchConsumer {
 
 impl Worker {
     /// Makes a router.
-    pub fn create_router(&mut self) -> RouterId {
+    pub(crate) fn create_router(&mut self) -> RouterId {
         let id = RouterId::next();
         self.routers.insert(id, ());
         id
     }
 
     /// Closes a router and all in it.
-    pub fn close_router(&mut self, now: Instant, id: RouterId, out: &mut impl Outbox) {
+    pub(crate) fn close_router(&mut self, now: Instant, id: RouterId, out: &mut impl Outbox) {
         if self.routers.remove(&id).is_none() {
             return;
         }
@@ -59,7 +59,11 @@ impl Worker {
     }
 
     /// Makes a transport. Gives our ICE and DTLS parameters.
-    pub fn create_transport(&mut self, now: Instant, router: RouterId) -> Result<(TransportId, IceParameters, DtlsParameters), SfuError> {
+    pub(crate) fn create_transport(
+        &mut self,
+        now: Instant,
+        router: RouterId,
+    ) -> Result<(TransportId, IceParameters, DtlsParameters), SfuError> {
         self.check_router(router)?;
         if self.transports.len() >= self.config.max_transports {
             return Err(SfuError::TooMany("transports on this worker (sfu.max_transports)"));
@@ -84,7 +88,7 @@ impl Worker {
     }
 
     /// Tells the peer's DTLS parameters.
-    pub fn connect_transport(
+    pub(crate) fn connect_transport(
         &mut self,
         now: Instant,
         id: TransportId,
@@ -103,7 +107,7 @@ impl Worker {
     }
 
     /// New ICE credentials.
-    pub fn restart_ice(&mut self, id: TransportId) -> Result<IceParameters, SfuError> {
+    pub(crate) fn restart_ice(&mut self, id: TransportId) -> Result<IceParameters, SfuError> {
         let key = self.transport_key(id)?;
         let mut chance = Chance::from_rng(&mut self.chance);
         let ice = self.peer_of(key)?.restart_ice(&mut chance).map_err(peer_error)?.clone();
@@ -112,7 +116,7 @@ impl Worker {
     }
 
     /// Closes a transport with its producers and consumers; the peer is told.
-    pub fn close_transport(&mut self, now: Instant, id: TransportId, out: &mut impl Outbox) {
+    pub(crate) fn close_transport(&mut self, now: Instant, id: TransportId, out: &mut impl Outbox) {
         let Ok(key) = self.transport_key(id) else { return };
         let ssrcs: Vec<u32> = self.transports[key]
             .consumers
@@ -163,7 +167,12 @@ impl Worker {
     }
 
     /// Makes a producer fed from this process (`id` is `None`) or, as a copy of a producer with this id, from a pipe.
-    pub fn produce_direct(&mut self, router: RouterId, id: Option<ProducerId>, options: ProducerOptions) -> Result<ProducerId, SfuError> {
+    pub(crate) fn produce_direct(
+        &mut self,
+        router: RouterId,
+        id: Option<ProducerId>,
+        options: ProducerOptions,
+    ) -> Result<ProducerId, SfuError> {
         self.check_router(router)?;
         let rtp = ProducerRtp::parse(options.kind, &options.rtp_parameters)?;
         let source = if id.is_some() { Source::Pipe } else { Source::Direct };
@@ -176,7 +185,7 @@ impl Worker {
     }
 
     /// Makes a producer that a transport's peer sends.
-    pub fn produce(&mut self, id: TransportId, options: ProducerOptions) -> Result<ProducerId, SfuError> {
+    pub(crate) fn produce(&mut self, id: TransportId, options: ProducerOptions) -> Result<ProducerId, SfuError> {
         let transport = self.transport_key(id)?;
         let rtp = ProducerRtp::parse(options.kind, &options.rtp_parameters)?;
         if rtp.codec == crate::codec::Codec::Aac && self.transports[transport].plain.is_none() {
@@ -195,7 +204,7 @@ impl Worker {
 
     /// Lets a producer stay, silent, when its transport closes, until it is replaced or closed: its consumers don't notice that
     /// their source comes back by another transport.
-    pub fn keep_producer(&mut self, router: RouterId, id: ProducerId) -> Result<(), SfuError> {
+    pub(crate) fn keep_producer(&mut self, router: RouterId, id: ProducerId) -> Result<(), SfuError> {
         let key = self.producer_key(router, id)?;
         self.producers[key].outlives_transport = true;
         Ok(())
@@ -218,7 +227,7 @@ impl Worker {
     }
 
     /// Closes a producer and its consumers.
-    pub fn close_producer(&mut self, now: Instant, router: RouterId, id: ProducerId, out: &mut impl Outbox) {
+    pub(crate) fn close_producer(&mut self, now: Instant, router: RouterId, id: ProducerId, out: &mut impl Outbox) {
         let Ok(key) = self.producer_key(router, id) else { return };
         // What came last is still sent.
         self.flush(now, out);
@@ -262,7 +271,7 @@ impl Worker {
     }
 
     /// Closes a consumer.
-    pub fn close_consumer(&mut self, id: ConsumerId, out: &mut impl Outbox) {
+    pub(crate) fn close_consumer(&mut self, id: ConsumerId, out: &mut impl Outbox) {
         let Some(key) = self.consumer_keys.get(&id).copied() else { return };
         if let Some(Outlet::Network { transport, sender }) = self.consumers.get(key).map(|consumer| &consumer.outlet) {
             let (transport, ssrc) = (*transport, sender.ssrc);
@@ -283,7 +292,7 @@ impl Worker {
     }
 
     /// Sends a producer to a transport's peer.
-    pub fn consume(
+    pub(crate) fn consume(
         &mut self,
         now: Instant,
         id: TransportId,
@@ -315,7 +324,7 @@ impl Worker {
     }
 
     /// Sends a producer to this process, or into a pipe to another router.
-    pub fn consume_batches(&mut self, router: RouterId, producer: ProducerId, reading: Reading) -> Result<BatchConsumer, SfuError> {
+    pub(crate) fn consume_batches(&mut self, router: RouterId, producer: ProducerId, reading: Reading) -> Result<BatchConsumer, SfuError> {
         let key = self.producer_key(router, producer)?;
         let (kind, rtp_parameters) = (self.producers[key].kind(), self.producers[key].parameters.clone());
         let mut consumer =
@@ -327,7 +336,7 @@ impl Worker {
     }
 
     /// Lets a consumer of [`Self::consume_batches`] begin, once its outlet is in place.
-    pub fn start_batches(&mut self, now: Instant, id: ConsumerId, out: &mut impl Outbox) {
+    pub(crate) fn start_batches(&mut self, now: Instant, id: ConsumerId, out: &mut impl Outbox) {
         if let Some(key) = self.consumer_keys.get(&id).copied() {
             self.start_consumer(now, key, out);
         }
@@ -366,7 +375,7 @@ impl Worker {
     }
 
     /// Pauses or resumes a consumer.
-    pub fn set_paused(&mut self, now: Instant, id: ConsumerId, paused: bool, out: &mut impl Outbox) -> Result<(), SfuError> {
+    pub(crate) fn set_paused(&mut self, now: Instant, id: ConsumerId, paused: bool, out: &mut impl Outbox) -> Result<(), SfuError> {
         let key = self.consumer_keys.get(&id).copied().ok_or(SfuError::NotFound("consumer"))?;
         let consumer = &mut self.consumers[key];
         consumer.paused = paused;
@@ -379,7 +388,7 @@ impl Worker {
     }
 
     /// Whether `new` can take the place of `old`.
-    pub fn check_replacement(&self, router: RouterId, old: ProducerId, new: ProducerId) -> Result<(), SfuError> {
+    pub(crate) fn check_replacement(&self, router: RouterId, old: ProducerId, new: ProducerId) -> Result<(), SfuError> {
         let (old, new) = (&self.producers[self.producer_key(router, old)?], &self.producers[self.producer_key(router, new)?]);
         if old.codec() == new.codec() {
             return Ok(());
@@ -392,7 +401,7 @@ impl Worker {
     }
 
     /// Lets the consumers of `old` go on with `new`, and closes `old`. Pipes of `old` end: `new` has its own.
-    pub fn replace_producer(
+    pub(crate) fn replace_producer(
         &mut self,
         now: Instant,
         router: RouterId,
@@ -434,14 +443,14 @@ impl Worker {
     }
 
     /// Asks a producer's source for a key frame.
-    pub fn request_key_frame(&mut self, now: Instant, router: RouterId, id: ProducerId) {
+    pub(crate) fn request_key_frame(&mut self, now: Instant, router: RouterId, id: ProducerId) {
         if let Ok(key) = self.producer_key(router, id) {
             self.request_key_frame_of(key, now);
         }
     }
 
     /// As [`Self::request_key_frame`], for the producer of a consumer.
-    pub fn request_key_frame_for(&mut self, now: Instant, consumer: ConsumerId) {
+    pub(crate) fn request_key_frame_for(&mut self, now: Instant, consumer: ConsumerId) {
         let producer = self.consumer_keys.get(&consumer).and_then(|key| self.consumers.get(*key)).map(|consumer| consumer.producer);
         if let Some(producer) = producer {
             self.request_key_frame_of(producer, now);
@@ -449,13 +458,13 @@ impl Worker {
     }
 
     /// Audio or video, and the parameters, of a producer.
-    pub fn describe_producer(&self, router: RouterId, id: ProducerId) -> Result<ProducerOptions, SfuError> {
+    pub(crate) fn describe_producer(&self, router: RouterId, id: ProducerId) -> Result<ProducerOptions, SfuError> {
         let producer = &self.producers[self.producer_key(router, id)?];
         Ok(ProducerOptions { kind: producer.kind(), rtp_parameters: producer.parameters.clone() })
     }
 
     /// What is known of a producer.
-    pub fn producer_stats(&mut self, now: Instant, router: RouterId, id: ProducerId) -> Result<ProducerStats, SfuError> {
+    pub(crate) fn producer_stats(&mut self, now: Instant, router: RouterId, id: ProducerId) -> Result<ProducerStats, SfuError> {
         let key = self.producer_key(router, id)?;
         let mut stats = self.producers[key].stats(now);
         if let Source::Network(transport) = self.producers[key].source
@@ -467,7 +476,7 @@ impl Worker {
     }
 
     /// Ends everything; peers are told.
-    pub fn close(&mut self, now: Instant, out: &mut impl Outbox) {
+    pub(crate) fn close(&mut self, now: Instant, out: &mut impl Outbox) {
         let routers: Vec<_> = self.routers.keys().copied().collect();
         for router in routers {
             self.close_router(now, router, out);

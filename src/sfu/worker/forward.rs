@@ -18,7 +18,7 @@ use crate::sfu::store::PacketStore;
 
 impl Worker {
     /// Serves the consumers of all producers that got packets since the last call. Call after a batch of input.
-    pub fn flush(&mut self, now: Instant, out: &mut impl Outbox) {
+    pub(crate) fn flush(&mut self, now: Instant, out: &mut impl Outbox) {
         let wallclock = self.wallclock(now);
         while let Some(key) = self.dirty.pop() {
             let Some(producer) = self.producers.get_mut(key) else { continue };

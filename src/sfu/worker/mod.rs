@@ -33,7 +33,7 @@ type FastMap<K, V> = HashMap<K, V, ahash::RandomState>;
 
 /// What a worker tells the outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// Something happened to a transport; after `Closed` it is gone.
     Transport(TransportId, TransportEvent),
     /// A path to a transport became valid (`true`) or invalid: other workers that get its datagrams should send them here.
@@ -48,7 +48,7 @@ pub enum Event {
 
 /// Whose a datagram is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
+pub(crate) enum Owner {
     /// This worker's.
     Here,
     /// That worker's.
@@ -59,7 +59,7 @@ pub enum Owner {
 
 /// One worker's state.
 #[derive(Debug)]
-pub struct Worker {
+pub(crate) struct Worker {
     index: u16,
     config: SfuConfig,
     certificate: Certificate,
@@ -98,7 +98,7 @@ pub struct Worker {
 impl Worker {
     /// Worker number `index`. `epoch` is one moment on both clocks, the same for all workers, so that their wall clocks agree and
     /// never jump. SSRCs, first sequence numbers and ICE credentials come from `chance`.
-    pub fn new(index: u16, config: SfuConfig, certificate: Certificate, epoch: (Instant, UnixNanos), chance: Chance) -> Self {
+    pub(crate) fn new(index: u16, config: SfuConfig, certificate: Certificate, epoch: (Instant, UnixNanos), chance: Chance) -> Self {
         Self {
             index,
             config,
@@ -134,12 +134,12 @@ impl Worker {
     }
 
     /// The next thing to tell. Call until `None` after every other call.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
     /// Counters and gauges.
-    pub fn stats(&self) -> WorkerStats {
+    pub(crate) fn stats(&self) -> WorkerStats {
         WorkerStats {
             routers: self.routers.len() as u64,
             transports: self.transports.len() as u64,
@@ -151,12 +151,12 @@ impl Worker {
     }
 
     /// For what the driver drops before it reaches the worker.
-    pub fn stats_mut(&mut self) -> &mut WorkerStats {
+    pub(crate) fn stats_mut(&mut self) -> &mut WorkerStats {
         &mut self.stats
     }
 
     /// Whose a datagram is: by its path if that is validated, else by the user name of a STUN request (RFC 8445 section 7.3).
-    pub fn owner_of(&self, tuple: &Tuple, datagram: &[u8]) -> Owner {
+    pub(crate) fn owner_of(&self, tuple: &Tuple, datagram: &[u8]) -> Owner {
         if self.tuples.contains_key(tuple) || self.plain_ports.contains_key(&tuple.local.port()) {
             return Owner::Here;
         }
@@ -172,7 +172,7 @@ impl Worker {
     }
 
     /// Another worker's transport has (or no longer has) this path.
-    pub fn set_foreign_route(&mut self, tuple: Tuple, worker: usize, valid: bool) {
+    pub(crate) fn set_foreign_route(&mut self, tuple: Tuple, worker: usize, valid: bool) {
         if valid {
             self.foreign.insert(tuple, worker);
         } else if self.foreign.get(&tuple) == Some(&worker) {

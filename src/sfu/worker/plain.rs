@@ -15,7 +15,7 @@ use crate::sfu::transport::{Plain, Transport};
 
 impl Worker {
     /// Makes a transport on a socket of its own, which is bound to `port`.
-    pub fn create_plain_transport(&mut self, router: RouterId, port: u16, comedia: bool) -> Result<TransportId, SfuError> {
+    pub(crate) fn create_plain_transport(&mut self, router: RouterId, port: u16, comedia: bool) -> Result<TransportId, SfuError> {
         self.check_router(router)?;
         if self.transports.len() >= self.config.max_transports {
             return Err(SfuError::TooMany("transports on this worker (sfu.max_transports)"));
@@ -32,7 +32,7 @@ impl Worker {
     }
 
     /// Tells the peer's address: RTP is sent there and taken from there only.
-    pub fn connect_plain_transport(
+    pub(crate) fn connect_plain_transport(
         &mut self,
         now: Instant,
         id: TransportId,

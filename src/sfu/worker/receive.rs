@@ -20,7 +20,7 @@ const MAX_SSRCS: usize = 64;
 
 impl Worker {
     /// Takes a datagram that is [`Owner::Here`]'s. It is changed: SRTP is opened in place. Call [`Self::flush`] after a batch.
-    pub fn handle_datagram(&mut self, now: Instant, tuple: Tuple, datagram: &mut [u8], out: &mut impl Outbox) {
+    pub(crate) fn handle_datagram(&mut self, now: Instant, tuple: Tuple, datagram: &mut [u8], out: &mut impl Outbox) {
         self.stats.datagrams_in += 1;
         self.stats.bytes_in += datagram.len() as u64;
         let by_ufrag = |worker: &Self, datagram: &[u8]| peek_ufrag(datagram).and_then(|ufrag| worker.ufrags.get(ufrag).copied());
@@ -47,7 +47,7 @@ impl Worker {
     }
 
     /// A TCP connection is gone.
-    pub fn handle_disconnected(&mut self, now: Instant, tuple: &Tuple, out: &mut impl Outbox) {
+    pub(crate) fn handle_disconnected(&mut self, now: Instant, tuple: &Tuple, out: &mut impl Outbox) {
         let Some(key) = self.tuples.get(tuple).copied() else { return };
         if let Some(peer) = &mut self.transports[key].peer {
             peer.handle_disconnected(now, tuple);
@@ -56,7 +56,7 @@ impl Worker {
     }
 
     /// Takes packets of a direct producer or of a pipe. Call [`Self::flush`] after a batch.
-    pub fn handle_batch(&mut self, now: Instant, router: RouterId, producer: ProducerId, batch: RtpBatch) {
+    pub(crate) fn handle_batch(&mut self, now: Instant, router: RouterId, producer: ProducerId, batch: RtpBatch) {
         let Ok(key) = self.producer_key(router, producer) else { return };
         let wallclock = self.wallclock(now);
         let producer = &mut self.producers[key];

@@ -19,13 +19,13 @@ const SLACK: Duration = Duration::from_millis(40);
 
 impl Worker {
     /// When [`Self::handle_timeout`] is to be called at the latest. Best called after all other input too: see [`SLACK`].
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let timer = self.timers.peek().map(|Reverse((at, _))| *at + SLACK);
         [timer, self.next_tick, self.paced_due()].into_iter().flatten().min()
     }
 
     /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Instant, out: &mut impl Outbox) {
+    pub(crate) fn handle_timeout(&mut self, now: Instant, out: &mut impl Outbox) {
         while let Some(Reverse((at, key))) = self.timers.peek().copied().filter(|Reverse((at, _))| *at <= now) {
             self.timers.pop();
             let Some(transport) = self.transports.get_mut(key).filter(|transport| transport.scheduled == Some(at)) else { continue };

@@ -24,7 +24,7 @@ pub(super) struct Incumbent {
 
 /// What the SFU said of a publisher's producers, whose media does not pass through the stream's writers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heard {
+pub(crate) struct Heard {
     /// Of whom.
     pub generation: Generation,
     /// Whether anything comes.

@@ -14,11 +14,11 @@ pub(super) const LINGER: Duration = Duration::from_secs(5);
 
 /// Names a derived track. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DerivationId(u64);
+pub(crate) struct DerivationId(u64);
 
 /// A derived track at work, for somebody who uses it.
 #[derive(Debug, Clone)]
-pub struct Running {
+pub(crate) struct Running {
     /// To be released by.
     pub id: DerivationId,
     /// Its producer on the stream's home router.
@@ -32,7 +32,7 @@ pub struct Running {
 /// Somebody starts a derived track. Goes back by `started` or `failed`.
 #[derive(Debug)]
 #[must_use]
-pub struct Starting(DerivationId);
+pub(crate) struct Starting(DerivationId);
 
 /// What somebody who needs a derived track has to do.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ struct Work<G> {
 
 /// What is told about one.
 #[derive(Debug)]
-pub struct Derived<'a> {
+pub(crate) struct Derived<'a> {
     pub from: Codec,
     pub target: TranscodeTarget,
     pub formats: &'a FormatHistory,
@@ -89,7 +89,7 @@ impl<G> Default for Derivations<G> {
 
 impl<G> Derivations<G> {
     /// Those at work.
-    pub fn all(&self) -> impl Iterator<Item = Derived<'_>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = Derived<'_>> {
         self.table.iter().filter_map(|known| {
             let Derivation { from, target, users, work, .. } = known;
             Some(Derived { from: *from, target: *target, users: *users, formats: &work.as_ref()?.formats })
@@ -97,7 +97,7 @@ impl<G> Derivations<G> {
     }
 
     /// Somebody needs `target` made of `source`, which is in codec `from`. `published` are the producers there are.
-    pub fn want(&mut self, source: ProducerId, from: Codec, target: TranscodeTarget, published: &[ProducerId]) -> Want<G> {
+    pub(super) fn want(&mut self, source: ProducerId, from: Codec, target: TranscodeTarget, published: &[ProducerId]) -> Want<G> {
         if let Some(known) = self.table.iter_mut().find(|known| known.source == source && known.target == target) {
             return known.running().map_or(Want::Wait, Want::Use);
         }
@@ -110,7 +110,7 @@ impl<G> Derivations<G> {
     }
 
     /// It works, and who started it uses it. Gives `guard` back where it is no longer wanted: the stream has ended.
-    pub fn started(&mut self, starting: &Starting, producer: ProducerId, formats: FormatHistory, guard: G) -> Result<Running, G> {
+    pub(super) fn started(&mut self, starting: &Starting, producer: ProducerId, formats: FormatHistory, guard: G) -> Result<Running, G> {
         let Some(known) = self.table.iter_mut().find(|known| known.id == starting.0 && known.work.is_none()) else { return Err(guard) };
         let what = known.target.derivation(known.from);
         known.users = 1;
@@ -119,39 +119,39 @@ impl<G> Derivations<G> {
     }
 
     /// It could not be started. Says nothing about the next try.
-    pub fn failed(&mut self, starting: &Starting) {
+    pub(super) fn failed(&mut self, starting: &Starting) {
         self.table.retain(|known| known.id != starting.0 || known.work.is_some());
     }
 
     /// Somebody needs it no more.
-    pub fn release(&mut self, id: DerivationId, now: Instant) {
+    pub(super) fn release(&mut self, id: DerivationId, now: Instant) {
         let Some(known) = self.table.iter_mut().find(|known| known.id == id && known.users > 0) else { return };
         known.users -= 1;
         known.idle = (known.users == 0).then_some(now);
     }
 
     /// The SFU lets the readers of `old` go on with `new`.
-    pub fn go_on_with(&mut self, old: ProducerId, new: ProducerId) {
+    pub(super) fn go_on_with(&mut self, old: ProducerId, new: ProducerId) {
         self.table.iter_mut().filter(|known| known.source == old).for_each(|known| known.source = new);
     }
 
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.table.iter().filter_map(|known| known.idle).min().map(|idle| idle + LINGER)
     }
 
     /// What nobody has used for long enough, in words, to be stopped.
-    pub fn handle_timeout(&mut self, now: Instant) -> Vec<(&'static str, G)> {
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Vec<(&'static str, G)> {
         let over = self.table.extract_if(.., |known| known.idle.is_some_and(|idle| idle + LINGER <= now));
         over.filter_map(|known| Some((known.target.derivation(known.from), known.work?.guard))).collect()
     }
 
     /// All of them, to be stopped.
-    pub fn drain(&mut self) -> Vec<G> {
+    pub(super) fn drain(&mut self) -> Vec<G> {
         self.table.drain(..).filter_map(|known| known.work).map(|work| work.guard).collect()
     }
 
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.table.len()
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct HttpViewers {
 
 impl HttpViewers {
     /// Player `who` asked for something by `protocol`.
-    pub fn note(&mut self, protocol: &'static str, who: u64, now: UnixNanos) {
+    pub(super) fn note(&mut self, protocol: &'static str, who: u64, now: UnixNanos) {
         if now - self.swept > WATCHING_FOR {
             self.swept = now;
             self.last_seen.retain(|_, seen| now - *seen <= WATCHING_FOR);
@@ -29,7 +29,7 @@ impl HttpViewers {
     }
 
     /// How many are watching by each protocol.
-    pub fn counts(&self, now: UnixNanos) -> impl Iterator<Item = &'static str> + '_ {
+    pub(super) fn counts(&self, now: UnixNanos) -> impl Iterator<Item = &'static str> + '_ {
         self.last_seen.iter().filter(move |(_, seen)| now - **seen <= WATCHING_FOR).map(|((protocol, _), _)| *protocol)
     }
 }

@@ -34,11 +34,11 @@ pub(crate) use stream::{Action, Begin, Begun, Event, NoForm, Replace, Rules, Sel
 pub(crate) use tracks::Replacement;
 pub(crate) use warnings::Warned;
 
-pub use selection::Wanted;
+pub(crate) use selection::Wanted;
 pub use target::TranscodeTarget;
-pub use tracks::Track;
-pub use viewers::ViewerCounts;
-pub use warnings::Warning;
+pub(crate) use tracks::Track;
+pub(crate) use viewers::ViewerCounts;
+pub(crate) use warnings::Warning;
 
 /// The time by both clocks: deadlines are kept by the one that never jumps, what is told to people by the other.
 #[derive(Debug, Clone, Copy)]

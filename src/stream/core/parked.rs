@@ -15,7 +15,7 @@ impl<W> Default for Parked<W> {
 
 impl<W> Parked<W> {
     /// Keeps a writer, or gives it back where one of its kind is kept.
-    pub fn park(&mut self, codec: Codec, writer: W) -> Option<W> {
+    pub(super) fn park(&mut self, codec: Codec, writer: W) -> Option<W> {
         if self.0.iter().any(|(parked, _)| parked.kind() == codec.kind()) {
             return Some(writer);
         }
@@ -24,24 +24,24 @@ impl<W> Parked<W> {
     }
 
     /// The writer that a track in `codec` goes on with: a producer can't change its codec.
-    pub fn take(&mut self, codec: Codec) -> Option<W> {
+    pub(super) fn take(&mut self, codec: Codec) -> Option<W> {
         let at = self.0.iter().position(|(parked, _)| *parked == codec)?;
         Some(self.0.swap_remove(at).1)
     }
 
     /// The writer of a track whose place another one has taken.
-    pub fn release(&mut self, kind: MediaKind) -> Option<W> {
+    pub(super) fn release(&mut self, kind: MediaKind) -> Option<W> {
         let at = self.0.iter().position(|(parked, _)| parked.kind() == kind)?;
         Some(self.0.swap_remove(at).1)
     }
 
     /// All of them.
-    pub fn drain(&mut self) -> Vec<W> {
+    pub(super) fn drain(&mut self) -> Vec<W> {
         self.0.drain(..).map(|(_, writer)| writer).collect()
     }
 
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 }

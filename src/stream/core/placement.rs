@@ -2,7 +2,7 @@
 
 /// The stream's home worker, until it has `preference` more viewers than the least busy one: every packet wakes each worker that has viewers
 /// of it. `loads` are the viewers by worker.
-pub fn worker_for_viewer(home: usize, loads: &[usize], preference: usize) -> usize {
+pub(crate) fn worker_for_viewer(home: usize, loads: &[usize], preference: usize) -> usize {
     let Some((least, load)) = loads.iter().copied().enumerate().min_by_key(|(_, load)| *load) else { return home };
     let at_home = loads.get(home).copied().unwrap_or(usize::MAX);
     if at_home <= load.saturating_add(preference) { home } else { least }

@@ -6,7 +6,7 @@ use crate::base::UnixNanos;
 
 /// Counts the publishers of a stream; what an older one says about it no longer holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Generation(u64);
+pub(crate) struct Generation(u64);
 
 impl Generation {
     /// The one after this.
@@ -15,14 +15,14 @@ impl Generation {
     }
 
     /// Whether there was one before.
-    pub fn is_returning(self) -> bool {
+    pub(crate) fn is_returning(self) -> bool {
         self.0 > 1
     }
 }
 
 /// Who wants to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Newcomer {
+pub(crate) struct Newcomer {
     /// By which protocol.
     pub protocol: &'static str,
     /// From where.
@@ -35,7 +35,7 @@ pub struct Newcomer {
 
 /// Who publishes now.
 #[derive(Debug)]
-pub struct Publisher {
+pub(crate) struct Publisher {
     /// As it introduced itself.
     pub who: Newcomer,
     /// When it came.
@@ -55,21 +55,21 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub fn holder(&self) -> Option<&Publisher> {
+    pub(super) fn holder(&self) -> Option<&Publisher> {
         self.holder.as_ref()
     }
 
     /// The newest publisher, whether it is still there or not.
-    pub fn generation(&self) -> Generation {
+    pub(super) fn generation(&self) -> Generation {
         self.generation
     }
 
-    pub fn media_end(&self) -> UnixNanos {
+    pub(super) fn media_end(&self) -> UnixNanos {
         self.media_end
     }
 
     /// Gives the place to `who`. True where somebody had to go for it.
-    pub fn take(&mut self, who: Newcomer, now: UnixNanos) -> bool {
+    pub(super) fn take(&mut self, who: Newcomer, now: UnixNanos) -> bool {
         let taken_over = self.send_away("another publisher took over");
         if taken_over {
             self.media_end = now;
@@ -80,7 +80,7 @@ impl Place {
     }
 
     /// The publisher went by itself. False where it is not the one who holds the place.
-    pub fn leave(&mut self, generation: Generation, now: UnixNanos) -> bool {
+    pub(super) fn leave(&mut self, generation: Generation, now: UnixNanos) -> bool {
         let left = generation == self.generation && self.holder.take().is_some();
         if left {
             self.media_end = now;
@@ -89,12 +89,12 @@ impl Place {
     }
 
     /// Says to whoever holds the place that it has to go. False where nobody does. The first reason stands.
-    pub fn evict(&mut self, why: &'static str) -> bool {
+    pub(super) fn evict(&mut self, why: &'static str) -> bool {
         self.holder.as_mut().map(|holder| holder.must_go.get_or_insert(why)).is_some()
     }
 
     /// Nobody publishes any more.
-    pub fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.send_away("the stream has ended");
     }
 
@@ -105,7 +105,7 @@ impl Place {
     }
 
     /// Why the publisher of `generation` must go; `None` while it holds the place in peace.
-    pub fn must_go(&self, generation: Generation) -> Option<&'static str> {
+    pub(super) fn must_go(&self, generation: Generation) -> Option<&'static str> {
         match (&self.holder, self.farewell) {
             (Some(holder), _) if generation == self.generation => holder.must_go,
             (_, Some((of, why))) if of == generation => Some(why),

@@ -11,7 +11,7 @@ use crate::stream::config::BFrames;
 
 /// Which form of a track somebody needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Wanted<'a> {
+pub(crate) struct Wanted<'a> {
     /// Audio or video.
     pub kind: MediaKind,
     /// Codecs that can be played, best first. The published one is preferred whatever its place; otherwise the first that can be derived.

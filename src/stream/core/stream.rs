@@ -27,7 +27,7 @@ pub(super) const SETTLE: Duration = Duration::from_millis(150);
 
 /// The configured rules that a stream lives by.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules {
+pub(crate) struct Rules {
     pub on_conflict: OnConflict,
     pub takeover_silence: Duration,
     pub reconnect_window: Duration,
@@ -36,7 +36,7 @@ pub struct Rules {
 
 /// What everybody is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// The first track is there.
     Started,
     /// The publisher went away or came back.
@@ -48,7 +48,7 @@ pub enum Event {
 /// What the driver has to do.
 #[derive(Debug)]
 #[must_use]
-pub enum Action<W, G> {
+pub(crate) enum Action<W, G> {
     /// Tell everybody.
     Tell(Event),
     /// Close a published track's producer.
@@ -64,7 +64,7 @@ pub enum Action<W, G> {
 /// What a newcomer hears.
 #[derive(Debug)]
 #[must_use]
-pub enum Begin<W, G> {
+pub(crate) enum Begin<W, G> {
     /// It publishes.
     Begun(Begun, Vec<Action<W, G>>),
     /// Somebody else does.
@@ -79,7 +79,7 @@ pub enum Begin<W, G> {
 
 /// A publisher has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Begun {
+pub(crate) struct Begun {
     /// By which it is known from here on.
     pub generation: Generation,
     /// Where the media of the publisher before it ended.
@@ -91,7 +91,7 @@ pub struct Begun {
 /// How a track comes to its place.
 #[derive(Debug)]
 #[must_use]
-pub enum Replace {
+pub(crate) enum Replace {
     /// Hand over the readers of this track, if there is one, and say how that went.
     Begun(Replacement, Option<Track>),
     /// Another one is just being put there: ask again once that is over.
@@ -103,7 +103,7 @@ pub enum Replace {
 /// What a consumer gets.
 #[derive(Debug)]
 #[must_use]
-pub enum Selected<W, G> {
+pub(crate) enum Selected<W, G> {
     /// A published track.
     Published { track: Track, drop_disposable: bool },
     /// A derived track at work, to be released.
@@ -116,7 +116,7 @@ pub enum Selected<W, G> {
 
 /// A derived track to start.
 #[derive(Debug)]
-pub struct ToStart {
+pub(crate) struct ToStart {
     pub starting: Starting,
     /// What it is made from.
     pub track: Track,
@@ -127,7 +127,7 @@ pub struct ToStart {
 
 /// Why a consumer gets nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoForm {
+pub(crate) enum NoForm {
     /// No track of that kind.
     NoTrack,
     /// Nothing that can be played can be made of this codec.
@@ -148,7 +148,7 @@ enum Life {
 
 /// A stream. `W`: a writer that waits for its publisher; `G`: what keeps a transcode at work.
 #[derive(Debug)]
-pub struct StreamCore<W, G> {
+pub(crate) struct StreamCore<W, G> {
     rules: Rules,
     life: Life,
     had_started: bool,
@@ -168,7 +168,7 @@ pub struct StreamCore<W, G> {
 
 impl<W, G> StreamCore<W, G> {
     /// A stream without anything.
-    pub fn new(rules: Rules) -> Self {
+    pub(crate) fn new(rules: Rules) -> Self {
         Self {
             rules,
             life: Life::Announced,
@@ -187,32 +187,32 @@ impl<W, G> StreamCore<W, G> {
     }
 
     /// Moves on when the tracks, the publisher's presence or the warnings change, and when the stream ends.
-    pub fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
     /// Moves on when a derived track has been started, or could not be.
-    pub fn starts(&self) -> u64 {
+    pub(crate) fn starts(&self) -> u64 {
         self.starts
     }
 
     /// Whether a track has come, ever.
-    pub fn has_started(&self) -> bool {
+    pub(crate) fn has_started(&self) -> bool {
         self.had_started
     }
 
     /// Whether it is over.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.life == Life::Ended
     }
 
     /// When [`Self::handle_timeout`] has something to do.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         [self.window_ends, self.tracks_due, self.derivations.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Instant) -> Vec<Action<W, G>> {
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Vec<Action<W, G>> {
         if self.window_ends.is_some_and(|due| due <= now) {
             return self.end();
         }
@@ -234,7 +234,7 @@ impl<W, G> StreamCore<W, G> {
     }
 
     /// Ends the stream at once; nothing is left of it.
-    pub fn end(&mut self) -> Vec<Action<W, G>> {
+    pub(crate) fn end(&mut self) -> Vec<Action<W, G>> {
         if self.has_ended() {
             return Vec::new();
         }
@@ -254,13 +254,13 @@ impl<W, G> StreamCore<W, G> {
     // The publisher.
 
     /// Who publishes now; nobody within the reconnect window.
-    pub fn publisher(&self) -> Option<&Publisher> {
+    pub(crate) fn publisher(&self) -> Option<&Publisher> {
         self.place.holder()
     }
 
     /// Somebody wants to publish. `last_media`: when media passed through the stream's writers; `heard`: the answer to
     /// [`Begin::Listen`].
-    pub fn begin(&mut self, who: &Newcomer, last_media: UnixNanos, heard: Option<Heard>, now: Now) -> Begin<W, G> {
+    pub(crate) fn begin(&mut self, who: &Newcomer, last_media: UnixNanos, heard: Option<Heard>, now: Now) -> Begin<W, G> {
         if self.has_ended() {
             return Begin::Ended;
         }
@@ -282,7 +282,7 @@ impl<W, G> StreamCore<W, G> {
     }
 
     /// The publisher went: what it leaves waits for the one that returns. A stream that has shown nothing yet ends at once.
-    pub fn leave(&mut self, generation: Generation, now: Now) -> Vec<Action<W, G>> {
+    pub(crate) fn leave(&mut self, generation: Generation, now: Now) -> Vec<Action<W, G>> {
         if !self.place.leave(generation, now.wall) {
             return Vec::new();
         }
@@ -300,57 +300,57 @@ impl<W, G> StreamCore<W, G> {
     }
 
     /// Sends the publisher away, if there is one.
-    pub fn evict(&mut self, why: &'static str) {
+    pub(crate) fn evict(&mut self, why: &'static str) {
         self.version += u64::from(self.place.evict(why));
     }
 
     /// Why that publisher must go; `None` while it may stay.
-    pub fn must_go(&self, generation: Generation) -> Option<&'static str> {
+    pub(crate) fn must_go(&self, generation: Generation) -> Option<&'static str> {
         self.place.must_go(generation)
     }
 
     /// Adds or replaces (by code) a warning.
-    pub fn warn(&mut self, warning: Warning) -> Warned {
+    pub(crate) fn warn(&mut self, warning: Warning) -> Warned {
         let warned = self.warnings.add(warning);
         self.version += u64::from(matches!(warned, Warned::New | Warned::Replaced));
         warned
     }
 
     /// All warnings.
-    pub fn warnings(&self) -> &[Warning] {
+    pub(crate) fn warnings(&self) -> &[Warning] {
         self.warnings.all()
     }
 
     // Its tracks.
 
     /// The published tracks now, video first.
-    pub fn tracks(&self) -> impl Iterator<Item = &Track> {
+    pub(crate) fn tracks(&self) -> impl Iterator<Item = &Track> {
         self.tracks.all()
     }
 
     /// The published track with that producer.
-    pub fn track(&self, producer: ProducerId) -> Option<&Track> {
+    pub(crate) fn track(&self, producer: ProducerId) -> Option<&Track> {
         self.tracks.by_producer(producer)
     }
 
     /// Where the formats of a track changed; `None` if it is published as RTP, or gone.
-    pub fn formats(&self, producer: ProducerId) -> Option<&FormatHistory> {
+    pub(crate) fn formats(&self, producer: ProducerId) -> Option<&FormatHistory> {
         self.tracks.formats(producer)
     }
 
     /// The writer that a new track of this publisher goes on with, if one that it can go on with is parked.
-    pub fn unpark(&mut self, generation: Generation, codec: Codec) -> Option<W> {
+    pub(crate) fn unpark(&mut self, generation: Generation, codec: Codec) -> Option<W> {
         if self.is_present(generation) { self.parked.take(codec) } else { None }
     }
 
     /// Keeps the writer of a publisher that goes away, also for the one who took over, as long as its track stands; gives it back where it
     /// is of no use.
-    pub fn park(&mut self, generation: Generation, codec: Codec, writer: W) -> Option<W> {
+    pub(crate) fn park(&mut self, generation: Generation, codec: Codec, writer: W) -> Option<W> {
         if self.tracks.is_from(codec.kind(), generation) { self.parked.park(codec, writer) } else { Some(writer) }
     }
 
     /// A track of this publisher is about to take its place.
-    pub fn replace(&mut self, generation: Generation, kind: MediaKind) -> Replace {
+    pub(crate) fn replace(&mut self, generation: Generation, kind: MediaKind) -> Replace {
         if !self.is_present(generation) {
             return Replace::Gone;
         }
@@ -362,7 +362,7 @@ impl<W, G> StreamCore<W, G> {
 
     /// The readers have been handed over from `handed_over`, or there was nothing to hand over: the track stands, also where another
     /// publisher has come meanwhile, who replaces it in turn. `None` where the stream has ended.
-    pub fn put(
+    pub(crate) fn put(
         &mut self,
         replacement: Replacement,
         track: Track,
@@ -390,19 +390,19 @@ impl<W, G> StreamCore<W, G> {
     }
 
     /// The track did not come to its place.
-    pub fn abandon(&mut self, replacement: &Replacement) {
+    pub(crate) fn abandon(&mut self, replacement: &Replacement) {
         self.version += u64::from(self.tracks.abandon(replacement));
     }
 
     /// A published track has other parameters now. True where that is news.
-    pub fn set_format(&mut self, generation: Generation, format: &Format) -> bool {
+    pub(crate) fn set_format(&mut self, generation: Generation, format: &Format) -> bool {
         let changed = self.tracks.set_format(generation, format);
         self.version += u64::from(changed);
         changed
     }
 
     /// B-frames were seen; `references`: ones that others refer to.
-    pub fn set_reordered(&mut self, generation: Generation, references: bool) {
+    pub(crate) fn set_reordered(&mut self, generation: Generation, references: bool) {
         self.version += u64::from(self.tracks.set_reordered(generation, references));
     }
 
@@ -413,7 +413,7 @@ impl<W, G> StreamCore<W, G> {
     // Its consumers.
 
     /// The form of a track that fits.
-    pub fn select(&mut self, wanted: Wanted<'_>) -> Result<Selected<W, G>, NoForm> {
+    pub(crate) fn select(&mut self, wanted: Wanted<'_>) -> Result<Selected<W, G>, NoForm> {
         if self.has_ended() {
             return Err(NoForm::Ended);
         }
@@ -436,7 +436,7 @@ impl<W, G> StreamCore<W, G> {
     }
 
     /// A derived track has been started, and whoever started it uses it. Gives `guard` back where the stream has ended.
-    pub fn started(&mut self, starting: &Starting, producer: ProducerId, formats: FormatHistory, guard: G) -> Result<Running, G> {
+    pub(crate) fn started(&mut self, starting: &Starting, producer: ProducerId, formats: FormatHistory, guard: G) -> Result<Running, G> {
         let running = self.derivations.started(starting, producer, formats, guard)?;
         self.version += 1;
         self.starts += 1;
@@ -444,23 +444,23 @@ impl<W, G> StreamCore<W, G> {
     }
 
     /// A derived track could not be started. Only those who wait for that start are told.
-    pub fn start_failed(&mut self, starting: &Starting) {
+    pub(crate) fn start_failed(&mut self, starting: &Starting) {
         self.derivations.failed(starting);
         self.starts += 1;
     }
 
     /// A derived track is needed by one less.
-    pub fn release(&mut self, id: DerivationId, now: Instant) {
+    pub(crate) fn release(&mut self, id: DerivationId, now: Instant) {
         self.derivations.release(id, now);
     }
 
     /// The derived tracks at work.
-    pub fn derived(&self) -> impl Iterator<Item = Derived<'_>> {
+    pub(crate) fn derived(&self) -> impl Iterator<Item = Derived<'_>> {
         self.derivations.all()
     }
 
     /// How long the second track of a stream that has just begun is waited for; `None` where there is nothing to wait for.
-    pub fn settling(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn settling(&self, now: Instant) -> Option<Duration> {
         let Life::Live(since) = self.life else { return None };
         let left = SETTLE.checked_sub(now.saturating_duration_since(since))?;
         (self.tracks.all().count() < 2 && !left.is_zero()).then_some(left)
@@ -468,12 +468,12 @@ impl<W, G> StreamCore<W, G> {
 
     /// Whether what consumes a published track now will be handed on when its publisher is replaced. Where not, it was chosen, or is
     /// being consumed, in the middle of that.
-    pub fn stands(&self, producer: ProducerId) -> bool {
+    pub(crate) fn stands(&self, producer: ProducerId) -> bool {
         !self.tracks.are_being_replaced() && self.track(producer).is_some()
     }
 
     /// A viewer comes. False where the stream has ended.
-    pub fn attach_viewer(&mut self, protocol: &'static str) -> bool {
+    pub(crate) fn attach_viewer(&mut self, protocol: &'static str) -> bool {
         let comes = !self.has_ended();
         if comes {
             self.viewers.attach(protocol);
@@ -482,23 +482,23 @@ impl<W, G> StreamCore<W, G> {
     }
 
     /// A viewer goes.
-    pub fn detach_viewer(&mut self, protocol: &'static str) {
+    pub(crate) fn detach_viewer(&mut self, protocol: &'static str) {
         self.viewers.detach(protocol);
     }
 
     /// An HTTP player asked for something.
-    pub fn note_http_viewer(&mut self, protocol: &'static str, who: u64, now: UnixNanos) {
+    pub(crate) fn note_http_viewer(&mut self, protocol: &'static str, who: u64, now: UnixNanos) {
         self.viewers.note_http(protocol, who, now);
     }
 
     /// Viewers now.
-    pub fn viewer_counts(&self, now: UnixNanos) -> ViewerCounts {
+    pub(crate) fn viewer_counts(&self, now: UnixNanos) -> ViewerCounts {
         self.viewers.counts(now)
     }
 
     /// What is held: writers parked, derived tracks at work or being started, tracks. For invariants.
     #[cfg(test)]
-    pub fn held(&self) -> [usize; 3] {
+    pub(crate) fn held(&self) -> [usize; 3] {
         [self.parked.len(), self.derivations.len(), self.tracks.all().count()]
     }
 }

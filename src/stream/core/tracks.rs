@@ -11,7 +11,7 @@ use crate::stream::format_history::FormatHistory;
 
 /// A track of a stream as published (derived ones are reached by [`crate::stream::Stream::select`]).
 #[derive(Debug, Clone)]
-pub struct Track {
+pub(crate) struct Track {
     /// Audio or video.
     pub kind: MediaKind,
     /// Its format now.
@@ -36,7 +36,7 @@ struct Entry {
 /// A track is taking its place. Goes back by `put` or `abandon`.
 #[derive(Debug)]
 #[must_use]
-pub struct Replacement {
+pub(crate) struct Replacement {
     generation: Generation,
     serial: u64,
 }
@@ -51,35 +51,35 @@ pub(super) struct Tracks {
 
 impl Tracks {
     /// Video first.
-    pub fn all(&self) -> impl Iterator<Item = &Track> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Track> {
         self.entries.iter().map(|entry| &entry.track)
     }
 
-    pub fn of_kind(&self, kind: MediaKind) -> Option<&Track> {
+    pub(super) fn of_kind(&self, kind: MediaKind) -> Option<&Track> {
         self.all().find(|track| track.kind == kind)
     }
 
-    pub fn by_producer(&self, producer: ProducerId) -> Option<&Track> {
+    pub(super) fn by_producer(&self, producer: ProducerId) -> Option<&Track> {
         self.all().find(|track| track.producer == producer)
     }
 
     /// Where the formats of a track changed; `None` if it is published as RTP, or gone.
-    pub fn formats(&self, producer: ProducerId) -> Option<&FormatHistory> {
+    pub(super) fn formats(&self, producer: ProducerId) -> Option<&FormatHistory> {
         self.entries.iter().find(|entry| entry.track.producer == producer)?.formats.as_ref()
     }
 
     /// Whether the track of that kind is from `generation`.
-    pub fn is_from(&self, kind: MediaKind, generation: Generation) -> bool {
+    pub(super) fn is_from(&self, kind: MediaKind, generation: Generation) -> bool {
         self.entries.iter().any(|entry| entry.track.kind == kind && entry.generation == generation)
     }
 
     /// Whether the readers of some track are just being handed over.
-    pub fn are_being_replaced(&self) -> bool {
+    pub(super) fn are_being_replaced(&self) -> bool {
         !self.replacing.is_empty()
     }
 
     /// A track of `kind` is about to take its place; `None` while another one is at it.
-    pub fn replace(&mut self, kind: MediaKind, generation: Generation) -> Option<Replacement> {
+    pub(super) fn replace(&mut self, kind: MediaKind, generation: Generation) -> Option<Replacement> {
         if self.replacing.iter().any(|(other, _)| *other == kind) {
             return None;
         }
@@ -89,14 +89,14 @@ impl Tracks {
     }
 
     /// The replacement is over, one way or the other. False where all of them were (the stream has ended).
-    pub fn abandon(&mut self, replacement: &Replacement) -> bool {
+    pub(super) fn abandon(&mut self, replacement: &Replacement) -> bool {
         let before = self.replacing.len();
         self.replacing.retain(|(_, serial)| *serial != replacement.serial);
         self.replacing.len() < before
     }
 
     /// The track stands in its place.
-    pub fn put(&mut self, replacement: &Replacement, track: Track, formats: Option<FormatHistory>) {
+    pub(super) fn put(&mut self, replacement: &Replacement, track: Track, formats: Option<FormatHistory>) {
         let entry = Entry { track, generation: replacement.generation, formats };
         match self.entries.iter_mut().find(|known| known.track.kind == entry.track.kind) {
             Some(known) => {
@@ -112,7 +112,7 @@ impl Tracks {
     }
 
     /// A publisher's track has other parameters. Then all tracks belong to other formats from here on: they are kept apart together.
-    pub fn set_format(&mut self, generation: Generation, format: &Format) -> bool {
+    pub(super) fn set_format(&mut self, generation: Generation, format: &Format) -> bool {
         let Some(track) = self.of_publisher(generation, format.kind()) else { return false };
         if track.format == *format {
             return false;
@@ -123,7 +123,7 @@ impl Tracks {
     }
 
     /// B-frames were seen; `references`: ones that others refer to. True where that is news.
-    pub fn set_reordered(&mut self, generation: Generation, references: bool) -> bool {
+    pub(super) fn set_reordered(&mut self, generation: Generation, references: bool) -> bool {
         let Some(track) = self.of_publisher(generation, MediaKind::Video) else { return false };
         let first = !std::mem::replace(&mut track.reordered, true);
         first | (references && !std::mem::replace(&mut track.references_reordered, true))
@@ -135,14 +135,14 @@ impl Tracks {
     }
 
     /// Takes off what publishers before `generation` sent, but for what is just being replaced.
-    pub fn take_older(&mut self, generation: Generation) -> Vec<Track> {
+    pub(super) fn take_older(&mut self, generation: Generation) -> Vec<Track> {
         let Self { entries, replacing, .. } = self;
         let stays = |entry: &mut Entry| entry.generation >= generation || replacing.iter().any(|(kind, _)| *kind == entry.track.kind);
         entries.extract_if(.., |entry| !stays(entry)).map(|entry| entry.track).collect()
     }
 
     /// Takes off everything, and ends all replacements.
-    pub fn drain(&mut self) -> Vec<Track> {
+    pub(super) fn drain(&mut self) -> Vec<Track> {
         self.replacing.clear();
         self.entries.drain(..).map(|entry| entry.track).collect()
     }

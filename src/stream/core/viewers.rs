@@ -9,7 +9,7 @@ use crate::base::UnixNanos;
 
 /// Viewers by protocol.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct ViewerCounts {
+pub(crate) struct ViewerCounts {
     /// All of them.
     pub total: usize,
     /// By protocol: `webrtc`, `rtmp`, `hls`, `dash`.
@@ -24,21 +24,21 @@ pub(super) struct Viewers {
 }
 
 impl Viewers {
-    pub fn attach(&mut self, protocol: &'static str) {
+    pub(super) fn attach(&mut self, protocol: &'static str) {
         *self.attached.entry(protocol).or_default() += 1;
     }
 
-    pub fn detach(&mut self, protocol: &'static str) {
+    pub(super) fn detach(&mut self, protocol: &'static str) {
         if let Some(count) = self.attached.get_mut(protocol) {
             *count = count.saturating_sub(1);
         }
     }
 
-    pub fn note_http(&mut self, protocol: &'static str, who: u64, now: UnixNanos) {
+    pub(super) fn note_http(&mut self, protocol: &'static str, who: u64, now: UnixNanos) {
         self.http.note(protocol, who, now);
     }
 
-    pub fn counts(&self, now: UnixNanos) -> ViewerCounts {
+    pub(super) fn counts(&self, now: UnixNanos) -> ViewerCounts {
         let mut by_protocol = self.attached.clone();
         for protocol in self.http.counts(now) {
             *by_protocol.entry(protocol).or_default() += 1;

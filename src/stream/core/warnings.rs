@@ -5,7 +5,7 @@ const MAX_WARNINGS: usize = 32;
 
 /// Something about a stream that its publisher could do better, for people.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Warning {
+pub(crate) struct Warning {
     /// For machines: `b_frames`, `transcoding_audio` …
     pub code: &'static str,
     /// For people: what it means and what to change.
@@ -14,7 +14,7 @@ pub struct Warning {
 
 /// What became of a warning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Warned {
+pub(crate) enum Warned {
     /// Nobody had said that.
     New,
     /// It takes the place of another with its code.
@@ -30,11 +30,11 @@ pub enum Warned {
 pub(super) struct Warnings(Vec<Warning>);
 
 impl Warnings {
-    pub fn all(&self) -> &[Warning] {
+    pub(super) fn all(&self) -> &[Warning] {
         &self.0
     }
 
-    pub fn add(&mut self, warning: Warning) -> Warned {
+    pub(super) fn add(&mut self, warning: Warning) -> Warned {
         let full = self.0.len() >= MAX_WARNINGS;
         match self.0.iter_mut().find(|known| known.code == warning.code) {
             Some(known) if *known == warning => Warned::Known,
@@ -50,7 +50,7 @@ impl Warnings {
         }
     }
 
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.0.clear();
     }
 }

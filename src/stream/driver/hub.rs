@@ -22,7 +22,7 @@ const MAX_AGENT: usize = 200;
 
 /// Somebody wants to publish.
 #[derive(Debug, Clone)]
-pub struct PublishRequest {
+pub(crate) struct PublishRequest {
     /// Where.
     pub path: StreamPath,
     /// By which protocol: `"rtmp"`, `"whip"`.
@@ -38,7 +38,7 @@ pub struct PublishRequest {
 /// Why publishing was refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PublishError {
+pub(crate) enum PublishError {
     /// Somebody else publishes there and is alive.
     #[error("{0} is being published already")]
     Busy(StreamPath),
@@ -58,7 +58,7 @@ pub enum PublishError {
 
 /// What a hub is made of.
 #[derive(Debug)]
-pub struct HubOptions {
+pub(crate) struct HubOptions {
     /// The `[stream]` section.
     pub config: StreamConfig,
     /// What WebRTC viewers get of streams with B-frames (`webrtc.b_frames`).
@@ -69,7 +69,7 @@ pub struct HubOptions {
 
 /// The table of live streams. Cheap to clone.
 #[derive(Clone)]
-pub struct Hub(Arc<Inner>);
+pub(crate) struct Hub(Arc<Inner>);
 
 struct Inner {
     shared: Arc<Shared>,
@@ -85,25 +85,25 @@ impl std::fmt::Debug for Hub {
 
 impl Hub {
     /// An empty hub.
-    pub fn new(options: HubOptions) -> Self {
+    pub(crate) fn new(options: HubOptions) -> Self {
         let HubOptions { config, b_frames, workers } = options;
         let shared = Arc::new(Shared::new(config, b_frames, workers));
         Self(Arc::new(Inner { shared, table: Arc::new(Table::new()), shutting_down: AtomicBool::new(false) }))
     }
 
     /// Plugs in what makes derived tracks. Once; later calls do nothing.
-    pub fn set_transcoder(&self, transcoder: SharedTranscoder) {
+    pub(crate) fn set_transcoder(&self, transcoder: SharedTranscoder) {
         let _ = self.0.shared.transcoder.set(transcoder);
     }
 
     /// Begins (or, within the reconnect window, continues) a stream.
-    pub async fn publish(&self, request: PublishRequest) -> Result<Publication, PublishError> {
+    pub(crate) async fn publish(&self, request: PublishRequest) -> Result<Publication, PublishError> {
         self.begin(request, None).await
     }
 
     /// As [`Hub::publish`], for publishers that try only once: where another one has the path, waits until that one has been silent for
     /// `stream.takeover_silence`, or has shown that it is alive. A peer whose network went away without a word is the former. Cancel safe.
-    pub async fn publish_patiently(&self, request: PublishRequest) -> Result<Publication, PublishError> {
+    pub(crate) async fn publish_patiently(&self, request: PublishRequest) -> Result<Publication, PublishError> {
         self.begin(request, Some(now().wall)).await
     }
 
@@ -152,37 +152,37 @@ impl Hub {
     }
 
     /// The live stream at `path`.
-    pub fn stream(&self, path: &StreamPath) -> Option<Stream> {
+    pub(crate) fn stream(&self, path: &StreamPath) -> Option<Stream> {
         self.0.table.get(path).filter(Stream::has_started)
     }
 
     /// All live streams, by path.
-    pub fn streams(&self) -> Vec<Stream> {
+    pub(crate) fn streams(&self) -> Vec<Stream> {
         self.0.table.all().into_iter().filter(Stream::has_started).collect()
     }
 
     /// The stream at `path` as people are told of it: also one that has no track, but warnings that say why.
-    pub fn listed_stream(&self, path: &StreamPath) -> Option<Stream> {
+    pub(crate) fn listed_stream(&self, path: &StreamPath) -> Option<Stream> {
         self.0.table.get(path).filter(Stream::is_listed)
     }
 
     /// As [`Hub::streams`], with those of [`Hub::listed_stream`].
-    pub fn listed_streams(&self) -> Vec<Stream> {
+    pub(crate) fn listed_streams(&self) -> Vec<Stream> {
         self.0.table.all().into_iter().filter(Stream::is_listed).collect()
     }
 
     /// Whether somebody showing `token` may watch `path` (configured viewer tokens; true where none is configured).
-    pub fn may_view(&self, path: &StreamPath, token: Option<&str>) -> bool {
+    pub(crate) fn may_view(&self, path: &StreamPath, token: Option<&str>) -> bool {
         self.0.shared.config.may_view(path, token)
     }
 
     /// Events from now on. Bounded: a receiver that lags must look at `streams()` again.
-    pub fn events(&self) -> broadcast::Receiver<StreamEvent> {
+    pub(crate) fn events(&self) -> broadcast::Receiver<StreamEvent> {
         self.0.table.events()
     }
 
     /// Sends every publisher away, ends every stream at once, refuses new ones.
-    pub fn shutdown(&self) {
+    pub(crate) fn shutdown(&self) {
         self.0.shutting_down.store(true, Ordering::Relaxed);
         for stream in self.0.table.all() {
             stream.evict("the server is shutting down");

@@ -11,7 +11,7 @@ use crate::stream::core::{ViewerCounts, Warning};
 
 /// A live stream, as told by the API.
 #[derive(Debug, Clone, Serialize)]
-pub struct StreamInfo {
+pub(crate) struct StreamInfo {
     /// Its path.
     pub path: StreamPath,
     /// Unix time in ms when it began.
@@ -30,7 +30,7 @@ pub struct StreamInfo {
 
 /// Who publishes.
 #[derive(Debug, Clone, Serialize)]
-pub struct PublisherInfo {
+pub(crate) struct PublisherInfo {
     /// `rtmp`, `whip`.
     pub protocol: &'static str,
     /// Its address.
@@ -43,7 +43,7 @@ pub struct PublisherInfo {
 
 /// A published track.
 #[derive(Debug, Clone, Serialize)]
-pub struct TrackInfo {
+pub(crate) struct TrackInfo {
     /// Audio or video.
     pub kind: MediaKind,
     /// The codec.
@@ -74,7 +74,7 @@ pub struct TrackInfo {
 
 /// A derived track.
 #[derive(Debug, Clone, Serialize)]
-pub struct DerivedInfo {
+pub(crate) struct DerivedInfo {
     /// In words: `AAC → Opus`.
     pub what: &'static str,
     /// The codec it has.
@@ -87,12 +87,12 @@ pub struct DerivedInfo {
 
 impl Stream {
     /// Viewers now, by protocol.
-    pub fn viewer_counts(&self) -> ViewerCounts {
+    pub(crate) fn viewer_counts(&self) -> ViewerCounts {
         self.state().see(|core| core.viewer_counts(now().wall))
     }
 
     /// Everything the API tells about it.
-    pub async fn info(&self) -> StreamInfo {
+    pub(crate) async fn info(&self) -> StreamInfo {
         let mut tracks = Vec::new();
         for track in self.tracks() {
             let stats = self.home().producer_stats(track.producer).await.unwrap_or_default();

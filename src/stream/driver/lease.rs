@@ -10,7 +10,7 @@ use crate::stream::core::{Running, Track};
 
 /// A track to consume.
 #[derive(Debug, Clone)]
-pub struct Lease(Arc<Inner>);
+pub(crate) struct Lease(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -34,7 +34,7 @@ impl Lease {
     }
 
     /// The form it has.
-    pub fn format(&self) -> Format {
+    pub(crate) fn format(&self) -> Format {
         match &self.0.what {
             What::Published { track, .. } => {
                 let now = self.0.stream.state().see(|core| core.track(track.producer).map(|track| track.format.clone()));
@@ -45,7 +45,7 @@ impl Lease {
     }
 
     /// Whether it is made from the published one, in words ("AAC → Opus").
-    pub fn derivation(&self) -> Option<&'static str> {
+    pub(crate) fn derivation(&self) -> Option<&'static str> {
         match &self.0.what {
             What::Published { .. } => None,
             What::Derived(running) => Some(running.what),
@@ -53,12 +53,12 @@ impl Lease {
     }
 
     /// Whether the disposable pictures must be left out for in-order viewers (`webrtc.b_frames = "drop"`).
-    pub fn drop_disposable(&self) -> bool {
+    pub(crate) fn drop_disposable(&self) -> bool {
         matches!(self.0.what, What::Published { drop_disposable: true, .. })
     }
 
     /// The producer on the stream's home router.
-    pub fn producer(&self) -> ProducerId {
+    pub(crate) fn producer(&self) -> ProducerId {
         match &self.0.what {
             What::Published { track, .. } => track.producer,
             What::Derived(running) => running.producer,
@@ -66,7 +66,7 @@ impl Lease {
     }
 
     /// The producer, made available on `router` (piped there if it is another worker).
-    pub async fn producer_on(&self, router: &Router) -> Result<ProducerId, SfuError> {
+    pub(crate) async fn producer_on(&self, router: &Router) -> Result<ProducerId, SfuError> {
         let home = self.0.stream.home();
         if router.worker() != home.worker() {
             home.pipe_to(self.producer(), router).await?;
@@ -75,12 +75,12 @@ impl Lease {
     }
 
     /// Its packets, read by this process.
-    pub async fn consume_direct(&self) -> Result<DirectConsumer, SfuError> {
+    pub(crate) async fn consume_direct(&self) -> Result<DirectConsumer, SfuError> {
         self.0.stream.home().consume_direct(self.producer()).await
     }
 
     /// As [`Self::consume_direct`], with the sound that is still held.
-    pub async fn consume_recent(&self) -> Result<DirectConsumer, SfuError> {
+    pub(crate) async fn consume_recent(&self) -> Result<DirectConsumer, SfuError> {
         self.0.stream.home().consume_recent(self.producer()).await
     }
 }
@@ -96,7 +96,7 @@ impl Drop for Inner {
 impl Stream {
     /// Whether what consumes `lease` now will be handed on when the publisher is replaced. Where not, the lease was chosen, or is being
     /// consumed, in the middle of that: [`Stream::changed`] tells when to choose again.
-    pub fn stands(&self, lease: &Lease) -> bool {
+    pub(crate) fn stands(&self, lease: &Lease) -> bool {
         lease.derivation().is_some() || self.state().see(|core| core.stands(lease.producer()))
     }
 }

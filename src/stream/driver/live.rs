@@ -14,7 +14,7 @@ use crate::stream::format_history::FormatHistory;
 
 /// A live stream. Cheap to clone; holding it does not keep it alive.
 #[derive(Clone)]
-pub struct Stream(Arc<Inner>);
+pub(crate) struct Stream(Arc<Inner>);
 
 struct Inner {
     shared: Arc<Shared>,
@@ -64,33 +64,33 @@ impl Stream {
     }
 
     /// Its path.
-    pub fn path(&self) -> &StreamPath {
+    pub(crate) fn path(&self) -> &StreamPath {
         self.0.state.path()
     }
 
     /// When it began.
-    pub fn started_at(&self) -> UnixNanos {
+    pub(crate) fn started_at(&self) -> UnixNanos {
         self.0.started_at
     }
 
     /// The published tracks now, video first.
-    pub fn tracks(&self) -> Vec<Track> {
+    pub(crate) fn tracks(&self) -> Vec<Track> {
         self.0.state.see(|core| core.tracks().cloned().collect())
     }
 
     /// Where the formats of a track changed; `None` if it is published as RTP, or gone.
-    pub fn formats(&self, producer: ProducerId) -> Option<FormatHistory> {
+    pub(crate) fn formats(&self, producer: ProducerId) -> Option<FormatHistory> {
         self.0.state.see(|core| core.formats(producer).cloned())
     }
 
     /// Waits until `tracks()`, the publisher's presence or the warnings changed since `seen` (begin with 0); gives the new count.
     /// `None` once the stream has ended. Cancel safe.
-    pub async fn changed(&self, seen: u64) -> Option<u64> {
+    pub(crate) async fn changed(&self, seen: u64) -> Option<u64> {
         self.0.state.changed(seen).await
     }
 
     /// Waits for the second track of a stream that has just begun: 150 ms at most since its first one. At once for all others.
-    pub async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         loop {
             let (left, seen) = self.0.state.see(|core| (core.settling(now().at), core.version()));
             let Some(left) = left else { return };
@@ -99,17 +99,17 @@ impl Stream {
     }
 
     /// Whether a publisher is connected now (false within the reconnect window).
-    pub fn is_publishing(&self) -> bool {
+    pub(crate) fn is_publishing(&self) -> bool {
         self.0.state.see(|core| core.publisher().is_some())
     }
 
     /// Sends the publisher away, if there is one: [`super::Publication::evicted`] tells it why.
-    pub fn evict(&self, why: &'static str) {
+    pub(crate) fn evict(&self, why: &'static str) {
         self.0.state.act(|core| core.evict(why));
     }
 
     /// Adds or replaces (by code) a warning.
-    pub fn warn(&self, warning: Warning) {
+    pub(crate) fn warn(&self, warning: Warning) {
         self.0.state.warn(warning);
     }
 
@@ -139,7 +139,7 @@ impl Stream {
 
     /// Notes that the HTTP player `who` (a hash of address and agent, or its session id) asked for something: it counts as a viewer
     /// by `protocol` (`"hls"`, `"dash"`) for the next 15 s. Bounded.
-    pub fn note_http_viewer(&self, protocol: &'static str, who: u64, now: UnixNanos) {
+    pub(crate) fn note_http_viewer(&self, protocol: &'static str, who: u64, now: UnixNanos) {
         self.0.state.act(|core| core.note_http_viewer(protocol, who, now));
     }
 

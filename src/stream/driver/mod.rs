@@ -27,13 +27,14 @@ mod hub;
 #[cfg(test)]
 mod tests;
 
-pub use hub::{Hub, HubOptions, PublishError, PublishRequest};
-pub use info::{DerivedInfo, PublisherInfo, StreamInfo, TrackInfo};
-pub use lease::Lease;
-pub use live::Stream;
-pub use publication::Publication;
-pub use select::SelectError;
-pub use table::StreamEvent;
-pub use transcoder::{SharedTranscoder, TranscodeError, TranscodeGuard, TranscodeJob, Transcoder};
-pub use viewer::Viewer;
-pub use writer::{TrackWriter, Written};
+pub(crate) use hub::{Hub, HubOptions, PublishError, PublishRequest};
+pub(crate) use info::{DerivedInfo, PublisherInfo, StreamInfo, TrackInfo};
+pub(crate) use lease::Lease;
+pub(crate) use live::Stream;
+pub(crate) use publication::Publication;
+pub(crate) use select::SelectError;
+pub(crate) use table::StreamEvent;
+pub use transcoder::TranscodeError;
+pub(crate) use transcoder::{SharedTranscoder, TranscodeGuard, TranscodeJob, Transcoder};
+pub(crate) use viewer::Viewer;
+pub(crate) use writer::{TrackWriter, Written};

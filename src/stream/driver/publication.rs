@@ -15,7 +15,7 @@ use crate::stream::format_history::FormatHistory;
 use crate::timing::Timeline;
 
 /// The publisher's side of a stream. Dropping it begins the reconnect window.
-pub struct Publication {
+pub(crate) struct Publication {
     table: Arc<Table>,
     stream: Stream,
     generation: Generation,
@@ -35,17 +35,17 @@ impl Publication {
     }
 
     /// The stream.
-    pub fn stream(&self) -> &Stream {
+    pub(crate) fn stream(&self) -> &Stream {
         &self.stream
     }
 
     /// The router on which this stream lives: a WebRTC publisher's transport is made here.
-    pub fn router(&self) -> &Router {
+    pub(crate) fn router(&self) -> &Router {
         self.stream.home()
     }
 
     /// Adds a track fed with access units. A track of the same kind from before a reconnect is continued.
-    pub async fn add_track(&mut self, format: Format) -> Result<TrackWriter, SfuError> {
+    pub(crate) async fn add_track(&mut self, format: Format) -> Result<TrackWriter, SfuError> {
         let parked = self.stream.state().act(|core| core.unpark(self.generation, format.codec()));
         let core = match parked {
             Some(mut core) => {
@@ -61,7 +61,7 @@ impl Publication {
 
     /// Adds a track that is an SFU producer on `router()` (a WebRTC publisher's). From here on the producer is the stream's: it
     /// stays when its transport closes, so that viewers go on with the publisher that returns.
-    pub async fn add_producer(&mut self, producer: ProducerId, format: Format) -> Result<(), SfuError> {
+    pub(crate) async fn add_producer(&mut self, producer: ProducerId, format: Format) -> Result<(), SfuError> {
         self.stream.home().keep_producer(producer).await?;
         self.put(producer, format, None).await
     }
@@ -102,12 +102,12 @@ impl Publication {
     }
 
     /// Adds (or replaces, by code) a warning shown on the page and in the API.
-    pub fn warn(&self, warning: Warning) {
+    pub(crate) fn warn(&self, warning: Warning) {
         self.stream.warn(warning);
     }
 
     /// Waits until this publication must end (taken over, kicked by the operator, server shutting down); says why. Cancel safe.
-    pub async fn evicted(&self) -> &'static str {
+    pub(crate) async fn evicted(&self) -> &'static str {
         let state = self.stream.state();
         let mut seen = 0;
         loop {

@@ -13,7 +13,7 @@ use crate::stream::format_history::FormatHistory;
 /// Why there is no such track.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SelectError {
+pub(crate) enum SelectError {
     /// The stream has no track of that kind.
     #[error("the stream has no {0} track")]
     NoTrack(MediaKind),
@@ -36,7 +36,7 @@ pub enum SelectError {
 
 impl Stream {
     /// A track in a form that can be played, derived on demand and shared. The lease keeps a derived track going.
-    pub async fn select(&self, wanted: Wanted<'_>) -> Result<Lease, SelectError> {
+    pub(crate) async fn select(&self, wanted: Wanted<'_>) -> Result<Lease, SelectError> {
         loop {
             let (selected, starts) = self.state().act(|core| (core.select(wanted), core.starts()));
             match selected {

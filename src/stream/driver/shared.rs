@@ -20,29 +20,29 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub fn new(config: StreamConfig, b_frames: BFrames, workers: Arc<WorkerPool>) -> Self {
+    pub(super) fn new(config: StreamConfig, b_frames: BFrames, workers: Arc<WorkerPool>) -> Self {
         let viewers = (0..workers.len()).map(|_| AtomicUsize::new(0)).collect();
         Self { config, workers, transcoder: OnceLock::new(), b_frames, viewers, next_home: AtomicUsize::new(0) }
     }
 
     /// What every stream lives by.
-    pub fn rules(&self) -> Rules {
+    pub(super) fn rules(&self) -> Rules {
         let StreamConfig { on_conflict, takeover_silence, reconnect_window, .. } = self.config;
         Rules { on_conflict, takeover_silence, reconnect_window, b_frames: self.b_frames }
     }
 
     /// The worker for a new stream.
-    pub fn worker_for_stream(&self) -> usize {
+    pub(super) fn worker_for_stream(&self) -> usize {
         self.next_home.fetch_add(1, Ordering::Relaxed) % self.workers.len().max(1)
     }
 
     /// The worker for a new viewer of a stream that lives on `home`.
-    pub fn worker_for_viewer(&self, home: usize) -> usize {
+    pub(super) fn worker_for_viewer(&self, home: usize) -> usize {
         let loads: Vec<usize> = self.viewers.iter().map(|count| count.load(Ordering::Relaxed)).collect();
         worker_for_viewer(home, &loads, self.config.home_preference)
     }
 
-    pub fn count_viewer(&self, worker: usize, comes: bool) {
+    pub(super) fn count_viewer(&self, worker: usize, comes: bool) {
         if let Some(count) = self.viewers.get(worker) {
             if comes {
                 count.fetch_add(1, Ordering::Relaxed)

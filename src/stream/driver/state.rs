@@ -35,7 +35,7 @@ pub(super) struct State<W> {
 }
 
 impl<W> State<W> {
-    pub fn new(path: StreamPath, rules: Rules) -> Self {
+    pub(super) fn new(path: StreamPath, rules: Rules) -> Self {
         let core = StreamCore::new(rules);
         let (changes, starts) = (watch::channel(core.version()).0, watch::channel(core.starts()).0);
         Self {
@@ -49,17 +49,17 @@ impl<W> State<W> {
         }
     }
 
-    pub fn path(&self) -> &StreamPath {
+    pub(super) fn path(&self) -> &StreamPath {
         &self.path
     }
 
     /// Reads.
-    pub fn see<R>(&self, look: impl FnOnce(&StreamCore<W, Work>) -> R) -> R {
+    pub(super) fn see<R>(&self, look: impl FnOnce(&StreamCore<W, Work>) -> R) -> R {
         look(&lock(&self.core))
     }
 
     /// Changes something, and wakes those who wait for it.
-    pub fn act<R>(&self, change: impl FnOnce(&mut StreamCore<W, Work>) -> R) -> R {
+    pub(super) fn act<R>(&self, change: impl FnOnce(&mut StreamCore<W, Work>) -> R) -> R {
         let (answer, version, starts, other_deadline) = {
             let mut core = lock(&self.core);
             let deadline = core.poll_timeout();
@@ -80,18 +80,18 @@ impl<W> State<W> {
     }
 
     /// Waits until the version is another than `seen`; gives the new one. `None` once the stream has ended. Cancel safe.
-    pub async fn changed(&self, seen: u64) -> Option<u64> {
+    pub(super) async fn changed(&self, seen: u64) -> Option<u64> {
         let count = self.changes.subscribe().wait_for(|count| *count != seen).await.map(|count| *count).ok()?;
         if self.see(StreamCore::has_ended) { None } else { Some(count) }
     }
 
     /// Waits until somebody's start of a derived track is over, since the count was `seen`.
-    pub async fn start_over(&self, seen: u64) {
+    pub(super) async fn start_over(&self, seen: u64) {
         let _ = self.starts.subscribe().wait_for(|count| *count != seen).await;
     }
 
     /// Waits until something is due, and does it. `None` once the stream has ended. Cancel safe.
-    pub async fn due(&self) -> Option<Vec<Action<W>>> {
+    pub(super) async fn due(&self) -> Option<Vec<Action<W>>> {
         loop {
             let (ended, deadline) = self.see(|core| (core.has_ended(), core.poll_timeout()));
             if ended {
@@ -112,7 +112,7 @@ impl<W> State<W> {
     }
 
     /// Somebody wants to publish.
-    pub fn begin(&self, who: &Newcomer, heard: Option<Heard>) -> Begin<W, Work> {
+    pub(super) fn begin(&self, who: &Newcomer, heard: Option<Heard>) -> Begin<W, Work> {
         let now = now();
         let begin = self.act(|core| core.begin(who, self.last_media.load(Ordering::Relaxed), heard, now));
         if let Begin::Begun(..) = begin {
@@ -122,22 +122,22 @@ impl<W> State<W> {
     }
 
     /// Media passes.
-    pub fn note_media(&self, now: UnixNanos) {
+    pub(super) fn note_media(&self, now: UnixNanos) {
         self.last_media.store(now, Ordering::Relaxed);
     }
 
     /// A publisher's media has come up to here.
-    pub fn note_written(&self, end: UnixNanos) {
+    pub(super) fn note_written(&self, end: UnixNanos) {
         self.written_up_to.fetch_max(end, Ordering::Relaxed);
     }
 
     /// Where the next publisher's media may begin.
-    pub fn written_up_to(&self) -> UnixNanos {
+    pub(super) fn written_up_to(&self) -> UnixNanos {
         self.written_up_to.load(Ordering::Relaxed)
     }
 
     /// Adds or replaces (by code) a warning; a new one is logged.
-    pub fn warn(&self, warning: Warning) {
+    pub(super) fn warn(&self, warning: Warning) {
         let (code, message) = (warning.code, warning.message.clone());
         if self.act(|core| core.warn(warning)) == Warned::New {
             tracing::warn!(path = %self.path, code, "{message}");
@@ -145,19 +145,19 @@ impl<W> State<W> {
     }
 
     /// B-frames were seen; `references`: ones that others refer to.
-    pub fn set_reordered(&self, generation: Generation, references: bool) {
+    pub(super) fn set_reordered(&self, generation: Generation, references: bool) {
         self.act(|core| core.set_reordered(generation, references));
     }
 
     /// A published track has other parameters now.
-    pub fn set_format(&self, generation: Generation, format: &Format) {
+    pub(super) fn set_format(&self, generation: Generation, format: &Format) {
         if self.act(|core| core.set_format(generation, format)) {
             tracing::info!(path = %self.path, format = %format.codec_string(), "track changed");
         }
     }
 
     /// Keeps the writer of a publisher that goes away while its track stands.
-    pub fn park(&self, generation: Generation, codec: Codec, writer: W) {
+    pub(super) fn park(&self, generation: Generation, codec: Codec, writer: W) {
         // What is given back is dropped outside the lock: its producer closes with it.
         let _of_no_use = self.act(|core| core.park(generation, codec, writer));
     }

@@ -17,7 +17,7 @@ const EVENT_QUEUE: usize = 256;
 /// What happens to streams.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub enum StreamEvent {
+pub(crate) enum StreamEvent {
     /// A path is live (the first track is there). Followed by `Ended` once the reconnect window has passed without a publisher.
     Started(Stream),
     /// The publisher went away or came back.
@@ -33,20 +33,20 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { streams: RwLock::default(), events: broadcast::channel(EVENT_QUEUE).0 }
     }
 
-    pub fn get(&self, path: &StreamPath) -> Option<Stream> {
+    pub(super) fn get(&self, path: &StreamPath) -> Option<Stream> {
         read(&self.streams).get(path).cloned()
     }
 
-    pub fn all(&self) -> Vec<Stream> {
+    pub(super) fn all(&self) -> Vec<Stream> {
         read(&self.streams).values().cloned().collect()
     }
 
     /// Lists a stream, or gives the one that was listed at its path meanwhile. `None` where there are `max` already.
-    pub fn list(&self, stream: Stream, max: usize) -> Option<Stream> {
+    pub(super) fn list(&self, stream: Stream, max: usize) -> Option<Stream> {
         let mut streams = write(&self.streams);
         if let Some(known) = streams.get(stream.path()) {
             return Some(known.clone());
@@ -58,12 +58,12 @@ impl Table {
         Some(stream)
     }
 
-    pub fn events(&self) -> broadcast::Receiver<StreamEvent> {
+    pub(super) fn events(&self) -> broadcast::Receiver<StreamEvent> {
         self.events.subscribe()
     }
 
     /// Does what the stream has decided.
-    pub fn carry_out(&self, stream: &Stream, actions: Vec<Action<WriterCore>>) {
+    pub(super) fn carry_out(&self, stream: &Stream, actions: Vec<Action<WriterCore>>) {
         for event in stream.carry_out(actions) {
             let event = match event {
                 Event::Started => {
@@ -85,7 +85,7 @@ impl Table {
     }
 
     /// Takes a stream that has ended off the table.
-    pub fn take_off(&self, stream: &Stream) {
+    pub(super) fn take_off(&self, stream: &Stream) {
         let mut streams = write(&self.streams);
         if streams.get(stream.path()).is_some_and(|listed| listed.is_same(stream)) {
             streams.remove(stream.path());
@@ -93,12 +93,12 @@ impl Table {
     }
 
     /// Ends a stream at once.
-    pub fn end(&self, stream: &Stream) {
+    pub(super) fn end(&self, stream: &Stream) {
         self.carry_out(stream, stream.state().act(StreamCore::end));
     }
 
     /// Does what is due, until the stream has ended.
-    pub async fn keep(&self, stream: &Stream) {
+    pub(super) async fn keep(&self, stream: &Stream) {
         while let Some(actions) = stream.state().due().await {
             self.carry_out(stream, actions);
         }

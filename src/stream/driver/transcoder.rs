@@ -13,7 +13,7 @@ use crate::stream::format_history::FormatHistory;
 
 /// One derived track to be made.
 #[derive(Debug)]
-pub struct TranscodeJob {
+pub(crate) struct TranscodeJob {
     /// For logs: `live/cam1 AAC → Opus`.
     pub name: String,
     /// The source.
@@ -53,10 +53,10 @@ impl std::fmt::Debug for TranscodeGuard {
 }
 
 /// What makes derived tracks: plugged in by `app`.
-pub trait Transcoder: Send + Sync + 'static {
+pub(crate) trait Transcoder: Send + Sync + 'static {
     /// Starts a job; it goes on until the guard is dropped, and survives crashes of what does the work.
     fn start(&self, job: TranscodeJob) -> Result<TranscodeGuard, TranscodeError>;
 }
 
 /// The shared form in which a transcoder is plugged in.
-pub type SharedTranscoder = Arc<dyn Transcoder>;
+pub(crate) type SharedTranscoder = Arc<dyn Transcoder>;

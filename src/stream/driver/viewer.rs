@@ -6,7 +6,7 @@ use crate::sfu::Router;
 
 /// A viewer's place. Dropping it takes the viewer off the count.
 #[derive(Debug)]
-pub struct Viewer {
+pub(crate) struct Viewer {
     stream: Stream,
     protocol: &'static str,
     router: Router,
@@ -14,7 +14,7 @@ pub struct Viewer {
 
 impl Viewer {
     /// The router on which its transport is to be made.
-    pub fn router(&self) -> &Router {
+    pub(crate) fn router(&self) -> &Router {
         &self.router
     }
 }
@@ -28,7 +28,7 @@ impl Drop for Viewer {
 
 impl Stream {
     /// Registers a viewer until the returned guard is dropped, and chooses its worker.
-    pub async fn attach_viewer(&self, protocol: &'static str) -> Result<Viewer, SelectError> {
+    pub(crate) async fn attach_viewer(&self, protocol: &'static str) -> Result<Viewer, SelectError> {
         let worker = self.shared().worker_for_viewer(self.home().worker());
         let router = self.router_on(worker).await?;
         if !self.state().act(|core| core.attach_viewer(protocol)) {

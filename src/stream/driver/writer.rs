@@ -26,27 +26,27 @@ pub(super) struct WriterCore {
 
 impl WriterCore {
     /// Makes a producer on `router`. Tracks with the same `cname` are played in sync.
-    pub async fn new(router: &Router, format: Format, cname: &str) -> Result<Self, SfuError> {
+    pub(super) async fn new(router: &Router, format: Format, cname: &str) -> Result<Self, SfuError> {
         let kind = format.kind();
         let packing = Packing::new(format, &mut rand::make_rng());
         let producer = router.produce_direct(ProducerOptions { kind, rtp_parameters: packing.rtp_parameters(cname) }).await?;
         Ok(Self { producer, packing })
     }
 
-    pub fn producer(&self) -> ProducerId {
+    pub(super) fn producer(&self) -> ProducerId {
         self.producer.id
     }
 
     /// Where the format can be read while the writer is somewhere else.
-    pub fn formats(&self) -> &FormatHistory {
+    pub(super) fn formats(&self) -> &FormatHistory {
         self.packing.formats()
     }
 
-    pub fn codec(&self) -> Codec {
+    pub(super) fn codec(&self) -> Codec {
         self.packing.codec()
     }
 
-    pub fn set_format(&mut self, format: Format) {
+    pub(super) fn set_format(&mut self, format: Format) {
         self.formats().set_format(format);
     }
 
@@ -64,7 +64,7 @@ impl WriterCore {
 /// What became of a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub struct Written {
+pub(crate) struct Written {
     /// False where the SFU's queue was full and the unit was dropped.
     pub sent: bool,
     /// How long to leave the publisher unread: it is ahead of the wall clock.
@@ -73,7 +73,7 @@ pub struct Written {
 
 /// Writes one track's access units into the SFU: packetizes, numbers, puts the media clock on the wall clock.
 #[derive(Debug)]
-pub struct TrackWriter {
+pub(crate) struct TrackWriter {
     core: Option<WriterCore>,
     of: Of,
 }
@@ -103,7 +103,7 @@ impl TrackWriter {
     /// Writes an access unit whose times are the publisher's, in ticks of the format's clock rate, on the publisher's one
     /// timeline. What is wrong with the times is mended here, for all tracks of the publication alike ([`Timeline`]).
     /// `now` is the wall clock at arrival. Never waits, but says how long the caller should.
-    pub fn write(&mut self, mut unit: AccessUnit, now: UnixNanos) -> Written {
+    pub(crate) fn write(&mut self, mut unit: AccessUnit, now: UnixNanos) -> Written {
         let nothing = Written { sent: false, wait: Duration::ZERO };
         let Some(core) = &mut self.core else { return nothing };
         let Of::Publication { stream, generation, placing } = &mut self.of else { return nothing };
@@ -120,7 +120,7 @@ impl TrackWriter {
     }
 
     /// Writes an access unit that carries wall clock times (a derived track's); `unit.pts` and `unit.dts` are [`UnixNanos`].
-    pub fn write_at(&mut self, mut unit: AccessUnit) -> bool {
+    pub(crate) fn write_at(&mut self, mut unit: AccessUnit) -> bool {
         let Some(core) = &mut self.core else { return false };
         let (clock_rate, _) = core.formats().rates();
         unit.pts = rescale(unit.pts, NANOS, clock_rate);
@@ -130,7 +130,7 @@ impl TrackWriter {
     }
 
     /// Waits until the SFU has room for another unit. Cancel safe.
-    pub async fn room(&self) {
+    pub(crate) async fn room(&self) {
         if let Some(core) = &self.core {
             core.producer.room().await;
         }
@@ -138,7 +138,7 @@ impl TrackWriter {
 
     /// The format changed (new parameter sets, other sampling rate). The codec must stay the same. Until a packet after the change is
     /// written, whoever reads the stream's [`FormatHistory`] can tell the old from the new.
-    pub fn set_format(&mut self, format: Format) {
+    pub(crate) fn set_format(&mut self, format: Format) {
         let Some(core) = &mut self.core else { return };
         if format.codec() != core.codec() {
             return;
@@ -150,7 +150,7 @@ impl TrackWriter {
     }
 
     /// Waits until a viewer asked for a key frame. Cancel safe. `None` when the track was closed.
-    pub async fn key_frame_requested(&mut self) -> Option<()> {
+    pub(crate) async fn key_frame_requested(&mut self) -> Option<()> {
         self.core.as_mut()?.producer.key_frame_requested().await
     }
 }

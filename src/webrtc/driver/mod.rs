@@ -25,7 +25,7 @@ use request::Command;
 use session::Session;
 use table::{Handle, Slot, Table};
 
-pub use request::{PatchOutcome, SessionCreated, SessionRequest};
+pub(crate) use request::{PatchOutcome, SessionCreated, SessionRequest};
 
 /// Making a session may have to start a transcoder (a cold start takes about 0.6 s); beyond this something is broken.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ const MAX_AGENT_CHARS: usize = 200;
 
 /// WHIP and WHEP. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct WebRtcService {
+pub(crate) struct WebRtcService {
     inner: Arc<Inner>,
 }
 
@@ -55,7 +55,7 @@ struct Inner {
 
 impl WebRtcService {
     /// A service for the streams of `hub`.
-    pub fn new(config: WebRtcConfig, hub: Hub) -> Self {
+    pub(crate) fn new(config: WebRtcConfig, hub: Hub) -> Self {
         Self {
             inner: Arc::new(Inner {
                 links: config.link_headers(),
@@ -69,32 +69,32 @@ impl WebRtcService {
     }
 
     /// What is counted.
-    pub fn metrics(&self) -> &WebRtcMetrics {
+    pub(crate) fn metrics(&self) -> &WebRtcMetrics {
         self.inner.table.metrics()
     }
 
     /// The values of the `Link` headers that answers to POST and OPTIONS carry (RFC 9725 section 4.6).
-    pub fn links(&self) -> &[String] {
+    pub(crate) fn links(&self) -> &[String] {
         &self.inner.links
     }
 
     /// How many sessions there are.
-    pub fn session_count(&self) -> usize {
+    pub(crate) fn session_count(&self) -> usize {
         self.inner.table.len()
     }
 
     /// Begins to publish (RFC 9725 section 4.2). Dropping the future before it is done leaves nothing behind.
-    pub async fn whip(&self, request: SessionRequest<'_>) -> Result<SessionCreated, WebRtcError> {
+    pub(crate) async fn whip(&self, request: SessionRequest<'_>) -> Result<SessionCreated, WebRtcError> {
         self.create(Role::Publisher, request).await
     }
 
     /// Begins to watch (draft-ietf-wish-whep section 4.2). Dropping the future before it is done leaves nothing behind.
-    pub async fn whep(&self, request: SessionRequest<'_>) -> Result<SessionCreated, WebRtcError> {
+    pub(crate) async fn whep(&self, request: SessionRequest<'_>) -> Result<SessionCreated, WebRtcError> {
         self.create(Role::Viewer, request).await
     }
 
     /// A PATCH on a session: trickled candidates or an ICE restart. `if_match` is the header's value.
-    pub async fn patch(
+    pub(crate) async fn patch(
         &self,
         role: Role,
         path: &StreamPath,
@@ -110,19 +110,19 @@ impl WebRtcService {
     }
 
     /// Ends a session.
-    pub async fn delete(&self, role: Role, path: &StreamPath, id: &str) -> Result<(), WebRtcError> {
+    pub(crate) async fn delete(&self, role: Role, path: &StreamPath, id: &str) -> Result<(), WebRtcError> {
         let commands = self.commands(role, path, id)?;
         let (reply, answer) = oneshot::channel();
         self.ask(&commands, Command::Delete { reply }, answer).await
     }
 
     /// Whether there is such a session.
-    pub fn has_session(&self, role: Role, path: &StreamPath, id: &str) -> bool {
+    pub(crate) fn has_session(&self, role: Role, path: &StreamPath, id: &str) -> bool {
         self.commands(role, path, id).is_ok()
     }
 
     /// Ends all sessions, refuses new ones, and returns when all tasks have ended.
-    pub async fn shutdown(&self) {
+    pub(crate) async fn shutdown(&self) {
         self.inner.shutdown.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;

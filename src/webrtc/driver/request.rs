@@ -10,7 +10,7 @@ use crate::webrtc::WebRtcError;
 
 /// Somebody wants to publish or to watch.
 #[derive(Debug, Clone)]
-pub struct SessionRequest<'a> {
+pub(crate) struct SessionRequest<'a> {
     /// Which stream.
     pub path: &'a StreamPath,
     /// The body: an SDP offer.
@@ -25,7 +25,7 @@ pub struct SessionRequest<'a> {
 
 /// What a 201 says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionCreated {
+pub(crate) struct SessionCreated {
     /// The last segment of the session's URL.
     pub id: Id,
     /// The SDP answer.
@@ -36,7 +36,7 @@ pub struct SessionCreated {
 
 /// What a PATCH led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PatchOutcome {
+pub(crate) enum PatchOutcome {
     /// Candidates noted: 204.
     Trickled,
     /// ICE restarted: 200 with a fragment and a new entity tag.

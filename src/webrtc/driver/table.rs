@@ -30,26 +30,26 @@ pub(super) struct Table {
 
 impl Table {
     /// An empty table for at most `max` sessions.
-    pub fn new(max: usize) -> Self {
+    pub(super) fn new(max: usize) -> Self {
         let slots = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
         Self { slots, sessions: Mutex::new(HashMap::new()), metrics: WebRtcMetrics::default() }
     }
 
-    pub fn metrics(&self) -> &WebRtcMetrics {
+    pub(super) fn metrics(&self) -> &WebRtcMetrics {
         &self.metrics
     }
 
     /// The right to make one more session; `None` where the table is full.
-    pub fn permit(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.slots).try_acquire_owned().ok()
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         lock(&self.sessions).len()
     }
 
     /// The way to a session's task, if `id` is a session of that role and path.
-    pub fn commands(&self, role: Role, path: &StreamPath, id: &str) -> Option<mpsc::Sender<Command>> {
+    pub(super) fn commands(&self, role: Role, path: &StreamPath, id: &str) -> Option<mpsc::Sender<Command>> {
         let sessions = lock(&self.sessions);
         let handle = sessions.get(id).filter(|handle| handle.role == role && handle.path == *path);
         handle.map(|handle| handle.commands.clone())
@@ -67,14 +67,14 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub fn take(table: &Arc<Table>, permit: OwnedSemaphorePermit, id: Id, handle: Handle) -> Self {
+    pub(super) fn take(table: &Arc<Table>, permit: OwnedSemaphorePermit, id: Id, handle: Handle) -> Self {
         let (role, path) = (handle.role, handle.path.clone());
         lock(&table.sessions).insert(id.clone(), handle);
         table.metrics.began(role.protocol());
         Self { table: table.clone(), id, role, path, _permit: permit }
     }
 
-    pub fn connected(&self) {
+    pub(super) fn connected(&self) {
         self.table.metrics.connected(self.role.protocol());
     }
 }

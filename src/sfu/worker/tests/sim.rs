@@ -28,21 +28,21 @@ use crate::sfu::sink::{Outbox, Readiness};
 use crate::sfu::transport::Srtp;
 use crate::sfu::types::{ConsumerInfo, ConsumerOptions, ProducerOptions};
 
-pub const DELAY: Duration = Duration::from_millis(10);
-pub const FRAME: Duration = Duration::from_millis(33);
+pub(super) const DELAY: Duration = Duration::from_millis(10);
+pub(super) const FRAME: Duration = Duration::from_millis(33);
 
 #[allow(clippy::disallowed_methods)] // The virtual clock has to begin somewhere.
 fn start() -> Instant {
     Instant::now()
 }
 
-pub fn certificate() -> Certificate {
+pub(super) fn certificate() -> Certificate {
     static CERTIFICATE: OnceLock<Certificate> = OnceLock::new();
     CERTIFICATE.get_or_init(|| Certificate::generate().unwrap()).clone()
 }
 
 #[derive(Default)]
-pub struct VecOutbox {
+pub(super) struct VecOutbox {
     pub datagrams: Vec<(Tuple, Vec<u8>)>,
     pub batches: HashMap<ConsumerId, Vec<RtpBatch>>,
     pub full: bool,
@@ -69,7 +69,7 @@ impl Outbox for VecOutbox {
 
 /// A media packet as a browser got it, retransmissions unpacked.
 #[derive(Debug, Clone)]
-pub struct Got {
+pub(super) struct Got {
     pub at: Instant,
     pub ssrc: u32,
     pub seq: u64,
@@ -79,7 +79,7 @@ pub struct Got {
     pub again: bool,
 }
 
-pub struct Browser {
+pub(super) struct Browser {
     pub peer: ClientPeer,
     pub transport: TransportId,
     pub address: SocketAddr,
@@ -98,14 +98,14 @@ pub struct Browser {
 }
 
 impl Browser {
-    pub fn video(&self) -> Vec<&Got> {
+    pub(super) fn video(&self) -> Vec<&Got> {
         let ssrcs: Vec<_> =
             self.consumers.iter().filter(|c| c.kind == MediaKind::Video).map(|c| c.rtp_parameters.encodings[0].ssrc).collect();
         self.got.iter().filter(|got| ssrcs.contains(&Some(got.ssrc))).collect()
     }
 
     /// In order of sequence numbers, each once.
-    pub fn video_in_order(&self) -> Vec<&Got> {
+    pub(super) fn video_in_order(&self) -> Vec<&Got> {
         let mut video = self.video();
         video.sort_by_key(|got| got.seq);
         video.dedup_by_key(|got| got.seq);
@@ -113,7 +113,7 @@ impl Browser {
     }
 }
 
-pub struct Sim {
+pub(super) struct Sim {
     pub now: Instant,
     pub worker: Worker,
     pub router: RouterId,
@@ -132,11 +132,11 @@ fn flip(tuple: Tuple) -> Tuple {
 }
 
 impl Sim {
-    pub fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self::with(seed, SfuConfig::default())
     }
 
-    pub fn with(seed: u64, config: SfuConfig) -> Self {
+    pub(super) fn with(seed: u64, config: SfuConfig) -> Self {
         let now = start();
         let mut worker = Worker::new(0, config, certificate(), (now, 1_700_000_000_000_000_000), crate::base::seeded(seed));
         let router = worker.create_router();
@@ -162,7 +162,7 @@ impl Sim {
     }
 
     /// A browser that connects.
-    pub fn join(&mut self) -> usize {
+    pub(super) fn join(&mut self) -> usize {
         let index = self.browsers.len();
         let address = SocketAddr::from(([198, 51, 100, 1], 1000 + index as u16));
         let tuple = Tuple { local: address, remote: "192.0.2.1:8189".parse().unwrap(), protocol: Protocol::Udp };
@@ -189,11 +189,11 @@ impl Sim {
         index
     }
 
-    pub fn consume(&mut self, browser: usize, producer: ProducerId) -> ConsumerInfo {
+    pub(super) fn consume(&mut self, browser: usize, producer: ProducerId) -> ConsumerInfo {
         self.consume_with(browser, producer, |_| ())
     }
 
-    pub fn consume_with(&mut self, browser: usize, producer: ProducerId, change: impl FnOnce(&mut ConsumerOptions)) -> ConsumerInfo {
+    pub(super) fn consume_with(&mut self, browser: usize, producer: ProducerId, change: impl FnOnce(&mut ConsumerOptions)) -> ConsumerInfo {
         let mut options = ConsumerOptions {
             producer,
             rtp_capabilities: viewer_capabilities(),
@@ -208,12 +208,12 @@ impl Sim {
         info
     }
 
-    pub fn produce_direct(&mut self, parameters: RtpParameters, kind: MediaKind) -> ProducerId {
+    pub(super) fn produce_direct(&mut self, parameters: RtpParameters, kind: MediaKind) -> ProducerId {
         self.worker.produce_direct(self.router, None, ProducerOptions { kind, rtp_parameters: parameters }).unwrap()
     }
 
     /// Gives packets of whole units to a direct producer, with what their source would know of them.
-    pub fn feed(&mut self, producer: ProducerId, packets: Vec<Bytes>) {
+    pub(super) fn feed(&mut self, producer: ProducerId, packets: Vec<Bytes>) {
         let timestamp = |packet: &Bytes| RtpPacket::parse(packet).ok().map(|packet| packet.timestamp());
         let facts = |packet: &Bytes| RtpPacket::parse(packet).ok().map(|packet| payload_facts(Codec::H264, packet.payload()));
         let mut batch = BatchWriter::default();
@@ -228,7 +228,7 @@ impl Sim {
         self.collect();
     }
 
-    pub fn joined(&mut self) -> usize {
+    pub(super) fn joined(&mut self) -> usize {
         let browser = self.join();
         self.run(Duration::from_millis(300));
         assert!(self.browsers[browser].srtp.is_some(), "connected");
@@ -262,7 +262,7 @@ impl Sim {
     }
 
     /// Sends RTP from a browser.
-    pub fn publish(&mut self, browser: usize, packet: &[u8]) {
+    pub(super) fn publish(&mut self, browser: usize, packet: &[u8]) {
         let header_len = RtpPacket::parse(packet).unwrap().header_len();
         let mut sealed = packet.to_vec();
         sealed.resize(packet.len() + MAX_SRTP_OVERHEAD, 0);
@@ -273,7 +273,7 @@ impl Sim {
         self.send(true, tuple, sealed);
     }
 
-    pub fn send_rtcp(&mut self, browser: usize, compound: &[u8]) {
+    pub(super) fn send_rtcp(&mut self, browser: usize, compound: &[u8]) {
         let mut sealed = compound.to_vec();
         sealed.resize(compound.len() + MAX_SRTCP_OVERHEAD, 0);
         let browser = &mut self.browsers[browser];
@@ -283,13 +283,13 @@ impl Sim {
         self.send(true, tuple, sealed);
     }
 
-    pub fn send_pli(&mut self, browser: usize, ssrc: u32) {
+    pub(super) fn send_pli(&mut self, browser: usize, ssrc: u32) {
         let mut compound = Vec::new();
         write_pli(&mut compound, 1, ssrc);
         self.send_rtcp(browser, &compound);
     }
 
-    pub fn run(&mut self, time: Duration) {
+    pub(super) fn run(&mut self, time: Duration) {
         let end = self.now + time;
         loop {
             self.collect();
@@ -380,7 +380,7 @@ impl Browser {
 }
 
 /// Like a Chromium: H.264, VP8, Opus, RTX, other numbers than the router's.
-pub fn viewer_capabilities() -> RtpCapabilities {
+pub(super) fn viewer_capabilities() -> RtpCapabilities {
     let mut capabilities = router_capabilities().clone();
     for codec in &mut capabilities.codecs {
         codec.preferred_payload_type = codec.preferred_payload_type.map(|pt| if is_rtx(&codec.mime_type) { pt - 60 } else { pt + 7 });
@@ -403,7 +403,7 @@ fn codec(mime_type: &str, payload_type: u8, clock_rate: u32) -> RtpCodecParamete
     }
 }
 
-pub fn h264(ssrc: u32) -> RtpParameters {
+pub(super) fn h264(ssrc: u32) -> RtpParameters {
     RtpParameters {
         codecs: vec![codec("video/H264", 96, 90_000)],
         encodings: vec![RtpEncodingParameters { ssrc: Some(ssrc), ..Default::default() }],
@@ -411,7 +411,7 @@ pub fn h264(ssrc: u32) -> RtpParameters {
     }
 }
 
-pub fn opus(ssrc: u32) -> RtpParameters {
+pub(super) fn opus(ssrc: u32) -> RtpParameters {
     RtpParameters {
         codecs: vec![codec("audio/opus", 111, 48_000)],
         encodings: vec![RtpEncodingParameters { ssrc: Some(ssrc), ..Default::default() }],
@@ -420,7 +420,7 @@ pub fn opus(ssrc: u32) -> RtpParameters {
 }
 
 /// As a browser publishes: RTX, mid, transport-wide sequence numbers.
-pub fn browser_h264() -> RtpParameters {
+pub(super) fn browser_h264() -> RtpParameters {
     let mut parameters = h264(500);
     parameters.mid = Some("0".into());
     parameters.codecs.push(RtpCodecParameters {
@@ -434,7 +434,7 @@ pub fn browser_h264() -> RtpParameters {
 }
 
 /// An H.264 source: pictures of `packets_per_frame` packets, sequence numbers that go on.
-pub struct Source {
+pub(super) struct Source {
     pub seq: u16,
     pub timestamp: u32,
     pub packets_per_frame: usize,
@@ -442,18 +442,18 @@ pub struct Source {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-pub enum Picture {
+pub(super) enum Picture {
     Key,
     Predicted,
     Disposable,
 }
 
 impl Source {
-    pub fn new(seq: u16, timestamp: u32) -> Self {
+    pub(super) fn new(seq: u16, timestamp: u32) -> Self {
         Self { seq, timestamp, packets_per_frame: 2, frames: 0 }
     }
 
-    pub fn packet(&mut self, payload: &[u8], marker: bool, extensions: &[(u8, &[u8])]) -> Bytes {
+    pub(super) fn packet(&mut self, payload: &[u8], marker: bool, extensions: &[(u8, &[u8])]) -> Bytes {
         let mut bytes = vec![0; 60 + payload.len()];
         let header = RtpHeader { marker, payload_type: 96, sequence_number: self.seq, timestamp: self.timestamp, ssrc: 500 };
         let len = write_header(&mut bytes, &header, extensions).unwrap();
@@ -464,7 +464,7 @@ impl Source {
     }
 
     /// The next picture, 3000 ticks after the one before. Payloads end with the picture's number and the packet's place in it.
-    pub fn picture(&mut self, kind: Picture) -> Vec<Bytes> {
+    pub(super) fn picture(&mut self, kind: Picture) -> Vec<Bytes> {
         self.timestamp = self.timestamp.wrapping_add(3000);
         self.frames += 1;
         let mut packets = Vec::new();
@@ -487,6 +487,6 @@ impl Source {
 }
 
 /// The picture's number in a payload; `None` for parameter sets.
-pub fn number(payload: &[u8]) -> Option<u16> {
+pub(super) fn number(payload: &[u8]) -> Option<u16> {
     (payload.len() == 5).then(|| u16::from_be_bytes([payload[2], payload[3]]))
 }

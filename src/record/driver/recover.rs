@@ -7,23 +7,23 @@ use std::fs::OpenOptions;
 
 use crate::base::UnixNanos;
 
-use super::catalogue::Catalogue;
-use super::error::RecordError;
-use super::id::RecordingId;
-use super::index::{Epoch, FragmentEntry, Record, Records};
-use super::meta::{Meta, State};
 use super::store::{Store, index_file, track_file, track_of_index};
 use super::writer::{Spans, write_meta};
+use crate::record::catalogue::Catalogue;
+use crate::record::error::RecordError;
+use crate::record::id::RecordingId;
+use crate::record::index::{Epoch, FragmentEntry, Record, Records};
+use crate::record::meta::{Meta, State};
 
 /// How many of the last fragments are compared with their checksums: far more than are written between two syncs.
 const CHECKED: usize = 64;
 
 /// Largest index that is read: a day of audio and video at 5 chunks a second is below 100 MB.
-pub(super) const MAX_INDEX: u64 = 512 << 20;
+pub(crate) const MAX_INDEX: u64 = 512 << 20;
 
 /// Reads all recordings into `catalogue`, closing those that were live. A recording that can't be read is passed over with a
 /// warning; its files stay.
-pub(super) fn load(store: &Store, catalogue: &Catalogue, now: UnixNanos) -> Result<(), RecordError> {
+pub(crate) fn load(store: &Store, catalogue: &Catalogue, now: UnixNanos) -> Result<(), RecordError> {
     store.sweep();
     for id in store.list()? {
         match load_one(store, &id, now) {
@@ -57,7 +57,7 @@ fn has_index(store: &Store, id: &RecordingId) -> bool {
 }
 
 /// Cuts and closes a recording that nobody writes any more.
-pub(super) fn close(store: &Store, mut meta: Meta, now: UnixNanos) -> Result<Option<Meta>, RecordError> {
+pub(crate) fn close(store: &Store, mut meta: Meta, now: UnixNanos) -> Result<Option<Meta>, RecordError> {
     let mut spans = Spans::default();
     let mut fragments = 0;
     let mut last_written = meta.started_at_ms;

@@ -17,15 +17,15 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use self::counters::{CounterValues, PipelineCounters};
-pub use self::event::JobEvent;
-pub use self::job::{Job, JobInput, JobSender};
+pub(crate) use self::counters::{CounterValues, PipelineCounters};
+pub(crate) use self::event::JobEvent;
+pub(crate) use self::job::{Job, JobInput, JobSender};
 
 use self::child::{Child, SHUTDOWN_TIME};
-use super::config::PipelineConfig;
-use super::error::PipelineError;
 use super::template::Templates;
-use super::wire::Start;
+use crate::pipeline::config::PipelineConfig;
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::wire::Start;
 
 /// A child that lived longer was no failure to start.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);

@@ -8,13 +8,14 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
-use super::caps;
-use super::cut::Cutter;
-use super::input::{Ended, Input};
 use super::output::Output;
+use super::report::Reporter;
 use super::sink::{Begun, Origin, Shared, Sink, UNSET, connect};
-use super::unit::{Placed, Split, Unit};
 use crate::base::{MediaKind, UnixNanos};
+use crate::pipeline::host::caps;
+use crate::pipeline::host::cut::Cutter;
+use crate::pipeline::host::input::{Ended, Input};
+use crate::pipeline::host::unit::{Placed, Split, Unit};
 use crate::pipeline::wire::{Cutting, Failure, JobId, Message, Start};
 use crate::rtp::batch::RtpBatch;
 
@@ -30,33 +31,6 @@ const MAX_CHUNK: usize = 16 << 20;
 
 /// Most units handed over in one piece: 2 s of 60 pictures a second, the longest part.
 const MAX_PENDING: usize = 120;
-
-/// Tells the parent that a job has ended by itself, once: one error makes a pipeline's elements fail one after the other.
-#[derive(Debug, Clone)]
-pub struct Reporter {
-    output: Output,
-    job: JobId,
-    told: Arc<AtomicBool>,
-}
-
-impl Reporter {
-    /// For one job.
-    pub fn new(output: Output, job: JobId) -> Self {
-        Self { output, job, told: Arc::default() }
-    }
-
-    /// The pipeline is broken.
-    pub fn broken(&self, text: &str) {
-        self.failed(Failure::Broken, 0, text.to_owned());
-    }
-
-    fn failed(&self, failure: Failure, reorder: u8, text: String) {
-        if !self.told.swap(true, Ordering::Relaxed) {
-            // Without room the parent isn't reading, and will find the job gone.
-            let _ = self.output.send(Message::Failed { job: self.job, failure, reorder, text });
-        }
-    }
-}
 
 struct Track {
     input: Input,
@@ -75,7 +49,7 @@ struct Track {
 }
 
 /// A running job. Dropping it takes the pipeline down.
-pub struct Job {
+pub(super) struct Job {
     id: JobId,
     pipeline: gst::Pipeline,
     tracks: Vec<Track>,
@@ -104,7 +78,7 @@ type Failed = Box<dyn std::error::Error>;
 
 impl Job {
     /// Builds the pipeline and starts it.
-    pub fn start(id: JobId, start: Start, output: Output) -> Result<Self, Failed> {
+    pub(super) fn start(id: JobId, start: Start, output: Output) -> Result<Self, Failed> {
         let element = gst::parse::launch(&start.description)?;
         let pipeline = element.downcast::<gst::Pipeline>().map_err(|_| "the template has only one element")?;
         let origin: Origin = Arc::new(AtomicI64::new(UNSET));
@@ -179,7 +153,7 @@ impl Job {
     }
 
     /// Takes RTP packets of one input.
-    pub fn rtp(&mut self, index: usize, batch: &RtpBatch) {
+    pub(super) fn rtp(&mut self, index: usize, batch: &RtpBatch) {
         if self.over || index >= self.tracks.len() {
             return;
         }
@@ -197,14 +171,14 @@ impl Job {
     }
 
     /// A viewer needs a key frame from an encoder.
-    pub fn force_key_frame(&self, output: usize) {
+    pub(super) fn force_key_frame(&self, output: usize) {
         if let Some(track) = self.tracks.get(output) {
             track.sink.send_event(gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
         }
     }
 
     /// Lets out what is inside, then tells `Eos`.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         if std::mem::replace(&mut self.stopped, true) {
             return;
         }

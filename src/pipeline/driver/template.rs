@@ -10,13 +10,13 @@ const MAX_TEMPLATE: u64 = 12 * 1024;
 
 /// The built-in templates.
 const BUILT_IN: [(&str, &str); 7] = [
-    ("segment-h264", include_str!("../../pipelines/segment-h264.launch")),
-    ("segment-aac", include_str!("../../pipelines/segment-aac.launch")),
-    ("segment-opus", include_str!("../../pipelines/segment-opus.launch")),
-    ("transcode-aac-opus", include_str!("../../pipelines/transcode-aac-opus.launch")),
-    ("transcode-opus-aac", include_str!("../../pipelines/transcode-opus-aac.launch")),
-    ("transcode-vp8-h264", include_str!("../../pipelines/transcode-vp8-h264.launch")),
-    ("transcode-h264-noreorder", include_str!("../../pipelines/transcode-h264-noreorder.launch")),
+    ("segment-h264", include_str!("../../../pipelines/segment-h264.launch")),
+    ("segment-aac", include_str!("../../../pipelines/segment-aac.launch")),
+    ("segment-opus", include_str!("../../../pipelines/segment-opus.launch")),
+    ("transcode-aac-opus", include_str!("../../../pipelines/transcode-aac-opus.launch")),
+    ("transcode-opus-aac", include_str!("../../../pipelines/transcode-opus-aac.launch")),
+    ("transcode-vp8-h264", include_str!("../../../pipelines/transcode-vp8-h264.launch")),
+    ("transcode-h264-noreorder", include_str!("../../../pipelines/transcode-h264-noreorder.launch")),
 ];
 
 /// Why there is no pipeline text.

@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{ChunkSink, SegmenterEvent};
+use super::event::{ChunkSink, SegmenterEvent};
 use crate::base::{MediaKind, UnixNanos, rescale};
 use crate::cmaf::Chunk;
 use crate::codec::{Codec, Format};
+use crate::pipeline::driver::supervisor::{Job, JobEvent, JobInput, JobSender, PipelineCounters, Supervisor};
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::source::RtpSource;
-use crate::pipeline::supervisor::{Job, JobEvent, JobInput, JobSender, PipelineCounters, Supervisor};
 use crate::pipeline::wire::{Cutting, Failure, Message, Start};
 use crate::rtp::batch::RtpBatch;
 

@@ -13,18 +13,18 @@ use std::path::{Path, PathBuf};
 use crate::base::{StreamPath, UnixNanos, rescale};
 use crate::cmaf::{Chunk, Init, TrackInit, encode_samples, read_fragment, read_init};
 
-use super::error::RecordError;
-use super::id::RecordingId;
-use super::index::{Epoch, FragmentEntry, HEADER, put_epoch, put_fragment};
-use super::meta::{Meta, State, TrackMeta};
 use super::store::{Store, index_file, track_file};
+use crate::record::error::RecordError;
+use crate::record::id::RecordingId;
+use crate::record::index::{Epoch, FragmentEntry, HEADER, put_epoch, put_fragment};
+use crate::record::meta::{Meta, State, TrackMeta};
 
 /// Longest time between two syncs: what a power cut may cost.
 const SYNC_NANOS: i64 = 2_000_000_000;
 
 /// Writes one recording.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     dir: PathBuf,
     meta: Meta,
     tracks: BTreeMap<u32, Track>,
@@ -51,7 +51,7 @@ struct Data {
 
 impl Writer {
     /// Makes the folder and its `meta.json`.
-    pub(super) fn create(store: &Store, path: &StreamPath, now: UnixNanos, started_at: UnixNanos) -> Result<Self, RecordError> {
+    pub(crate) fn create(store: &Store, path: &StreamPath, now: UnixNanos, started_at: UnixNanos) -> Result<Self, RecordError> {
         let meta = Meta::new(RecordingId::new(now), path.clone(), started_at / 1_000_000);
         let dir = store.dir(&meta.id);
         std::fs::create_dir_all(&dir).map_err(RecordError::io(format!("making {}", dir.display())))?;
@@ -61,17 +61,17 @@ impl Writer {
     }
 
     /// What there is now, with its present length and size.
-    pub(super) fn meta(&self) -> Meta {
+    pub(crate) fn meta(&self) -> Meta {
         Meta { duration_ms: self.spans.duration_ms(), bytes: self.bytes, ..self.meta.clone() }
     }
 
     /// Length of what plays, in milliseconds.
-    pub(super) fn duration_ms(&self) -> u64 {
+    pub(crate) fn duration_ms(&self) -> u64 {
         self.spans.duration_ms()
     }
 
     /// How many epoch files there are in all.
-    pub(super) fn epochs(&self) -> usize {
+    pub(crate) fn epochs(&self) -> usize {
         self.spans.0.len()
     }
 
@@ -79,7 +79,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`RecordError::Media`] when this chunk is not CMAF (nothing is written, the recording can go on); anything else ends it.
-    pub(super) fn chunk(&mut self, init: &TrackInit, chunk: &Chunk, now: UnixNanos) -> Result<(), RecordError> {
+    pub(crate) fn chunk(&mut self, init: &TrackInit, chunk: &Chunk, now: UnixNanos) -> Result<(), RecordError> {
         let current = self.tracks.get(&chunk.track).and_then(|t| t.data.as_ref()).map(|d| d.epoch);
         if current != Some(chunk.epoch) {
             self.begin_epoch(init)?;
@@ -171,7 +171,7 @@ impl Writer {
     }
 
     /// Makes everything so far survive a power cut.
-    pub(super) fn sync(&mut self, now: UnixNanos) -> Result<(), RecordError> {
+    pub(crate) fn sync(&mut self, now: UnixNanos) -> Result<(), RecordError> {
         self.synced_at = now;
         let what = || format!("syncing {}", self.dir.display());
         for track in self.tracks.values() {
@@ -187,7 +187,7 @@ impl Writer {
 
     /// Ends the recording. What `meta.json` says then comes back, also when it could not be written: the next start finds the
     /// recording unfinished and closes it.
-    pub(super) fn finish(mut self, error: Option<&RecordError>, now: UnixNanos) -> Meta {
+    pub(crate) fn finish(mut self, error: Option<&RecordError>, now: UnixNanos) -> Meta {
         self.meta = self.meta();
         self.meta.ended_at_ms = Some(now / 1_000_000);
         self.meta.state = if error.is_some() { State::Failed } else { State::Finished };
@@ -204,7 +204,7 @@ impl Writer {
 }
 
 /// Replaces `meta.json` as a whole.
-pub(super) fn write_meta(dir: &Path, meta: &Meta) -> Result<(), RecordError> {
+pub(crate) fn write_meta(dir: &Path, meta: &Meta) -> Result<(), RecordError> {
     let json = serde_json::to_vec_pretty(meta).map_err(|_| RecordError::Damaged("meta.json can't be made"))?;
     let (temporary, target) = (dir.join("meta.json.new"), dir.join("meta.json"));
     let write = || -> std::io::Result<()> {
@@ -227,14 +227,14 @@ fn has_moof(bytes: &[u8]) -> bool {
 
 /// When each epoch begins and ends on its own timeline, in nanoseconds.
 #[derive(Debug, Default)]
-pub(super) struct Spans(BTreeMap<u32, (i64, i64)>);
+pub(crate) struct Spans(BTreeMap<u32, (i64, i64)>);
 
 impl Spans {
     fn note(&mut self, epoch: u32, init: &Init, entry: &FragmentEntry) {
         self.add(epoch, init.timescale, init.presentation_shift, entry);
     }
 
-    pub(super) fn add(&mut self, epoch: u32, timescale: u32, shift: i64, entry: &FragmentEntry) {
+    pub(crate) fn add(&mut self, epoch: u32, timescale: u32, shift: i64, entry: &FragmentEntry) {
         let nanos = |ticks: i64| rescale(ticks, timescale.max(1), 1_000_000_000);
         let start =
             i64::try_from(entry.decode_time).unwrap_or(i64::MAX / 2).saturating_add(shift).saturating_add(i64::from(entry.earliest));
@@ -243,7 +243,7 @@ impl Spans {
         *span = (span.0.min(begin), span.1.max(end));
     }
 
-    pub(super) fn duration_ms(&self) -> u64 {
+    pub(crate) fn duration_ms(&self) -> u64 {
         self.0.values().map(|(start, end)| end.saturating_sub(*start).max(0) as u64 / 1_000_000).sum()
     }
 }

@@ -8,23 +8,23 @@ use bytes::Bytes;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
-use super::boxes::{chunk_times, default_duration, set_brand};
-use super::caps::format_of;
-use super::job::Reporter;
 use super::output::Output;
+use super::report::Reporter;
 use crate::base::rescale;
 use crate::cmaf::{Chunk, TrackInit, add_edit_list, shift_times};
 use crate::codec::Format;
+use crate::pipeline::host::boxes::{chunk_times, default_duration, set_brand};
+use crate::pipeline::host::caps::format_of;
 use crate::pipeline::wire::{JobId, Message};
 
 /// The wall clock time at running time 0 of a job; [`UNSET`] before the first unit.
-pub type Origin = Arc<AtomicI64>;
+pub(super) type Origin = Arc<AtomicI64>;
 /// No unit has come yet.
-pub const UNSET: i64 = i64::MIN;
+pub(super) const UNSET: i64 = i64::MIN;
 
 /// What is known of a chunk when its first unit goes into the muxer.
 #[derive(Debug, Clone, Copy)]
-pub struct Begun {
+pub(super) struct Begun {
     /// Its segment.
     pub segment: u64,
     /// First of its segment.
@@ -37,7 +37,7 @@ pub struct Begun {
 
 /// Shared between the thread that feeds a track and the one that takes its chunks.
 #[derive(Debug, Default)]
-pub struct Shared {
+pub(super) struct Shared {
     /// Chunks whose first unit has gone in and that have not come out, oldest first. Bounded by what the muxer holds: it gives out
     /// each when the next one begins.
     pub begun: VecDeque<Begun>,
@@ -47,7 +47,7 @@ pub struct Shared {
 
 /// Takes what comes out of one output.
 #[derive(Debug)]
-pub struct Sink {
+pub(super) struct Sink {
     /// Of which job.
     pub job: JobId,
     /// Which output.
@@ -74,7 +74,7 @@ pub struct Sink {
 
 impl Sink {
     /// Takes a sample. An error ends the pipeline.
-    pub fn take(&mut self, sample: &gst::Sample, chunks: bool) -> Result<gst::FlowSuccess, gst::FlowError> {
+    pub(super) fn take(&mut self, sample: &gst::Sample, chunks: bool) -> Result<gst::FlowSuccess, gst::FlowError> {
         let done = if chunks { self.take_list(sample) } else { self.take_unit(sample) };
         if done.is_none() {
             self.broken = true;
@@ -211,7 +211,7 @@ fn reordering(shown: u64, begun: Begun, timescale: u32) -> u32 {
 }
 
 /// Connects a sink element.
-pub fn connect(element: &gst_app::AppSink, chunks: bool, mut sink: Sink) {
+pub(super) fn connect(element: &gst_app::AppSink, chunks: bool, mut sink: Sink) {
     element.set_callbacks(
         gst_app::AppSinkCallbacks::builder()
             .new_sample(move |element| {

@@ -7,33 +7,33 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::error::RecordError;
-use super::id::RecordingId;
+use crate::record::error::RecordError;
+use crate::record::id::RecordingId;
 
 /// Largest small file (`meta.json`, an initialization) that is read whole.
 const MAX_SMALL: u64 = 1 << 20;
 
 /// The folder of all recordings, `data_dir/recordings`.
 #[derive(Debug, Clone)]
-pub(super) struct Store {
+pub(crate) struct Store {
     root: PathBuf,
 }
 
 impl Store {
-    pub(super) fn new(root: PathBuf) -> Self {
+    pub(crate) fn new(root: PathBuf) -> Self {
         Self { root }
     }
 
-    pub(super) fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    pub(super) fn dir(&self, id: &RecordingId) -> PathBuf {
+    pub(crate) fn dir(&self, id: &RecordingId) -> PathBuf {
         self.root.join(id.as_str())
     }
 
     /// All recordings, in no order. Folders with other names are left alone.
-    pub(super) fn list(&self) -> Result<Vec<RecordingId>, RecordError> {
+    pub(crate) fn list(&self) -> Result<Vec<RecordingId>, RecordError> {
         let entries = match std::fs::read_dir(&self.root) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -43,7 +43,7 @@ impl Store {
     }
 
     /// A small file, whole.
-    pub(super) fn read_small(&self, id: &RecordingId, name: &str) -> Result<Vec<u8>, RecordError> {
+    pub(crate) fn read_small(&self, id: &RecordingId, name: &str) -> Result<Vec<u8>, RecordError> {
         let file = self.open(id, name)?;
         if file.len()? > MAX_SMALL {
             return Err(RecordError::Damaged("a file that should be small is larger than 1 MiB"));
@@ -51,21 +51,21 @@ impl Store {
         file.read(0, MAX_SMALL as usize)
     }
 
-    pub(super) fn open(&self, id: &RecordingId, name: &str) -> Result<StoredFile, RecordError> {
+    pub(crate) fn open(&self, id: &RecordingId, name: &str) -> Result<StoredFile, RecordError> {
         let path = self.dir(id).join(name);
         let file = File::open(&path).map_err(RecordError::io(format!("opening {}", path.display())))?;
         Ok(StoredFile { file, path })
     }
 
     /// Deletes a recording: it is renamed first, so that half of it is never listed.
-    pub(super) fn delete(&self, id: &RecordingId) -> Result<(), RecordError> {
+    pub(crate) fn delete(&self, id: &RecordingId) -> Result<(), RecordError> {
         let (dir, gone) = (self.dir(id), self.root.join(format!("deleted-{id}")));
         std::fs::rename(&dir, &gone).map_err(RecordError::io(format!("deleting {}", dir.display())))?;
         std::fs::remove_dir_all(&gone).map_err(RecordError::io(format!("deleting {}", gone.display())))
     }
 
     /// Deletes what a crash in the middle of a deletion left.
-    pub(super) fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         for entry in std::fs::read_dir(&self.root).into_iter().flatten().flatten() {
             let name = entry.file_name();
             if name.to_str().and_then(|n| n.strip_prefix("deleted-")).and_then(RecordingId::parse).is_some()
@@ -77,13 +77,13 @@ impl Store {
     }
 
     /// Bytes of all files of a recording.
-    pub(super) fn size(&self, id: &RecordingId) -> u64 {
+    pub(crate) fn size(&self, id: &RecordingId) -> u64 {
         let entries = std::fs::read_dir(self.dir(id)).into_iter().flatten().flatten();
         entries.filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum()
     }
 
     /// Bytes free for us on the disk; `None` where the system doesn't say.
-    pub(super) fn free(&self) -> Option<u64> {
+    pub(crate) fn free(&self) -> Option<u64> {
         let stat = rustix::fs::statvfs(&self.root).ok()?;
         stat.f_bavail.checked_mul(stat.f_frsize)
     }
@@ -91,18 +91,18 @@ impl Store {
 
 /// An open file of a recording.
 #[derive(Debug)]
-pub(super) struct StoredFile {
+pub(crate) struct StoredFile {
     file: File,
     path: PathBuf,
 }
 
 impl StoredFile {
-    pub(super) fn len(&self) -> Result<u64, RecordError> {
+    pub(crate) fn len(&self) -> Result<u64, RecordError> {
         self.file.metadata().map(|m| m.len()).map_err(RecordError::io(format!("looking at {}", self.path.display())))
     }
 
     /// From `offset` on, `len` bytes or what is there.
-    pub(super) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>, RecordError> {
+    pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>, RecordError> {
         let there = usize::try_from(self.len()?.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; len.min(there)];
         self.file.read_exact_at(&mut bytes, offset).map_err(RecordError::io(format!("reading {}", self.path.display())))?;
@@ -111,16 +111,16 @@ impl StoredFile {
 }
 
 /// The file of a track's epoch.
-pub(super) fn track_file(track: u32, epoch: u32) -> String {
+pub(crate) fn track_file(track: u32, epoch: u32) -> String {
     format!("track-{track}-e{epoch}.mp4")
 }
 
 /// The index of a track.
-pub(super) fn index_file(track: u32) -> String {
+pub(crate) fn index_file(track: u32) -> String {
     format!("index-{track}")
 }
 
 /// The track that an index belongs to.
-pub(super) fn track_of_index(name: &str) -> Option<u32> {
+pub(crate) fn track_of_index(name: &str) -> Option<u32> {
     name.strip_prefix("index-")?.parse().ok()
 }

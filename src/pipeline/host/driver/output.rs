@@ -14,7 +14,7 @@ const MAX_BYTES: usize = 80 << 20;
 
 /// Sends messages to the parent without ever waiting. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Output {
+pub(super) struct Output {
     queue: SyncSender<Message>,
     bytes: Arc<AtomicUsize>,
 }
@@ -30,7 +30,7 @@ fn weight(message: &Message) -> usize {
 
 impl Output {
     /// Starts the thread that writes to `socket`. When the parent is gone, it ends the process.
-    pub fn start(socket: socket2::Socket) -> io::Result<Self> {
+    pub(super) fn start(socket: socket2::Socket) -> io::Result<Self> {
         let (queue, messages) = sync_channel(MAX_MESSAGES);
         let bytes = Arc::new(AtomicUsize::new(0));
         let queued = Arc::clone(&bytes);
@@ -44,7 +44,7 @@ impl Output {
 
     /// Sends; false where the queue is full and the message was dropped.
     #[must_use]
-    pub fn send(&self, message: Message) -> bool {
+    pub(super) fn send(&self, message: Message) -> bool {
         let weight = weight(&message);
         if self.bytes.load(Ordering::Relaxed) + weight > MAX_BYTES {
             return false;

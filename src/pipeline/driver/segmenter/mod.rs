@@ -4,22 +4,23 @@
 //! One job per stream in a child; whatever breaks its timeline begins the next epoch, with the segment numbers going on.
 
 mod epoch;
+mod event;
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::base::MediaKind;
-use crate::cmaf::{Chunk, TrackInit};
 use crate::codec::{Codec, Format};
-use crate::sfu::ProducerId;
-use crate::stream::{Lease, SelectError, Stream, Wanted, Warning};
+use crate::stream::{Lease, ProducerId, SelectError, Stream, Wanted, Warning};
 
-use super::error::PipelineError;
-use super::part::Part;
 use super::supervisor::{PipelineCounters, Supervisor};
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::part::Part;
 
 pub use self::epoch::{EpochEnd, Presentation, Tracks, run_epoch};
+pub(crate) use self::event::ChunkSink;
+pub use self::event::SegmenterEvent;
 
 /// What players take as pictures.
 const VIDEO: [Codec; 1] = [Codec::H264];
@@ -30,33 +31,9 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause between epochs that fail.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// What the segmenter gives, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SegmenterEvent {
-    /// A track begins, or goes on in a new epoch. A track of an older epoch gives nothing any more, even if its last chunk was not
-    /// marked as the last of its segment.
-    Init(TrackInit),
-    /// A chunk of a track that has begun.
-    Chunk(Chunk),
-    /// The stream is over. The last event.
-    End,
-}
-
-/// Where the segmenter's events go.
-pub trait ChunkSink: Send + 'static {
-    /// Takes an event. Must not block; what it can't keep up with it has to drop by itself.
-    fn take(&mut self, event: SegmenterEvent);
-}
-
-impl<F: FnMut(SegmenterEvent) + Send + 'static> ChunkSink for F {
-    fn take(&mut self, event: SegmenterEvent) {
-        self(event);
-    }
-}
-
 /// Makes CMAF chunks of one stream.
 #[derive(Debug)]
-pub struct Segmenter;
+pub(crate) struct Segmenter;
 
 /// What an epoch depends on.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,7 +41,7 @@ struct Signature(Vec<(MediaKind, ProducerId, Format)>);
 
 impl Segmenter {
     /// Runs until the stream is over; `sink` gets [`SegmenterEvent::End`] last. Dropping the future stops at once, without `End`.
-    pub async fn run(stream: Stream, supervisor: Supervisor, mut sink: impl ChunkSink) {
+    pub(crate) async fn run(stream: Stream, supervisor: Supervisor, mut sink: impl ChunkSink) {
         let mut presentation = Presentation::default();
         let mut pause = RETRY_FIRST;
         let mut seen = 0;
@@ -178,7 +155,7 @@ enum Trouble {
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
     #[error(transparent)]
-    Sfu(#[from] crate::sfu::SfuError),
+    Sfu(#[from] crate::stream::SfuError),
 }
 
 fn signature(stream: &Stream) -> Signature {

@@ -9,7 +9,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::server::MAX_HEAD;
+/// Buffer for an HTTP/1.1 head, and bound on one: 16 KiB is what common servers take.
+pub(super) const MAX_HEAD: usize = 16 * 1024;
 
 /// Written whole: the send buffer of a new connection has room for it.
 const TOO_LONG: &[u8] = b"HTTP/1.1 414 URI Too Long\r\nContent-Type: application/json\r\nConnection: close\r\n\

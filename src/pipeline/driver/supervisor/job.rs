@@ -92,7 +92,7 @@ pub struct Job {
 }
 
 /// Starts a job on a child.
-pub async fn start(reservation: Reservation, start: Start) -> Result<Job, PipelineError> {
+pub(super) async fn start(reservation: Reservation, start: Start) -> Result<Job, PipelineError> {
     let child = Arc::clone(&reservation.0);
     let (sender, events) = mpsc::channel(MAX_EVENTS);
     let id = child.add(sender);

@@ -9,15 +9,15 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use super::backlog::{Backlog, GAP};
-use super::error::PipelineError;
-use super::part::Part;
-use super::source::{RtpSource, UnitSink};
 use super::supervisor::{JobEvent, PipelineCounters, Supervisor};
-use super::wire::{Message, Start};
 use crate::base::wrap::timestamp_distance;
 use crate::base::{MediaKind, rescale};
 use crate::codec::{AccessUnit, Codec, Format, h264};
+use crate::pipeline::backlog::{Backlog, GAP};
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::part::Part;
+use crate::pipeline::source::{RtpSource, UnitSink};
+use crate::pipeline::wire::{Message, Start};
 use crate::rtp::batch::{ClockMapping, RtpBatch};
 use crate::stream::{TranscodeError, TranscodeGuard, TranscodeJob, TranscodeTarget, Transcoder};
 

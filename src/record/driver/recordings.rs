@@ -14,19 +14,18 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::recover;
+use super::store::Store;
 use crate::base::{StreamPath, UnixNanos};
 use crate::cmaf::TrackInit;
-
-use super::catalogue::{Catalogue, Page, Recording};
-use super::config::RecordConfig;
-use super::error::RecordError;
-use super::meta::State;
-use super::recover;
-use super::request::{VodBody, VodRequest, VodResponse};
-use super::retention::{StopReason, plan};
-use super::session::{RecordEvent, Room, Session};
-use super::store::Store;
-use super::vod::Vod;
+use crate::record::catalogue::{Catalogue, Page, Recording};
+use crate::record::config::RecordConfig;
+use crate::record::error::RecordError;
+use crate::record::meta::State;
+use crate::record::request::{VodBody, VodRequest, VodResponse};
+use crate::record::retention::{StopReason, plan};
+use crate::record::session::{RecordEvent, Room, Session};
+use crate::record::vod::Vod;
 
 /// Events that wait for the disk per recording: half a minute of two tracks at 5 chunks a second.
 const QUEUE: usize = 300;
@@ -39,7 +38,7 @@ const JANITOR_INTERVAL: Duration = Duration::from_secs(10);
 
 /// All recordings of this server. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Recordings {
+pub(crate) struct Recordings {
     inner: Arc<Inner>,
 }
 
@@ -57,7 +56,7 @@ struct Inner {
 
 /// Counters for `/metrics`; all of them only grow.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Chunks that were left out because the disk was too slow.
     pub chunks_dropped: AtomicU64,
     /// Bytes of chunks handed to the disk.
@@ -71,7 +70,7 @@ impl Recordings {
     ///
     /// # Errors
     /// When the folder can't be made or listed.
-    pub async fn open(data_dir: &Path, config: RecordConfig, cancel: CancellationToken) -> Result<Self, RecordError> {
+    pub(crate) async fn open(data_dir: &Path, config: RecordConfig, cancel: CancellationToken) -> Result<Self, RecordError> {
         let store = Store::new(data_dir.join("recordings"));
         let catalogue = Arc::new(Catalogue::default());
         let (loading, into) = (store.clone(), catalogue.clone());
@@ -99,7 +98,7 @@ impl Recordings {
 
     /// Begins to record a stream, if the configuration wants that. The recording ends with [`RecordEvent::End`] or when the
     /// input is dropped.
-    pub fn record(&self, path: &StreamPath) -> Option<RecorderInput> {
+    pub(crate) fn record(&self, path: &StreamPath) -> Option<RecorderInput> {
         if !self.inner.config.records(path.as_str()) || self.inner.cancel.is_cancelled() {
             return None;
         }
@@ -113,17 +112,17 @@ impl Recordings {
     }
 
     /// The list. Never blocks on the disk.
-    pub fn catalogue(&self) -> &Catalogue {
+    pub(crate) fn catalogue(&self) -> &Catalogue {
         &self.inner.catalogue
     }
 
     /// Counters for `/metrics`.
-    pub fn counters(&self) -> &Counters {
+    pub(crate) fn counters(&self) -> &Counters {
         &self.inner.counters
     }
 
     /// Why nothing is recorded at the moment, if so.
-    pub fn stopped(&self) -> Option<StopReason> {
+    pub(crate) fn stopped(&self) -> Option<StopReason> {
         self.inner.room.get()
     }
 
@@ -131,7 +130,7 @@ impl Recordings {
     ///
     /// # Errors
     /// [`RecordError::NotFound`].
-    pub fn get(&self, id: &str) -> Result<Recording, RecordError> {
+    pub(crate) fn get(&self, id: &str) -> Result<Recording, RecordError> {
         self.inner.catalogue.get(id)
     }
 
@@ -139,7 +138,7 @@ impl Recordings {
     ///
     /// # Errors
     /// [`RecordError::BadCursor`].
-    pub fn list(&self, path: Option<&str>, cursor: Option<&str>, limit: usize) -> Result<Page, RecordError> {
+    pub(crate) fn list(&self, path: Option<&str>, cursor: Option<&str>, limit: usize) -> Result<Page, RecordError> {
         self.inner.catalogue.list(path, cursor, limit)
     }
 
@@ -147,7 +146,7 @@ impl Recordings {
     ///
     /// # Errors
     /// [`RecordError::NotFound`], [`RecordError::Live`], [`RecordError::Io`].
-    pub async fn delete(&self, id: &str) -> Result<(), RecordError> {
+    pub(crate) async fn delete(&self, id: &str) -> Result<(), RecordError> {
         let meta = self.inner.catalogue.meta(id)?;
         if meta.state == State::Live {
             return Err(RecordError::Live);
@@ -162,13 +161,13 @@ impl Recordings {
     ///
     /// # Errors
     /// [`RecordError`]; its `status()` is the one to send.
-    pub async fn vod(&self, request: VodRequest) -> Result<VodResponse, RecordError> {
+    pub(crate) async fn vod(&self, request: VodRequest) -> Result<VodResponse, RecordError> {
         let inner = self.inner.clone();
         blocking(move || inner.vod.answer(&request, unix_now())).await
     }
 
     /// After the cancellation: waits until all recordings are closed.
-    pub async fn closed(&self) {
+    pub(crate) async fn closed(&self) {
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
     }
@@ -220,7 +219,7 @@ impl Inner {
         Ok(())
     }
 
-    fn remove(&self, id: &super::id::RecordingId) -> Result<(), RecordError> {
+    fn remove(&self, id: &crate::record::RecordingId) -> Result<(), RecordError> {
         self.catalogue.remove(id);
         self.vod.forget(id);
         match self.store.delete(id) {
@@ -232,7 +231,7 @@ impl Inner {
 
 /// Feeds one recording. Never waits: what the disk can't take is left out, up to the next segment.
 #[derive(Debug)]
-pub struct RecorderInput {
+pub(crate) struct RecorderInput {
     path: StreamPath,
     tx: mpsc::Sender<RecordEvent>,
     queued: Arc<AtomicU64>,
@@ -245,7 +244,7 @@ pub struct RecorderInput {
 
 impl RecorderInput {
     /// Takes an event. Chunks are left out (and counted) while the disk is behind; the recording goes on with a whole segment.
-    pub fn push(&mut self, event: RecordEvent) {
+    pub(crate) fn push(&mut self, event: RecordEvent) {
         match event {
             RecordEvent::Init(init) => {
                 self.inits.retain(|other| other.track != init.track);
@@ -330,7 +329,7 @@ async fn run(inner: Arc<Inner>, path: StreamPath, session: Session, mut rx: mpsc
 }
 
 /// The bytes of a response, block by block; each is read on the blocking pool when it is asked for.
-pub fn body_stream(body: VodBody) -> impl Stream<Item = Result<Bytes, RecordError>> + Send {
+pub(crate) fn body_stream(body: VodBody) -> impl Stream<Item = Result<Bytes, RecordError>> + Send {
     futures_util::stream::unfold(Some(body), |body| async move {
         match body? {
             VodBody::Bytes(bytes) => (!bytes.is_empty()).then_some((Ok(bytes), None)),

@@ -36,7 +36,7 @@ const IDLE_TICKS: u32 = 60;
 
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(super) enum End {
     /// It was told to.
     Asked,
     /// By itself, or killed because it hung.
@@ -45,7 +45,7 @@ pub enum End {
 
 /// The parent's side of a child.
 #[derive(Debug)]
-pub struct Child {
+pub(super) struct Child {
     /// Its process id.
     pub pid: Option<u32>,
     socket: Quiet<UnixDatagram>,
@@ -69,7 +69,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A place for a job on a child.
 #[derive(Debug)]
-pub struct Reservation(pub Arc<Child>);
+pub(super) struct Reservation(pub Arc<Child>);
 
 impl Drop for Reservation {
     fn drop(&mut self) {
@@ -78,21 +78,21 @@ impl Drop for Reservation {
 }
 
 impl Child {
-    pub fn is_alive(&self) -> bool {
+    pub(super) fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Relaxed)
     }
 
-    pub fn job_count(&self) -> usize {
+    pub(super) fn job_count(&self) -> usize {
         lock(&self.jobs).len() + self.reserved.load(Ordering::Relaxed)
     }
 
-    pub fn reserve(self: Arc<Self>) -> Reservation {
+    pub(super) fn reserve(self: Arc<Self>) -> Reservation {
         self.reserved.fetch_add(1, Ordering::Relaxed);
         Reservation(self)
     }
 
     /// Makes a job known.
-    pub fn add(&self, events: mpsc::Sender<JobEvent>) -> JobId {
+    pub(super) fn add(&self, events: mpsc::Sender<JobEvent>) -> JobId {
         let id = self.next_job.fetch_add(1, Ordering::Relaxed);
         lock(&self.jobs).insert(id, events);
         PipelineCounters::add(&self.counters.jobs_running, 1);
@@ -100,7 +100,7 @@ impl Child {
     }
 
     /// Forgets a job, here and in the child.
-    pub fn remove(&self, id: JobId) {
+    pub(super) fn remove(&self, id: JobId) {
         if lock(&self.jobs).remove(&id).is_some() {
             PipelineCounters::sub(&self.counters.jobs_running, 1);
         }
@@ -110,22 +110,22 @@ impl Child {
     }
 
     /// Sends a small message if there is room.
-    pub fn try_message(&self, message: &Message) -> bool {
+    pub(super) fn try_message(&self, message: &Message) -> bool {
         encode_frame(message).is_ok_and(|frame| self.try_frame(&frame))
     }
 
     /// Sends a frame if there is room.
-    pub fn try_frame(&self, frame: &[u8]) -> bool {
+    pub(super) fn try_frame(&self, frame: &[u8]) -> bool {
         self.socket.socket().send(frame).is_ok()
     }
 
     /// Sends a message that must fit one frame, waiting for room.
-    pub async fn send(&self, message: &Message) -> Result<(), PipelineError> {
+    pub(super) async fn send(&self, message: &Message) -> Result<(), PipelineError> {
         self.send_frame(&encode_frame(message)?).await
     }
 
     /// Sends a frame, waiting for room.
-    pub async fn send_frame(&self, frame: &[u8]) -> Result<(), PipelineError> {
+    pub(super) async fn send_frame(&self, frame: &[u8]) -> Result<(), PipelineError> {
         tokio::select! {
             () = self.ended.cancelled() => Err(PipelineError::ChildGone),
             sent = self.send_waiting(frame) => sent.map_err(|_| PipelineError::ChildGone),
@@ -142,15 +142,15 @@ impl Child {
         }
     }
 
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         self.closing.cancel();
     }
 
-    pub fn kill(&self) {
+    pub(super) fn kill(&self) {
         self.killing.cancel();
     }
 
-    pub async fn ended(&self) {
+    pub(super) async fn ended(&self) {
         self.ended.cancelled().await;
     }
 
@@ -185,7 +185,7 @@ impl Child {
 }
 
 /// Starts a child. `first`: GStreamer may look whether plugins changed; later children trust the registry, which saves them half a second.
-pub fn spawn(
+pub(super) fn spawn(
     program: &Path,
     registry: Option<&Path>,
     first: bool,

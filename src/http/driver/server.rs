@@ -16,11 +16,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::first_line::FirstLine;
+use super::first_line::{FirstLine, MAX_HEAD};
 use super::idle::IdleIo;
 use super::rarely::Rarely;
 use super::timer::LazyTimer;
-use super::{HttpConfig, HttpMetrics, Served};
+use crate::http::{HttpConfig, HttpMetrics, Served};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -28,8 +28,6 @@ const BACKLOG: i32 = 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Requests at a time on one HTTP/2 connection. A page with several players has fewer than ten.
 const MAX_STREAMS: u32 = 128;
-/// Buffer for an HTTP/1.1 head, and bound on one: 16 KiB is what common servers take.
-pub(super) const MAX_HEAD: usize = 16 * 1024;
 /// Bytes buffered per HTTP/2 stream for sending.
 const MAX_SEND_BUFFER: usize = 256 * 1024;
 
@@ -40,7 +38,7 @@ Access-Control-Allow-Origin: *\r\nContent-Length: 97\r\n\r\n\
 /// Why the server can't start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ServeError {
+pub(crate) enum ServeError {
     /// The address can't be listened on.
     #[error("can't listen for HTTP on {address}: {source}; choose another with --http or http.listen, or stop what uses it")]
     Listen {
@@ -53,7 +51,7 @@ pub enum ServeError {
 
 /// A bound server that is not accepting yet.
 #[derive(Debug)]
-pub struct HttpServer {
+pub(crate) struct HttpServer {
     listener: TcpListener,
     address: SocketAddr,
     served: Arc<Served>,
@@ -64,7 +62,7 @@ pub struct HttpServer {
 
 impl HttpServer {
     /// Listens. Must be called within a runtime.
-    pub fn bind(
+    pub(crate) fn bind(
         config: &HttpConfig,
         served: impl Into<Served>,
         metrics: HttpMetrics,
@@ -85,12 +83,12 @@ impl HttpServer {
     }
 
     /// Where it listens: tells the port where the configured one is 0.
-    pub fn local_addr(&self) -> SocketAddr {
+    pub(crate) fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
     /// Serves until the token is cancelled; then lets running requests end for `shutdown_timeout`.
-    pub async fn run(self) {
+    pub(crate) async fn run(self) {
         let slots = Arc::new(Semaphore::new(self.config.max_connections.min(Semaphore::MAX_PERMITS)));
         let connections = TaskTracker::new();
         // Cancelled when running requests have had their time.

@@ -1,0 +1,13 @@
+//! Connections: accepted, bounded in time and number, read within bounds.
+
+mod body;
+mod clock;
+mod first_line;
+mod idle;
+mod rarely;
+mod server;
+mod timer;
+
+pub(crate) use body::read_body;
+pub(crate) use clock::unix_now;
+pub(crate) use server::{HttpServer, ServeError};

@@ -1,0 +1,9 @@
+//! What touches disk and clock: the files of a recording, how they are read again after a crash, and the tasks around them.
+
+mod recordings;
+pub(crate) mod recover;
+pub(crate) mod store;
+mod writer;
+
+pub(crate) use recordings::{Counters, RecorderInput, Recordings, body_stream};
+pub(crate) use writer::Writer;
