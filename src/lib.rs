@@ -5,7 +5,6 @@
 //! `docs/architecture.md` is the map; the floors below are checked by `tests/architecture.rs`.
 
 // Floor 0
-#![allow(unused_imports, dead_code)]
 mod base;
 // Floor 1
 mod codec;

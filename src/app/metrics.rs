@@ -101,6 +101,8 @@ impl Collector for Core {
         let (recordings, bytes) = self.recordings.catalogue().totals();
         gauge("recordings", "Recordings kept", recordings as u64)?;
         gauge("recordings_bytes", "Bytes of the recordings kept", bytes)?;
+        let stopped = u64::from(self.recordings.stopped().is_some());
+        gauge("recordings_stopped", "1 while nothing is recorded for want of room (record.max_bytes, record.min_free_bytes)", stopped)?;
         let sfu = *self.sfu.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         for (name, value) in sfu.fields().filter(|(name, _)| SFU_GAUGES.contains(name)) {
             gauge(&format!("sfu_{name}"), "SFU, all workers", value)?;

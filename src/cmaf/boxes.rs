@@ -212,11 +212,6 @@ impl BoxWriter {
         self.out.len()
     }
 
-    /// Whether nothing is written.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.out.is_empty()
-    }
-
     /// The bytes.
     pub(crate) fn finish(self) -> Vec<u8> {
         self.out

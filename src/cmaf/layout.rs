@@ -68,17 +68,14 @@ impl ProgressiveLayout {
         self.len
     }
 
-    /// Never: there is always a header.
-    pub(crate) fn is_empty(&self) -> bool {
-        false
-    }
-
     /// `ftyp`, `moov` and the head of `mdat`.
+    #[cfg(test)]
     pub(crate) fn header(&self) -> &Bytes {
         &self.header
     }
 
     /// What follows the header.
+    #[cfg(test)]
     pub(crate) fn extents(&self) -> &[Extent] {
         &self.extents
     }

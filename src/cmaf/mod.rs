@@ -16,17 +16,17 @@ mod progressive;
 mod samples;
 mod targets;
 
-pub(crate) use boxes::{BoxRef, BoxWriter, Boxes};
+pub(crate) use boxes::Boxes;
 pub use chunk::{Chunk, TrackInit};
 pub(crate) use error::CmafError;
+#[cfg(test)]
 pub(crate) use four_cc::FourCc;
-pub use fragment::MAX_SAMPLES_PER_FRAGMENT;
-pub use fragment::SampleDefaults;
-pub use fragment::read_fragment;
+#[cfg(test)]
 pub(crate) use fragment::{Fragment, Sample};
+pub use fragment::{MAX_SAMPLES_PER_FRAGMENT, SampleDefaults, read_fragment};
+pub(crate) use init::Init;
 pub use init::read_init;
-pub(crate) use init::{Init, MAX_INIT_BYTES};
-pub(crate) use layout::{Extent, Piece, ProgressiveLayout};
+pub(crate) use layout::{Piece, ProgressiveLayout};
 pub use patch::{add_edit_list, shift_times};
 pub(crate) use progressive::{FragmentRef, ProgressiveTrack, progressive};
 pub use samples::{decode_samples, encode_samples};

@@ -18,11 +18,9 @@ pub(crate) mod vp8;
 
 pub use access_unit::AccessUnit;
 pub use depacketizer::{Depacketized, Depacketizer};
-pub use format::Codec;
-pub use format::Format;
 pub(crate) use format::FormatError;
-pub use payload::Packetizer;
-pub use payload::payload_facts;
+pub use format::{Codec, Format};
+pub use payload::{Packetizer, payload_facts};
 pub(crate) use payload::{Payload, PayloadFacts, payload_resolution};
 
 #[cfg(test)]

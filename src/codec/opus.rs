@@ -1,17 +1,14 @@
-//! Opus (RFC 6716): packet facts, RTP payload format (RFC 7587), `OpusHead` (RFC 7845) and `dOps`.
+//! Opus (RFC 6716): packet facts, RTP payload format (RFC 7587).
 //!
-//! In: Opus packets, RTP payloads, identification headers. Out: the same in the other layouts, durations and channels.
+//! In: Opus packets, RTP payloads. Out: the same in the other layout, durations and channels.
 
 use super::depacketizer::Outputs;
 use super::payload::{MAX_MTU, MIN_MTU};
 use super::sequence::{Order, Sequence};
-use super::{AccessUnit, Depacketized, FormatError, Payload};
+use super::{AccessUnit, Depacketized, Payload};
 
 /// Longest packet in samples of 48 kHz: 120 ms (RFC 6716 section 3.2).
 const MAX_DURATION: u32 = 5760;
-
-/// Encoder delay in samples of 48 kHz that libopus has by default (6.5 ms), for streams that don't tell theirs.
-pub(crate) const DEFAULT_PRE_SKIP: u16 = 312;
 
 /// Duration of a packet in samples of 48 kHz, 120 to 5760 (RFC 6716 section 3.1). `None` where the packet is empty or breaks
 /// the rules.
@@ -42,99 +39,6 @@ pub(crate) fn rtp_fmtp(channels: u8) -> Vec<(&'static str, String)> {
         list.extend([("stereo", "1".to_owned()), ("sprop-stereo", "1".to_owned())]);
     }
     list
-}
-
-/// The identification header, without a channel mapping table (family 0).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct OpusHead {
-    /// 1 or 2.
-    pub channels: u8,
-    /// Samples of 48 kHz to leave out at the beginning.
-    pub pre_skip: u16,
-    /// Rate before encoding in Hz, for information; 0 where unknown.
-    pub input_sample_rate: u32,
-    /// Gain in dB as Q7.8.
-    pub output_gain: i16,
-}
-
-impl OpusHead {
-    /// For a live stream with libopus's default delay.
-    pub(crate) fn live(channels: u8) -> Self {
-        Self { channels: channels.clamp(1, 2), pre_skip: DEFAULT_PRE_SKIP, input_sample_rate: 48_000, output_gain: 0 }
-    }
-
-    /// As `OpusHead` with its magic (Ogg, Matroska; little endian, RFC 7845 section 5.1).
-    pub(crate) fn to_ogg(&self) -> [u8; 19] {
-        let mut out = [0; 19];
-        out[..8].copy_from_slice(b"OpusHead");
-        out[8] = 1;
-        out[9] = self.channels;
-        out[10..12].copy_from_slice(&self.pre_skip.to_le_bytes());
-        out[12..16].copy_from_slice(&self.input_sample_rate.to_le_bytes());
-        out[16..18].copy_from_slice(&self.output_gain.to_le_bytes());
-        out
-    }
-
-    /// As the content of a `dOps` box (big endian, "Encapsulation of Opus in ISO Base Media File Format" section 4.3.2).
-    pub(crate) fn to_dops(&self) -> [u8; 11] {
-        let mut out = [0; 11];
-        out[1] = self.channels;
-        out[2..4].copy_from_slice(&self.pre_skip.to_be_bytes());
-        out[4..8].copy_from_slice(&self.input_sample_rate.to_be_bytes());
-        out[8..10].copy_from_slice(&self.output_gain.to_be_bytes());
-        out
-    }
-
-    /// Reads `OpusHead` with its magic.
-    ///
-    /// # Errors
-    /// It ends too early, has another version, or more than two channels.
-    pub(crate) fn parse_ogg(data: &[u8]) -> Result<Self, FormatError> {
-        let malformed = |why| FormatError::Malformed { what: "OpusHead", why };
-        let head = data.get(..19).ok_or(malformed("it ends too early"))?;
-        if &head[..8] != b"OpusHead" {
-            return Err(malformed("its magic is missing"));
-        }
-        if head[8] & 0xF0 != 0 {
-            return Err(malformed("its major version is not 0"));
-        }
-        Self {
-            channels: head[9],
-            pre_skip: u16::from_le_bytes([head[10], head[11]]),
-            input_sample_rate: u32::from_le_bytes([head[12], head[13], head[14], head[15]]),
-            output_gain: i16::from_le_bytes([head[16], head[17]]),
-        }
-        .checked("OpusHead", head[18])
-    }
-
-    /// Reads the content of a `dOps` box.
-    ///
-    /// # Errors
-    /// As [`parse_ogg`](Self::parse_ogg).
-    pub(crate) fn parse_dops(data: &[u8]) -> Result<Self, FormatError> {
-        let malformed = |why| FormatError::Malformed { what: "dOps", why };
-        let head = data.get(..11).ok_or(malformed("it ends too early"))?;
-        if head[0] != 0 {
-            return Err(malformed("its version is not 0"));
-        }
-        Self {
-            channels: head[1],
-            pre_skip: u16::from_be_bytes([head[2], head[3]]),
-            input_sample_rate: u32::from_be_bytes([head[4], head[5], head[6], head[7]]),
-            output_gain: i16::from_be_bytes([head[8], head[9]]),
-        }
-        .checked("dOps", head[10])
-    }
-
-    fn checked(self, what: &'static str, family: u8) -> Result<Self, FormatError> {
-        match (self.channels, family) {
-            (0, _) => Err(FormatError::Malformed { what, why: "it has no channels" }),
-            (1 | 2, 0) => Ok(self),
-            (channels, _) => {
-                Err(FormatError::Unsupported { what, why: format!("it has {channels} channels with a mapping; use mono or stereo") })
-            }
-        }
-    }
 }
 
 /// Makes payloads: a packet is a payload.
@@ -221,17 +125,6 @@ mod tests {
     }
 
     #[test]
-    fn headers_round_trip() {
-        let head = OpusHead { channels: 2, pre_skip: 312, input_sample_rate: 44_100, output_gain: -256 };
-        assert_eq!(OpusHead::parse_ogg(&head.to_ogg()), Ok(head));
-        assert_eq!(OpusHead::parse_dops(&head.to_dops()), Ok(head));
-        assert_eq!(OpusHead::live(2).to_dops(), [0, 2, 1, 0x38, 0, 0, 0xBB, 0x80, 0, 0, 0]);
-        assert!(OpusHead::parse_dops(&[0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 1]).is_err());
-        assert!(OpusHead::parse_dops(&[0; 11]).is_err());
-        assert!(OpusHead::parse_ogg(b"OpusTags").is_err());
-    }
-
-    #[test]
     fn loss_is_told() {
         let mut depacketizer = Depacketizer::new();
         let unit = |pts| AccessUnit { pts, dts: pts, key: true, data: Bytes::from_static(&[0xFC, 1]) };
@@ -245,7 +138,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(data in prop::collection::vec(any::<u8>(), 0..30)) {
-            let _ = (packet_duration(&data), OpusHead::parse_ogg(&data), OpusHead::parse_dops(&data));
+            let _ = packet_duration(&data);
             let mut depacketizer = Depacketizer::new();
             depacketizer.push(&data, 0, 0);
         }

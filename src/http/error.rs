@@ -92,13 +92,9 @@ impl ApiError {
     }
 
     /// The status.
+    #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.status
-    }
-
-    /// The code for machines.
-    pub(crate) fn code(&self) -> &'static str {
-        self.code
     }
 
     /// The body of the answer.

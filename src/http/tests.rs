@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::whip::SessionService;
 use super::*;
 use crate::base::StreamPath;
 use crate::sdp::SdpError;

@@ -73,6 +73,7 @@ impl FrameReader {
     }
 
     /// Adds bytes of the stream.
+    #[cfg(test)]
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
@@ -125,6 +126,7 @@ impl FrameWriter {
     }
 
     /// What is to be written next; tell by [`Self::advance`] how much was. Or give the buffer to `write_buf`.
+    #[cfg(test)]
     pub(crate) fn pending(&mut self) -> &mut BytesMut {
         &mut self.pending
     }
@@ -135,16 +137,13 @@ impl FrameWriter {
     }
 
     /// `count` bytes were written.
+    #[cfg(test)]
     pub(crate) fn advance(&mut self, count: usize) {
         self.pending.advance(count.min(self.pending.len()));
     }
 
-    /// Whether everything was written.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.pending.is_empty()
-    }
-
     /// How many datagrams were dropped.
+    #[cfg(test)]
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }

@@ -16,11 +16,14 @@ mod tests;
 mod window;
 
 pub use config::PackageConfig;
-pub use driver::Live;
-pub use driver::Presentation;
+pub use driver::{Live, Presentation};
 pub(crate) use driver::{Missing, Playlist, SegmentBody, SegmentReader};
 pub use hls::BlockingReload;
 pub(crate) use hls::date_time;
 pub use name::MediaName;
-pub(crate) use snapshot::{Part, Segment, Snapshot, TrackSnapshot};
-pub(crate) use window::Window;
+pub(crate) use snapshot::{Segment, TrackSnapshot};
+#[cfg(test)]
+pub(crate) use {
+    snapshot::{Part, Snapshot},
+    window::Window,
+};

@@ -51,6 +51,7 @@ impl Window {
     }
 
     /// Chunks left out so far.
+    #[cfg(test)]
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }

@@ -16,7 +16,5 @@ pub use config::PipelineConfig;
 pub(crate) use driver::segmenter::SegmenterEvent;
 pub(crate) use driver::segmenter::{self, ChunkSink, Segmenter};
 pub use driver::supervisor::Supervisor;
-pub(crate) use driver::supervisor::{Job, JobEvent, PipelineCounters};
 pub use driver::transcoder::PipelineTranscoder;
-pub(crate) use error::PipelineError;
 pub use source::{RtpSource, UnitSink};

@@ -32,13 +32,13 @@ mod session;
 mod view;
 mod vod;
 
-pub(crate) use catalogue::{Catalogue, Page, Recording, RecordingTrack, Urls};
-pub(crate) use config::{ByteSize, RecordConfig};
+pub(crate) use catalogue::Recording;
+pub(crate) use config::RecordConfig;
 pub(crate) use error::RecordError;
 pub use id::RecordingId;
+#[cfg(test)]
 pub(crate) use meta::{Meta, State, TrackMeta};
-pub(crate) use request::{BLOCK, VodBody, VodReader, VodRequest, VodResponse};
-pub(crate) use retention::{Candidate, Plan, StopReason, plan};
+pub(crate) use request::{VodBody, VodRequest};
 pub(crate) use session::RecordEvent;
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ fn audio_gets_an_exact_clock() {
 fn sound_without_a_header_is_found_in_its_wrapping_or_told() {
     let config = aac::AacConfig::parse(AAC_48K_STEREO).unwrap();
     let adts = |frames: &[&[u8]]| -> Bytes {
-        frames.iter().flat_map(|f| [&aac::adts_header(&config, f.len()).unwrap()[..], f].concat()).collect()
+        frames.iter().flat_map(|f| [&aac::adts::adts_header(&config, f.len()).unwrap()[..], f].concat()).collect()
     };
     let frame = |ms, data: &[u8]| media(kind::AUDIO, ms, flv::write_frame(data));
     // An empty header first, as ffmpeg sends it of ADTS; frames of ADTS, two in one tag.

@@ -24,8 +24,9 @@ mod target;
 #[cfg(test)]
 mod testing;
 
-pub(crate) use driver::{RtmpConfig, RtmpServer, RtmpServerError};
-pub(crate) use error::{Position, Problem, RtmpError};
+pub(crate) use driver::{RtmpConfig, RtmpServer};
+pub(crate) use error::{Problem, RtmpError};
 pub(crate) use metrics::RtmpMetrics;
-pub(crate) use oddity::{Oddities, Oddity};
+#[cfg(test)]
+pub(crate) use oddity::Oddity;
 pub use target::Target;

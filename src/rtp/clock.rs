@@ -35,6 +35,7 @@ impl SenderClock {
 
     /// As [`Self::set`], for a sender report as it came. `offset` is what has to be added to the sender's clock to get ours
     /// (see [`ClockOffset`]), the same for all streams of that sender.
+    #[cfg(test)]
     pub(crate) fn on_sender_report(&mut self, ntp: NtpTime, rtp: u32, offset: i64) {
         self.set(rtp, ntp.to_unix_nanos().saturating_add(offset));
     }
@@ -57,11 +58,13 @@ impl SenderClock {
     }
 
     /// Whether anything is known yet.
+    #[cfg(test)]
     pub(crate) fn is_known(&self) -> bool {
         self.reference.is_some()
     }
 
     /// Whether only arrivals are known, and no sender report.
+    #[cfg(test)]
     pub(crate) fn is_provisional(&self) -> bool {
         self.provisional
     }
@@ -82,6 +85,7 @@ impl SenderClock {
 
     /// NTP time and RTP timestamp for a sender report sent at `now` to a consumer whose timestamps are ours plus
     /// `timestamp_offset` ([`super::rewrite::Rewriter::timestamp_offset`]). All streams that play in sync get their `now` from one clock.
+    #[cfg(test)]
     pub(crate) fn sender_report(&self, now: UnixNanos, timestamp_offset: u32) -> Option<(NtpTime, u32)> {
         Some((NtpTime::from_unix_nanos(now), self.rtp(now)?.wrapping_add(timestamp_offset)))
     }

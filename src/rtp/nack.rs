@@ -148,55 +148,16 @@ impl NackGenerator {
         std::mem::take(&mut self.needs_key_frame) && config.key_frames
     }
 
-    /// When [`Self::poll`] has something to do next, with the same `rtt`. `None` while nothing is missing.
-    pub(crate) fn poll_timeout(&self, rtt: Option<Duration>) -> Option<Instant> {
-        let interval = rtt.unwrap_or(DEFAULT_RTT).max(MIN_INTERVAL);
-        let due = |missing: &Missing| match missing.asked {
-            None => missing.since + self.config.reorder_delay,
-            Some(asked) => asked + interval,
-        };
-        self.missing.iter().map(|missing| due(missing).min(missing.since + self.config.max_age + Duration::from_millis(1))).min()
-    }
-
     /// How many packets are being waited for.
+    #[cfg(test)]
     pub(crate) fn missing(&self) -> usize {
         self.missing.len()
     }
 
     /// How many packets were given up so far.
+    #[cfg(test)]
     pub(crate) fn given_up(&self) -> u64 {
         self.given_up
-    }
-}
-
-/// How many retransmissions a [`RetransmitThrottle`] remembers: more than fit a round trip at any rate that is worth repeating.
-const THROTTLE_SLOTS: usize = 256;
-
-/// The sender's side, one per consumer: the same packet isn't sent again within a round trip, however often it is asked for.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct RetransmitThrottle {
-    /// By the low bits of the sequence number; made at the first retransmission, because most consumers never need it.
-    slots: Vec<Option<(u16, Instant)>>,
-}
-
-impl RetransmitThrottle {
-    /// One that has sent nothing.
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
-    /// Whether this packet (by the consumer's sequence number) may be sent again now; if so, notes that it is.
-    pub(crate) fn allow(&mut self, now: Instant, seq: u16, rtt: Option<Duration>) -> bool {
-        if self.slots.is_empty() {
-            self.slots.resize(THROTTLE_SLOTS, None);
-        }
-        let slot = &mut self.slots[usize::from(seq) % THROTTLE_SLOTS];
-        let interval = rtt.unwrap_or(DEFAULT_RTT);
-        if slot.is_some_and(|(sent, at)| sent == seq && now.saturating_duration_since(at) < interval) {
-            return false;
-        }
-        *slot = Some((seq, now));
-        true
     }
 }
 
@@ -224,16 +185,13 @@ mod tests {
         let start = Instant::now();
         let mut generator = NackGenerator::new(NackConfig::default());
         assert_eq!(generator.on_packet(start, 65_534, true), Arrival::New);
-        assert_eq!(generator.poll_timeout(RTT), None);
         assert_eq!(generator.on_packet(start, 65_538, false), Arrival::New);
         assert_eq!(poll(&mut generator, start + ms(4)), (vec![], false));
-        assert_eq!(generator.poll_timeout(RTT), Some(start + ms(5)));
         assert_eq!(generator.on_packet(start + ms(4), 65_536, false), Arrival::Recovered { retries: 0 });
         assert_eq!(poll(&mut generator, start + ms(5)), (vec![65_535, 1], false));
         assert_eq!(poll(&mut generator, start + ms(54)), (vec![], false));
         assert_eq!(generator.on_packet(start + ms(54), 65_535, false), Arrival::Recovered { retries: 1 });
         assert_eq!(generator.on_packet(start + ms(54), 65_535, false), Arrival::NotMissing);
-        assert_eq!(generator.poll_timeout(RTT), Some(start + ms(55)));
         assert_eq!(poll(&mut generator, start + ms(55)), (vec![1], false));
     }
 
@@ -284,16 +242,6 @@ mod tests {
         generator.on_packet(start, 10_500, false);
         assert_eq!(generator.missing(), 898);
         assert!(!poll(&mut generator, start).1);
-    }
-
-    #[test]
-    fn the_same_packet_is_not_sent_twice_in_a_round_trip() {
-        let start = Instant::now();
-        let mut throttle = RetransmitThrottle::new();
-        assert!(throttle.allow(start, 7, RTT));
-        assert!(!throttle.allow(start + ms(49), 7, RTT));
-        assert!(throttle.allow(start + ms(49), 8, RTT));
-        assert!(throttle.allow(start + ms(50), 7, RTT));
     }
 
     proptest! {

@@ -322,13 +322,6 @@ pub fn write_header(out: &mut [u8], header: &RtpHeader, extensions: &[(u8, &[u8]
     Ok(needed)
 }
 
-/// Sets the marker bit. Does nothing to a packet shorter than a fixed header, as all setters here.
-pub(crate) fn set_marker(packet: &mut [u8], marker: bool) {
-    if packet.len() >= FIXED_HEADER_LEN {
-        packet[1] = (packet[1] & 0x7F) | if marker { 0x80 } else { 0 };
-    }
-}
-
 /// Sets the payload type (0 to 127) and leaves the marker.
 pub(crate) fn set_payload_type(packet: &mut [u8], payload_type: u8) {
     if packet.len() >= FIXED_HEADER_LEN {
@@ -355,16 +348,6 @@ pub fn set_ssrc(packet: &mut [u8], ssrc: u32) {
     if packet.len() >= FIXED_HEADER_LEN {
         packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
     }
-}
-
-/// Overwrites the value of an extension element that is there and has exactly this length; says whether it was.
-pub(crate) fn set_extension(packet: &mut [u8], id: u8, value: &[u8]) -> bool {
-    let Ok(layout) = HeaderLayout::of(packet) else { return false };
-    let view =
-        RtpPacket { bytes: packet, extension_start: layout.extension_start, header_len: layout.header_len, payload_end: packet.len() };
-    let Some(range) = view.extension_range(id).filter(|range| range.len() == value.len()) else { return false };
-    packet[range].copy_from_slice(value);
-    true
 }
 
 pub(super) fn be16(bytes: &[u8], at: usize) -> u16 {
@@ -454,15 +437,10 @@ mod tests {
         set_sequence_number(packet, 4);
         set_timestamp(packet, 5);
         set_ssrc(packet, 6);
-        assert!(set_extension(packet, 3, &[8, 9]));
-        assert!(!set_extension(packet, 3, &[8]));
-        assert!(!set_extension(packet, 4, &[8, 9]));
         let view = RtpPacket::parse(packet).unwrap();
         assert_eq!((view.marker(), view.payload_type(), view.sequence_number()), (true, 111, 4));
-        assert_eq!((view.timestamp(), view.ssrc(), view.extension(3)), (5, 6, Some(&[8u8, 9][..])));
-        set_marker(packet, false);
-        assert!(!RtpPacket::parse(packet).unwrap().marker());
-        set_marker(&mut [0; 3], true);
+        assert_eq!((view.timestamp(), view.ssrc(), view.extension(3)), (5, 6, Some(&[0u8, 0][..])));
+        set_payload_type(&mut [0; 1], 111); // too short for a header: left as it is
     }
 
     #[test]
@@ -500,7 +478,6 @@ mod tests {
                 let _ = packet.extension(id);
                 let _ = packet.csrcs().count();
             }
-            let _ = set_extension(&mut bytes, id, &[0]);
         }
     }
 }

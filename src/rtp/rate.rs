@@ -20,11 +20,6 @@ pub(crate) struct RateMeter {
 }
 
 impl RateMeter {
-    /// One that has seen nothing.
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
     /// Counts bytes.
     pub(crate) fn add(&mut self, now: Instant, bytes: usize) {
         self.advance(now);
@@ -66,7 +61,7 @@ mod tests {
     #[test]
     fn steady_rate_then_silence() {
         let start = Instant::now();
-        let mut meter = RateMeter::new();
+        let mut meter = RateMeter::default();
         assert_eq!(meter.bits_per_second(start), 0);
         // 1250 bytes every 10 ms: 1 Mbit/s.
         for i in 0..500u64 {
@@ -88,7 +83,7 @@ mod tests {
     #[test]
     fn a_clock_that_goes_back_is_harmless() {
         let start = Instant::now() + Duration::from_secs(10);
-        let mut meter = RateMeter::new();
+        let mut meter = RateMeter::default();
         meter.add(start, 1000);
         meter.add(start - Duration::from_secs(5), 1000);
         assert_eq!(meter.bits_per_second(start), 64_000);

@@ -113,16 +113,19 @@ impl ReceiveStats {
     }
 
     /// Packets received, recovered ones included.
+    #[cfg(test)]
     pub(crate) fn packets(&self) -> u64 {
         self.received
     }
 
     /// Bytes received, headers included.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Packets that came by retransmission.
+    #[cfg(test)]
     pub(crate) fn recovered(&self) -> u64 {
         self.recovered
     }

@@ -92,11 +92,6 @@ impl TwccReceiver {
         self.next_feedback.get_or_insert(now + self.interval);
     }
 
-    /// When [`Self::poll`] has something to write.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        if self.pending { self.next_feedback } else { None }
-    }
-
     /// When it is time, appends one feedback packet (below 1200 bytes) to `out` and says so; to be called until it says no, each
     /// packet for a datagram of its own.
     pub(crate) fn poll(&mut self, now: Instant, sender_ssrc: u32, media_ssrc: u32, out: &mut Vec<u8>) -> bool {
@@ -169,11 +164,9 @@ mod tests {
         receiver.on_packet(start + ms(4), 65_535);
         receiver.on_packet(start + ms(8), 1);
         receiver.on_packet(start + ms(9), 1);
-        assert_eq!(receiver.poll_timeout(), Some(start + ms(100)));
         assert_eq!(poll(&mut receiver, start + ms(99)), []);
         let expected = vec![(65_534, Some(0)), (65_535, Some(4)), (0, None), (1, Some(8))];
         assert_eq!(poll(&mut receiver, start + ms(100)), [(0, expected)]);
-        assert_eq!(receiver.poll_timeout(), None);
         // The late one is reported, with what came after it once more.
         receiver.on_packet(start + ms(108), 0);
         receiver.on_packet(start + ms(112), 3);

@@ -18,9 +18,8 @@ pub use answer::{Answer, SectionAnswer};
 pub(crate) use error::SdpError;
 pub use fragment::Fragment;
 pub(crate) use fragment::{RemoteIce, write_fragment};
-pub(crate) use media::{Direction, OfferedMedia};
+pub(crate) use media::OfferedMedia;
 pub use offer::Offer;
-pub(crate) use offer::OfferedSection;
 
 /// Largest offer or fragment that is looked at, in bytes. Chromium's offer for audio and video has 6.5 KB; ten times that
 /// leaves room for many interfaces and codecs, and bounds what parsing can cost.

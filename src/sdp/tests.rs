@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::media::Direction;
 use super::*;
 use crate::base::MediaKind;
 use crate::codec::Codec;

@@ -20,10 +20,10 @@ pub(crate) mod types;
 pub(crate) mod worker;
 
 pub(crate) use config::SfuConfig;
-pub(crate) use driver::{DirectConsumer, DirectProducer, PlainTransport, Router, WebRtcTransport, WorkerPool};
+pub(crate) use driver::{DirectConsumer, DirectProducer, Router, WebRtcTransport, WorkerPool};
 pub(crate) use error::SfuError;
-pub(crate) use id::{ConsumerId, ProducerId, RouterId, TransportId};
+pub(crate) use id::ProducerId;
+#[cfg(test)]
+pub(crate) use id::{ConsumerId, RouterId};
 pub(crate) use stats::WorkerStats;
-pub(crate) use types::{
-    ConsumerInfo, ConsumerOptions, PlainTransportOptions, ProducerOptions, ProducerStats, TransportEvent, WebRtcTransportOptions,
-};
+pub(crate) use types::{ConsumerOptions, ProducerOptions, ProducerStats, TransportEvent, WebRtcTransportOptions};

@@ -284,13 +284,12 @@ impl Producer {
     pub(super) fn stats(&mut self, now: Instant) -> ProducerStats {
         ProducerStats {
             packets: self.packets,
-            bytes: self.bytes,
             bitrate: self.rate.bits_per_second(now),
             key_frames: self.key_frames,
             frames: self.frames,
             resolution: self.resolution,
+            #[cfg(test)]
             key_frame_requests: self.requests.sent,
-            cached_bytes: self.store.cached_bytes() as u64,
             ..ProducerStats::default()
         }
     }

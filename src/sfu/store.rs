@@ -166,6 +166,7 @@ impl PacketStore {
     }
 
     /// Bytes held from the last key frame on; 0 without one. Walks the ring: for statistics only.
+    #[cfg(test)]
     pub(super) fn cached_bytes(&self) -> usize {
         let Some(start) = self.key_frame else { return 0 };
         self.ring.iter().skip((start - self.first) as usize).map(|packet| packet.bytes().len()).sum()

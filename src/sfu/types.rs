@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use super::id::{ConsumerId, ProducerId};
+use super::id::ProducerId;
 use super::ortc::{RtpCapabilities, RtpParameters};
 use crate::base::MediaKind;
 
@@ -75,8 +75,10 @@ pub(crate) struct ConsumerOptions {
 #[derive(Debug, Clone)]
 pub(crate) struct ConsumerInfo {
     /// Its id.
-    pub id: ConsumerId,
+    #[cfg(test)]
+    pub id: super::id::ConsumerId,
     /// Audio or video.
+    #[cfg(test)]
     pub kind: MediaKind,
     /// What is going to be sent.
     pub rtp_parameters: RtpParameters,
@@ -96,8 +98,6 @@ pub(crate) struct ProducerOptions {
 pub(crate) struct ProducerStats {
     /// RTP packets received.
     pub packets: u64,
-    /// Bytes received, RTP headers included.
-    pub bytes: u64,
     /// Bit/s over the last second or so.
     pub bitrate: u64,
     /// Packets that never came.
@@ -113,7 +113,6 @@ pub(crate) struct ProducerStats {
     /// Width and height in pixels, as the last key frame said.
     pub resolution: Option<(u32, u32)>,
     /// Key-frame requests (PLI, FIR) sent to the source.
+    #[cfg(test)]
     pub key_frame_requests: u64,
-    /// Bytes now held in the key-frame cache.
-    pub cached_bytes: u64,
 }

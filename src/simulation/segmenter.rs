@@ -80,9 +80,9 @@ impl Readers {
     ) -> Option<(ConsumerId, Reader)> {
         let made = worker.consume_batches(of.0, of.1, reading).ok()?;
         let reader = Reader::default();
-        self.0.insert(made.id, reader.clone());
-        worker.start_batches(now, made.id, self);
-        Some((made.id, reader))
+        self.0.insert(made, reader.clone());
+        worker.start_batches(now, made, self);
+        Some((made, reader))
     }
 
     pub(super) fn close(&mut self, worker: &mut Worker, id: ConsumerId) {

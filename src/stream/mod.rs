@@ -12,13 +12,19 @@ mod framer;
 pub(crate) mod packing;
 pub(crate) mod placing;
 
-pub(crate) use config::{AccessRule, BFrames, OnConflict, StreamConfig, opens};
+#[cfg(test)]
+pub(crate) use config::{AccessRule, OnConflict};
+pub(crate) use config::{BFrames, StreamConfig, opens};
 pub use core::TranscodeTarget;
-pub(crate) use core::{Track, ViewerCounts, Wanted, Warning};
+#[cfg(test)]
+pub(crate) use core::ViewerCounts;
+pub(crate) use core::{Track, Wanted, Warning};
+#[cfg(test)]
+pub(crate) use driver::TrackInfo;
 pub use driver::TranscodeError;
 pub(crate) use driver::{
-    DerivedInfo, Hub, HubOptions, Lease, Publication, PublishError, PublishRequest, PublisherInfo, SelectError, SharedTranscoder, Stream,
-    StreamEvent, StreamInfo, TrackInfo, TrackWriter, TranscodeGuard, TranscodeJob, Transcoder, Viewer, Written,
+    Hub, HubOptions, Lease, Publication, PublishError, PublishRequest, SelectError, Stream, StreamEvent, StreamInfo, TrackWriter,
+    TranscodeGuard, TranscodeJob, Transcoder, Viewer,
 };
 pub(crate) use format_history::FormatHistory;
 // What adapters hold of the core.

@@ -12,7 +12,7 @@ mod picture_order;
 mod timeline;
 
 pub(crate) use audio_clock::AudioClock;
-pub(crate) use media_clock::{Jump, MediaClock};
+pub(crate) use media_clock::MediaClock;
 pub(crate) use order::{Order, TooShallow};
-pub(crate) use picture_order::{PictureOrder, Seen};
-pub(crate) use timeline::{Mended, Placed, Timeline};
+pub(crate) use picture_order::PictureOrder;
+pub(crate) use timeline::{Mended, Timeline};

@@ -11,7 +11,7 @@ mod patch;
 mod whep;
 mod whip;
 
-pub(crate) use config::{IceServer, WebRtcConfig};
+pub(crate) use config::WebRtcConfig;
 pub(crate) use driver::{PatchOutcome, SessionCreated, SessionRequest, WebRtcService};
 pub(crate) use error::WebRtcError;
 pub(crate) use metrics::WebRtcMetrics;

@@ -1,6 +1,8 @@
 //! ADTS headers (ISO/IEC 14496-3 section 1.A.2.2).
 
-use super::config::{AacConfig, SAMPLE_RATES, copy_program_config};
+#[cfg(test)]
+use super::config::AacConfig;
+use super::config::{SAMPLE_RATES, copy_program_config};
 use crate::codec::FormatError;
 use crate::codec::bits::{BitReader, BitWriter};
 
@@ -69,6 +71,7 @@ impl AdtsHeader {
 
 /// The header for a raw frame of `frame_len` bytes. `None` where ADTS cannot say it: the frame has more than 8184 bytes, the
 /// core's rate has no index, or the channels stand in a program config element or above configuration 7.
+#[cfg(test)]
 pub(crate) fn adts_header(config: &AacConfig, frame_len: usize) -> Option<[u8; ADTS_HEADER_LEN]> {
     let index = SAMPLE_RATES.iter().position(|rate| *rate == config.core_sample_rate)? as u8;
     let len = frame_len + ADTS_HEADER_LEN;

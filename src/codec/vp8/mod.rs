@@ -6,17 +6,12 @@ mod descriptor;
 mod rtp;
 
 pub use descriptor::Descriptor;
-pub(crate) use descriptor::PictureId;
-pub(crate) use rtp::Depacketizer;
-pub(crate) use rtp::Packetizer;
+pub(crate) use rtp::{Depacketizer, Packetizer};
 
 use super::PayloadFacts;
 
 /// RFC 6381 string for ISO media ("VP Codec ISO Media File Format Binding": profile 0, level 1.0, 8 bits).
 pub(crate) const CODEC_STRING: &str = "vp08.00.10.08";
-
-/// Codec string for WebM.
-pub(crate) const WEBM_CODEC_STRING: &str = "vp8";
 
 /// What the header of a frame says (RFC 6386 section 9.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,4 +10,4 @@ mod timer;
 
 pub(crate) use body::read_body;
 pub(crate) use clock::unix_now;
-pub(crate) use server::{HttpServer, ServeError};
+pub(crate) use server::HttpServer;

@@ -12,8 +12,6 @@ mod sys;
 mod tests;
 
 pub use port::UdpPort;
-pub(crate) use recv::Datagram;
 pub use recv::RecvBatch;
 pub use send::SendBatch;
-pub(crate) use send::SendCounters;
 pub(crate) use steer::Steering;

@@ -8,10 +8,8 @@ mod frame;
 
 use bytes::Bytes;
 
-pub use codec::decode;
-pub use codec::encode;
-pub use codec::encode_frame;
 pub(crate) use codec::encode_rtp;
+pub use codec::{decode, encode, encode_frame};
 pub use frame::Assembler;
 pub(crate) use frame::{HEADER, MAX_FRAME, MAX_MESSAGE, VERSION, header, split};
 

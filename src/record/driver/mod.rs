@@ -5,5 +5,5 @@ pub(crate) mod recover;
 pub(crate) mod store;
 mod writer;
 
-pub(crate) use recordings::{Counters, RecorderInput, Recordings, body_stream};
+pub(crate) use recordings::{RecorderInput, Recordings, body_stream};
 pub(crate) use writer::Writer;

@@ -10,9 +10,8 @@ mod writer;
 
 use bytes::Bytes;
 
-pub use reader::ChunkReader;
-pub use reader::Limits;
 pub(crate) use reader::ReaderCounters;
+pub use reader::{ChunkReader, Limits};
 pub use writer::ChunkWriter;
 
 /// The chunk size both sides begin with (RTMP 1.0 section 5.4.1).

@@ -9,15 +9,9 @@ mod write;
 
 pub use report::ReportBlock;
 pub(crate) use report::{ReportBlocks, SenderInfo};
-pub(crate) use transport_feedback::{PacketStatuses, TransportFeedback, write_transport_feedback};
-pub use write::write_bye;
-pub use write::write_fir;
-pub use write::write_nack;
-pub use write::write_pli;
-pub use write::write_receiver_report;
-pub use write::write_remb;
-pub use write::write_sdes_cname;
+pub(crate) use transport_feedback::{TransportFeedback, write_transport_feedback};
 pub(crate) use write::write_sender_report;
+pub use write::{write_bye, write_fir, write_nack, write_pli, write_receiver_report, write_remb, write_sdes_cname};
 
 use super::packet::{be16, be32};
 

@@ -13,7 +13,6 @@ mod tests;
 
 pub use keying::{Keying, SrtpProfile};
 pub use receiver::SrtpReceiver;
-pub(crate) use replay::ReplayWindow;
 pub use sender::SrtpSender;
 
 /// The most that sealing an RTP packet adds, for any profile: the GCM tag.

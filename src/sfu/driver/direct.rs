@@ -11,7 +11,6 @@ use super::shard::Shared;
 use super::shared::{Closer, Media, Notice};
 use crate::rtp::batch::RtpBatch;
 use crate::sfu::id::{ConsumerId, ProducerId, RouterId};
-use crate::sfu::ortc::RtpParameters;
 
 /// The way in for a producer fed from this process. Dropping it closes the producer.
 #[derive(Debug)]
@@ -51,8 +50,6 @@ impl DirectProducer {
 pub(crate) struct DirectConsumer {
     /// Its id.
     pub id: ConsumerId,
-    /// What comes.
-    pub rtp_parameters: RtpParameters,
     pub(super) batches: mpsc::Receiver<RtpBatch>,
     pub(super) shared: Arc<Shared>,
     pub(super) worker: usize,

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::shard::Shared;
 use super::shared::Closer;
 use crate::sfu::error::SfuError;
-use crate::sfu::id::{ConsumerId, ProducerId, TransportId};
+use crate::sfu::id::{ProducerId, TransportId};
 use crate::sfu::ortc::{DtlsParameters, IceCandidate, IceParameters};
 use crate::sfu::types::{ConsumerInfo, ConsumerOptions, ProducerOptions, TransportEvent};
 
@@ -54,10 +54,5 @@ impl WebRtcTransport {
     pub(crate) async fn consume(&self, options: ConsumerOptions) -> Result<ConsumerInfo, SfuError> {
         let id = self.id;
         self.shared.call(self.worker, move |shard, now| shard.worker.consume(now, id, options, &mut shard.out)).await?
-    }
-
-    /// Pauses or resumes a consumer.
-    pub(crate) async fn set_consumer_paused(&self, consumer: ConsumerId, paused: bool) -> Result<(), SfuError> {
-        self.shared.call(self.worker, move |shard, now| shard.worker.set_paused(now, consumer, paused, &mut shard.out)).await?
     }
 }

@@ -101,11 +101,6 @@ pub(crate) fn consumer_parameters(
     })
 }
 
-/// Whether a viewer with these capabilities could receive this codec at all.
-pub(crate) fn can_receive(codec: Codec, capabilities: &RtpCapabilities) -> bool {
-    capabilities.codecs.iter().any(|capability| fits(codec, capability))
-}
-
 fn fits(codec: Codec, capability: &RtpCodecCapability) -> bool {
     codec_of(&capability.mime_type) == Some(codec)
         && match codec {

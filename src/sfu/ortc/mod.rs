@@ -6,10 +6,8 @@ mod matching;
 
 use std::collections::BTreeMap;
 
-pub(crate) use capabilities::{
-    ExtensionIds, MAX_MID_LEN, OrtcError, ProducerRtp, codec_of, is_rtx, number, router_capabilities, text, validate,
-};
-pub(crate) use matching::{ConsumerWish, can_receive, consumer_parameters};
+pub(crate) use capabilities::{ExtensionIds, MAX_MID_LEN, OrtcError, ProducerRtp, is_rtx, router_capabilities};
+pub(crate) use matching::{ConsumerWish, consumer_parameters};
 use serde::{Deserialize, Serialize};
 
 use crate::base::MediaKind;
@@ -284,6 +282,4 @@ pub(crate) mod extension_uri {
     pub(crate) const VIDEO_ORIENTATION: &str = "urn:3gpp:video-orientation";
     /// RFC 6464: audio level.
     pub(crate) const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
-    /// Playout delay limits.
-    pub(crate) const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 }

@@ -19,12 +19,10 @@ use std::net::SocketAddr;
 
 pub(crate) use candidates::host_candidates;
 pub use certificate::Certificate;
-pub(crate) use certificate::CertificateError;
 pub(crate) use dtls::DtlsEvent;
 pub use dtls::DtlsSession;
-pub use ice::peek_ufrag;
-pub use ice::worker_of_ufrag;
 pub(crate) use ice::{IceEvent, IceLite};
+pub use ice::{peek_ufrag, worker_of_ufrag};
 pub use machine::Peer;
 
 /// What carries a peer's datagrams.

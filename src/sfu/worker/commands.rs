@@ -22,15 +22,6 @@ use crate::sfu::types::{ConsumerInfo, ConsumerOptions, ProducerOptions, Producer
 /// Longest RTCP CNAME (RFC 3550 section 6.5.1).
 const MAX_CNAME_LEN: usize = 255;
 
-/// A consumer whose packets come out as batches.
-#[derive(Debug, Clone)]
-pub(crate) struct BatchConsumer {
-    /// Its id.
-    pub id: ConsumerId,
-    /// The producer's parameters: packets come as the producer sent them.
-    pub rtp_parameters: RtpParameters,
-}
-
 impl Worker {
     /// Makes a router.
     pub(crate) fn create_router(&mut self) -> RouterId {
@@ -316,7 +307,13 @@ impl Worker {
         let mut consumer = Consumer::new(ConsumerId::next(), producer_key, kind, outlet);
         consumer.drop_disposable = options.drop_disposable;
         consumer.paused = options.paused;
-        let info = ConsumerInfo { id: consumer.id, kind, rtp_parameters: parameters };
+        let info = ConsumerInfo {
+            #[cfg(test)]
+            id: consumer.id,
+            #[cfg(test)]
+            kind,
+            rtp_parameters: parameters,
+        };
         let key = self.add_consumer(consumer)?;
         self.transports[transport_key].consumers.push(key);
         self.start_consumer(now, key, out);
@@ -324,15 +321,15 @@ impl Worker {
     }
 
     /// Sends a producer to this process, or into a pipe to another router.
-    pub(crate) fn consume_batches(&mut self, router: RouterId, producer: ProducerId, reading: Reading) -> Result<BatchConsumer, SfuError> {
+    pub(crate) fn consume_batches(&mut self, router: RouterId, producer: ProducerId, reading: Reading) -> Result<ConsumerId, SfuError> {
         let key = self.producer_key(router, producer)?;
-        let (kind, rtp_parameters) = (self.producers[key].kind(), self.producers[key].parameters.clone());
+        let kind = self.producers[key].kind();
         let mut consumer =
             Consumer::new(ConsumerId::next(), key, kind, Outlet::Batches { pipe: reading == Reading::Pipe, clock_version: None });
         consumer.from_history = reading == Reading::Recent;
         let id = consumer.id;
         self.add_consumer(consumer)?;
-        Ok(BatchConsumer { id, rtp_parameters })
+        Ok(id)
     }
 
     /// Lets a consumer of [`Self::consume_batches`] begin, once its outlet is in place.
@@ -375,6 +372,7 @@ impl Worker {
     }
 
     /// Pauses or resumes a consumer.
+    #[cfg(test)]
     pub(crate) fn set_paused(&mut self, now: Instant, id: ConsumerId, paused: bool, out: &mut impl Outbox) -> Result<(), SfuError> {
         let key = self.consumer_keys.get(&id).copied().ok_or(SfuError::NotFound("consumer"))?;
         let consumer = &mut self.consumers[key];

@@ -28,13 +28,15 @@ mod hub;
 mod tests;
 
 pub(crate) use hub::{Hub, HubOptions, PublishError, PublishRequest};
-pub(crate) use info::{DerivedInfo, PublisherInfo, StreamInfo, TrackInfo};
+pub(crate) use info::StreamInfo;
+#[cfg(test)]
+pub(crate) use info::TrackInfo;
 pub(crate) use lease::Lease;
 pub(crate) use live::Stream;
 pub(crate) use publication::Publication;
 pub(crate) use select::SelectError;
 pub(crate) use table::StreamEvent;
 pub use transcoder::TranscodeError;
-pub(crate) use transcoder::{SharedTranscoder, TranscodeGuard, TranscodeJob, Transcoder};
+pub(crate) use transcoder::{TranscodeGuard, TranscodeJob, Transcoder};
 pub(crate) use viewer::Viewer;
-pub(crate) use writer::{TrackWriter, Written};
+pub(crate) use writer::TrackWriter;

@@ -78,11 +78,6 @@ impl WebRtcService {
         &self.inner.links
     }
 
-    /// How many sessions there are.
-    pub(crate) fn session_count(&self) -> usize {
-        self.inner.table.len()
-    }
-
     /// Begins to publish (RFC 9725 section 4.2). Dropping the future before it is done leaves nothing behind.
     pub(crate) async fn whip(&self, request: SessionRequest<'_>) -> Result<SessionCreated, WebRtcError> {
         self.create(Role::Publisher, request).await
@@ -114,11 +109,6 @@ impl WebRtcService {
         let commands = self.commands(role, path, id)?;
         let (reply, answer) = oneshot::channel();
         self.ask(&commands, Command::Delete { reply }, answer).await
-    }
-
-    /// Whether there is such a session.
-    pub(crate) fn has_session(&self, role: Role, path: &StreamPath, id: &str) -> bool {
-        self.commands(role, path, id).is_ok()
     }
 
     /// Ends all sessions, refuses new ones, and returns when all tasks have ended.

@@ -44,10 +44,6 @@ impl Table {
         Arc::clone(&self.slots).try_acquire_owned().ok()
     }
 
-    pub(super) fn len(&self) -> usize {
-        lock(&self.sessions).len()
-    }
-
     /// The way to a session's task, if `id` is a session of that role and path.
     pub(super) fn commands(&self, role: Role, path: &StreamPath, id: &str) -> Option<mpsc::Sender<Command>> {
         let sessions = lock(&self.sessions);

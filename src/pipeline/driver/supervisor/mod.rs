@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-pub(crate) use self::counters::{CounterValues, PipelineCounters};
+pub(crate) use self::counters::PipelineCounters;
 pub(crate) use self::event::JobEvent;
 pub(crate) use self::job::{Job, JobInput, JobSender};
 

@@ -103,7 +103,7 @@ fn sender_reports_set_the_clock_and_transport_feedback_goes_out() {
     let mut sim = Sim::new(24);
     let (browser, producer) = publisher(&mut sim);
     let reader = sim.worker.consume_batches(sim.router, producer, Reading::Live).unwrap();
-    sim.worker.start_batches(sim.now, reader.id, &mut sim.out);
+    sim.worker.start_batches(sim.now, reader, &mut sim.out);
     let mut source = Source::new(0, 90_000);
     for index in 0u16..20 {
         if index == 10 {
@@ -119,7 +119,7 @@ fn sender_reports_set_the_clock_and_transport_feedback_goes_out() {
         sim.run(FRAME);
     }
     assert!(sim.browsers[browser].feedbacks >= 3, "{}", sim.browsers[browser].feedbacks);
-    let clocks: Vec<_> = sim.out.batches[&reader.id].iter().filter_map(|batch| batch.clock).collect();
+    let clocks: Vec<_> = sim.out.batches[&reader].iter().filter_map(|batch| batch.clock).collect();
     assert_eq!(clocks.len(), 2, "by arrival, then by report");
     let seconds = (clocks[1].wallclock - clocks[0].wallclock) as f64 / 1e9;
     let ticks = f64::from(clocks[1].rtp - clocks[0].rtp) / 90_000.0;

@@ -50,7 +50,7 @@ fn readers_begin_with_the_cache_and_lose_nothing_when_slow() {
         sim.run(FRAME);
     }
     let reader = sim.worker.consume_batches(sim.router, producer, Reading::Live).unwrap();
-    sim.worker.start_batches(sim.now, reader.id, &mut sim.out);
+    sim.worker.start_batches(sim.now, reader, &mut sim.out);
     sim.out.full = true;
     for _ in 0..10 {
         sim.feed(producer, source.picture(Picture::Predicted));
@@ -58,7 +58,7 @@ fn readers_begin_with_the_cache_and_lose_nothing_when_slow() {
     }
     sim.out.full = false;
     sim.run(Duration::from_millis(50));
-    let batches = &sim.out.batches[&reader.id];
+    let batches = &sim.out.batches[&reader];
     let seqs: Vec<u16> = batches.iter().flat_map(|batch| batch.iter()).map(|packet| packet.rtp().unwrap().sequence_number()).collect();
     assert_eq!(seqs, (8..8 + seqs.len() as u16).collect::<Vec<_>>());
     assert_eq!(seqs.len(), 1 + 16 * 2);
@@ -71,7 +71,7 @@ fn readers_begin_with_the_cache_and_lose_nothing_when_slow() {
         RtpBatch::of_packets(source.picture(Picture::Predicted)).with_clock(Some(clock)),
     );
     sim.worker.flush(sim.now, &mut sim.out);
-    let told = sim.out.batches[&reader.id].last().unwrap().clock.unwrap();
+    let told = sim.out.batches[&reader].last().unwrap().clock.unwrap();
     assert_eq!((told.rtp, told.wallclock), (source.timestamp, 33_333_334));
 }
 
@@ -90,9 +90,9 @@ fn a_pipe_carries_the_cache_then_live_to_viewers_elsewhere() {
     let viewer = there.joined();
     there.consume(viewer, copy);
     let pipe = here.worker.consume_batches(here.router, producer, Reading::Pipe).unwrap();
-    here.worker.start_batches(here.now, pipe.id, &mut here.out);
+    here.worker.start_batches(here.now, pipe, &mut here.out);
     let carry = |here: &mut Sim, there: &mut Sim| {
-        for batch in here.out.batches.remove(&pipe.id).unwrap_or_default() {
+        for batch in here.out.batches.remove(&pipe).unwrap_or_default() {
             there.worker.handle_batch(there.now, there.router, producer, batch);
         }
         there.worker.flush(there.now, &mut there.out);
@@ -109,5 +109,5 @@ fn a_pipe_carries_the_cache_then_live_to_viewers_elsewhere() {
     assert_eq!(got, (11..=30).collect::<Vec<u16>>());
     here.worker.close_producer(here.now, here.router, producer, &mut here.out);
     here.run(FRAME);
-    assert!(here.events.contains(&Event::ConsumerClosed(pipe.id)));
+    assert!(here.events.contains(&Event::ConsumerClosed(pipe)));
 }
