@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The figures of docs/performance.md, on real sockets and real processes: about six minutes on two cores.
+# The figures of docs/performance.md, on real sockets and real processes: about nine minutes on two cores.
 # `make bench` builds what this runs. The table goes to the terminal and to target/bench.md.
 #
 #   scripts/bench.sh              everything
-#   scripts/bench.sh whep floor   only these (floor whep latency segment http picture micro)
+#   scripts/bench.sh whep floor   only these (floor whep latency segment beside http picture micro)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -33,7 +33,7 @@ run() { # NAME ARGUMENTS…
   cargo bench --quiet --bench load -- "$@" | tee -a "$report" || { failed=1; echo "bench: $1 failed" | tee -a "$report" >&2; }
 }
 
-for scenario in ${*:-floor whep latency segment http picture micro}; do
+for scenario in ${*:-floor whep latency segment beside http picture micro}; do
   case $scenario in
     segment) run segment; run segment --record ;;
     micro) printf '\n`cargo bench --bench micro`\n\n' | tee -a "$report"; cargo bench --quiet --bench micro -- --max-time 1 | sed 's/^/    /' | tee -a "$report" ;;

@@ -6,11 +6,13 @@
 // A program that measures reads the clock and prints; what would be a panic in the server is a failed measurement here.
 #![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)]
 
+mod beside;
 mod floor;
 mod hls;
 mod http;
 mod latency;
 mod media;
+mod nginx;
 mod picture;
 mod proc;
 mod publish;
@@ -22,6 +24,7 @@ mod stamp;
 mod viewer;
 mod whep;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -77,6 +80,21 @@ enum Scenario {
         #[arg(long)]
         record: bool,
     },
+    /// The same publishers into headend and nginx-rtmp (apt-get install libnginx-mod-rtmp), in turns: CPU per stream
+    Beside {
+        /// How many publishers
+        #[arg(long, default_value_t = 50)]
+        streams: usize,
+        /// How long each turn is measured, in seconds
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// How many turns
+        #[arg(long, default_value_t = 3)]
+        turns: usize,
+        /// Another headend, an older one for example, that has its turns too
+        #[arg(long)]
+        other: Option<PathBuf>,
+    },
     /// Requests per CPU-second beside nginx with the same bytes (needs wrk and nginx)
     Http {
         /// How long each measurement takes, in seconds
@@ -102,7 +120,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let limit = if matches!(cli.scenario, Scenario::Serve) { Duration::MAX } else { LIMIT };
+    let limit = match cli.scenario {
+        Scenario::Serve => Duration::MAX,
+        Scenario::Beside { turns, .. } => LIMIT * u32::try_from(turns).unwrap_or(u32::MAX).max(1),
+        _ => LIMIT,
+    };
     let bounded = async {
         // However it ends, what the scenario started ends with it.
         tokio::select! {
@@ -131,6 +153,7 @@ async fn run(scenario: Scenario) -> Result<Report> {
         Scenario::Whep { viewers, seconds } => whep::run(&viewers, seconds).await,
         Scenario::Latency { seconds } => latency::run(seconds).await,
         Scenario::Segment { streams, seconds, record } => segment::run(streams, seconds, record).await,
+        Scenario::Beside { streams, seconds, turns, other } => beside::run(streams, seconds, turns, other.as_deref()).await,
         Scenario::Http { seconds } => http::run(seconds).await,
         Scenario::Picture { runs } => picture::run(runs).await,
         Scenario::Serve => serve().await,

@@ -1,5 +1,6 @@
 //! Many publishers of 1080p30 at 4 Mbit/s into LL-HLS and DASH.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use crate::{Result, proc};
 /// Publishers come at this distance, so that their key frames don't all come in the same moment.
 const BETWEEN_STARTS: Duration = Duration::from_millis(61);
 /// After the last has begun, until the measurement begins.
-const SETTLE: Duration = Duration::from_secs(6);
+pub(crate) const SETTLE: Duration = Duration::from_secs(6);
 /// Streams with an LL-HLS player, to see that what is measured works.
 const READERS: usize = 3;
 /// Longest between two parts: ten of them.
@@ -27,10 +28,7 @@ pub(crate) async fn run(streams: usize, seconds: u64, record: bool) -> Result<Re
     let server = Server::start(record).await?;
     let empty = proc::memory_of_all(server.pid());
     let publishers = Publishers::new()?;
-    for number in 0..streams {
-        publishers.publish(server.rtmp, &format!("bench{number}"), &media, None).await?;
-        sleep(BETWEEN_STARTS).await;
-    }
+    publish(&publishers, server.rtmp, &media, streams).await?;
     let mut readers = Vec::new();
     for number in 0..streams.min(READERS) {
         readers.push(Reader::open(server.url(&format!("live/bench{number}/"))).await?);
@@ -71,6 +69,15 @@ pub(crate) async fn run(streams: usize, seconds: u64, record: bool) -> Result<Re
         eprintln!("bench: the server said:\n{}", log.lines().take(20).collect::<Vec<_>>().join("\n"));
     }
     Ok(report)
+}
+
+/// Begins `streams` publications of `media`, `live/bench0` and so on.
+pub(crate) async fn publish(publishers: &Publishers, server: SocketAddr, media: &Arc<Media>, streams: usize) -> Result<()> {
+    for number in 0..streams {
+        publishers.publish(server, &format!("bench{number}"), media, None).await?;
+        sleep(BETWEEN_STARTS).await;
+    }
+    Ok(())
 }
 
 async fn read(mut reader: Reader, until: Instant) -> Result<(Reader, usize)> {

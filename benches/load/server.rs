@@ -16,14 +16,14 @@ const END_WITHIN: Duration = Duration::from_secs(8);
 pub(crate) struct Server {
     child: Child,
     /// Pages, WHEP, HLS.
-    pub http: SocketAddr,
+    pub(crate) http: SocketAddr,
     /// RTMP.
-    pub rtmp: SocketAddr,
+    pub(crate) rtmp: SocketAddr,
     dir: tempfile::TempDir,
 }
 
 /// Where the binary is: `HEADEND`, or beside this one.
-fn binary() -> Result<PathBuf> {
+pub(crate) fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("HEADEND") {
         return Ok(path.into());
     }
@@ -47,6 +47,11 @@ fn free_port() -> Result<u16> {
 impl Server {
     /// Starts it with the defaults, but for ports and folder and whether it records.
     pub(crate) async fn start(recording: bool) -> Result<Self> {
+        Self::start_binary(&binary()?, recording).await
+    }
+
+    /// The same of another headend.
+    pub(crate) async fn start_binary(binary: &Path, recording: bool) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (http, rtmp, media) = (local(free_port()?), local(free_port()?), local(free_port()?));
@@ -59,7 +64,7 @@ impl Server {
             ),
         )?;
         let log = std::fs::File::create(dir.path().join("log"))?;
-        let child = Command::new(binary()?)
+        let child = Command::new(binary)
             .args(["serve", "--config"])
             .arg(&config)
             .stdin(Stdio::null())
