@@ -20,7 +20,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("sdp", &["base", "codec", "sfu"]),
     ("stream", &["base", "codec", "rtp", "timing", "sfu"]),
     // Of the SFU, `stream` hands on what adapters need.
-    ("rtmp", &["base", "codec", "rtp", "timing", "stream"]),
+    ("rtmp", &["base", "net", "codec", "rtp", "timing", "stream"]),
     // An adapter between SDP and ORTC parameters.
     ("webrtc", &["base", "codec", "sfu", "sdp", "stream"]),
     ("pipeline", &["base", "net", "codec", "rtp", "cmaf", "timing", "stream"]),

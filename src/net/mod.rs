@@ -4,6 +4,7 @@
 //! is for the floors above.
 
 pub(crate) mod interfaces;
+pub(crate) mod low_water;
 pub(crate) mod quiet;
 pub(crate) mod tcp;
 pub(crate) mod udp;

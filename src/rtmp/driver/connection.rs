@@ -1,11 +1,13 @@
 //! One connection's socket and session, and the streams that it publishes and plays.
 
-use std::future::pending;
+use std::future::{pending, ready};
+use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -16,7 +18,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::budget::Share;
 use super::play::{self, Player, PlayerGoes};
 use super::publish::{self, Publisher};
-use super::{Context, now};
+use super::{Context, now, rounds, unix_now};
+use crate::net::low_water::set_low_water;
 use crate::rtmp::session::{Event, MAX_ACTIVE, ServerSession};
 use crate::rtmp::{Problem, RtmpError, Target};
 use crate::stream::{Publication, PublishError};
@@ -68,6 +71,8 @@ pub(super) struct Connection {
     slots: [Slot; MAX_ACTIVE],
     /// The SFU's worker on whose thread this runs, if it does on one.
     worker: Option<usize>,
+    /// It is read in rounds with others, see [`rounds`].
+    in_rounds: bool,
 }
 
 /// A place for a stream of the connection.
@@ -81,6 +86,7 @@ enum Slot {
 enum Wake {
     Read(std::io::Result<usize>),
     Written(std::io::Result<usize>),
+    Round,
     Slot(usize, SlotWake),
     SessionTimeout,
     Stalled,
@@ -99,7 +105,7 @@ pub(super) async fn serve(context: Arc<Context>, socket: TcpStream, peer: Socket
     let _ = socket.set_nodelay(true);
     // A player whose machine vanished is noticed although it never sends.
     let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
-    let _ = socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive);
+    let _ = SockRef::from(&socket).set_tcp_keepalive(&keepalive);
     let served = Connection::new(context.clone(), socket, peer).serve().await;
     let metrics = &context.metrics;
     metrics.connections.dec();
@@ -133,6 +139,7 @@ impl Connection {
             stalled_at: now().into(),
             slots: [const { Slot::Free }; MAX_ACTIVE],
             worker: None,
+            in_rounds: false,
         }
     }
 
@@ -185,14 +192,16 @@ impl Connection {
             if self.session.is_closing() {
                 return Err(End::Finished("refused".into()));
             }
-            if self.more {
+            self.choose_rounds()?;
+            let more = std::mem::take(&mut self.more);
+            if more {
                 // Whoever sends faster than real time must not keep the worker, whose thread this is, from its viewers, nor fill its
                 // queue, which is every stream's.
-                self.more = false;
                 tokio::task::yield_now().await;
             }
-            match self.wait().await {
+            match self.wait(more).await {
                 Wake::Read(n) => self.take_input(n?)?,
+                Wake::Round => self.read_what_is_there()?,
                 Wake::Written(n) => self.written(n?),
                 Wake::Slot(index, wake) => self.handle_slot(index, wake).await,
                 Wake::SessionTimeout => self.session.handle_timeout(now())?,
@@ -203,14 +212,17 @@ impl Connection {
     }
 
     /// Cancel safe, all of it: between socket and session nothing is awaited.
-    async fn wait(&mut self) -> Wake {
+    async fn wait(&mut self, more: bool) -> Wake {
         // A peer that doesn't take our answers is not asked for more questions.
         let may_ask = self.unsent.len() <= self.context.config.player_buffer;
         let deadline = self.session.poll_timeout().map(Instant::from);
+        let round = Instant::from(now()) + if self.in_rounds { rounds::until_next(unix_now()) } else { Duration::ZERO };
         let (mut reader, mut writer) = self.socket.split();
         let [a, b, c, d] = &mut self.slots;
         select! {
             n = reader.read(&mut self.buffer), if may_ask => Wake::Read(n),
+            () = sleep_until(round), if self.in_rounds && may_ask && !more => Wake::Round,
+            () = ready(()), if self.in_rounds && may_ask && more => Wake::Round,
             n = writer.write(&self.unsent), if !self.unsent.is_empty() => Wake::Written(n),
             wake = a.next() => Wake::Slot(0, wake),
             wake = b.next() => Wake::Slot(1, wake),
@@ -219,6 +231,27 @@ impl Connection {
             () = sleep_until(self.stalled_at), if !self.unsent.is_empty() => Wake::Stalled,
             () = sleep_until(deadline.unwrap_or(self.stalled_at)), if deadline.is_some() => Wake::SessionTimeout,
             () = self.context.cancel.cancelled() => Wake::Cancelled,
+        }
+    }
+
+    /// Many publishers whom nobody watches are read together.
+    fn choose_rounds(&mut self) -> Result<(), End> {
+        let publishes = |slot: &Slot| matches!(slot, Slot::Publisher(publisher) if !publisher.is_watched());
+        let patient = self.slots.iter().all(|slot| slot.is_free() || publishes(slot)) && !self.slots.iter().all(Slot::is_free);
+        let in_rounds = rounds::apply(self.context.metrics.publishers.get(), !patient);
+        if in_rounds != self.in_rounds {
+            set_low_water(&self.socket, if in_rounds { rounds::LOW_WATER } else { 1 })?;
+            self.in_rounds = in_rounds;
+        }
+        Ok(())
+    }
+
+    /// Reads although the runtime was not told that there is something.
+    fn read_what_is_there(&mut self) -> Result<(), End> {
+        match (&*SockRef::from(&self.socket)).read(&mut self.buffer) {
+            Ok(n) => self.take_input(n),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -8,6 +8,7 @@ mod connection;
 mod habits_tests;
 mod play;
 mod publish;
+mod rounds;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -70,6 +70,11 @@ impl Publisher {
         self.publication.evicted().await
     }
 
+    /// Whether somebody watches it in real time.
+    pub(super) fn is_watched(&self) -> bool {
+        self.publication.is_watched()
+    }
+
     /// Tells the publisher something by way of page and API.
     pub(super) fn warn(&self, code: &'static str, message: &str) {
         self.publication.warn(Warning { code, message: message.to_owned() });

@@ -14,7 +14,7 @@ use crate::sfu::producer::{Producer, Source};
 use crate::sfu::sender::{Path, Sender};
 use crate::sfu::sink::{Outbox, Readiness};
 use crate::sfu::stats::WorkerStats;
-use crate::sfu::store::PacketStore;
+use crate::sfu::store::{PacketStore, StoredPacket};
 
 impl Worker {
     /// Serves the consumers of all producers that got packets since the last call. Call after a batch of input.
@@ -171,12 +171,21 @@ fn deliver(consumer: &mut Consumer, producer: &Producer, run: &Run, out: &mut im
 /// the key-frame cache, without holding the worker up.
 const GATHER: usize = 256 * 1024;
 
+/// Packets of a buffer of at least so many bytes go as they are: another message costs less than copying them.
+const ALONE: usize = 4 * 1024;
+/// More packets than this are no wake-up's but the key-frame cache, of which the reader's queue would not take every picture by itself.
+const FEW: u64 = 256;
+
 /// A batch of the first of these packets, and the index of the first one that is not in it.
 fn batch_of(store: &PacketStore, packets: Range<u64>) -> (RtpBatch, u64) {
     let stored = || packets.clone().filter_map(|index| store.get(index));
     let Some(first) = stored().next() else { return (RtpBatch::default(), packets.end) };
-    if stored().all(|packet| packet.buffer.as_ptr() == first.buffer.as_ptr() && packet.buffer.len() == first.buffer.len()) {
-        return (RtpBatch::of_places(first.buffer.clone(), stored().map(|packet| (packet.range.clone(), packet.unit))), packets.end);
+    let shared = |packet: &&StoredPacket| packet.buffer.as_ptr() == first.buffer.as_ptr() && packet.buffer.len() == first.buffer.len();
+    let together = stored().take_while(shared).count() as u64;
+    let all = packets.start + together >= packets.end;
+    if all || (first.buffer.len() >= ALONE && packets.end - packets.start <= FEW) {
+        let places = stored().take_while(shared).map(|packet| (packet.range.clone(), packet.unit));
+        return (RtpBatch::of_places(first.buffer.clone(), places), packets.start + together);
     }
     let bytes = stored().map(|packet| packet.bytes().len()).sum::<usize>().min(GATHER);
     let mut writer = BatchWriter::with_capacity(bytes, (packets.end - packets.start).min(1024) as usize);

@@ -491,6 +491,11 @@ impl<W, G> StreamCore<W, G> {
         self.viewers.note_http(protocol, who, now);
     }
 
+    /// Whether somebody gets what is published as it comes.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.viewers.watch()
+    }
+
     /// Viewers now.
     pub(crate) fn viewer_counts(&self, now: UnixNanos) -> ViewerCounts {
         self.viewers.counts(now)

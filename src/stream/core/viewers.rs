@@ -34,6 +34,11 @@ impl Viewers {
         }
     }
 
+    /// Whether there are any who get what is published as it comes.
+    pub(super) fn watch(&self) -> bool {
+        self.attached.values().any(|count| *count > 0)
+    }
+
     pub(super) fn note_http(&mut self, protocol: &'static str, who: u64, now: UnixNanos) {
         self.http.note(protocol, who, now);
     }
@@ -61,6 +66,7 @@ mod tests {
         viewers.attach("webrtc");
         viewers.attach("webrtc");
         viewers.attach("rtmp");
+        assert!(viewers.watch());
         viewers.note_http("hls", 1, 10 * S);
         viewers.note_http("hls", 2, 10 * S);
         let counts = viewers.counts(11 * S);
@@ -69,7 +75,11 @@ mod tests {
         viewers.detach("rtmp");
         viewers.detach("rtmp");
         viewers.detach("webrtc");
+        assert!(viewers.watch());
         let counts = viewers.counts(60 * S);
         assert_eq!((counts.total, counts.by_protocol), (1, BTreeMap::from([("webrtc", 1)])), "protocols without viewers are not listed");
+        viewers.detach("webrtc");
+        viewers.note_http("dash", 1, 60 * S);
+        assert!(!viewers.watch(), "who asks by HTTP waits for parts");
     }
 }

@@ -10,7 +10,7 @@ use super::writer::{TrackWriter, WriterCore};
 use crate::base::lock;
 use crate::codec::Format;
 use crate::sfu::{ProducerId, Router, SfuError};
-use crate::stream::core::{Begun, Generation, Replace, Replacement, Track, Warning};
+use crate::stream::core::{Begun, Generation, Replace, Replacement, StreamCore, Track, Warning};
 use crate::stream::format_history::FormatHistory;
 use crate::timing::Timeline;
 
@@ -99,6 +99,11 @@ impl Publication {
                 Replace::Gone => return Err(SfuError::NotFound("publication")),
             }
         }
+    }
+
+    /// Whether somebody gets what is published as it comes: whoever watches by WebRTC or RTMP does, segments don't.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.stream.state().see(StreamCore::is_watched)
     }
 
     /// Adds (or replaces, by code) a warning shown on the page and in the API.
