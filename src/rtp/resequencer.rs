@@ -58,24 +58,29 @@ impl Packet {
 pub(crate) struct Resequencer {
     wait: u32,
     next: Option<i64>,
+    /// The next one, which came when nothing was held: as a rule, all of them.
+    ready: Option<Packet>,
     held: BTreeMap<i64, Packet>,
 }
 
 impl Resequencer {
     /// For a clock rate in Hz.
     pub(crate) fn new(rate: u32) -> Self {
-        Self { wait: (i64::from(rate) * MAX_WAIT_NS / 1_000_000_000) as u32, next: None, held: BTreeMap::new() }
+        Self { wait: (i64::from(rate) * MAX_WAIT_NS / 1_000_000_000) as u32, next: None, ready: None, held: BTreeMap::new() }
     }
 
     /// Takes a packet; [`Self::pop`] until `None` afterwards.
     pub(crate) fn push(&mut self, packet: Packet) {
         let next = *self.next.get_or_insert(i64::from(packet.seq));
         let seq = next + i64::from(packet.seq.wrapping_sub(next as u16).cast_signed());
-        if seq >= next {
+        if seq == next && self.held.is_empty() && self.ready.is_none() {
+            self.ready = Some(packet);
+        } else if seq >= next && !(seq == next && self.ready.is_some()) {
             self.held.insert(seq, packet);
         } else if next - seq > 1000 {
             // Not late: the numbering began anew.
             self.held.clear();
+            self.ready = None;
             self.next = Some(seq);
             self.held.insert(seq, packet);
         }
@@ -83,6 +88,10 @@ impl Resequencer {
 
     /// The next packet.
     pub(crate) fn pop(&mut self) -> Option<Packet> {
+        if let Some(packet) = self.ready.take() {
+            self.next = self.next.map(|next| next + 1);
+            return Some(packet);
+        }
         let (&seq, first) = self.held.first_key_value()?;
         let next = self.next?;
         let (_, last) = self.held.last_key_value()?;

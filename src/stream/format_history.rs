@@ -38,6 +38,11 @@ impl FormatHistory {
         lock(&self.0.format).clone()
     }
 
+    /// Looks at the format now without copying it.
+    pub(super) fn see<R>(&self, look: impl FnOnce(&Format) -> R) -> R {
+        look(&lock(&self.0.format))
+    }
+
     /// Clock rates of the format now, in Hz: its own and RTP's. Cheaper than [`Self::format`], which copies the parameter sets.
     pub(super) fn rates(&self) -> (u32, u32) {
         let format = lock(&self.0.format);

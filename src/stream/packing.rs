@@ -45,10 +45,9 @@ impl Packing {
 
     /// The batch of a unit whose times are ticks since 1970. `None`: nothing in it is worth sending (delimiters only).
     pub(crate) fn batch(&mut self, unit: &AccessUnit, facts: UnitFacts) -> Option<RtpBatch> {
-        let format = self.formats.format();
-        let (clock_rate, rtp_rate) = (format.clock_rate(), format.rtp_clock_rate());
+        let (clock_rate, rtp_rate) = self.formats.rates();
         let timestamp = rescale(unit.pts, clock_rate, rtp_rate) as u32;
-        let batch = self.framer.packetize(unit, &format, timestamp, facts);
+        let batch = self.formats.see(|format| self.framer.packetize(unit, format, timestamp, facts));
         // RTP timestamps run with the wall clock: one mapping holds for ever.
         let clock = (!self.mapped).then(|| ClockMapping {
             rtp: timestamp.wrapping_add(self.framer.timestamp_base()),

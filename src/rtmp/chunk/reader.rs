@@ -371,6 +371,10 @@ impl ChunkReader {
                 let kind = stream.kind;
                 return Err(self.error(Problem::TooMuchInAssembly { limit: self.limits.total }, Some(kind)));
             }
+            if stream.body.is_empty() {
+                // The rest is in the same read as a rule. What has not come gets no memory.
+                stream.body.reserve(stream.length.min(n + rest.len()));
+            }
             stream.body.extend_from_slice(data);
             self.in_assembly += n;
             if !complete {
