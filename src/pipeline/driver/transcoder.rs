@@ -241,9 +241,10 @@ async fn once<S: RtpSource, U: UnitSink>(
     clock: &mut LastClock,
     worked: &mut bool,
 ) -> Result<After, PipelineError> {
+    let codec = start.inputs.first().map_or(Codec::H264, Format::codec);
     let mut job = supervisor.start(start.clone()).await?;
     let sender = job.sender().clone();
-    let mut feed = sender.input(0);
+    let mut feed = sender.input(0, codec);
     feed.set_clock(clock.mapping());
     loop {
         tokio::select! {

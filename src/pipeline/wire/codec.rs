@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 
-use super::{Cutting, Failure, HEADER, JobId, MAX_FRAME, MAX_INPUTS, MAX_MESSAGE, Message, Start, WireError, header};
+use super::{Cutting, Failure, HEADER, JobId, Joiner, MAX_FRAME, MAX_INPUTS, MAX_MESSAGE, Message, Start, WireError, header};
 use crate::cmaf::{Chunk, TrackInit};
 use crate::codec::{Codec, Format};
 use crate::rtp::batch::{BatchPacket, ClockMapping, RtpBatch, UnitFacts};
@@ -68,6 +68,12 @@ fn codec_number(codec: Codec) -> u8 {
 
 /// Appends the message's bytes to `out`, without frame headers.
 pub fn encode(message: &Message, out: &mut Vec<u8>) {
+    let rest = encode_head(message, out);
+    out.extend_from_slice(rest);
+}
+
+/// As [`encode`], but what a chunk ends with, its bytes, is given back instead of copied.
+pub(crate) fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> &'a [u8] {
     let mut w = Writer(out);
     match message {
         Message::Start(job, start) => {
@@ -90,7 +96,9 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
         Message::Rtp { job, input, batch } => {
             rtp_head(&mut w, *job, *input, batch.clock);
             w.u32(batch.len() as u32);
-            batch.iter().for_each(|packet| rtp_packet(&mut w, packet));
+            for packet in batch.iter() {
+                rtp_packet(&mut w, packet);
+            }
         }
         Message::ForceKeyFrame(job, output) => {
             w.u8(3);
@@ -148,7 +156,8 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
             w.u64(chunk.presentation_time);
             w.u64(chunk.duration);
             w.i64(chunk.wallclock);
-            w.bytes(&chunk.data);
+            w.u32(chunk.data.len() as u32);
+            return &chunk.data;
         }
         Message::FormatOut(job, output, format) => {
             w.u8(11);
@@ -180,6 +189,7 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
             w.bytes(text.as_bytes());
         }
     }
+    &[]
 }
 
 fn rtp_head(w: &mut Writer<'_>, job: JobId, input: u8, clock: Option<ClockMapping>) {
@@ -198,7 +208,8 @@ const HAS_FACTS: u8 = 1;
 const KEY: u8 = 2;
 const DISPOSABLE: u8 = 4;
 
-fn rtp_packet(w: &mut Writer<'_>, packet: BatchPacket<'_>) {
+/// Gives where the packet itself begins.
+fn rtp_packet(w: &mut Writer<'_>, packet: BatchPacket<'_>) -> usize {
     match packet.unit {
         Some(unit) => {
             w.u8(HAS_FACTS | if unit.key { KEY } else { 0 } | if unit.disposable { DISPOSABLE } else { 0 });
@@ -207,15 +218,17 @@ fn rtp_packet(w: &mut Writer<'_>, packet: BatchPacket<'_>) {
         None => w.u8(0),
     }
     w.bytes(packet.bytes);
+    w.0.len() - packet.bytes.len()
 }
 
-/// Gives the packets of `batches` as frames of [`Message::Rtp`] to `out`, as many in each as fit; `buffer` is for reuse. `clock` goes with
+/// Gives the packets of `batches`, joined where `joiner` can, as frames of [`Message::Rtp`] to `out`, as many in each as fit; `buffer` is for reuse. `clock` goes with
 /// the first frame, the batches' own is not looked at. Packets that fit no frame are left out. False as soon as `out` gives false.
 pub(crate) fn encode_rtp(
     job: JobId,
     input: u8,
     mut clock: Option<ClockMapping>,
     batches: &[RtpBatch],
+    joiner: &mut Joiner,
     buffer: &mut Vec<u8>,
     mut out: impl FnMut(&[u8]) -> bool,
 ) -> bool {
@@ -234,7 +247,10 @@ pub(crate) fn encode_rtp(
             }
             rest.next();
             if packet.bytes.len() <= MAX_FRAME - 64 {
-                rtp_packet(&mut w, packet);
+                let at = rtp_packet(&mut w, packet);
+                joiner.join(packet, &mut rest, w.0, at);
+                let len = (w.0.len() - at) as u32;
+                w.0[at - 4..at].copy_from_slice(&len.to_be_bytes());
                 count += 1;
             }
         }

@@ -24,11 +24,16 @@ pub(crate) fn header(first: bool, last: bool, total: usize) -> [u8; HEADER] {
     [VERSION, flags, 0, 0, a, b, c, d]
 }
 
-/// The frames of a message: for each its header and its part of the bytes.
-pub(crate) fn split(message: &[u8]) -> impl Iterator<Item = ([u8; HEADER], &[u8])> {
+/// The frames of a message that lies in two pieces: for each its header and its part of both.
+pub(crate) fn split<'a>(head: &'a [u8], rest: &'a [u8]) -> impl Iterator<Item = ([u8; HEADER], &'a [u8], &'a [u8])> {
     const ROOM: usize = MAX_FRAME - HEADER;
-    let count = message.len().div_ceil(ROOM);
-    message.chunks(ROOM).enumerate().map(move |(index, part)| (header(index == 0, index + 1 == count, message.len()), part))
+    let total = head.len() + rest.len();
+    let part = |piece: &'a [u8], from: usize, to: usize| piece.get(from.min(piece.len())..to.min(piece.len())).unwrap_or_default();
+    (0..total).step_by(ROOM).map(move |from| {
+        let to = (from + ROOM).min(total);
+        let of_rest = part(rest, from.saturating_sub(head.len()), to.saturating_sub(head.len()));
+        (header(from == 0, to == total, total), part(head, from, to), of_rest)
+    })
 }
 
 /// Puts frames together. The frames of a message follow each other without others in between.

@@ -5,13 +5,15 @@
 
 mod codec;
 mod frame;
+mod joiner;
 
 use bytes::Bytes;
 
-pub(crate) use codec::encode_rtp;
 pub use codec::{decode, encode, encode_frame};
+pub(crate) use codec::{encode_head, encode_rtp};
 pub use frame::Assembler;
 pub(crate) use frame::{HEADER, MAX_FRAME, MAX_MESSAGE, VERSION, header, split};
+pub(crate) use joiner::Joiner;
 
 use crate::base::UnixNanos;
 use crate::cmaf::{Chunk, TrackInit};

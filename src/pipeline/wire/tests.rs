@@ -10,9 +10,11 @@ fn through_frames(message: &Message) -> Message {
     encode(message, &mut bytes);
     let mut assembler = Assembler::default();
     let mut whole = None;
-    for (head, part) in split(&bytes) {
+    // Wherever the message is in two pieces.
+    let (left, right) = bytes.split_at(bytes.len() / 3);
+    for (head, part, of_rest) in split(left, right) {
         assert!(whole.is_none());
-        let frame = [&head[..], part].concat();
+        let frame = [&head[..], part, of_rest].concat();
         assert!(frame.len() <= MAX_FRAME);
         whole = assembler.push(&frame).unwrap();
     }
@@ -124,7 +126,7 @@ fn rtp_in_as_many_frames_as_needed() {
     let clock = Some(ClockMapping { rtp: 1, wallclock: 2 });
     let mut got = Vec::new();
     let mut assembler = Assembler::default();
-    let done = encode_rtp(7, 1, clock, &batches, &mut Vec::new(), |frame| {
+    let done = encode_rtp(7, 1, clock, &batches, &mut Joiner::new(Codec::Aac), &mut Vec::new(), |frame| {
         let message = decode(assembler.push(frame).unwrap().unwrap()).unwrap();
         let Message::Rtp { job: 7, input: 1, batch } = message else { panic!() };
         assert_eq!(batch.clock.is_some(), got.is_empty());
@@ -134,7 +136,7 @@ fn rtp_in_as_many_frames_as_needed() {
     assert!(done);
     let sent: Vec<_> = batches.iter().flat_map(RtpBatch::iter).map(|packet| (packet.bytes.to_vec(), packet.unit)).collect();
     assert_eq!(got, sent);
-    assert!(!encode_rtp(7, 1, clock, &batches, &mut Vec::new(), |_| false));
+    assert!(!encode_rtp(7, 1, clock, &batches, &mut Joiner::new(Codec::Aac), &mut Vec::new(), |_| false));
 }
 
 proptest! {

@@ -134,6 +134,7 @@ pub async fn run_epoch<S: RtpSource>(
     sink: &mut impl ChunkSink,
 ) -> Result<EpochEnd, PipelineError> {
     let config = supervisor.config();
+    let codecs: Vec<Codec> = tracks.formats.iter().map(Format::codec).collect();
     let start = Start {
         name: name.to_owned(),
         description: description(supervisor, &tracks.formats)?,
@@ -142,7 +143,7 @@ pub async fn run_epoch<S: RtpSource>(
         inputs: tracks.formats,
     };
     let mut job = supervisor.start(start).await?;
-    let mut feeds = Feeds::start(job.sender(), tracks.sources, supervisor.counters());
+    let mut feeds = Feeds::start(job.sender(), codecs.into_iter().zip(tracks.sources), supervisor.counters());
     tokio::pin!(changed);
     let mut begun = false;
     let end = loop {
@@ -269,15 +270,15 @@ struct Feeds {
 }
 
 impl Feeds {
-    fn start<S: RtpSource>(job: &JobSender, sources: Vec<S>, counters: &Arc<PipelineCounters>) -> Self {
+    fn start<S: RtpSource>(job: &JobSender, sources: impl IntoIterator<Item = (Codec, S)>, counters: &Arc<PipelineCounters>) -> Self {
         let mut tasks = JoinSet::new();
         let mut requests = Vec::new();
         let stop = CancellationToken::new();
-        for (index, mut source) in sources.into_iter().enumerate() {
+        for (index, (codec, mut source)) in sources.into_iter().enumerate() {
             // One request waiting is as good as many.
             let (request, mut requested) = mpsc::channel(1);
             requests.push(request);
-            let mut job = job.input(index as u8);
+            let mut job = job.input(index as u8, codec);
             let stop = stop.clone();
             let counters = Arc::clone(counters);
             tasks.spawn(async move {

@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 use super::child::{Child, Reservation};
 use super::counters::PipelineCounters;
 use super::event::JobEvent;
+use crate::codec::Codec;
 use crate::pipeline::error::PipelineError;
-use crate::pipeline::wire::{JobId, Message, Start, encode_rtp};
+use crate::pipeline::wire::{JobId, Joiner, Message, Start, encode_rtp};
 use crate::rtp::batch::{ClockMapping, RtpBatch};
 
 /// Events waiting for a job's owner: several seconds of chunks of two tracks, or of audio packets of 10 ms. A slower owner loses the job.
@@ -32,6 +33,7 @@ pub struct JobInput {
     input: u8,
     /// A clock mapping whose batch was dropped goes with the next one.
     clock: Option<ClockMapping>,
+    joiner: Joiner,
     frame: Vec<u8>,
 }
 
@@ -48,7 +50,7 @@ impl JobInput {
         let JobSender { child, id } = &self.sender;
         let mut late: Vec<Vec<u8>> = Vec::new();
         let mut bytes = 0;
-        encode_rtp(*id, self.input, self.clock, batches, &mut self.frame, |frame| {
+        encode_rtp(*id, self.input, self.clock, batches, &mut self.joiner, &mut self.frame, |frame| {
             bytes += frame.len() as u64;
             if !late.is_empty() || !child.try_frame(frame) {
                 late.push(frame.to_vec());
@@ -73,9 +75,9 @@ impl JobInput {
 }
 
 impl JobSender {
-    /// The way in of input `input`.
-    pub fn input(&self, input: u8) -> JobInput {
-        JobInput { sender: self.clone(), input, clock: None, frame: Vec::new() }
+    /// The way in of input `input`, which is in `codec`.
+    pub fn input(&self, input: u8, codec: Codec) -> JobInput {
+        JobInput { sender: self.clone(), input, clock: None, joiner: Joiner::new(codec), frame: Vec::new() }
     }
 
     /// Asks output `output`'s encoder for a key frame.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use crate::pipeline::wire::{Message, encode, split};
+use crate::pipeline::wire::{Message, encode_head, split};
 
 /// Messages waiting for a parent that doesn't read: some seconds of all jobs of a child.
 const MAX_MESSAGES: usize = 2048;
@@ -64,11 +64,11 @@ fn write(socket: &socket2::Socket, messages: &Receiver<Message>, queued: &Atomic
     let mut buffer = Vec::new();
     for message in messages {
         buffer.clear();
-        encode(&message, &mut buffer);
+        let rest = encode_head(&message, &mut buffer);
         queued.fetch_sub(weight(&message), Ordering::Relaxed);
-        for (head, part) in split(&buffer) {
+        for (head, part, of_rest) in split(&buffer, rest) {
             loop {
-                match socket.send_vectored(&[IoSlice::new(&head), IoSlice::new(part)]) {
+                match socket.send_vectored(&[IoSlice::new(&head), IoSlice::new(part), IoSlice::new(of_rest)]) {
                     Ok(_) => break,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => return Err(error),
