@@ -314,7 +314,7 @@ pub(crate) fn h264_messages(data: &[u8]) {
             let _ = assembler.header(message, &mut out);
         } else {
             let stamp = h264::Stamp { dts_ms: index as i64 * 10 + i64::from(says & 0x3E), composition_ms: 0 };
-            assembler.push(stamp, says & 1 == 1, message, &mut out);
+            assembler.push(stamp, says & 1 == 1, &message.to_vec().into(), &mut out);
         }
     }
     assembler.finish(&mut out);

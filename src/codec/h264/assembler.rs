@@ -142,6 +142,9 @@ struct Current {
     stamp: Stamp,
     nth: u32,
     flagged: bool,
+    /// All of it, while that is one NAL unit as it lies in its message: most pictures are never copied.
+    lone: Option<Bytes>,
+    /// What it has else.
     data: Vec<u8>,
     first: Slice,
     last: Slice,
@@ -214,10 +217,10 @@ impl Assembler {
     }
 
     /// Takes a message. `flagged`: the container calls it a key frame.
-    pub fn push(&mut self, stamp: Stamp, flagged: bool, data: &[u8], out: &mut Vec<Assembled>) {
+    pub fn push(&mut self, stamp: Stamp, flagged: bool, data: &Bytes, out: &mut Vec<Assembled>) {
         let split = split_nals(data, self.length_size);
         self.counters.damaged += u64::from(split.damaged);
-        let mut message = Message { stamp, flagged, pictures: 0, slices: 0 };
+        let mut message = Message { data, stamp, flagged, pictures: 0, slices: 0 };
         for nal in &split.nals {
             let kind = NalType::of(nal[0]);
             match kind {
@@ -288,7 +291,7 @@ impl Assembler {
         }
     }
 
-    fn take_slice(&mut self, nal: &[u8], message: &mut Message, out: &mut Vec<Assembled>) {
+    fn take_slice(&mut self, nal: &[u8], message: &mut Message<'_>, out: &mut Vec<Assembled>) {
         let kind = NalType::of(nal[0]);
         if kind == NalType::Partition {
             self.notice(Notice::Partitions, out);
@@ -339,6 +342,7 @@ impl Assembler {
             stamp: message.stamp,
             nth: message.pictures,
             flagged: message.flagged,
+            lone: None,
             data: std::mem::take(&mut self.prefix),
             first: slice,
             last: slice,
@@ -350,13 +354,13 @@ impl Assembler {
         };
         message.pictures += 1;
         current.note(kind, &slice);
-        current.append(nal, &mut self.counters);
+        current.begin(nal, message.with_length(nal), &mut self.counters);
         self.current = Some(current);
     }
 
     /// The picture in work is whole, as it is when nothing follows.
     pub fn finish(&mut self, out: &mut Vec<Assembled>) {
-        let Some(current) = self.current.take() else { return };
+        let Some(mut current) = self.current.take() else { return };
         self.last_out = Some((current.stamp, current.last));
         let key = self.is_key(&current);
         let may_begin = self.dirty && (key || (self.by_header && self.announced.is_none()));
@@ -378,11 +382,11 @@ impl Assembler {
             }
             return;
         }
-        let mut data = current.data;
         if !key && !self.loose.is_empty() {
-            data.splice(0..0, self.loose.drain(..));
+            current.own().splice(0..0, self.loose.drain(..));
         }
-        out.push(Assembled::Picture(Picture { stamp: current.stamp, nth: current.nth, key, data: data.into() }));
+        let data = current.lone.take().unwrap_or_else(|| current.data.into());
+        out.push(Assembled::Picture(Picture { stamp: current.stamp, nth: current.nth, key, data }));
     }
 
     fn is_key(&mut self, picture: &Current) -> bool {
@@ -410,11 +414,21 @@ impl Assembler {
 }
 
 /// The message being taken apart.
-struct Message {
+struct Message<'a> {
+    data: &'a Bytes,
     stamp: Stamp,
     flagged: bool,
     pictures: u32,
     slices: u32,
+}
+
+impl Message<'_> {
+    /// A NAL unit of it with its length before it, where that stands so in the message.
+    fn with_length(&self, nal: &[u8]) -> Option<Bytes> {
+        let start = (nal.as_ptr() as usize).checked_sub(self.data.as_ptr() as usize)?.checked_sub(4)?;
+        let length = u32::try_from(nal.len()).ok()?.to_be_bytes();
+        (self.data.get(start..start + 4)? == length).then(|| self.data.slice(start..start + 4 + nal.len()))
+    }
 }
 
 /// Whether two slices are of one picture, where their headers tell.
@@ -449,16 +463,32 @@ impl Current {
         self.intra &= slice.intra || self.second_field;
     }
 
+    /// Its bytes, to be changed.
+    fn own(&mut self) -> &mut Vec<u8> {
+        if let Some(lone) = self.lone.take() {
+            self.data.extend_from_slice(&lone);
+        }
+        &mut self.data
+    }
+
     fn append_all(&mut self, prefix: &mut Vec<u8>, recovery: Option<u32>) {
-        if self.data.len() + prefix.len() <= MAX_UNIT {
+        if !prefix.is_empty() && self.own().len() + prefix.len() <= MAX_UNIT {
             self.data.extend_from_slice(prefix);
         }
         prefix.clear();
         self.recovery = self.recovery.or(recovery);
     }
 
+    /// Its first slice, and the same with its length before it.
+    fn begin(&mut self, nal: &[u8], with_length: Option<Bytes>, counters: &mut AssemblerCounters) {
+        match with_length.filter(|nal| self.data.is_empty() && nal.len() <= MAX_UNIT) {
+            Some(lone) => self.lone = Some(lone),
+            None => self.append(nal, counters),
+        }
+    }
+
     fn append(&mut self, nal: &[u8], counters: &mut AssemblerCounters) {
-        if self.data.len() + 4 + nal.len() > MAX_UNIT {
+        if self.own().len() + 4 + nal.len() > MAX_UNIT {
             counters.damaged += 1;
             return;
         }

@@ -100,7 +100,7 @@ fn run(messages: &[(i64, bool, Vec<u8>)], headers: &[(usize, Vec<u8>)]) -> (Vec<
         for (_, record) in headers.iter().filter(|(before, _)| *before == index) {
             let _ = assembler.header(record, &mut out);
         }
-        assembler.push(at(*ms), *flagged, data, &mut out);
+        assembler.push(at(*ms), *flagged, &data.clone().into(), &mut out);
     }
     assembler.finish(&mut out);
     (told(&out), assembler.counters())
@@ -342,7 +342,7 @@ fn two_fields_are_one_picture() {
 fn normal_pictures_wait_for_nothing() {
     let (mut assembler, mut out) = (Assembler::new(), Vec::new());
     assembler.header(&header(HIGH), &mut out).unwrap();
-    assembler.push(at(0), true, &message(&[&slice(HIGH, head(true, 0))]), &mut out);
+    assembler.push(at(0), true, &message(&[&slice(HIGH, head(true, 0))]).into(), &mut out);
     assert!(out.is_empty(), "the first one waits until it is known to be whole");
     assembler.time_passed(0, &mut out);
     assert!(out.is_empty());
@@ -350,7 +350,7 @@ fn normal_pictures_wait_for_nothing() {
     assert_eq!(told(&out), ["F avc1.640028", "0K 5"]);
     for frame_num in 1..5 {
         out.clear();
-        assembler.push(at(40), false, &message(&[&slice(HIGH, head(false, frame_num))]), &mut out);
+        assembler.push(at(40), false, &message(&[&slice(HIGH, head(false, frame_num))]).into(), &mut out);
         assert_eq!(told(&out), ["40 1"]);
     }
 }
@@ -400,7 +400,7 @@ fn key_frames() {
         for (index, (nals, flagged)) in pictures.iter().enumerate() {
             let first = if index == 0 { sets.clone() } else { Vec::new() };
             let nals = first.into_iter().chain(nals.iter().map(|nal| &nal[..])).collect::<Vec<_>>();
-            assembler.push(at(index as i64 * 1000), *flagged, &message(&nals), &mut out);
+            assembler.push(at(index as i64 * 1000), *flagged, &message(&nals).into(), &mut out);
         }
         assembler.finish(&mut out);
         let got: Vec<bool> =
@@ -428,6 +428,24 @@ fn viewers_will_notice() {
     }
 }
 
+#[test]
+fn a_picture_of_one_slice_stays_where_it_is() {
+    let (mut assembler, mut out) = (Assembler::new(), Vec::new());
+    assembler.header(&header(HIGH), &mut out).unwrap();
+    for (ms, lone) in [(0, true), (40, true), (80, false)] {
+        let head = |first_mb| Head { first_mb, ..head(ms == 0, ms as u32 / 40) };
+        let slices = [slice(HIGH, head(0)), slice(HIGH, head(10))];
+        let nals: Vec<&[u8]> = slices.iter().take(if lone { 1 } else { 2 }).map(|slice| &slice[..]).collect();
+        let sent: bytes::Bytes = message(&nals).into();
+        assembler.push(at(ms), ms == 0, &sent, &mut out);
+        assembler.finish(&mut out);
+        let Some(Assembled::Picture(picture)) = out.iter().find(|item| matches!(item, Assembled::Picture(_))) else { panic!("{out:?}") };
+        assert_eq!(picture.data.as_ptr() == sent.as_ptr(), lone, "{ms}");
+        assert!(sent.starts_with(&picture.data));
+        out.clear();
+    }
+}
+
 proptest! {
     #[test]
     fn garbage_is_bounded(messages in prop::collection::vec((any::<i16>(), any::<bool>(), prop::collection::vec(prop_oneof![Just(0u8), Just(1), Just(0x65), Just(0x67), any::<u8>()], 0..80)), 0..20), headers in any::<bool>()) {
@@ -438,7 +456,7 @@ proptest! {
         let mut came = 0;
         for (ms, flagged, data) in messages {
             came += data.len();
-            assembler.push(at(i64::from(ms)), flagged, &data, &mut out);
+            assembler.push(at(i64::from(ms)), flagged, &data.into(), &mut out);
         }
         assembler.finish(&mut out);
         let went: usize = out.iter().map(|item| if let Assembled::Picture(picture) = item { picture.data.len() } else { 0 }).sum();
