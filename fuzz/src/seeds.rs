@@ -186,6 +186,7 @@ fn index() -> Vec<u8> {
         codec: Codec::H264,
         codec_string: "avc1.42c01f".into(),
         resolution: Some((1280, 720)),
+        sar: None,
         audio: None,
         presentation_shift: 0,
     };

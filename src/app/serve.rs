@@ -62,7 +62,9 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
 
     let finish = CancellationToken::new(); // recordings close, segmenters have ended
     let stop = CancellationToken::new(); // nothing new comes in
-    let recordings = Recordings::open(&config.data_dir, config.record.clone(), finish.clone()).await.map_err(cannot("recording"))?;
+    let recordings = Recordings::open(&config.data_dir, config.record.clone(), config.pipeline.targets(), finish.clone())
+        .await
+        .map_err(cannot("recording"))?;
     let live = Live::new(config.package.clone(), config.pipeline.targets());
     let media = Media { hub: hub.clone(), supervisor: supervisor.clone(), live: live.clone(), recordings: recordings.clone() };
     let media_stop = stop.clone();

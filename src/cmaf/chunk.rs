@@ -63,9 +63,12 @@ impl TrackInit {
 
     /// Width and height as they are shown: pixels that aren't square are stretched in width.
     pub fn display(&self) -> Option<(u32, u32)> {
-        let (width, height) = self.resolution?;
-        let stretched = |(x, y): (u32, u32)| (u64::from(width) * u64::from(x) + u64::from(y) / 2) / u64::from(y.max(1));
-        let width = self.sar().map_or(width, |sar| u32::try_from(stretched(sar)).unwrap_or(u32::MAX).max(1));
-        Some((width, height))
+        Some(display_size(self.resolution?, self.sar()))
     }
+}
+
+/// Width and height of a picture as it is shown, where its pixels have that ratio of width to height.
+pub(crate) fn display_size((width, height): (u32, u32), sar: Option<(u32, u32)>) -> (u32, u32) {
+    let stretched = |(x, y): (u32, u32)| (u64::from(width) * u64::from(x) + u64::from(y) / 2) / u64::from(y.max(1));
+    (sar.map_or(width, |sar| u32::try_from(stretched(sar)).unwrap_or(u32::MAX).max(1)), height)
 }

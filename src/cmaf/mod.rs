@@ -17,6 +17,7 @@ mod samples;
 mod targets;
 
 pub(crate) use boxes::Boxes;
+pub(crate) use chunk::display_size;
 pub use chunk::{Chunk, TrackInit};
 pub(crate) use error::CmafError;
 #[cfg(test)]

@@ -198,7 +198,7 @@ mod tests {
         let catalogue = Catalogue::default();
         for n in 0..25 {
             let path = StreamPath::parse(if n % 2 == 0 { "live/a" } else { "live/b" }).unwrap();
-            catalogue.put(Meta::new(RecordingId::new(n * 1_000_000_000), path, n * 1000));
+            catalogue.put(Meta::new(RecordingId::new(n * 1_000_000_000), path, n * 1000, None));
         }
         let mut seen = Vec::new();
         let mut cursor: Option<RecordingId> = None;

@@ -130,6 +130,7 @@ fn adaptation(view: &View, track: &TrackView, segments: &[Segment], base: i64, q
         codecs: Some(epoch.codec_string.clone()),
         width: epoch.resolution.map(|r| u64::from(r.0)),
         height: epoch.resolution.map(|r| u64::from(r.1)),
+        sar: epoch.resolution.map(|_| epoch.sar.unwrap_or((1, 1))).map(|(x, y)| format!("{x}:{y}")),
         audioSamplingRate: epoch.audio.map(|(rate, _)| rate.to_string()),
         AudioChannelConfiguration: channels.into_iter().collect(),
         SegmentTemplate: Some(template),
@@ -140,7 +141,8 @@ fn adaptation(view: &View, track: &TrackView, segments: &[Segment], base: i64, q
         contentType: Some(epoch.kind.as_str().to_owned()),
         mimeType: Some(if video { "video/mp4" } else { "audio/mp4" }.to_owned()),
         segmentAlignment: Some(true),
-        startWithSAP: Some(1),
+        // A GOP that is longer than the target duration is cut inside.
+        startWithSAP: (!video || (!view.live && segments.iter().all(|segment| segment.independent))).then_some(1),
         representations: vec![representation],
         ..AdaptationSet::default()
     }

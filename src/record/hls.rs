@@ -7,6 +7,7 @@ use m3u8_rs::{AlternativeMedia, AlternativeMediaType, MasterPlaylist, Resolution
 use crate::base::MediaKind;
 
 use super::catalogue::rfc3339;
+use super::index::Epoch;
 use super::view::{Segment, TrackView, View, init_name, segment_name};
 
 /// The multivariant playlist: the first video track with all audio tracks, or the audio tracks alone. `query` goes behind every URI.
@@ -27,7 +28,7 @@ pub(super) fn multivariant(view: &View, query: &str) -> String {
             average += a;
             codecs.push(codec(audio));
         }
-        let resolution = track.epochs.iter().filter_map(|e| e.resolution).max_by_key(|(w, h)| u64::from(*w) * u64::from(*h));
+        let resolution = track.epochs.iter().filter_map(display).max_by_key(|(w, h)| u64::from(*w) * u64::from(*h));
         playlist.variants.push(VariantStream {
             uri: format!("track-{}.m3u8{query}", track.track),
             bandwidth: peak,
@@ -56,6 +57,11 @@ pub(super) fn multivariant(view: &View, query: &str) -> String {
     // Writing to memory doesn't fail.
     let _ = playlist.write_to(&mut out);
     String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Width and height as they are shown.
+fn display(epoch: &Epoch) -> Option<(u32, u32)> {
+    Some(crate::cmaf::display_size(epoch.resolution?, epoch.sar))
 }
 
 /// The codec string of the epoch with the largest picture: what a decoder has to cope with.
@@ -89,7 +95,9 @@ pub(super) fn media(view: &View, number: u32, query: &str) -> Option<String> {
     let index = view.tracks.iter().position(|t| t.track == number)?;
     let track = &view.tracks[index];
     let playable = view.playable(track);
-    let target = playable.iter().map(|s| length(track, s).round() as u64).max().unwrap_or(1).max(1);
+    // It must not change while players read on (RFC 8216bis section 6.2.1). Recordings without one were measured all along.
+    let longest = playable.iter().map(|s| length(track, s).round() as u64).max().unwrap_or(1).max(1);
+    let target = longest.max(view.target_duration.unwrap_or(1));
     let mut out = String::with_capacity(256 + playable.len() * 64);
     let kind = if view.live { "EVENT" } else { "VOD" };
     let _ =

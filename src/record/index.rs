@@ -45,6 +45,9 @@ pub struct Epoch {
     pub codec_string: String,
     /// Width and height in pixels, for video.
     pub resolution: Option<(u32, u32)>,
+    /// Sample aspect ratio, width to height, where pixels aren't square.
+    #[serde(default)]
+    pub sar: Option<(u32, u32)>,
     /// Sampling rate in Hz and channels, for audio.
     pub audio: Option<(u32, u8)>,
     /// What to add to composition times to get presentation times, in ticks (the edit list of the initialization).
@@ -228,6 +231,7 @@ mod tests {
             codec: Codec::H264,
             codec_string: "avc1.64001f".into(),
             resolution: Some((1280, 720)),
+            sar: Some((4, 3)),
             audio: None,
             presentation_shift: -1024,
         }

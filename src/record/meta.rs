@@ -47,6 +47,10 @@ pub(crate) struct Meta {
     pub duration_ms: u64,
     /// Bytes on disk, likewise.
     pub bytes: u64,
+    /// EXT-X-TARGETDURATION of its playlists, in seconds: said from the beginning on, it can't follow what comes. None in recordings
+    /// that are older than this field.
+    #[serde(default)]
+    pub target_duration: Option<u64>,
     /// The tracks, by number.
     pub tracks: Vec<TrackMeta>,
 }
@@ -82,7 +86,7 @@ impl TrackMeta {
 }
 
 impl Meta {
-    pub(super) fn new(id: RecordingId, path: StreamPath, started_at_ms: i64) -> Self {
+    pub(super) fn new(id: RecordingId, path: StreamPath, started_at_ms: i64, target_duration: Option<u64>) -> Self {
         Self {
             version: FORMAT_VERSION,
             id,
@@ -93,6 +97,7 @@ impl Meta {
             error: None,
             duration_ms: 0,
             bytes: 0,
+            target_duration,
             tracks: Vec::new(),
         }
     }

@@ -169,7 +169,7 @@ mod tests {
     fn six_hours_are_laid_out() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(dir.path().to_owned());
-        let mut meta = Meta::new(RecordingId::new(0), crate::base::StreamPath::parse("a").unwrap(), 0);
+        let mut meta = Meta::new(RecordingId::new(0), crate::base::StreamPath::parse("a").unwrap(), 0, None);
         std::fs::create_dir(store.dir(&meta.id)).unwrap();
         let (picture, sound) = (testing::video("320x180", 1, 0, ""), testing::audio("aac", 48_000, 1.0));
         let count = 6 * 3600 * 5u32;
@@ -180,7 +180,8 @@ mod tests {
             let (codec_string, resolution, audio) = (init.codec_string.clone(), init.resolution, init.audio);
             meta.note(TrackMeta { track, kind, codec, codec_string: codec_string.clone(), resolution, audio });
             let (init_len, timescale) = (cut.init.len() as u32, init.timescale);
-            let epoch = Epoch { epoch: 0, init_len, timescale, kind, codec, codec_string, resolution, audio, presentation_shift: 0 };
+            let epoch =
+                Epoch { epoch: 0, init_len, timescale, kind, codec, codec_string, resolution, sar: None, audio, presentation_shift: 0 };
             let mut index = HEADER.to_vec();
             put_epoch(&epoch, &mut index);
             let mut table = Vec::new();

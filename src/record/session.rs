@@ -70,6 +70,8 @@ pub(super) struct Session {
     room: Arc<Room>,
     path: StreamPath,
     max_duration_ms: u64,
+    /// EXT-X-TARGETDURATION of what is recorded, in seconds.
+    target_duration: u64,
     inits: BTreeMap<u32, Arc<TrackInit>>,
     current: Option<Current>,
     closing: Option<Closing>,
@@ -97,9 +99,16 @@ struct Closing {
 }
 
 impl Session {
-    pub(super) fn new(store: Store, catalogue: Arc<Catalogue>, room: Arc<Room>, path: StreamPath, max_duration_ms: u64) -> Self {
+    pub(super) fn new(
+        store: Store,
+        catalogue: Arc<Catalogue>,
+        room: Arc<Room>,
+        path: StreamPath,
+        max_duration_ms: u64,
+        target_duration: u64,
+    ) -> Self {
         let (inits, current, closing, retry_from) = (BTreeMap::new(), None, None, None);
-        Self { store, catalogue, room, path, max_duration_ms, inits, current, closing, retry_from, bad_chunks: 0 }
+        Self { store, catalogue, room, path, max_duration_ms, target_duration, inits, current, closing, retry_from, bad_chunks: 0 }
     }
 
     /// Takes one event. Errors end the recording, not the session: it tries again about half a minute later.
@@ -161,7 +170,7 @@ impl Session {
             Some(current) => current,
             None if begins && self.retry_from.is_none_or(|from| chunk.segment >= from) => {
                 let started_at = if chunk.wallclock > 0 { chunk.wallclock } else { now };
-                let writer = Writer::create(&self.store, &self.path, now, started_at)?;
+                let writer = Writer::create(&self.store, &self.path, now, started_at, self.target_duration)?;
                 tracing::info!(path = %self.path, recording = %writer.meta().id, "recording starts");
                 self.catalogue.put(writer.meta());
                 self.retry_from = None;

@@ -22,6 +22,8 @@ pub(super) struct View {
     pub(super) tracks: Vec<TrackView>,
     /// Whether it is being recorded: then the last segment is not shown before it is whole.
     pub(super) live: bool,
+    /// As announced from the beginning on, in seconds.
+    pub(super) target_duration: Option<u64>,
 }
 
 /// One of its tracks.
@@ -65,6 +67,7 @@ impl View {
     /// Reads on in the indexes.
     pub(super) fn refresh(&mut self, store: &Store, meta: &Meta) -> Result<(), RecordError> {
         self.live = meta.ended_at_ms.is_none();
+        self.target_duration = meta.target_duration;
         for track in &meta.tracks {
             let at = match self.tracks.binary_search_by_key(&track.track, |t| t.track) {
                 Ok(at) => at,
@@ -228,7 +231,8 @@ mod tests {
                 kind: if track == 0 { MediaKind::Video } else { MediaKind::Audio },
                 codec: Codec::H264,
                 codec_string: "avc1".into(),
-                resolution: None,
+                resolution: Some((u32::MAX, u32::MAX)),
+                sar: Some((u32::MAX, 1)),
                 audio: Some((u32::MAX, 255)),
                 presentation_shift: i64::MIN,
             };
@@ -258,8 +262,8 @@ mod tests {
             b in proptest::collection::vec((0u32..4, number(), number(), number(), 0u32..u32::MAX, any::<bool>()), 0..8),
             live: bool,
         ) {
-            let view = View { tracks: vec![index(0, &a), index(1, &b)], live };
-            let meta = Meta::new(RecordingId::new(0), StreamPath::parse("a").unwrap(), i64::MIN);
+            let view = View { tracks: vec![index(0, &a), index(1, &b)], live, target_duration: Some(u64::MAX) };
+            let meta = Meta::new(RecordingId::new(0), StreamPath::parse("a").unwrap(), i64::MIN, None);
             let _ = hls::multivariant(&view, "");
             let _ = hls::media(&view, 0, "");
             let _ = hls::media(&view, 1, "");

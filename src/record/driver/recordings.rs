@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::recover;
 use super::store::Store;
 use crate::base::{StreamPath, UnixNanos};
-use crate::cmaf::TrackInit;
+use crate::cmaf::{Targets, TrackInit};
 use crate::record::catalogue::{Catalogue, Page, Recording};
 use crate::record::config::RecordConfig;
 use crate::record::error::RecordError;
@@ -45,6 +45,7 @@ pub(crate) struct Recordings {
 #[derive(Debug)]
 struct Inner {
     config: RecordConfig,
+    targets: Targets,
     store: Store,
     catalogue: Arc<Catalogue>,
     vod: Vod,
@@ -66,11 +67,17 @@ pub(crate) struct Counters {
 }
 
 impl Recordings {
-    /// Opens `data_dir/recordings` (made if need be), closes what a crash left open and starts the janitor.
+    /// Opens `data_dir/recordings` (made if need be), closes what a crash left open and starts the janitor. `targets`: what the segments
+    /// keep to that will be recorded.
     ///
     /// # Errors
     /// When the folder can't be made or listed.
-    pub(crate) async fn open(data_dir: &Path, config: RecordConfig, cancel: CancellationToken) -> Result<Self, RecordError> {
+    pub(crate) async fn open(
+        data_dir: &Path,
+        config: RecordConfig,
+        targets: Targets,
+        cancel: CancellationToken,
+    ) -> Result<Self, RecordError> {
         let store = Store::new(data_dir.join("recordings"));
         let catalogue = Arc::new(Catalogue::default());
         let (loading, into) = (store.clone(), catalogue.clone());
@@ -82,6 +89,7 @@ impl Recordings {
         .await?;
         let inner = Arc::new(Inner {
             config,
+            targets,
             vod: Vod::new(store.clone(), catalogue.clone()),
             store,
             catalogue,
@@ -106,7 +114,8 @@ impl Recordings {
         let queued = Arc::new(AtomicU64::new(0));
         let max = self.inner.config.max_duration.as_millis() as u64;
         let inner = &self.inner;
-        let session = Session::new(inner.store.clone(), inner.catalogue.clone(), inner.room.clone(), path.clone(), max);
+        let target = inner.targets.target_duration();
+        let session = Session::new(inner.store.clone(), inner.catalogue.clone(), inner.room.clone(), path.clone(), max, target);
         inner.tasks.spawn(run(inner.clone(), path.clone(), session, rx, queued.clone()));
         Some(RecorderInput { path: path.clone(), tx, queued, counters: inner.counters.clone(), inits: Vec::new(), gap: None })
     }

@@ -51,8 +51,14 @@ struct Data {
 
 impl Writer {
     /// Makes the folder and its `meta.json`.
-    pub(crate) fn create(store: &Store, path: &StreamPath, now: UnixNanos, started_at: UnixNanos) -> Result<Self, RecordError> {
-        let meta = Meta::new(RecordingId::new(now), path.clone(), started_at / 1_000_000);
+    pub(crate) fn create(
+        store: &Store,
+        path: &StreamPath,
+        now: UnixNanos,
+        started_at: UnixNanos,
+        target_duration: u64,
+    ) -> Result<Self, RecordError> {
+        let meta = Meta::new(RecordingId::new(now), path.clone(), started_at / 1_000_000, Some(target_duration));
         let dir = store.dir(&meta.id);
         std::fs::create_dir_all(&dir).map_err(RecordError::io(format!("making {}", dir.display())))?;
         let writer = Self { dir, meta, tracks: BTreeMap::new(), spans: Spans::default(), bytes: 0, synced_at: now };
@@ -154,6 +160,7 @@ impl Writer {
             codec: init.codec,
             codec_string: init.codec_string.clone(),
             resolution: init.resolution,
+            sar: parsed.sar,
             audio: init.audio,
             presentation_shift: parsed.presentation_shift,
         };

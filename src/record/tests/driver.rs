@@ -1,6 +1,7 @@
 //! The asynchronous side: from the input of a recording to the bytes of a response.
 
 use super::*;
+use crate::cmaf::Targets;
 use crate::record::RecordConfig;
 use crate::record::driver::{Recordings, body_stream};
 use futures_util::StreamExt;
@@ -11,7 +12,7 @@ async fn from_input_to_body() {
     let dir = tempfile::tempdir().unwrap();
     let (picture, sound) = two_tracks(4);
     let cancel = CancellationToken::new();
-    let recordings = Recordings::open(dir.path(), RecordConfig::default(), cancel.clone()).await.unwrap();
+    let recordings = Recordings::open(dir.path(), RecordConfig::default(), Targets::default(), cancel.clone()).await.unwrap();
     let path = StreamPath::parse("live/cam1").unwrap();
     let mut input = recordings.record(&path).unwrap();
     let mut live_refused = false;

@@ -24,6 +24,8 @@ use super::{Meta, RecordError, State};
 
 const NOW: i64 = 1_700_000_000_000_000_000;
 const SECOND: i64 = 1_000_000_000;
+/// Of segments of 2 s.
+const TARGET_DURATION: u64 = 4;
 
 /// What a segmenter would say about these epochs, segments being two seconds long.
 fn events(epochs: &[Vec<(Codec, &Cut)>]) -> Vec<RecordEvent> {
@@ -100,7 +102,7 @@ impl House {
 
     fn session(&self, max_ms: u64) -> Session {
         let path = StreamPath::parse("live/cam1").unwrap();
-        Session::new(self.store.clone(), self.catalogue.clone(), self.room.clone(), path, max_ms)
+        Session::new(self.store.clone(), self.catalogue.clone(), self.room.clone(), path, max_ms, TARGET_DURATION)
     }
 
     fn record(&self, events: &[RecordEvent]) -> RecordingId {
@@ -258,6 +260,18 @@ fn dash_is_parsed_and_plays() {
 }
 
 #[test]
+fn pixels_that_are_not_square_are_told() {
+    let house = House::new();
+    for (filter, resolution, sar) in [("-vf setsar=4/3", "RESOLUTION=427x180", "4:3"), ("", "RESOLUTION=320x180", "1:1")] {
+        let id = house.record(&events(&[vec![(Codec::H264, &video("320x180", 1, 0, filter))]]));
+        let playlist = house.text(&format!("{id}/index.m3u8"));
+        assert!(playlist.contains(resolution), "{playlist}");
+        let manifest = house.text(&format!("{id}/manifest.mpd"));
+        assert!(manifest.contains("width=\"320\" height=\"180\"") && manifest.contains(&format!("sar=\"{sar}\"")), "{manifest}");
+    }
+}
+
+#[test]
 fn a_live_recording_grows_and_old_snapshots_stay() {
     let house = House::new();
     let (picture, sound) = two_tracks(6);
@@ -266,6 +280,10 @@ fn a_live_recording_grows_and_old_snapshots_stay() {
     let mut seen: Vec<(String, Vec<u8>)> = Vec::new();
     let clock = std::cell::Cell::new(NOW);
     let get = |request: VodRequest| house.vod.answer(&request, clock.get()).unwrap();
+    let target = |id: &RecordingId| match house.get(&format!("{id}/track-0.m3u8")) {
+        Ok(response) => String::from_utf8(bytes(response)).unwrap().contains("#EXT-X-TARGETDURATION:4\n"),
+        Err(error) => matches!(error, RecordError::Empty),
+    };
     for (count, event) in events.iter().enumerate() {
         session.handle(event.clone(), NOW);
         session.report();
@@ -274,6 +292,7 @@ fn a_live_recording_grows_and_old_snapshots_stay() {
         }
         clock.set(clock.get() + 6 * SECOND);
         let id = house.newest().id;
+        assert!(target(&id), "it can't follow what comes");
         let path = format!("{id}.mp4");
         let whole = get(VodRequest { path: path.clone(), ..VodRequest::default() });
         let etag = whole.etag.clone().unwrap();
@@ -308,12 +327,14 @@ fn a_live_recording_grows_and_old_snapshots_stay() {
     assert!(seen.len() >= 3 && seen.windows(2).all(|w| w[0].1.len() < w[1].1.len()));
     let id = house.newest().id;
     let playlist = house.text(&format!("{id}/track-0.m3u8"));
+    assert!(playlist.contains("#EXT-X-TARGETDURATION:4\n"), "{playlist}");
     assert!(playlist.contains("TYPE:EVENT") && !playlist.contains("ENDLIST"), "{playlist}");
     let mpd = dash_mpd_core::parse(&house.text(&format!("{id}/manifest.mpd"))).unwrap();
     assert_eq!((mpd.mpdtype.as_deref(), mpd.UTCTiming.len()), (Some("dynamic"), 1));
     assert!(house.store.delete(&RecordingId::new(5)).is_err());
 
     session.end(NOW);
+    assert!(target(&id), "nor change with the end");
     let (etag, last) = seen.last().unwrap();
     let after = get(VodRequest { path: format!("{id}.mp4"), if_match: Some(etag.clone()), ..VodRequest::default() });
     assert!(bytes(after) == *last, "the same snapshot after the end");
@@ -424,7 +445,7 @@ fn a_disk_that_fails_does_not_stop_the_stream() {
     let file = house.dir.path().join("not-a-folder");
     std::fs::write(&file, "x").unwrap();
     let path = StreamPath::parse("live/cam1").unwrap();
-    let mut session = Session::new(Store::new(file), house.catalogue.clone(), house.room.clone(), path, u64::MAX);
+    let mut session = Session::new(Store::new(file), house.catalogue.clone(), house.room.clone(), path, u64::MAX, TARGET_DURATION);
     all.iter().for_each(|e| session.handle(e.clone(), NOW));
     session.end(NOW);
     assert!(house.catalogue.list(None, None, 10).unwrap().items.is_empty());
