@@ -49,18 +49,25 @@ pub(super) struct Facts {
     kind: MediaKind,
     codec: Codec,
     reordered: bool,
+    /// Browsers can't decode it: sent as it is, it is a black picture.
+    unusual: bool,
 }
 
 /// The facts of the published tracks.
 pub(super) fn facts(tracks: &[Track]) -> Vec<Facts> {
-    tracks.iter().map(|t| Facts { kind: t.kind, codec: t.format.codec(), reordered: t.reordered }).collect()
+    let facts = |t: &Track| Facts { kind: t.kind, codec: t.format.codec(), reordered: t.reordered, unusual: t.format.unusual().is_some() };
+    tracks.iter().map(facts).collect()
 }
 
-/// Whether a session that began with `then` must be negotiated anew: a track came, or one has another codec or order of
-/// pictures. A track that went leaves the others playing, and a publisher that returns with the same ones is followed by the SFU.
+/// Whether a session that began with `then` must be negotiated anew: a track came, or one has another codec, or pictures in another
+/// order or in a form that browsers don't decode. Who gets something made of the track has what it needs also where that is over. A track that went leaves the others playing, and a publisher that returns with the same ones is followed by the SFU.
 /// `wanted` are the kinds that the viewer has a section for.
 pub(super) fn must_renegotiate(then: &[Facts], now: &[Facts], wanted: &[MediaKind]) -> bool {
-    now.iter().filter(|f| wanted.contains(&f.kind)).any(|f| !then.contains(f))
+    let goes_on = |now: &Facts| {
+        let same = |then: &Facts| (then.kind, then.codec) == (now.kind, now.codec);
+        then.iter().any(|then| same(then) && then.reordered >= now.reordered && then.unusual >= now.unusual)
+    };
+    now.iter().filter(|f| wanted.contains(&f.kind)).any(|f| !goes_on(f))
 }
 
 #[cfg(test)]
@@ -93,10 +100,11 @@ mod tests {
 
     #[test]
     fn when_to_renegotiate() {
-        let video = Facts { kind: MediaKind::Video, codec: Codec::H264, reordered: false };
+        let video = Facts { kind: MediaKind::Video, codec: Codec::H264, reordered: false, unusual: false };
         let vp8 = Facts { codec: Codec::Vp8, ..video };
         let b_frames = Facts { reordered: true, ..video };
-        let audio = Facts { kind: MediaKind::Audio, codec: Codec::Aac, reordered: false };
+        let unusual = Facts { unusual: true, ..video };
+        let audio = Facts { kind: MediaKind::Audio, codec: Codec::Aac, ..video };
         let both = [MediaKind::Audio, MediaKind::Video];
         for (then, now, wanted, end) in [
             (&[video][..], &[video][..], &both[..], false),
@@ -106,6 +114,10 @@ mod tests {
             (&[video, audio], &[], &both, false),
             (&[video, audio], &[vp8, audio], &both, true),
             (&[video], &[b_frames], &both, true),
+            (&[video], &[unusual], &both, true),
+            (&[unusual], &[video], &both, false),
+            (&[b_frames], &[video], &both, false),
+            (&[b_frames], &[unusual], &both, true),
         ] {
             assert_eq!(must_renegotiate(then, now, wanted), end, "{then:?} {now:?}");
         }
