@@ -20,7 +20,7 @@ use tower::Service;
 
 use super::common::Common;
 use super::compress::{SMALLEST, gzip};
-use super::front::{introduce, tidy};
+use super::front::{introduce, tidy, without_host};
 use super::live::{Content, LiveRoutes, Media, Reload, growing};
 use super::proxy::Proxies;
 use super::{ClientIp, HttpMetrics};
@@ -58,7 +58,7 @@ impl Served {
     }
 
     pub(super) async fn answer(self: Arc<Self>, mut request: Request<Incoming>, peer: IpAddr) -> Result<Response<Answer>, Infallible> {
-        let written = match tidy(&mut request, &self.proxies) {
+        let written = match without_host(&request).map_or_else(|| tidy(&mut request, &self.proxies), |answer| Err(Box::new(answer))) {
             Ok(written) => written,
             Err(answer) => {
                 let mut answer = answer.map(Answer::Routed);

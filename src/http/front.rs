@@ -6,9 +6,9 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use axum::http::header::ALLOW;
+use axum::http::header::{ALLOW, HOST};
 use axum::http::uri::PathAndQuery;
-use axum::http::{Method, Request, StatusCode, Uri};
+use axum::http::{Method, Request, StatusCode, Uri, Version};
 use axum::response::{IntoResponse, Response};
 
 use super::ApiError;
@@ -27,6 +27,15 @@ pub(super) struct Written {
     pub(super) depth: usize,
     /// With empty segments, which only count for [`Written::depth`].
     pub(super) untidy: bool,
+}
+
+/// The answer to a request of HTTP/1.1 that doesn't say, once, which host it is for (RFC 9112 section 3.2). Proxies that don't agree on the
+/// host of a request can be played off against each other.
+pub(super) fn without_host<B>(request: &Request<B>) -> Option<Response> {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    let wrong = if request.version() == Version::HTTP_11 { hosts != 1 } else { hosts > 1 };
+    let error = || ApiError::new(StatusCode::BAD_REQUEST, "no_host", "a request of HTTP/1.1 has one Host header");
+    wrong.then(|| error().into_response())
 }
 
 /// Tidies the request's path. An answer instead where it is for no path at all, or too long.
@@ -164,6 +173,28 @@ mod tests {
             let response = tidy(&mut request, &Proxies::default()).unwrap_err();
             assert_eq!(response.status().as_u16(), status, "{method} {uri}");
             assert_eq!(response.headers().contains_key(ALLOW), status != 414);
+        }
+    }
+
+    #[test]
+    fn a_request_names_its_host_once() {
+        let table = [
+            (Version::HTTP_11, &[][..], true),
+            (Version::HTTP_11, &["a.example"], false),
+            (Version::HTTP_11, &["a.example", "b.example"], true),
+            // For an address without an authority (RFC 9112 section 3.2).
+            (Version::HTTP_11, &[""], false),
+            (Version::HTTP_10, &[], false),
+            (Version::HTTP_10, &["a.example"], false),
+            (Version::HTTP_2, &[], false),
+        ];
+        for (version, hosts, refused) in table {
+            let mut request = Request::builder().version(version).uri("/").body(()).unwrap();
+            for host in hosts {
+                request.headers_mut().append(HOST, axum::http::HeaderValue::from_static(host));
+            }
+            let answer = without_host(&request).map(|response| response.status().as_u16());
+            assert_eq!(answer, refused.then_some(400), "{version:?} {hosts:?}");
         }
     }
 

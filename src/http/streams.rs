@@ -203,6 +203,8 @@ impl StreamRoutes {
             // A file below a stream, of whatever name: no more than a wish.
             Ok((route, _)) if route.is_file() && names::file_name(name) == FileName::Other => self.no_file(asked, path),
             Ok((route, _)) if route.is_file() && self.is_live(asked, path) => self.no_file(asked, path),
+            // The publish page of what is no stream's name is none, like its watch page.
+            Ok((route, target)) if reading && route.answers_reading() && self.is_away(asked, &target.path, name) => nothing(),
             Ok((route, target)) => Found::Here(route, target),
             Err(error) if reading && self.has_page() && StreamPath::parse(path.trim_start_matches('/')).is_ok() => {
                 drop(error);
@@ -218,6 +220,11 @@ impl StreamRoutes {
 
     fn is_live(&self, asked: &Asked<'_>, path: &str) -> bool {
         StreamPath::parse(path.trim_matches('/')).is_ok_and(|path| self.known(asked, &path) == Known::Live)
+    }
+
+    /// Whether a page below `stream` is asked for that nobody publishes and nobody will, to judge by its name.
+    fn is_away(&self, asked: &Asked<'_>, stream: &StreamPath, name: &str) -> bool {
+        names::file_name(name) == FileName::Other && names::is_no_stream(stream.as_str()) && self.known(asked, stream) != Known::Live
     }
 
     /// A page, or something else with a slash too many.
@@ -258,11 +265,6 @@ impl StreamRoutes {
 
     /// What is at a path that has no file: a stream's page, what another server has under that name, or nothing.
     fn no_file(&self, asked: &Asked<'_>, path: &str) -> Found<'_> {
-        let nothing = || {
-            Found::Nothing(ApiError::not_found(
-                "there is nothing here; a stream's HLS is at /<path>/index.m3u8, its DASH at /<path>/manifest.mpd",
-            ))
-        };
         let text = path.trim_matches('/');
         if !asked.reading {
             return nothing();
@@ -291,6 +293,10 @@ impl StreamRoutes {
                 .then(|| Found::Nothing(ApiError::not_found("there is nothing here; WebRTC is at /<path>/whip and /<path>/whep"))),
         }
     }
+}
+
+fn nothing<'a>() -> Found<'a> {
+    Found::Nothing(ApiError::not_found("there is nothing here; a stream's HLS is at /<path>/index.m3u8, its DASH at /<path>/manifest.mpd"))
 }
 
 /// The parameters, if the last of `given` are as in `pattern` and something is left before them.
@@ -441,6 +447,14 @@ mod tests {
             ("/live/cam1/index.m3u8/", "308 /live/cam1/index.m3u8"),
             ("/live/cam1/v.m3u8/", "308 /live/cam1/v.m3u8"),
             ("/live/cam1/publish/", "308 /live/cam1/publish"),
+            ("/live/later/publish", "publish of live/later"),
+            ("/live/cam.flv/publish", "publish of live/cam.flv"),
+            ("/live/later.flv/publish", "404"),
+            ("/later.FLV/publish/", "308 /later.FLV/publish"),
+            ("/later.FLV/publish", "404"),
+            ("/index.php/publish", "404"),
+            ("/.git/publish", "404"),
+            ("/wp-admin/publish", "404"),
             ("/live/cam1/stream.m3u8", "307 /live/cam1/index.m3u8"),
             ("/live/cam1/video1_stream.m3u8", "307 /live/cam1/index.m3u8"),
             ("/live/cam1/stream.m3u8/", "307 /live/cam1/index.m3u8"),
@@ -483,6 +497,7 @@ mod tests {
         for (url, wanted) in [
             ("/live/cam1/whip", "whip of live/cam1"),
             ("/live/cam1/whip/", "whip of live/cam1"),
+            ("/live/later.flv/whip", "whip of live/later.flv"),
             ("/live/cam1//whip", "whip of live/cam1"),
             ("/rtc/v1/whip/?app=live&stream=new", "307 /live/new/whip"),
             ("/live/cam1.m3u8", "404"),
