@@ -57,11 +57,11 @@ function begin(next, why = '') {
   engine.start();
 }
 
-/** Whether the server knows the stream; where it doesn't say, yes. */
+/** Whether the server has something of the stream to play; where it doesn't say, yes. A publisher of whom nothing can be carried is listed, too. */
 async function isLive() {
   try {
-    await get(streamUrl(path), { key: token });
-    return true;
+    const stream = await get(streamUrl(path), { key: token });
+    return stream.tracks.length > 0;
   } catch (error) {
     return error.status !== 404;
   }
