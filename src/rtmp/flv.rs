@@ -222,24 +222,51 @@ pub struct AggregateTag {
     pub body: Bytes,
 }
 
-/// Takes an aggregate message apart (RTMP 1.0 section 7.1.6): the first tag's time is the message's, the others follow by their
-/// differences. Ends at the first tag that doesn't fit, and after 1024.
-pub fn aggregate(body: &Bytes, timestamp: u32) -> impl Iterator<Item = AggregateTag> {
-    let (body, mut at, mut shift) = (body.clone(), 0, None);
-    std::iter::from_fn(move || {
-        let header = body.get(at..)?.first_chunk::<11>()?;
-        let len = u32::from_be_bytes([0, header[1], header[2], header[3]]) as usize;
-        let time = u32::from_be_bytes([header[7], header[4], header[5], header[6]]);
-        let start = at + 11;
-        let end = start + len;
-        (end <= body.len()).then_some(())?;
-        // Behind each tag stands its length, four bytes.
-        at = end + 4;
-        let shift = *shift.get_or_insert(timestamp.wrapping_sub(time));
-        Some(AggregateTag { kind: header[0] & 0x1F, timestamp: time.wrapping_add(shift), body: body.slice(start..end) })
-    })
-    .filter(|tag| matches!(tag.kind, kind::AUDIO | kind::VIDEO))
-    .take(MAX_AGGREGATE_TAGS)
+/// Takes an aggregate message apart (FLV 10.1 annex E; RTMP 1.0 section 7.1.6), up to where it is cut off.
+pub fn aggregate(body: &Bytes, timestamp: u32) -> Aggregate {
+    Aggregate { body: body.clone(), timestamp, at: 0, shift: None, tags: 0 }
+}
+
+/// The audio and video in an aggregate message.
+#[derive(Debug)]
+pub struct Aggregate {
+    body: Bytes,
+    timestamp: u32,
+    at: usize,
+    /// From the tags' times to those of the message.
+    shift: Option<u32>,
+    tags: usize,
+}
+
+impl Aggregate {
+    /// Whether everything in it has been given.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.at >= self.body.len()
+    }
+}
+
+impl Iterator for Aggregate {
+    type Item = AggregateTag;
+
+    fn next(&mut self) -> Option<AggregateTag> {
+        while self.tags < MAX_AGGREGATE_TAGS {
+            let header = self.body.get(self.at..)?.first_chunk::<11>()?;
+            let len = u32::from_be_bytes([0, header[1], header[2], header[3]]) as usize;
+            let time = u32::from_be_bytes([header[7], header[4], header[5], header[6]]);
+            let start = self.at + 11;
+            let end = start + len;
+            (end <= self.body.len()).then_some(())?;
+            let kind = header[0] & 0x1F;
+            // Behind each tag stands its length, four bytes.
+            self.at = end + 4;
+            let shift = *self.shift.get_or_insert(self.timestamp.wrapping_sub(time));
+            if matches!(kind, kind::AUDIO | kind::VIDEO) {
+                self.tags += 1;
+                return Some(AggregateTag { kind, timestamp: time.wrapping_add(shift), body: self.body.slice(start..end) });
+            }
+        }
+        None
+    }
 }
 
 /// Writes the body of a video message with an AVCDecoderConfigurationRecord.
@@ -383,7 +410,13 @@ mod tests {
         let tags: Vec<_> = aggregate(&body.clone().into(), 1000).map(|t| (t.kind, t.timestamp, t.body)).collect();
         let want = [(8, 1000, &b"a"[..]), (9, 1005, b"vv"), (8, 1021, b"b")];
         assert_eq!(tags, want.map(|(k, t, b)| (k, t, Bytes::from_static(b))));
-        assert_eq!(aggregate(&body[..28].to_vec().into(), 0).count(), 1, "what is cut off ends it");
+        // How much of it came, how many tags, whether that was all.
+        for (len, tags, whole) in
+            [(28, 1, false), (16, 1, true), (15, 1, true), (12, 1, true), (11, 0, false), (0, 0, true), (body.len(), 3, true)]
+        {
+            let mut cut = aggregate(&body[..len].to_vec().into(), 0);
+            assert_eq!((cut.by_ref().count(), cut.is_whole()), (tags, whole), "{len}");
+        }
     }
 
     proptest! {

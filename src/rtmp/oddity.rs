@@ -35,6 +35,12 @@ pub enum Oddity {
     UnknownControl,
     /// A message that was begun and given up.
     AbandonedMessage,
+    /// A chunk stream that began with a header without length and type.
+    HeadlessChunk,
+    /// Another publisher had to go for this one: it was gone without a word, or the configuration says so.
+    Predecessor,
+    /// An aggregate that ends within a tag, or has too many.
+    CutAggregate,
     /// Chunk headers without the extended timestamp they should have.
     BareHeader,
     /// An acknowledgement window of nothing or next to nothing.
@@ -43,7 +49,7 @@ pub enum Oddity {
 
 impl Oddity {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::StreamName,
         Self::RepeatedConnect,
         Self::RepeatedPublish,
@@ -58,6 +64,9 @@ impl Oddity {
         Self::UnknownMessage,
         Self::UnknownControl,
         Self::AbandonedMessage,
+        Self::HeadlessChunk,
+        Self::Predecessor,
+        Self::CutAggregate,
         Self::BareHeader,
         Self::AckWindow,
     ];
@@ -116,6 +125,9 @@ impl Oddity {
             Self::UnknownMessage => ("unknown_message", "a message of a type that is not known was left out", None),
             Self::UnknownControl => ("unknown_control", "a user control event that is not known was left out", None),
             Self::AbandonedMessage => ("abandoned_message", "a message was begun and never ended", None),
+            Self::HeadlessChunk => ("headless_chunk", "a chunk stream began without saying what it carries, and was read on", None),
+            Self::Predecessor => ("predecessor", "another publisher of the same path, silent perhaps, had to go for this one", None),
+            Self::CutAggregate => ("cut_aggregate", "an aggregate ended within a tag or had too many; those before were taken", None),
             Self::BareHeader => ("bare_header", "chunk headers came without their extended timestamp, and were read nevertheless", None),
             Self::AckWindow => ("ack_window", "an acknowledgement window too small to be of use was widened", None),
         }

@@ -62,6 +62,8 @@ pub struct ReaderCounters {
     pub abandoned: u64,
     /// Data and unknown messages skipped because they were too long.
     pub oversized: u64,
+    /// Chunk streams that began with a header that says neither length nor type.
+    pub headless: u64,
     /// Headers without the extended timestamp that they should have repeated.
     pub bare_headers: u64,
 }
@@ -260,12 +262,14 @@ impl ChunkReader {
         let csid = self.csid(basic);
         let index = match self.find(csid) {
             Some(index) => index,
-            // librtmp begins its control stream with fmt 1, so that is let pass with message stream 0.
-            None if format >= 2 => return Err(self.error(Problem::NoPreviousChunk { csid, format }, None)),
+            // librtmp begins its control stream with fmt 1, so that is let pass with message stream 0; and fmt 2, as other servers do, with a
+            // message of nothing.
+            None if format == 3 => return Err(self.error(Problem::NoPreviousChunk { csid, format }, None)),
             None if self.streams.len() == MAX_CHUNK_STREAMS => {
                 return Err(self.error(Problem::TooManyChunkStreams { limit: MAX_CHUNK_STREAMS }, None));
             }
             None => {
+                self.counters.headless += u64::from(format == 2);
                 self.streams.push(ChunkStream {
                     csid,
                     timestamp: 0,

@@ -305,6 +305,18 @@ fn abort_and_new_message_drop_what_was_begun() {
 }
 
 #[test]
+fn a_chunk_stream_may_begin_with_a_header_of_type_2() {
+    let input = [&[2 << 6 | 5, 0, 0, 40][..], &full(5, 7, kind::AUDIO, 3, b"abc")[..], &[2 << 6 | 5, 0, 0, 20][..], &b"def"[..]].concat();
+    for piece in [1, 1000] {
+        let mut reader = ChunkReader::new(0);
+        let messages = read_with(&mut reader, &input, piece).unwrap();
+        let seen: Vec<_> = messages.iter().map(|message| (message.kind, message.timestamp, &message.body[..])).collect();
+        assert_eq!(seen, [(0, 40, &b""[..]), (kind::AUDIO, 7, b"abc"), (kind::AUDIO, 27, b"def")], "in pieces of {piece}");
+        assert_eq!((reader.counters().headless, reader.in_assembly()), (1, 0));
+    }
+}
+
+#[test]
 fn lies_and_floods_are_errors() {
     let stranger = |input: &[u8]| read_with(&mut ChunkReader::new(0), input, 1000).unwrap_err();
     let error = stranger(&full(6, 0, kind::VIDEO, 0xFF_FFFF, b""));
@@ -314,10 +326,8 @@ fn lies_and_floods_are_errors() {
     assert!(matches!(error.problem, Problem::MessageTooLong { limit: 8_388_608, .. }), "{error}");
     let error = read(&full(3, 0, kind::COMMAND, 65537, b"")).unwrap_err();
     assert!(matches!(error.problem, Problem::MessageTooLong { limit: 65536, .. }), "{error}");
-    for format in [2, 3] {
-        let error = read(&[format << 6 | 5, 0, 0, 0]).unwrap_err();
-        assert_eq!(error.problem, Problem::NoPreviousChunk { csid: 5, format });
-    }
+    let error = read(&[3 << 6 | 5, 0, 0, 0]).unwrap_err();
+    assert_eq!(error.problem, Problem::NoPreviousChunk { csid: 5, format: 3 });
     let many: Vec<u8> = (0..65).flat_map(|i| [vec![0, i], full(0, 0, kind::AUDIO, 1, b"x")[1..].to_vec()].concat()).collect();
     assert_eq!(read(&many).unwrap_err().problem, Problem::TooManyChunkStreams { limit: 64 });
 }

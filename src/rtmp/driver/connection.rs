@@ -20,6 +20,7 @@ use super::play::{self, Player, PlayerGoes};
 use super::publish::{self, Publisher};
 use super::{Context, now, rounds, unix_now};
 use crate::net::low_water::set_low_water;
+use crate::rtmp::oddity::Oddity;
 use crate::rtmp::session::{Event, MAX_ACTIVE, ServerSession};
 use crate::rtmp::{Problem, RtmpError, Target};
 use crate::stream::{Publication, PublishError};
@@ -351,6 +352,9 @@ impl Connection {
             }
         };
         tracing::info!(path = %publication.stream().path(), peer = %self.peer, agent = self.session.agent(), "RTMP publisher began");
+        if publication.has_taken_over() {
+            self.session.oddities().note(Oddity::Predecessor);
+        }
         let home = publication.router();
         let (worker, runtime) = (home.worker(), home.runtime().clone());
         let alone = self.slots.iter().all(Slot::is_free);

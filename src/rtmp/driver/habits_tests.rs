@@ -27,6 +27,14 @@ struct Bench {
 }
 
 impl Bench {
+    fn metrics_text(&self) -> String {
+        let mut registry = prometheus_client::registry::Registry::default();
+        self.metrics.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
+    }
+
     fn start(config: RtmpConfig, stream: StreamConfig) -> Self {
         let listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
         let workers = Arc::new(WorkerPool::start(&SfuConfig { listen, workers: 2, ..Default::default() }).unwrap());
@@ -198,6 +206,7 @@ async fn a_predecessor_that_is_silent_is_waited_out() {
     let waited = now() - asked;
     assert!((Duration::from_millis(1500)..Duration::from_secs(6)).contains(&waited), "{waited:?}");
     assert_eq!(old.heard("NetStream.Unpublish.Success").await.1, "another publisher took over");
+    bench.until(|| bench.metrics_text().contains("rtmp_oddities_total{what=\"predecessor\"} 1")).await;
     assert!(old.next().await.is_none_or(|message| message.kind != kind::COMMAND));
 }
 
@@ -336,9 +345,6 @@ async fn what_was_odd_is_counted_and_told() {
         assert!(now() < deadline, "{codes:?}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    let mut registry = prometheus_client::registry::Registry::default();
-    bench.metrics.register(&mut registry);
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let text = bench.metrics_text();
     assert!(text.contains("rtmp_oddities_total{what=\"stream_name\"} 1") && text.contains("what=\"oversized_data\"} 1"), "{text}");
 }

@@ -336,6 +336,10 @@ fn aggregates_with_offsets_and_back_pointers() {
         .map(|e| if let Event::Media(_, m) = e { (m.kind, m.timestamp, m.body.to_vec()) } else { panic!() })
         .collect();
     assert_eq!(seen, [(8, 5000, b"a".to_vec()), (9, 5010, b"vv".to_vec()), (8, 5021, b"b".to_vec())]);
+    assert_eq!(client.server.oddities().of(Oddity::CutAggregate), 0);
+    body.truncate(body.len() - 1);
+    client.message(kind::AGGREGATE, 1, 6000, &body).unwrap();
+    assert_eq!((client.events().len(), client.server.oddities().of(Oddity::CutAggregate)), (2, 1));
 }
 
 #[test]

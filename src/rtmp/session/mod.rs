@@ -198,6 +198,7 @@ impl ServerSession {
         self.seen_in_reader = now;
         self.oddities.add(Oddity::AbandonedMessage, now.abandoned - before.abandoned);
         self.oddities.add(Oddity::OversizedData, now.oversized - before.oversized);
+        self.oddities.add(Oddity::HeadlessChunk, now.headless - before.headless);
         self.oddities.add(Oddity::BareHeader, now.bare_headers - before.bare_headers);
     }
 
@@ -387,8 +388,12 @@ impl ServerSession {
             }
             kind::DATA | kind::DATA_AMF3 => self.data(message),
             kind::AGGREGATE => {
-                for tag in flv::aggregate(&message.body, message.timestamp) {
+                let mut tags = flv::aggregate(&message.body, message.timestamp);
+                for tag in tags.by_ref() {
                     self.media(message.stream, tag.kind, tag.timestamp, tag.body, at);
+                }
+                if !tags.is_whole() {
+                    self.oddities.note(Oddity::CutAggregate);
                 }
             }
             kind::WINDOW_ACK_SIZE => {

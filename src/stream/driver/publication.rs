@@ -19,6 +19,7 @@ pub(crate) struct Publication {
     table: Arc<Table>,
     stream: Stream,
     generation: Generation,
+    taken_over: bool,
     timeline: Arc<Mutex<Timeline>>,
 }
 
@@ -31,12 +32,17 @@ impl std::fmt::Debug for Publication {
 impl Publication {
     pub(super) fn new(table: Arc<Table>, stream: Stream, begun: Begun) -> Self {
         let timeline = Arc::new(Mutex::new(Timeline::starting_after(begun.media_end.max(stream.state().written_up_to()))));
-        Self { table, stream, generation: begun.generation, timeline }
+        Self { table, stream, generation: begun.generation, taken_over: begun.taken_over, timeline }
     }
 
     /// The stream.
     pub(crate) fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    /// Whether another publisher had to go for this one.
+    pub(crate) fn has_taken_over(&self) -> bool {
+        self.taken_over
     }
 
     /// The router on which this stream lives: a WebRTC publisher's transport is made here.
@@ -78,7 +84,7 @@ impl Publication {
                 home.close_producer(old.producer).await;
             }
         }
-        let track = Track { kind: format.kind(), format, reordered: false, references_reordered: false, producer };
+        let track = Track::new(format, producer);
         let Some(actions) = place.take(|state, replacement| state.act(|core| core.put(replacement, track, formats, handed_over, now().at)))
         else {
             home.close_producer(producer).await;
