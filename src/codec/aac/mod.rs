@@ -6,9 +6,11 @@ pub(crate) mod adts;
 mod config;
 mod latm;
 mod rtp;
+mod silence;
 mod unwrap;
 
 pub use config::AacConfig;
 pub(crate) use rtp::Packetizer;
 pub(crate) use rtp::{Depacketizer, rtp_fmtp};
+pub(crate) use silence::silence;
 pub use unwrap::Unwrapper;
