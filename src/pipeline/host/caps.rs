@@ -6,11 +6,6 @@ use crate::cmaf::TrackInit;
 use crate::codec::aac::AacConfig;
 use crate::codec::{Codec, Format, FormatError, h264, opus};
 
-/// Whether plain AAC-LC silence fits into the stream.
-pub(crate) fn is_aac_lc(config: &[u8]) -> bool {
-    AacConfig::parse(config).is_ok_and(|config| config.object_type == 2 && !config.sbr && config.core_frame_len == 1024)
-}
-
 /// The format with what can be filled in: a derived AAC track whose encoder has not spoken yet is plain AAC-LC.
 pub(crate) fn completed(format: Format) -> Format {
     match format {
@@ -110,11 +105,6 @@ pub(crate) fn unit_duration(format: &Format, data: &[u8]) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn silence_only_fits_plain_aac() {
-        assert!(is_aac_lc(&[0x11, 0x90]) && !is_aac_lc(&[0x2B, 0x92, 0x08, 0x00]) && !is_aac_lc(&[]));
-    }
 
     #[test]
     fn durations_of_units() {

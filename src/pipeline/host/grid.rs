@@ -3,8 +3,6 @@
 //! In: frames with times that jitter (RTMP's are whole milliseconds). Out: the same frames, end to end; silence where frames are
 //! missing; the verdict that the timeline is another one where too many are.
 
-use bytes::Bytes;
-
 /// Frames that come later than expected by more are preceded by silence, earlier ones are dropped. Below it a viewer notices nothing.
 const TOLERANCE: i64 = 40_000_000;
 /// A longer gap is not filled: the pipeline is built anew.
@@ -57,16 +55,6 @@ impl Grid {
         }
         self.next = Some(next + duration);
         Place::At { at: next, silence: 0 }
-    }
-}
-
-/// A silent AAC-LC frame of 1024 samples.
-pub(crate) fn silent_aac(channels: u8) -> Option<Bytes> {
-    // raw_data_block (ISO/IEC 14496-3 section 4.4.2.1): one SCE or CPE with max_sfb 0, nothing coded, then ID_END.
-    match channels {
-        1 => Some(Bytes::from_static(&[0x00, 0xC8, 0x00, 0x80, 0x23, 0x80])),
-        2 => Some(Bytes::from_static(&[0x21, 0x00, 0x49, 0x90, 0x02, 0x19, 0x00, 0x23, 0x80])),
-        _ => None,
     }
 }
 

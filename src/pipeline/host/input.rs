@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 
 use crate::base::wrap::TimestampExtender;
 use crate::base::{UnixNanos, rescale};
+use crate::codec::aac::{self, AacConfig};
 use crate::codec::{AccessUnit, Codec, Depacketized, Depacketizer, Format, h264};
 use crate::rtp::batch::{ClockMapping, RtpBatch, UnitFacts};
 use crate::rtp::resequencer::{Packet, Resequencer};
 use crate::timing::{MediaClock, Order, TooShallow};
 
 use super::caps;
-use super::grid::{Grid, Place, silent_aac};
+use super::grid::{Grid, Place};
 use super::unit::Unit;
 
 /// Pictures whose time differs from those before by more are on another timeline: longer than any picture of a live stream lasts.
@@ -19,6 +20,19 @@ const JUMP_FORWARD: i64 = 10_000_000_000;
 const JUMP_BACK: i64 = 2_000_000_000;
 /// A key frame is asked for at most this often (media time); the SFU bounds it again for all who ask.
 const KEY_REQUEST_INTERVAL: i64 = 500_000_000;
+
+/// How much of a step forward may be more than the time that passed: what a network holds up.
+const HELD_UP: i64 = 2_000_000_000;
+
+/// Whether a source's time makes a jump with a unit that is so much later than the one before. `passed`: the time between their arrivals.
+/// Somebody who shares a screen on which nothing moves sends a picture now and then: there as much time passes as is stepped over.
+fn is_jump(step: i64, passed: Option<i64>) -> bool {
+    let waited = passed.is_some_and(|passed| step <= passed + HELD_UP);
+    step < -JUMP_BACK || (step >= JUMP_FORWARD && !waited)
+}
+
+/// How long a picture lasts where nobody knows, in ns.
+const PICTURE: i64 = 40_000_000;
 
 /// Why an input can't go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +54,37 @@ pub(crate) enum Ended {
     BadFormat(String),
 }
 
+/// The first picture, which lasts until the second one comes. Where none comes, somebody has to say how long that is: the muxer would write
+/// a picture of no length, and recordings don't keep what has none.
+#[derive(Debug)]
+enum First {
+    NotYet,
+    Held(Unit),
+    Gone,
+}
+
+impl First {
+    /// Holds the first of the pictures that `out` has from `from` on as long as it is the only one.
+    fn hold(&mut self, from: usize, out: &mut Vec<Unit>) {
+        *self = match (std::mem::replace(self, Self::Gone), out.len().saturating_sub(from)) {
+            (Self::NotYet, 1) => out.pop().map_or(Self::NotYet, Self::Held),
+            (waits, 0) => waits,
+            (Self::Held(first), _) => {
+                out.insert(from, first);
+                Self::Gone
+            }
+            _ => Self::Gone,
+        };
+    }
+}
+
+/// How long a picture lasts whose successor never comes, in ns.
+fn usual_length(format: &Format) -> i64 {
+    let Format::H264 { sps, .. } = format else { return PICTURE };
+    let fps = sps.first().and_then(|sps| h264::parse_sps(sps).ok()?.fps).filter(|fps| (1.0..=240.0).contains(fps));
+    fps.map_or(PICTURE, |fps| (1e9 / fps) as i64)
+}
+
 /// One input.
 #[derive(Debug)]
 pub(crate) struct Input {
@@ -55,12 +100,17 @@ pub(crate) struct Input {
     clock: MediaClock,
     order: Order<(bool, bytes::Bytes)>,
     grid: Grid,
+    /// A frame of it in which nothing is heard.
+    silence: Option<bytes::Bytes>,
     last_pts: Option<i64>,
+    /// When the unit of that time came.
+    last_arrived: Option<UnixNanos>,
     needs_key: bool,
     key_asked: Option<i64>,
     key_request: bool,
     /// A unit has gone out: the format is fixed.
     begun: bool,
+    first: First,
 }
 
 fn depth(format: &Format) -> Option<u8> {
@@ -71,6 +121,11 @@ fn depth(format: &Format) -> Option<u8> {
         }
         _ => Some(0),
     }
+}
+
+fn silence(format: &Format) -> Option<bytes::Bytes> {
+    let Format::Aac { config, .. } = format else { return None };
+    aac::silence(&AacConfig::parse(config).ok()?)
 }
 
 impl Input {
@@ -88,11 +143,14 @@ impl Input {
             clock: MediaClock::new(rate),
             order: Order::new(depth(&format), at_least),
             grid: Grid::default(),
+            silence: silence(&format),
             last_pts: None,
+            last_arrived: None,
             needs_key: format.codec() == Codec::H264 || format.codec() == Codec::Vp8,
             key_asked: None,
             key_request: false,
             begun: false,
+            first: First::NotYet,
             format,
         }
     }
@@ -139,13 +197,13 @@ impl Input {
                     self.facts.push_front((timestamp, unit));
                 }
                 self.depacketizer.push(&packet.payload, timestamp, packet.seq, packet.marker);
-                self.drain(out)?;
+                self.drain(Some(arrived), out)?;
             }
         }
         Ok(())
     }
 
-    fn drain(&mut self, out: &mut Vec<Unit>) -> Result<(), Ended> {
+    fn drain(&mut self, arrived: Option<UnixNanos>, out: &mut Vec<Unit>) -> Result<(), Ended> {
         while let Some(output) = self.depacketizer.poll() {
             match output {
                 Depacketized::Format(format) => self.set_format(format)?,
@@ -157,11 +215,11 @@ impl Input {
                     // Where the source knows its times, it has mended its jumps.
                     if facts.is_none()
                         && let Some(last) = self.last_pts
-                        && !(-JUMP_BACK..JUMP_FORWARD).contains(&(pts - last))
+                        && is_jump(pts - last, self.last_arrived.zip(arrived).map(|(before, now)| now - before))
                     {
                         return Err(Ended::Jump((pts - last) / 1_000_000));
                     }
-                    self.last_pts = Some(pts);
+                    (self.last_pts, self.last_arrived) = (Some(pts), arrived);
                     match self.format.codec() {
                         Codec::H264 | Codec::Vp8 => self.picture(pts, unit, facts, out)?,
                         Codec::Aac | Codec::Opus => self.sound(pts, unit.data, out)?,
@@ -181,6 +239,7 @@ impl Input {
         }
         caps::caps(&format).map_err(|error| Ended::BadFormat(error.to_string()))?;
         self.order = Order::new(depth(&format), self.at_least);
+        self.silence = silence(&format);
         self.format = format;
         self.ready = true;
         Ok(())
@@ -197,24 +256,23 @@ impl Input {
             self.order.restart();
         }
         self.begun = true;
+        let from = out.len();
         let put = |pts, dts, (key, data)| out.push(Unit { pts, dts, duration: 0, key, data });
         if let Some(facts) = facts {
             let composition = rescale(i64::from(facts.composition), self.format.rtp_clock_rate(), 1_000_000_000);
             self.order.push_known(pts, pts - composition, (key, data), put);
-            return Ok(());
+        } else {
+            self.order.push(pts, (key, data), put).map_err(|TooShallow(depth)| Ended::Reorder(depth))?;
         }
-        self.order.push(pts, (key, data), put).map_err(|TooShallow(depth)| Ended::Reorder(depth))
+        self.first.hold(from, out);
+        Ok(())
     }
 
     fn sound(&mut self, pts: i64, data: bytes::Bytes, out: &mut Vec<Unit>) -> Result<(), Ended> {
         let Some(duration) = caps::unit_duration(&self.format, &data).filter(|duration| *duration > 0) else {
             return Ok(());
         };
-        let silence = match &self.format {
-            Format::Aac { config, channels, .. } if caps::is_aac_lc(config) => silent_aac(*channels),
-            _ => None,
-        };
-        match self.grid.place(pts, duration, silence.is_some()) {
+        match self.grid.place(pts, duration, self.silence.is_some()) {
             Place::Jump => return Err(Ended::Jump((pts - self.last_pts.unwrap_or(pts)) / 1_000_000)),
             Place::Drop => {}
             Place::At { mut at, silence: count } => {
@@ -222,7 +280,7 @@ impl Input {
                     out.push(Unit { pts: at, dts: at, duration, key: true, data });
                     at += duration;
                 };
-                if let Some(silence) = silence {
+                if let Some(silence) = &self.silence {
                     (0..count).for_each(|_| put(silence.clone()));
                 }
                 put(data);
@@ -234,6 +292,60 @@ impl Input {
     /// The stream has ended: gives what was held back.
     pub(crate) fn finish(&mut self, out: &mut Vec<Unit>) -> Result<(), Ended> {
         self.depacketizer.finish();
-        self.drain(out)
+        let drained = self.drain(None, out);
+        if let First::Held(only) = std::mem::replace(&mut self.first, First::Gone) {
+            out.push(Unit { duration: usual_length(&self.format), ..only });
+        }
+        drained
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_picture_is_held_until_the_second_comes() {
+        let unit = |n: i64| Unit { pts: n, dts: n, duration: 0, key: n == 0, data: bytes::Bytes::new() };
+        // How many pictures come with each step, how many of all are out after it.
+        for steps in [&[(1, 0), (0, 0), (1, 2), (1, 3)][..], &[(2, 2), (1, 3)], &[(0, 0), (1, 0), (3, 4)]] {
+            let (mut first, mut out, mut came) = (First::NotYet, Vec::new(), 0);
+            for (count, gone) in steps {
+                let from = out.len();
+                out.extend((came..came + count).map(unit));
+                came += count;
+                first.hold(from, &mut out);
+                assert_eq!(out, (0..*gone).map(unit).collect::<Vec<_>>(), "{steps:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_only_picture_lasts_as_long_as_its_stream_says() {
+        let sps = |sps: &'static [u8]| Format::H264 { sps: vec![bytes::Bytes::from_static(sps)], pps: Vec::new() };
+        let fps_30: &[u8] =
+            &[0x67, 0x64, 0, 0x1f, 0xac, 0xb2, 0, 0xa0, 0x0b, 0x76, 2, 0x20, 0, 0, 3, 0, 0x20, 0, 0, 7, 0x91, 0xe3, 6, 0x49];
+        assert_eq!((usual_length(&sps(fps_30)) + 500_000) / 1_000_000, 33);
+        assert_eq!((usual_length(&sps(&[])), usual_length(&Format::Vp8)), (PICTURE, PICTURE));
+    }
+
+    #[test]
+    fn a_pause_is_no_jump() {
+        const S: i64 = 1_000_000_000;
+        for (step, passed, jump) in [
+            (S / 30, Some(S / 30), false),
+            (9 * S, None, false),
+            (10 * S, None, true),
+            (10 * S, Some(0), true),
+            (15 * S, Some(15 * S), false),
+            (3600 * S, Some(3600 * S - S), false),
+            (15 * S, Some(12 * S), true),
+            // Held up on its way, or come in one burst.
+            (11 * S, Some(30 * S), false),
+            (-S, Some(S), false),
+            (-3 * S, Some(20 * S), true),
+        ] {
+            assert_eq!(is_jump(step, passed), jump, "{step} {passed:?}");
+        }
     }
 }
