@@ -86,7 +86,6 @@ impl PacketStore {
     /// Appends a packet and lets old ones go. Returns the index of the packet.
     pub(super) fn push(&mut self, packet: StoredPacket) -> u64 {
         let (now, timestamp, key_frame_start) = (packet.arrival, packet.timestamp, packet.key_frame_start);
-        let begins_unit = packet.unit.is_some();
         let index = self.end();
         self.bytes += packet.bytes().len();
         self.ring.push_back(packet);
@@ -94,7 +93,8 @@ impl PacketStore {
             // Parameter sets stand before the picture under the same timestamp: the key frame begins with them. Where the source says what
             // begins a unit, another picture may be stamped the same.
             let mut start = index;
-            while !begins_unit && start > self.first && self.get(start - 1).is_some_and(|before| before.timestamp == timestamp) {
+            let begins_unit = |at| self.get(at).is_some_and(|packet| packet.unit.is_some());
+            while !begins_unit(start) && start > self.first && self.get(start - 1).is_some_and(|before| before.timestamp == timestamp) {
                 start -= 1;
             }
             self.key_frame = Some(start);
@@ -204,6 +204,31 @@ mod tests {
         }
         assert_eq!(store.key_frame(), Some(1));
         assert_eq!(store.cached_bytes(), 400);
+    }
+
+    #[test]
+    fn a_key_frame_begins_with_its_own_unit() {
+        // Of each packet: its timestamp, whether its source says that a unit begins with it, whether decoding can begin with it.
+        let (picture, more, key, slice) = ((true, false), (false, false), (true, true), (false, true));
+        let tables: [(&[(u32, (bool, bool))], u64); 5] = [
+            // A picture, and a key frame with the same stamp: its parameter sets, then two slices.
+            (&[(1, picture), (2, picture), (2, more), (2, key), (2, slice), (2, slice)], 3),
+            // Sets that nobody could begin with stand before it.
+            (&[(2, picture), (2, picture), (2, slice)], 1),
+            // The next picture has the stamp of the key frame, too.
+            (&[(2, key), (2, slice), (2, picture)], 0),
+            // Its source says nothing: the stamp tells.
+            (&[(1, more), (2, more), (2, slice)], 1),
+            (&[(2, more), (2, slice), (3, more)], 0),
+        ];
+        for (packets, begin) in tables {
+            let (t, mut store) = (Instant::now(), PacketStore::new(LIMITS));
+            for (seq, (timestamp, (begins, key))) in packets.iter().enumerate() {
+                let unit = begins.then_some(UnitFacts { composition: 0, key: *key, disposable: false });
+                store.push(StoredPacket { unit, ..packet(t, seq as u64, *timestamp, *key, 100) });
+            }
+            assert_eq!(store.key_frame(), Some(begin), "{packets:?}");
+        }
     }
 
     #[test]
