@@ -210,7 +210,7 @@ fn write_segment(out: &mut String, snapshot: &Snapshot, track: &TrackSnapshot, s
         for (index, part) in segment.parts.iter().enumerate() {
             let name = MediaName::Part { track: track.track, number: segment.number, part: index };
             let nanos = ticks_to_nanos(part.duration, segment.timescale);
-            // A short part has to say that it is independent: sound of 8 kHz has 128 ms a frame.
+            // A short part has to say that it is independent: of sound of 8, 12 and 24 kHz no number of frames fills one.
             let short = nanos < snapshot.targets.shortest_part();
             let (duration, entrance) = (seconds(nanos), index == 0 || begins >= NO_ENTRANCE_WITHIN || short);
             begins += nanos;
