@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::flv::{Clip, Publisher, make};
-use common::{Server, children_of, get, node, signal, wait_for};
+use common::{Server, children_of, decode, get, node, signal, wait_for};
 
 /// Two at a time: a small machine plays no more.
 const PLAYERS: [[(&str, &str); 2]; 2] =
@@ -142,4 +142,39 @@ fn the_watch_page_comes_within_a_second_of_live() {
     let allowed = 1000.0 + 250.0 * seen["stalls"].as_f64().unwrap();
     let best = seen["delays"].as_array().unwrap().iter().filter_map(|delay| delay.as_f64()).fold(f64::INFINITY, f64::min);
     assert!(best <= allowed, "{seen}");
+}
+
+/// Plays everything at once for so many seconds; `when` tells what went before.
+fn play(server: &Server, seconds: &str, plays: &[(&str, &str)], when: &str) -> Vec<serde_json::Value> {
+    let mut args = vec![seconds.to_owned()];
+    args.extend(plays.iter().map(|(player, file)| format!("{player}={}", server.url(&format!("/live/cam1/{file}")))));
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let seen = node("through.mjs", &args);
+    eprintln!("{when}: {seen:#}");
+    seen["seen"].as_array().unwrap().clone()
+}
+
+/// One key frame in a minute: who comes in is there within seconds, and who is there stays.
+#[test]
+fn players_come_into_the_middle_of_long_gops() {
+    let server = Server::start();
+    let _publisher = Publisher::start(server.rtmp, "live", "cam1", make(Clip { seconds: 70, gop: 1800, ..Default::default() }), |ts| ts);
+    server.wait_live("live/cam1", 2);
+    wait_for("segments", || playlist(&server).contains("#EXTINF"), || server.log());
+    // Here from the beginning, also when the pictures begin to be transcoded.
+    for seen in play(&server, "26", &PLAYERS[0], "from the beginning") {
+        assert!(seen["error"].is_null() && !seen["events"].to_string().contains("FATAL"), "{seen:#}");
+        assert!(seen["lastSecondsFps"].as_f64() >= Some(15.0) && seen["longestGapMs"].as_f64() < Some(6000.0), "{seen:#}");
+    }
+    assert_eq!(playlist(&server).matches("#EXT-X-DISCONTINUITY\n").count(), 1, "{}", playlist(&server));
+    for players in PLAYERS {
+        for seen in play(&server, "9", &players, "in the middle") {
+            assert!(seen["error"].is_null() && !seen["events"].to_string().contains("FATAL"), "{seen:#}");
+            assert!(seen["firstPictureMs"].as_f64() < Some(5000.0) && seen["lastSecondsFps"].as_f64() >= Some(15.0), "{seen:#}");
+        }
+    }
+    let (good, complaints) = decode(&server.url("/live/cam1/index.m3u8"), 3);
+    assert!(good, "{complaints}");
+    let made = server.api("/api/v1/streams/live/cam1")["derived"][0]["what"].clone();
+    assert_eq!(made, "H.264 with a key frame every 2 s");
 }

@@ -165,6 +165,14 @@ impl Format {
         }
     }
 
+    /// Whether an encoder that changed from one to the other may still be coding as before: H.264 with the same SPS.
+    pub(crate) fn is_coded_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Format::H264 { sps: mine, .. }, Format::H264 { sps: theirs, .. }) => mine == theirs,
+            _ => self == other,
+        }
+    }
+
     /// Whether pictures may come in another order than they are shown in (B-frames): true for H.264 unless its SPS excludes it.
     pub fn may_reorder(&self) -> bool {
         match self {
@@ -200,8 +208,11 @@ mod tests {
         let h264 = Format::H264 { sps, pps: Vec::new() };
         assert_eq!((h264.codec_string().as_str(), h264.resolution(), h264.may_reorder()), ("avc1.64001f", Some((1280, 720)), false));
         assert!(h264.rtp_fmtp().contains(&("profile-level-id", "64001f".to_owned())));
+        let Format::H264 { sps, .. } = &h264 else { unreachable!() };
+        assert!(h264.is_coded_like(&Format::H264 { sps: sps.clone(), pps: vec![Bytes::from_static(&[0x68])] }));
         let unknown = Format::H264 { sps: Vec::new(), pps: Vec::new() };
         assert_eq!((unknown.codec_string().as_str(), unknown.resolution(), unknown.may_reorder()), ("avc1.42e01f", None, false));
+        assert!(!h264.is_coded_like(&unknown) && !h264.is_coded_like(&Format::Vp8) && Format::Vp8.is_coded_like(&Format::Vp8));
         assert_eq!(Format::Vp8.codec_string(), "vp08.00.10.08");
         let aac = aac::AacConfig::format(Bytes::from_static(&[0x11, 0x90])).unwrap();
         assert_eq!((aac.codec_string().as_str(), aac.clock_rate()), ("mp4a.40.2", 48_000));

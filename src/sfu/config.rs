@@ -55,8 +55,9 @@ impl Default for SfuConfig {
             max_producers: 4_000,
             max_consumers: 20_000,
             fast_start: true,
-            // OBS's default distance between key frames is 250 frames, 8.3 s at 30 fps.
-            key_frame_cache_max_age: Duration::from_secs(10),
+            // OBS's default distance between key frames is 250 frames: 8.3 s at 30 fps, 10.4 s at 24. What is made of tracks whose key frames
+            // are further apart begins with the last one, too.
+            key_frame_cache_max_age: Duration::from_secs(15),
             // 10 s at 13 Mbit/s.
             key_frame_cache_max_bytes: 16 << 20,
             max_incoming_bitrate: 10_000_000,

@@ -28,7 +28,7 @@ use crate::sfu::{ProducerId, RouterId, SfuConfig};
 use crate::stream::core::{Action, Begin, Event, Generation, Heard, Newcomer, Now, Replace, Rules, StreamCore};
 use crate::stream::packing::Packing;
 use crate::stream::placing::{Placing, Position};
-use crate::stream::{BFrames, Track};
+use crate::stream::{BFrames, LongGops, Track};
 use crate::timing::Timeline;
 
 /// The turn of the world.
@@ -380,6 +380,7 @@ impl World {
             takeover_silence: Duration::from_secs(2),
             reconnect_window: Duration::from_secs(10),
             b_frames: BFrames::Drop,
+            long_gops: LongGops::Keep,
         };
         let config = PackageConfig { max_bytes: self.script.window_bytes, ..Default::default() };
         Life {
@@ -419,7 +420,7 @@ impl World {
         let connection = &mut self.connections[index];
         let Phase::Publishing(publishing) = &mut connection.phase else { return };
         let (Some((packer, placing)), Some(life)) = (&mut publishing.writers[kind as usize], &mut self.life) else { return };
-        let Position { facts, wait, end, reordered, warnings } = placing.place(&mut unit, &packer.packing, wall);
+        let Position { facts, wait, end, reordered, long_gops: _, warnings } = placing.place(&mut unit, &packer.packing, wall);
         life.last_media = wall;
         life.written_up_to = life.written_up_to.max(end);
         if let Some(references) = reordered {
@@ -481,7 +482,7 @@ impl World {
                 self.worker.close_producer(at, self.router, old.producer, &mut self.readers);
             }
         }
-        let track = Track { kind, format, reordered: false, references_reordered: false, producer };
+        let track = Track::new(format, producer);
         let Some(actions) = life.core.put(replacement, track, Some(packer.packing.formats().clone()), handed_over, time.at) else {
             self.worker.close_producer(at, self.router, producer, &mut self.readers);
             return false;

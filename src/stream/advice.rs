@@ -3,13 +3,10 @@
 //! In: units as they were placed, and what was mended. Out: warnings. Pure.
 
 use super::Warning;
-use crate::base::UnixNanos;
 use crate::timing::Mended;
 
 /// From this time between key frames on, a publisher is told, in ns. Players start late, and seek badly.
 const LONG_GOP: i64 = 4_000_000_000;
-/// More between two pictures is a picture every few seconds or a gap, not a part of a GOP. In ns.
-const NO_GOP: i64 = 3_000_000_000;
 /// So many stamps that go back are a habit. One or two are an accident.
 const HABIT: u64 = 3;
 /// A timeline that was moved by more than this is told, in ns: half a second is no crystal's doing within a stream's first hours.
@@ -18,8 +15,6 @@ const TOLD_DRIFT: i64 = 1_000_000_000;
 /// What was told already, and what has to be remembered for it.
 #[derive(Debug, Default)]
 pub(super) struct Advice {
-    last_picture: Option<UnixNanos>,
-    last_key: Option<UnixNanos>,
     told: Vec<&'static str>,
 }
 
@@ -31,19 +26,16 @@ impl Advice {
         }
     }
 
-    /// A picture was put at `dts`.
-    pub(super) fn picture(&mut self, dts: UnixNanos, key: bool, out: &mut Vec<Warning>) {
-        if self.last_picture.is_none_or(|last| dts.saturating_sub(last) > NO_GOP) {
-            self.last_key = None;
-        }
-        self.last_picture = Some(dts);
-        let since_key = dts.saturating_sub(*self.last_key.get_or_insert(dts));
-        if key {
-            self.last_key = Some(dts);
-        }
-        if since_key > LONG_GOP {
+    /// The last picture to begin with was `since` ago, in ns.
+    pub(super) fn key_frames(&mut self, since: i64, out: &mut Vec<Warning>) {
+        if since > LONG_GOP {
             self.once("key_frame_interval", long_gop, out);
         }
+    }
+
+    /// Pictures are coded anew: what was said about the ones before may have to be said again.
+    pub(super) fn begin_anew(&mut self) {
+        self.told.retain(|code| !["b_frames", "key_frame_interval"].contains(code));
     }
 
     /// Pictures come in another order than they are shown in.
@@ -79,8 +71,9 @@ fn b_frames() -> String {
 
 fn long_gop() -> String {
     format!(
-        "More than {} s pass between key frames, so players start late. Set the key-frame interval \
-         to 2 s: in OBS Settings → Output → \"Keyframe Interval\" 2 s; in ffmpeg -g with twice the frame rate.",
+        "More than {} s pass between key frames (IDR pictures): who comes in waits for the next one, and where it is more than 12 s away the \
+         video is transcoded for them. Set the key-frame interval to 2 s, without intra refresh: in OBS Settings → Output → \"Keyframe \
+         Interval\" 2 s; in ffmpeg -g with twice the frame rate.",
         LONG_GOP / 1_000_000_000
     )
 }
@@ -126,13 +119,21 @@ mod tests {
     }
 
     #[test]
-    fn long_gops_are_told_once_but_not_slides_and_gaps() {
-        // times of pictures in tenths of seconds, whether every nth is a key frame, told
-        for (step, keys, told) in [(1, 20, false), (1, 1000, true), (31, 1000, false), (20, 1000, true)] {
+    fn long_gops_are_told_once_for_each_coding() {
+        for (longest, told) in [(20, false), (40, false), (41, true), (1000, true)] {
             let (mut advice, mut out) = (Advice::default(), Vec::new());
-            (0..100).for_each(|n| advice.picture(n * step * S / 10, n % keys == 0, &mut out));
-            assert_eq!(codes(&out), if told { vec!["key_frame_interval"] } else { vec![] }, "{step} {keys}");
+            (0..=longest).for_each(|tenths| advice.key_frames(tenths * S / 10, &mut out));
+            assert_eq!(codes(&out), if told { vec!["key_frame_interval"] } else { vec![] }, "{longest}");
         }
+        let (mut advice, mut out) = (Advice::default(), Vec::new());
+        for _ in 0..2 {
+            advice.key_frames(5 * S, &mut out);
+            advice.b_frames(&mut out);
+        }
+        advice.begin_anew();
+        advice.key_frames(5 * S, &mut out);
+        advice.b_frames(&mut out);
+        assert_eq!(codes(&out), ["key_frame_interval", "b_frames", "key_frame_interval", "b_frames"]);
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub struct StreamConfig {
     /// With `on_conflict = "when_silent"`: how long the old publisher must have sent nothing.
     #[serde(with = "humantime_serde")]
     pub takeover_silence: Duration,
+    /// What HLS, DASH, recordings and WebRTC viewers get of H.264 whose key frames are more than 12 s apart, or never come again (intra refresh),
+    /// of a publisher that can't be asked for them (RTMP).
+    pub(crate) long_gops: LongGops,
     /// Who may publish where. Empty: anybody, everywhere. Otherwise a path needs a rule that matches and its key.
     pub publish_keys: Vec<AccessRule>,
     /// Who may watch what. A path that no rule matches is open.
@@ -39,6 +42,7 @@ impl Default for StreamConfig {
             reconnect_window: Duration::from_secs(10),
             on_conflict: OnConflict::WhenSilent,
             takeover_silence: Duration::from_secs(2),
+            long_gops: LongGops::default(),
             publish_keys: Vec::new(),
             viewer_tokens: Vec::new(),
         }
@@ -66,6 +70,17 @@ pub enum BFrames {
     Transcode,
     /// The published track without its disposable pictures: costs nothing, lowers the frame rate.
     Drop,
+}
+
+/// What is made of H.264 whose key frames are far apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LongGops {
+    /// A transcoded track with a key frame every 2 s, while the transcoding budget lasts; then as `keep`.
+    #[default]
+    Transcode,
+    /// The published track: costs nothing, and browsers that come in show nothing until its next key frame.
+    Keep,
 }
 
 /// A secret for the paths that match a pattern.

@@ -7,13 +7,14 @@ mod advice;
 mod config;
 pub(crate) mod core;
 mod driver;
+mod entrances;
 mod format_history;
 mod framer;
 pub(crate) mod packing;
 pub(crate) mod placing;
 
 #[cfg(test)]
-pub(crate) use config::{AccessRule, OnConflict};
+pub(crate) use config::{AccessRule, LongGops, OnConflict};
 pub(crate) use config::{BFrames, StreamConfig, opens};
 pub use core::TranscodeTarget;
 #[cfg(test)]

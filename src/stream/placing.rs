@@ -11,6 +11,7 @@ use crate::codec::{AccessUnit, Codec, Format, h264};
 use crate::rtp::batch::UnitFacts;
 use crate::stream::advice::Advice;
 use crate::stream::core::Warning;
+use crate::stream::entrances::Entrances;
 use crate::timing::{PictureOrder, Timeline};
 
 /// Nanoseconds per second.
@@ -22,6 +23,7 @@ pub(crate) struct Placing {
     timeline: Arc<Mutex<Timeline>>,
     track: usize,
     order: PictureOrder,
+    entrances: Entrances,
     advice: Advice,
 }
 
@@ -35,13 +37,21 @@ pub(crate) struct Position {
     pub end: UnixNanos,
     /// B-frames were seen; true where others refer to them.
     pub reordered: Option<bool>,
+    /// Key frames were seen to be far apart.
+    pub(crate) long_gops: bool,
     pub warnings: Vec<Warning>,
 }
 
 impl Placing {
     /// For the track of that number.
     pub(crate) fn new(timeline: Arc<Mutex<Timeline>>, track: usize) -> Self {
-        Self { timeline, track, order: PictureOrder::default(), advice: Advice::default() }
+        Self { timeline, track, order: PictureOrder::default(), entrances: Entrances::default(), advice: Advice::default() }
+    }
+
+    /// Pictures are coded anew from here on: what was learnt of the ones before doesn't hold for them.
+    pub(crate) fn begin_anew(&mut self) {
+        (self.order, self.entrances) = (PictureOrder::default(), Entrances::default());
+        self.advice.begin_anew();
     }
 
     /// Puts `unit`, which came at `now`, where it belongs; `packing` is its track's.
@@ -53,10 +63,13 @@ impl Placing {
         };
         (unit.pts, unit.dts) = (placed.pts, placed.dts);
         let facts = packing.facts(unit);
-        let (mut warnings, mut reordered) = (Vec::new(), None);
+        let (mut warnings, mut reordered, mut long_gops) = (Vec::new(), None, false);
         if packing.codec().kind() == MediaKind::Video {
             let (pts, dts) = (rescale(unit.pts, clock_rate, NANOS), rescale(unit.dts, clock_rate, NANOS));
-            self.advice.picture(dts, unit.key, &mut warnings);
+            let entrance = unit.key && (packing.codec() != Codec::H264 || h264::unit_is_idr(&unit.data));
+            let since = self.entrances.picture(dts, entrance);
+            self.advice.key_frames(since, &mut warnings);
+            long_gops = self.entrances.are_far_apart(since, unit.key && !entrance);
             if packing.codec() == Codec::H264
                 && let Some(seen) = self.order.observe(dts, pts, facts.disposable, || claims_reordering(&packing.formats().format()))
             {
@@ -65,7 +78,7 @@ impl Placing {
             }
         }
         self.advice.mended(&mended, &mut warnings);
-        Position { facts, wait: placed.wait, end, reordered, warnings }
+        Position { facts, wait: placed.wait, end, reordered, long_gops, warnings }
     }
 }
 

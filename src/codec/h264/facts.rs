@@ -65,6 +65,11 @@ fn nal_facts(header: u8, second: Option<u8>) -> PayloadFacts {
     PayloadFacts { key_frame_start, disposable: ref_idc(header) == 0 && !needed, starts_frame }
 }
 
+/// Whether an access unit (4-byte lengths) is an IDR picture: what any decoder can begin with.
+pub(crate) fn unit_is_idr(data: &[u8]) -> bool {
+    avcc_nals(data, 4).any(|nal| NalType::of(nal[0]) == NalType::Idr)
+}
+
 /// Whether no other picture needs an access unit (4-byte lengths): it has slices, and `nal_ref_idc` is 0 in all of them.
 pub fn unit_is_disposable(data: &[u8]) -> bool {
     let mut slices = avcc_nals(data, 4).map(|nal| nal[0]).filter(|header| NalType::of(*header).is_slice()).peekable();

@@ -23,6 +23,7 @@ pub use avcc::{annexb_to_avcc, avcc_nals, avcc_to_annexb};
 pub use config::{AvcConfig, may_reorder};
 pub(crate) use config::{codec_string, profile_level_id, write_avc_config};
 pub(crate) use depacketizer::Depacketizer;
+pub(crate) use facts::unit_is_idr;
 pub(crate) use facts::{payload_facts, payload_resolution};
 pub use facts::{unit_is_b, unit_is_disposable};
 pub use nal::{pps_id, pps_sps_id, sps_id};

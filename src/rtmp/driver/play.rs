@@ -304,7 +304,7 @@ async fn select_track(stream: &Stream, kind: MediaKind) -> Result<Track, SelectE
         MediaKind::Video => &[Codec::H264],
         MediaKind::Audio => &[Codec::Aac],
     };
-    let lease = stream.select(Wanted { kind, codecs, in_order: false, browsers: false }).await?;
+    let lease = stream.select(Wanted { kind, codecs, in_order: false, come_in: false, browsers: false }).await?;
     let consumer = lease.consume_direct().await?;
     Ok(Track { format: lease.format(), consumer, lease })
 }

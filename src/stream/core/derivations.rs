@@ -4,8 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::target::TranscodeTarget;
-use crate::codec::Codec;
+use super::target::{TranscodeTarget, Why};
 use crate::sfu::ProducerId;
 use crate::stream::format_history::FormatHistory;
 
@@ -49,7 +48,7 @@ pub(super) enum Want<G> {
 struct Derivation<G> {
     id: DerivationId,
     source: ProducerId,
-    from: Codec,
+    why: Why,
     target: TranscodeTarget,
     users: usize,
     /// Since when it has had none.
@@ -68,7 +67,8 @@ struct Work<G> {
 /// What is told about one.
 #[derive(Debug)]
 pub(crate) struct Derived<'a> {
-    pub from: Codec,
+    pub source: ProducerId,
+    pub why: Why,
     pub target: TranscodeTarget,
     pub formats: &'a FormatHistory,
     pub users: usize,
@@ -91,13 +91,13 @@ impl<G> Derivations<G> {
     /// Those at work.
     pub(super) fn all(&self) -> impl Iterator<Item = Derived<'_>> {
         self.table.iter().filter_map(|known| {
-            let Derivation { from, target, users, work, .. } = known;
-            Some(Derived { from: *from, target: *target, users: *users, formats: &work.as_ref()?.formats })
+            let Derivation { source, why, target, users, work, .. } = known;
+            Some(Derived { source: *source, why: *why, target: *target, users: *users, formats: &work.as_ref()?.formats })
         })
     }
 
-    /// Somebody needs `target` made of `source`, which is in codec `from`. `published` are the producers there are.
-    pub(super) fn want(&mut self, source: ProducerId, from: Codec, target: TranscodeTarget, published: &[ProducerId]) -> Want<G> {
+    /// Somebody needs `target` made of `source`, for that reason. `published` are the producers there are.
+    pub(super) fn want(&mut self, source: ProducerId, why: Why, target: TranscodeTarget, published: &[ProducerId]) -> Want<G> {
         if let Some(known) = self.table.iter_mut().find(|known| known.source == source && known.target == target) {
             return known.running().map_or(Want::Wait, Want::Use);
         }
@@ -105,14 +105,14 @@ impl<G> Derivations<G> {
         let obsolete = obsolete.filter_map(|known| known.work).map(|work| work.guard).collect();
         self.ids += 1;
         let id = DerivationId(self.ids);
-        self.table.push(Derivation { id, source, from, target, users: 0, idle: None, work: None });
+        self.table.push(Derivation { id, source, why, target, users: 0, idle: None, work: None });
         Want::Start(Starting(id), obsolete)
     }
 
     /// It works, and who started it uses it. Gives `guard` back where it is no longer wanted: the stream has ended.
     pub(super) fn started(&mut self, starting: &Starting, producer: ProducerId, formats: FormatHistory, guard: G) -> Result<Running, G> {
         let Some(known) = self.table.iter_mut().find(|known| known.id == starting.0 && known.work.is_none()) else { return Err(guard) };
-        let what = known.target.derivation(known.from);
+        let what = known.target.derivation(known.why);
         known.users = 1;
         known.work = Some(Work { producer, formats: formats.clone(), guard });
         Ok(Running { id: known.id, producer, formats, what })
@@ -142,7 +142,7 @@ impl<G> Derivations<G> {
     /// What nobody has used for long enough, in words, to be stopped.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Vec<(&'static str, G)> {
         let over = self.table.extract_if(.., |known| known.idle.is_some_and(|idle| idle + LINGER <= now));
-        over.filter_map(|known| Some((known.target.derivation(known.from), known.work?.guard))).collect()
+        over.filter_map(|known| Some((known.target.derivation(known.why), known.work?.guard))).collect()
     }
 
     /// All of them, to be stopped.
@@ -162,7 +162,7 @@ impl<G> Derivation<G> {
         let work = self.work.as_ref()?;
         self.users += 1;
         self.idle = None;
-        Some(Running { id: self.id, producer: work.producer, formats: work.formats.clone(), what: self.target.derivation(self.from) })
+        Some(Running { id: self.id, producer: work.producer, formats: work.formats.clone(), what: self.target.derivation(self.why) })
     }
 }
 
@@ -186,7 +186,7 @@ mod tests {
         }
 
         fn want(&mut self, source: ProducerId, published: &[ProducerId]) -> Want<&'static str> {
-            self.table.want(source, Codec::Aac, TranscodeTarget::Opus, published)
+            self.table.want(source, Why::Codec, TranscodeTarget::Opus, published)
         }
 
         fn start(&mut self, guard: &'static str) -> Running {
@@ -243,7 +243,7 @@ mod tests {
         bench.table.failed(&again); // too late
         assert!(matches!(bench.want(source, &[source]), Want::Use(_)));
         // Another target, or another source, is another one.
-        assert!(matches!(bench.table.want(source, Codec::Aac, TranscodeTarget::H264, &[source]), Want::Start(..)));
+        assert!(matches!(bench.table.want(source, Why::Codec, TranscodeTarget::H264, &[source]), Want::Start(..)));
         assert!(matches!(bench.want(ProducerId::next(), &[source]), Want::Start(..)));
     }
 
@@ -284,7 +284,7 @@ mod tests {
     fn the_end_takes_everything() {
         let mut bench = Bench::new();
         let running = bench.start("opus");
-        let Want::Start(starting, _) = bench.table.want(bench.source, Codec::H264, TranscodeTarget::H264, &[bench.source]) else {
+        let Want::Start(starting, _) = bench.table.want(bench.source, Why::BFrames, TranscodeTarget::H264, &[bench.source]) else {
             panic!("known")
         };
         assert_eq!(bench.table.drain(), ["opus"]);

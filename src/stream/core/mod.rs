@@ -34,8 +34,10 @@ pub(crate) use stream::{Action, Begin, Begun, Event, NoForm, Replace, Rules, Sel
 pub(crate) use tracks::Replacement;
 pub(crate) use warnings::Warned;
 
+pub(crate) use selection::Otherwise;
 pub(crate) use selection::Wanted;
 pub use target::TranscodeTarget;
+pub(crate) use target::Why;
 pub(crate) use tracks::Track;
 pub(crate) use viewers::ViewerCounts;
 pub(crate) use warnings::Warning;

@@ -7,15 +7,15 @@ use super::conflict::{Heard, Incumbent, Verdict, judge};
 use super::derivations::{DerivationId, Derivations, Derived, Running, Starting, Want};
 use super::parked::Parked;
 use super::publisher::{Generation, Newcomer, Place, Publisher};
-use super::selection::{Choice, Wanted, choose};
-use super::target::TranscodeTarget;
+use super::selection::{Choice, Otherwise, Wanted, choose};
+use super::target::{TranscodeTarget, Why};
 use super::tracks::{Replacement, Track, Tracks};
 use super::viewers::{ViewerCounts, Viewers};
 use super::warnings::{Warned, Warning, Warnings};
 use crate::base::{MediaKind, UnixNanos};
 use crate::codec::{Codec, Format};
 use crate::sfu::ProducerId;
-use crate::stream::config::{BFrames, OnConflict};
+use crate::stream::config::{BFrames, LongGops, OnConflict};
 use crate::stream::format_history::FormatHistory;
 
 /// How long a returning publisher has to bring back each of the tracks it had; what is missing then is taken off the stream.
@@ -25,6 +25,9 @@ pub(super) const TRACKS_RETURN_WITHIN: Duration = Duration::from_secs(5);
 /// Viewers lose nothing by it but this time, and begin with the key-frame cache; thrown out for the second track they would lose more.
 pub(super) const SETTLE: Duration = Duration::from_millis(150);
 
+/// Codes of warnings about what was learnt of a track's pictures ([`Tracks::set_format`]).
+const OF_PICTURES: [&str; 4] = ["b_frames", "b_frames_dropped", "key_frame_interval", "long_gops_kept"];
+
 /// The configured rules that a stream lives by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
@@ -32,6 +35,7 @@ pub(crate) struct Rules {
     pub takeover_silence: Duration,
     pub reconnect_window: Duration,
     pub b_frames: BFrames,
+    pub long_gops: LongGops,
 }
 
 /// What everybody is told.
@@ -121,8 +125,8 @@ pub(crate) struct ToStart {
     /// What it is made from.
     pub track: Track,
     pub target: TranscodeTarget,
-    /// Where it can't be made, the track without its disposable pictures is better than nothing.
-    pub or_without_disposable: bool,
+    /// What is better than nothing where it can't be made.
+    pub otherwise: Otherwise,
 }
 
 /// Why a consumer gets nothing.
@@ -396,7 +400,12 @@ impl<W, G> StreamCore<W, G> {
 
     /// A published track has other parameters now. True where that is news.
     pub(crate) fn set_format(&mut self, generation: Generation, format: &Format) -> bool {
+        let before = self.tracks.of_kind(format.kind()).map(|track| track.format.clone());
         let changed = self.tracks.set_format(generation, format);
+        if changed && format.kind() == MediaKind::Video && !before.is_some_and(|before| before.is_coded_like(format)) {
+            // They are about pictures that were coded otherwise.
+            self.warnings.retract(&OF_PICTURES);
+        }
         self.version += u64::from(changed);
         changed
     }
@@ -404,6 +413,11 @@ impl<W, G> StreamCore<W, G> {
     /// B-frames were seen; `references`: ones that others refer to.
     pub(crate) fn set_reordered(&mut self, generation: Generation, references: bool) {
         self.version += u64::from(self.tracks.set_reordered(generation, references));
+    }
+
+    /// Key frames are further apart than players that come in want to wait.
+    pub(crate) fn set_long_gops(&mut self, generation: Generation) {
+        self.version += u64::from(self.tracks.set_long_gops(generation));
     }
 
     fn is_present(&self, generation: Generation) -> bool {
@@ -419,17 +433,17 @@ impl<W, G> StreamCore<W, G> {
         }
         let track = self.tracks.of_kind(wanted.kind).ok_or(NoForm::NoTrack)?;
         let from = track.format.codec();
-        let (target, or_without_disposable) = match choose(track, wanted, self.rules.b_frames).ok_or(NoForm::CantDerive(from))? {
+        let (target, otherwise) = match choose(track, wanted, self.rules.b_frames, self.rules.long_gops).ok_or(NoForm::CantDerive(from))? {
             Choice::Published => return Ok(Selected::Published { track: track.clone(), drop_disposable: false }),
             Choice::WithoutDisposable => return Ok(Selected::Published { track: track.clone(), drop_disposable: true }),
-            Choice::Derived { target, or_without_disposable } => (target, or_without_disposable),
+            Choice::Derived { target, otherwise } => (target, otherwise),
         };
         let published: Vec<ProducerId> = self.tracks.all().map(|track| track.producer).collect();
-        Ok(match self.derivations.want(track.producer, from, target, &published) {
+        Ok(match self.derivations.want(track.producer, Why::of(track), target, &published) {
             Want::Use(running) => Selected::Derived(running),
             Want::Wait => Selected::Wait,
             Want::Start(starting, obsolete) => {
-                let to_start = ToStart { starting, track: track.clone(), target, or_without_disposable };
+                let to_start = ToStart { starting, track: track.clone(), target, otherwise };
                 Selected::Start(to_start, obsolete.into_iter().map(Action::Abort).collect())
             }
         })

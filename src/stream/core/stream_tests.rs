@@ -10,7 +10,7 @@ use super::*;
 use crate::base::MediaKind;
 use crate::codec::{Codec, Format};
 use crate::sfu::ProducerId;
-use crate::stream::config::{BFrames, OnConflict};
+use crate::stream::config::{BFrames, LongGops, OnConflict};
 use crate::stream::format_history::FormatHistory;
 
 const WINDOW: Duration = Duration::from_secs(10);
@@ -39,7 +39,13 @@ struct Bench {
 
 impl Bench {
     fn new(on_conflict: OnConflict) -> Self {
-        let rules = Rules { on_conflict, takeover_silence: 2 * S, reconnect_window: WINDOW, b_frames: BFrames::Transcode };
+        let rules = Rules {
+            on_conflict,
+            takeover_silence: 2 * S,
+            reconnect_window: WINDOW,
+            b_frames: BFrames::Transcode,
+            long_gops: LongGops::Transcode,
+        };
         Self { core: StreamCore::new(rules), t0: Instant::now() }
     }
 
@@ -78,7 +84,7 @@ impl Bench {
 
     fn put(&mut self, replacement: Replacement, format: Format, handed_over: Option<ProducerId>) -> Option<(ProducerId, Actions)> {
         let producer = ProducerId::next();
-        let track = Track { kind: format.kind(), format: format.clone(), reordered: false, references_reordered: false, producer };
+        let track = Track::new(format.clone(), producer);
         let actions = self.core.put(replacement, track, Some(history(format)), handed_over, self.t0)?;
         Some((producer, actions))
     }
@@ -101,7 +107,7 @@ impl Bench {
     }
 
     fn select(&mut self, kind: MediaKind, codec: Codec) -> Result<Selected<&'static str, &'static str>, NoForm> {
-        self.core.select(Wanted { kind, codecs: &[codec], in_order: false, browsers: true })
+        self.core.select(Wanted { kind, codecs: &[codec], in_order: false, come_in: true, browsers: true })
     }
 
     fn start_opus(&mut self, guard: &'static str) -> Running {
@@ -419,9 +425,9 @@ fn what_a_consumer_gets() {
     let Ok(Selected::Published { track, drop_disposable: false }) = bench.select(MediaKind::Video, Codec::H264) else { panic!("no") };
     assert_eq!(track.producer, pictures);
     bench.core.set_reordered(first, false);
-    let in_order = Wanted { kind: MediaKind::Video, codecs: &[Codec::H264], in_order: true, browsers: true };
+    let in_order = Wanted { kind: MediaKind::Video, codecs: &[Codec::H264], in_order: true, come_in: true, browsers: true };
     let Ok(Selected::Start(to_start, _)) = bench.core.select(in_order) else { panic!("no") };
-    assert!(to_start.or_without_disposable && to_start.target == TranscodeTarget::H264);
+    assert!(to_start.otherwise == Otherwise::WithoutDisposable && to_start.target == TranscodeTarget::H264);
     assert!(matches!(bench.core.select(in_order), Ok(Selected::Wait)));
     let (version, starts) = (bench.core.version(), bench.core.starts());
     bench.core.start_failed(&to_start.starting);
@@ -473,4 +479,30 @@ fn warnings_are_news_once_and_a_publishers_own() {
     }
     bench.begin(S);
     assert!(bench.core.warnings().is_empty());
+}
+
+#[test]
+fn what_was_said_of_pictures_goes_with_them() {
+    let (mut bench, first, _) = Bench::live();
+    let warning = |code| Warning { code, message: code.into() };
+    let codes = ["b_frames", "b_frames_dropped", "key_frame_interval", "long_gops_kept", "fast"];
+    let told = |bench: &Bench| bench.core.warnings().iter().map(|warning| warning.code).collect::<Vec<_>>();
+    for code in codes {
+        bench.core.warn(warning(code));
+    }
+    bench.core.set_reordered(first, true);
+    bench.core.set_long_gops(first);
+    let coded = |sps: &'static [u8], pps: &'static [u8]| Format::H264 {
+        sps: vec![bytes::Bytes::from_static(sps)],
+        pps: vec![bytes::Bytes::from_static(pps)],
+    };
+    let learnt = |bench: &Bench| bench.core.tracks().next().map(|track| (track.reordered, track.long_gops));
+    assert!(bench.core.set_format(first, &coded(&[0x67, 1], &[0x68, 1])));
+    assert_eq!((told(&bench), learnt(&bench)), (vec!["fast"], Some((false, false))), "an encoder with other settings");
+    for code in codes {
+        bench.core.warn(warning(code));
+    }
+    bench.core.set_reordered(first, true);
+    assert!(bench.core.set_format(first, &coded(&[0x67, 1], &[0x68, 2])));
+    assert_eq!((told(&bench).len(), learnt(&bench)), (5, Some((true, false))), "the same, with another PPS");
 }

@@ -1,5 +1,6 @@
 //! What a published track can be turned into, and what its publisher could do to make that unnecessary.
 
+use super::tracks::Track;
 use crate::codec::{Codec, Format};
 
 /// What a derived track is to be.
@@ -14,6 +15,31 @@ pub enum TranscodeTarget {
     H264,
 }
 
+/// Why a track isn't played as it is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Players lack its codec.
+    Codec,
+    /// Browsers lack its profile.
+    Unusual,
+    /// Its key frames are too far apart to come in.
+    LongGops,
+    /// Its pictures are reordered.
+    BFrames,
+}
+
+impl Why {
+    /// Why something else is made of this track.
+    pub(crate) fn of(track: &Track) -> Self {
+        match track {
+            _ if track.format.codec() != Codec::H264 => Self::Codec,
+            _ if track.format.unusual().is_some() => Self::Unusual,
+            _ if track.long_gops => Self::LongGops,
+            _ => Self::BFrames,
+        }
+    }
+}
+
 impl TranscodeTarget {
     /// What turns `from` into `to`, if headend can.
     pub(in crate::stream) fn between(from: Codec, to: Codec) -> Option<Self> {
@@ -26,22 +52,26 @@ impl TranscodeTarget {
     }
 
     /// In words, for people.
-    pub(in crate::stream) fn derivation(self, from: Codec) -> &'static str {
-        match (from, self) {
-            (_, Self::Opus) => "AAC → Opus",
-            (_, Self::Aac) => "Opus → AAC",
-            (Codec::H264, Self::H264) => "H.264 without B-frames",
-            (_, Self::H264) => "VP8 → H.264",
+    pub(in crate::stream) fn derivation(self, why: Why) -> &'static str {
+        match (self, why) {
+            (Self::Opus, _) => "AAC → Opus",
+            (Self::Aac, _) => "Opus → AAC",
+            (Self::H264, Why::Unusual) => "H.264 → H.264 that browsers decode",
+            (Self::H264, Why::LongGops) => "H.264 with a key frame every 2 s",
+            (Self::H264, Why::BFrames) => "H.264 without B-frames",
+            (Self::H264, Why::Codec) => "VP8 → H.264",
         }
     }
 
     /// What the publisher could do to make it unnecessary.
-    pub(in crate::stream) fn advice(self, from: Codec) -> Option<&'static str> {
-        match (from, self) {
-            (Codec::H264, Self::H264) => {
+    pub(in crate::stream) fn advice(self, why: Why) -> Option<&'static str> {
+        match (self, why) {
+            (Self::H264, Why::Unusual) => Some("set the encoder to high profile, 4:2:0, 8 bits"),
+            (Self::H264, Why::LongGops) => Some("set the key-frame interval to 2 s, without intra refresh"),
+            (Self::H264, Why::BFrames) => {
                 Some("set B-frames to 0 in the encoder (OBS: Settings → Output → Advanced → Max B-frames 0, or tune zerolatency)")
             }
-            (Codec::Vp8, Self::H264) => Some("publish H.264 (choose it on the publish page)"),
+            (Self::H264, Why::Codec) => Some("publish H.264 (choose it on the publish page)"),
             _ => None, // RTMP knows no Opus and browsers send no AAC: nothing to be done
         }
     }
@@ -68,6 +98,25 @@ impl TranscodeTarget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sfu::ProducerId;
+
+    /// Profile high 4:2:2.
+    const SPS_422: [u8; 25] =
+        [0x67, 0x7a, 0, 0x0d, 0xbc, 0xd9, 0x41, 0x41, 0xfb, 1, 0x10, 0, 0, 3, 0, 0x10, 0, 0, 3, 3, 0xc0, 0xf1, 0x42, 0x99, 0x60];
+
+    #[test]
+    fn why_something_is_made() {
+        let h264 = |sps: &'static [u8]| Format::H264 { sps: vec![bytes::Bytes::from_static(sps)], pps: Vec::new() };
+        for (format, reordered, long_gops, why) in [
+            (Format::Vp8, false, false, Why::Codec),
+            (h264(&SPS_422), true, true, Why::Unusual),
+            (h264(&[]), true, true, Why::LongGops),
+            (h264(&[]), true, false, Why::BFrames),
+        ] {
+            let track = Track { reordered, long_gops, ..Track::new(format, ProducerId::next()) };
+            assert_eq!(Why::of(&track), why);
+        }
+    }
 
     #[test]
     fn what_can_be_made_of_what() {
@@ -84,7 +133,7 @@ mod tests {
             (Vp8, Opus, None),
         ] {
             assert_eq!(TranscodeTarget::between(from, to), target, "{from:?} {to:?}");
-            assert!(target.is_none_or(|target| !target.derivation(from).is_empty()));
+            assert!(target.is_none_or(|target| !target.derivation(Why::Codec).is_empty()));
         }
     }
 
@@ -106,9 +155,16 @@ mod tests {
 
     #[test]
     fn there_is_advice_where_the_publisher_can_act() {
-        assert!(TranscodeTarget::H264.advice(Codec::H264).is_some_and(|advice| advice.contains("B-frames")));
-        assert!(TranscodeTarget::H264.advice(Codec::Vp8).is_some_and(|advice| advice.contains("H.264")));
-        assert_eq!(TranscodeTarget::Opus.advice(Codec::Aac), None);
-        assert_eq!(TranscodeTarget::Aac.advice(Codec::Opus), None);
+        for (target, why, word) in [
+            (TranscodeTarget::H264, Why::BFrames, Some("B-frames")),
+            (TranscodeTarget::H264, Why::Unusual, Some("4:2:0")),
+            (TranscodeTarget::H264, Why::LongGops, Some("key-frame interval")),
+            (TranscodeTarget::H264, Why::Codec, Some("H.264")),
+            (TranscodeTarget::Opus, Why::Codec, None),
+            (TranscodeTarget::Aac, Why::Codec, None),
+        ] {
+            assert_eq!(target.advice(why).is_some(), word.is_some(), "{why:?}");
+            assert!(target.advice(why).is_none_or(|advice| word.is_some_and(|word| advice.contains(word))), "{why:?}");
+        }
     }
 }

@@ -20,8 +20,17 @@ pub(crate) struct Track {
     pub reordered: bool,
     /// Whether pictures that others refer to are reordered too (B-pyramids): then leaving out the disposable ones does not put the rest in order.
     pub references_reordered: bool,
+    /// Whether its key frames are so far apart that who comes in would wait for long.
+    pub(crate) long_gops: bool,
     /// Its producer on the stream's home router.
     pub producer: ProducerId,
+}
+
+impl Track {
+    /// Of whose pictures nothing is known yet.
+    pub(crate) fn new(format: Format, producer: ProducerId) -> Self {
+        Self { kind: format.kind(), format, reordered: false, references_reordered: false, long_gops: false, producer }
+    }
 }
 
 /// A track, and which publisher it is from.
@@ -112,12 +121,14 @@ impl Tracks {
     }
 
     /// A publisher's track has other parameters. Then all tracks belong to other formats from here on: they are kept apart together.
+    /// What was learnt of its pictures holds as long as they are coded alike.
     pub(super) fn set_format(&mut self, generation: Generation, format: &Format) -> bool {
         let Some(track) = self.of_publisher(generation, format.kind()) else { return false };
         if track.format == *format {
             return false;
         }
-        track.format = format.clone();
+        let alike = track.format.is_coded_like(format);
+        *track = if alike { Track { format: format.clone(), ..track.clone() } } else { Track::new(format.clone(), track.producer) };
         self.entries.iter().filter_map(|entry| entry.formats.as_ref()).for_each(FormatHistory::mark);
         true
     }
@@ -127,6 +138,11 @@ impl Tracks {
         let Some(track) = self.of_publisher(generation, MediaKind::Video) else { return false };
         let first = !std::mem::replace(&mut track.reordered, true);
         first | (references && !std::mem::replace(&mut track.references_reordered, true))
+    }
+
+    /// Key frames are far apart. True where that is news.
+    pub(crate) fn set_long_gops(&mut self, generation: Generation) -> bool {
+        self.of_publisher(generation, MediaKind::Video).is_some_and(|track| !std::mem::replace(&mut track.long_gops, true))
     }
 
     fn of_publisher(&mut self, generation: Generation, kind: MediaKind) -> Option<&mut Track> {
@@ -161,7 +177,7 @@ mod tests {
     }
 
     fn track(format: Format) -> Track {
-        Track { kind: format.kind(), format, reordered: false, references_reordered: false, producer: ProducerId::next() }
+        Track::new(format, ProducerId::next())
     }
 
     fn put(tracks: &mut Tracks, generation: Generation, format: Format) -> (ProducerId, FormatHistory) {
@@ -248,6 +264,25 @@ mod tests {
         put(&mut tracks, second, VP8);
         assert!(tracks.set_reordered(second, true), "both at once are news, too");
         assert!(!tracks.set_reordered(second, true));
+    }
+
+    #[test]
+    fn what_is_learnt_of_pictures_holds_for_their_format() {
+        let ([first, second], mut tracks) = (generations(), Tracks::default());
+        assert!(!tracks.set_long_gops(first), "no pictures");
+        put(&mut tracks, first, VP8);
+        assert!(!tracks.set_long_gops(second), "not its track");
+        assert!(tracks.set_long_gops(first) && !tracks.set_long_gops(first), "news once");
+        assert!(tracks.set_reordered(first, true));
+        let learnt = |tracks: &Tracks| {
+            let track = tracks.of_kind(MediaKind::Video).unwrap();
+            (track.reordered, track.references_reordered, track.long_gops)
+        };
+        assert_eq!(learnt(&tracks), (true, true, true));
+        assert!(!tracks.set_format(first, &VP8) && learnt(&tracks).0, "the same again");
+        assert!(tracks.set_format(first, &Format::H264 { sps: Vec::new(), pps: Vec::new() }));
+        assert_eq!(learnt(&tracks), (false, false, false));
+        assert!(tracks.set_reordered(first, false), "and is news again");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::*;
 use crate::base::MediaKind;
 use crate::codec::{Codec, Format};
 use crate::sfu::ProducerId;
-use crate::stream::config::{BFrames, OnConflict};
+use crate::stream::config::{BFrames, LongGops, OnConflict};
 use crate::stream::format_history::FormatHistory;
 
 #[derive(Debug, Clone, Copy)]
@@ -115,7 +115,13 @@ fn pick<T: Copy>(list: &[T], n: usize) -> Option<T> {
 
 impl Walk {
     fn new(on_conflict: OnConflict) -> Self {
-        let rules = Rules { on_conflict, takeover_silence: Duration::from_secs(2), reconnect_window: WINDOW, b_frames: BFrames::Transcode };
+        let rules = Rules {
+            on_conflict,
+            takeover_silence: Duration::from_secs(2),
+            reconnect_window: WINDOW,
+            b_frames: BFrames::Transcode,
+            long_gops: LongGops::Transcode,
+        };
         let now = Instant::now();
         Self {
             core: StreamCore::new(rules),
@@ -193,7 +199,7 @@ impl Walk {
                 }
                 let (replacement, format, old) = self.replacing.swap_remove(which % self.replacing.len());
                 let producer = ProducerId::next();
-                let track = Track { kind: format.kind(), format: format.clone(), reordered: false, references_reordered: false, producer };
+                let track = Track::new(format.clone(), producer);
                 let handed_over = old.filter(|_| handed_over);
                 let put = self.core.put(replacement, track, Some(FormatHistory::new(format, 0)), handed_over, self.now);
                 // Handed over or closed: either way the SFU has closed the old one.
@@ -231,7 +237,7 @@ impl Walk {
             Step::Select(kind, codec) => {
                 let kind = if kind % 2 == 0 { MediaKind::Video } else { MediaKind::Audio };
                 let codec = [Codec::H264, Codec::Vp8, Codec::Opus, Codec::Aac][codec % 4];
-                match self.core.select(Wanted { kind, codecs: &[codec], in_order: true, browsers: true }) {
+                match self.core.select(Wanted { kind, codecs: &[codec], in_order: true, come_in: true, browsers: true }) {
                     Ok(Selected::Derived(running)) => self.leases.push(running.id),
                     Ok(Selected::Start(to_start, actions)) => {
                         self.starting.push(to_start.starting);

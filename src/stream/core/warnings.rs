@@ -50,6 +50,11 @@ impl Warnings {
         }
     }
 
+    /// What these say no longer holds.
+    pub(crate) fn retract(&mut self, codes: &[&str]) {
+        self.0.retain(|known| !codes.contains(&known.code));
+    }
+
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
@@ -76,6 +81,8 @@ mod tests {
             assert_eq!(warnings.add(warning(code, message)), becomes, "{code} {message}");
         }
         assert_eq!(warnings.all(), [warning("a", "2"), warning("b", "1")]);
+        warnings.retract(&["b", "c"]);
+        assert_eq!(warnings.all(), [warning("a", "2")]);
         warnings.clear();
         assert!(warnings.all().is_empty());
         assert_eq!(warnings.add(warning("a", "2")), Warned::New);

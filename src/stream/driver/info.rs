@@ -7,7 +7,7 @@ use super::live::Stream;
 use crate::base::{MediaKind, StreamPath, UnixNanos};
 use crate::codec::{Codec, Format};
 use crate::sfu::ProducerStats;
-use crate::stream::core::{ViewerCounts, Warning};
+use crate::stream::core::{ViewerCounts, Warning, Why};
 
 /// A live stream, as told by the API.
 #[derive(Debug, Clone, Serialize)]
@@ -110,11 +110,15 @@ impl Stream {
             tracks,
             derived: core
                 .derived()
-                .map(|derived| DerivedInfo {
-                    what: derived.target.derivation(derived.from),
-                    codec: derived.formats.format().codec(),
-                    users: derived.users,
-                    advice: derived.target.advice(derived.from),
+                .map(|derived| {
+                    // The published track may have become another since.
+                    let why = core.track(derived.source).map_or(derived.why, Why::of);
+                    DerivedInfo {
+                        what: derived.target.derivation(why),
+                        codec: derived.formats.format().codec(),
+                        users: derived.users,
+                        advice: derived.target.advice(why),
+                    }
                 })
                 .collect(),
             viewers: core.viewer_counts(now().wall),

@@ -7,7 +7,7 @@ use super::transcoder::{TranscodeError, TranscodeJob};
 use super::writer::{TrackWriter, WriterCore};
 use crate::base::MediaKind;
 use crate::sfu::SfuError;
-use crate::stream::core::{NoForm, Running, Selected, ToStart, Wanted, Warning};
+use crate::stream::core::{NoForm, Otherwise, Running, Selected, ToStart, Wanted, Warning, Why};
 use crate::stream::format_history::FormatHistory;
 
 /// Why there is no such track.
@@ -53,7 +53,7 @@ impl Stream {
                         Ok(running) => return Ok(Lease::derived(self.clone(), running)),
                         Err(error) => error,
                     };
-                    if !to_start.or_without_disposable {
+                    if to_start.otherwise == Otherwise::Nothing {
                         if let Some(what) = to_start.track.format.unusual() {
                             let message = format!(
                                 "Viewers in browsers get no pictures: the video has {what}, which they can't decode, and {error}. Set the encoder to \
@@ -62,6 +62,14 @@ impl Stream {
                             self.warn(Warning { code: "video_not_transcoded", message });
                         }
                         return Err(error);
+                    }
+                    if to_start.otherwise == Otherwise::Published {
+                        let message = format!(
+                            "Players that come in see nothing until the next key frame: key frames are far apart, and {error}. Set the key-frame \
+                             interval to 2 s."
+                        );
+                        self.warn(Warning { code: "long_gops_kept", message });
+                        return Ok(Lease::published(self.clone(), to_start.track, false));
                     }
                     self.warn(Warning {
                         code: "b_frames_dropped",
@@ -84,7 +92,7 @@ impl Stream {
         let input = self.home().consume_direct(track.producer).await?;
         let core = WriterCore::new(self.home(), target.format(&track.format), self.path().as_str()).await?;
         let (producer, formats) = (core.producer(), core.formats().clone());
-        let what = target.derivation(track.format.codec());
+        let what = target.derivation(Why::of(track));
         let input_formats = self.formats(track.producer);
         let input_format = input_formats.as_ref().map_or_else(|| track.format.clone(), FormatHistory::format);
         let (output, runtime) = (TrackWriter::derived(core), self.home().runtime().clone());

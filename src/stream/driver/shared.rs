@@ -27,8 +27,8 @@ impl Shared {
 
     /// What every stream lives by.
     pub(super) fn rules(&self) -> Rules {
-        let StreamConfig { on_conflict, takeover_silence, reconnect_window, .. } = self.config;
-        Rules { on_conflict, takeover_silence, reconnect_window, b_frames: self.b_frames }
+        let StreamConfig { on_conflict, takeover_silence, reconnect_window, long_gops, .. } = self.config;
+        Rules { on_conflict, takeover_silence, reconnect_window, b_frames: self.b_frames, long_gops }
     }
 
     /// The worker for a new stream.

@@ -149,6 +149,11 @@ impl<W> State<W> {
         self.act(|core| core.set_reordered(generation, references));
     }
 
+    /// Key frames are far apart.
+    pub(crate) fn set_long_gops(&self, generation: Generation) {
+        self.act(|core| core.set_long_gops(generation));
+    }
+
     /// A published track has other parameters now.
     pub(super) fn set_format(&self, generation: Generation, format: &Format) {
         if self.act(|core| core.set_format(generation, format)) {

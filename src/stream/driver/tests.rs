@@ -61,7 +61,7 @@ async fn readers_go_on_when_a_publisher_is_taken_over() {
     let mut first = hub.publish(request()).await.unwrap();
     let mut writer = first.add_track(OPUS).await.unwrap();
     let stream = first.stream().clone();
-    let wanted = Wanted { kind: MediaKind::Audio, codecs: &[Codec::Opus], in_order: false, browsers: true };
+    let wanted = Wanted { kind: MediaKind::Audio, codecs: &[Codec::Opus], in_order: false, come_in: false, browsers: true };
     let mut reader = stream.select(wanted).await.unwrap().consume_direct().await.unwrap();
     write_until_read(&mut writer, &mut reader).await;
     let mut second = hub.publish(request()).await.unwrap();
@@ -134,7 +134,7 @@ async fn a_derived_track_is_started_once_for_all_and_ends_with_the_stream() {
     let mut publication = hub.publish(request()).await.unwrap();
     let _writer = publication.add_track(OPUS).await.unwrap();
     let stream = publication.stream().clone();
-    let wanted = Wanted { kind: MediaKind::Audio, codecs: &[Codec::Aac], in_order: false, browsers: true };
+    let wanted = Wanted { kind: MediaKind::Audio, codecs: &[Codec::Aac], in_order: false, come_in: false, browsers: true };
     transcoder.refuses.store(true, Ordering::Relaxed);
     let (one, other) = soon(async { tokio::join!(stream.select(wanted), stream.select(wanted)) }).await;
     assert!(matches!((one, other), (Err(SelectError::Transcode(_)), Err(SelectError::Transcode(_)))), "each one hears why");

@@ -107,11 +107,14 @@ impl TrackWriter {
         let nothing = Written { sent: false, wait: Duration::ZERO };
         let Some(core) = &mut self.core else { return nothing };
         let Of::Publication { stream, generation, placing } = &mut self.of else { return nothing };
-        let Position { facts, wait, end, reordered, warnings } = placing.place(&mut unit, &core.packing, now);
+        let Position { facts, wait, end, reordered, long_gops, warnings } = placing.place(&mut unit, &core.packing, now);
         stream.note_media(now);
         stream.note_written(end);
         if let Some(references) = reordered {
             stream.set_reordered(*generation, references);
+        }
+        if long_gops {
+            stream.set_long_gops(*generation);
         }
         for warning in warnings {
             stream.warn(warning);
@@ -143,8 +146,12 @@ impl TrackWriter {
         if format.codec() != core.codec() {
             return;
         }
+        let anew = !core.formats().format().is_coded_like(&format);
         core.set_format(format.clone());
-        if let Of::Publication { stream, generation, .. } = &self.of {
+        if let Of::Publication { stream, generation, placing } = &mut self.of {
+            if anew {
+                placing.begin_anew();
+            }
             stream.set_format(*generation, &format);
         }
     }

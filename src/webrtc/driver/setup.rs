@@ -125,7 +125,9 @@ async fn try_viewer(stream: &Stream, request: &SessionRequest<'_>, offer: &Offer
             continue;
         }
         wanted.push(media.kind);
-        let lease = match stream.select(Wanted { kind: media.kind, codecs: &media.codecs(), in_order: true, browsers: true }).await {
+        let codecs = media.codecs();
+        let wanted_form = Wanted { kind: media.kind, codecs: &codecs, in_order: true, come_in: true, browsers: true };
+        let lease = match stream.select(wanted_form).await {
             Ok(lease) => lease,
             Err(SelectError::Ended) => return Err(not_live()),
             Err(SelectError::Sfu(SfuError::NotFound("producer"))) => return Err(Setback::Again),

@@ -9,14 +9,17 @@ mod event;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
-use crate::base::MediaKind;
+use crate::base::wrap::timestamp_distance;
+use crate::base::{MediaKind, rescale};
 use crate::codec::{Codec, Format};
 use crate::stream::{Lease, ProducerId, SelectError, Stream, Wanted, Warning};
 
 use super::supervisor::{PipelineCounters, Supervisor};
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::part::Part;
+use crate::pipeline::source::RtpSource;
 
 pub use self::epoch::{EpochEnd, Presentation, Tracks, run_epoch};
 pub(crate) use self::event::ChunkSink;
@@ -28,6 +31,8 @@ const VIDEO: [Codec; 1] = [Codec::H264];
 const AUDIO: [Codec; 1] = [Codec::Aac];
 /// First pause after an epoch that failed; doubled each time.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// How often a track that is being made is looked at, until it is in time: rounds of some pictures, as a busy machine makes them, even out.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Longest pause between epochs that fail.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
@@ -43,6 +48,7 @@ impl Segmenter {
     /// Runs until the stream is over; `sink` gets [`SegmenterEvent::End`] last. Dropping the future stops at once, without `End`.
     pub(crate) async fn run(stream: Stream, supervisor: Supervisor, mut sink: impl ChunkSink) {
         let mut presentation = Presentation::default();
+        let mut entrances = None;
         let mut pause = RETRY_FIRST;
         let mut seen = 0;
         loop {
@@ -54,7 +60,7 @@ impl Segmenter {
                 stream.settled().await;
             }
             let (before, epoch) = (presentation.next_segment, presentation.epoch);
-            let end = match Self::epoch(&stream, &supervisor, &mut presentation, &mut seen, &mut sink).await {
+            let end = match Self::epoch(&stream, &supervisor, &mut presentation, &mut entrances, &mut seen, &mut sink).await {
                 Ok(end) => end,
                 Err(Trouble::Select(SelectError::Ended)) => break,
                 Err(error) => {
@@ -87,21 +93,29 @@ impl Segmenter {
         stream: &Stream,
         supervisor: &Supervisor,
         presentation: &mut Presentation,
+        entrances: &mut Option<Lease>,
         seen: &mut u64,
         sink: &mut impl ChunkSink,
     ) -> Result<EpochEnd, Trouble> {
         let signature = signature(stream);
+        // The next publisher has key frames of its own.
+        entrances.take_if(|_| !has_long_gops(stream));
         let mut leases = Vec::new();
         let mut left_out = Vec::new();
-        let mut freed = supervisor.budget_freed();
+        let (mut freed, mut freed_for_entrances) = (supervisor.budget_freed(), supervisor.budget_freed());
         let mut tracks = Tracks { formats: Vec::new(), sources: Vec::new() };
         for (kind, _, _) in &signature.0 {
             let codecs: &[Codec] = match kind {
                 MediaKind::Video => &VIDEO,
                 MediaKind::Audio => &AUDIO,
             };
-            let wanted = Wanted { kind: *kind, codecs, in_order: false, browsers: true };
-            let lease = match stream.select(wanted).await {
+            let wanted = Wanted { kind: *kind, codecs, in_order: false, come_in: false, browsers: true };
+            let made = entrances.clone().filter(|_| *kind == MediaKind::Video);
+            let selected = match made {
+                Some(lease) => Ok(lease),
+                None => stream.select(wanted).await,
+            };
+            let lease = match selected {
                 Ok(lease) => lease,
                 // The other track is worth having alone.
                 Err(error @ (SelectError::CantDerive { .. } | SelectError::Transcode(_))) if signature.0.len() > 1 => {
@@ -123,6 +137,7 @@ impl Segmenter {
         }
         let derived: Vec<_> = leases.iter().filter_map(Lease::derivation).collect();
         tracing::info!(stream = %stream.path(), epoch = presentation.epoch, ?derived, "segmenter started");
+        let made = entrances.is_some();
         let changed = async {
             loop {
                 tokio::select! {
@@ -132,6 +147,11 @@ impl Segmenter {
                     },
                     () = affordable(stream, &left_out, &mut freed) => {
                         tracing::info!(stream = %stream.path(), "a track that was left out can be transcoded now");
+                        return EpochEnd::Rebuild;
+                    }
+                    lease = key_frames_made(stream, &mut freed_for_entrances), if !made && has_long_gops(stream) => {
+                        tracing::info!(stream = %stream.path(), "its key frames are far apart, and a track that has more of them is there now");
+                        *entrances = Some(lease);
                         return EpochEnd::Rebuild;
                     }
                 }
@@ -165,6 +185,52 @@ fn signature(stream: &Stream) -> Signature {
     Signature(tracks)
 }
 
+fn has_long_gops(stream: &Stream) -> bool {
+    stream.tracks().iter().any(|track| track.long_gops)
+}
+
+/// Waits until there is a track in which players find key frames, made of one that has them far apart, and is in time. Until then the
+/// published one goes on: a transcode begins with the last key frame, which is seconds ago, or with the next one, which is far away.
+async fn key_frames_made(stream: &Stream, freed: &mut watch::Receiver<()>) -> Lease {
+    let wanted = Wanted { kind: MediaKind::Video, codecs: &VIDEO, in_order: false, come_in: true, browsers: true };
+    loop {
+        if let Ok(lease) = stream.select(wanted).await
+            && lease.derivation().is_some()
+            && let Ok(source) = lease.consume_direct().await
+            && is_in_time(source, lease.format().rtp_clock_rate()).await
+        {
+            return lease;
+        }
+        if freed.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Waits until as much comes of a track as time passes: before, it makes up for what waited. False where it ends.
+async fn is_in_time(mut source: impl RtpSource, clock_rate: u32) -> bool {
+    let mut last = None;
+    let mut passed = 0;
+    let mut look = tokio::time::interval(LOOK_AGAIN);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            batch = source.recv() => {
+                let Some(batch) = batch else { return false };
+                let Some(newest) = batch.iter().next_back().and_then(|packet| packet.rtp()).map(|packet| packet.timestamp()) else { continue };
+                passed += timestamp_distance(newest, *last.get_or_insert(newest));
+                last = Some(newest);
+            }
+            _ = look.tick() => {
+                let as_time = rescale(std::mem::take(&mut passed), clock_rate, 1_000_000_000) <= LOOK_AGAIN.as_nanos() as i64 * 3 / 2;
+                if last.is_some() && as_time {
+                    return true;
+                }
+            }
+        }
+    }
+}
+
 /// Waits until one of the tracks that were left out can be had: it is being made then, and found by the next epoch. To begin an epoch in the
 /// hope of it would cost every stream that waits a discontinuity.
 async fn affordable(stream: &Stream, left_out: &[Wanted<'_>], freed: &mut watch::Receiver<()>) {
@@ -189,4 +255,42 @@ async fn wait_for_publisher(stream: &Stream, seen: &mut u64) -> bool {
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtp::batch::RtpBatch;
+
+    /// Gives a picture of `length` ticks every so often.
+    struct Pictures {
+        every: Duration,
+        length: u32,
+        timestamp: u32,
+        left: u32,
+    }
+
+    impl RtpSource for Pictures {
+        async fn recv(&mut self) -> Option<RtpBatch> {
+            tokio::time::sleep(if self.timestamp > 90_000 * 10 { Duration::from_millis(33) } else { self.every }).await;
+            self.left = self.left.checked_sub(1)?;
+            self.timestamp += self.length;
+            Some(RtpBatch::of_packets([[&[0x80, 96, 0, 0][..], &self.timestamp.to_be_bytes(), &[0; 4]].concat()]))
+        }
+
+        fn request_key_frame(&self) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_track_is_in_time_once_it_has_made_up_for_what_waited() {
+        // How often a picture of 33 ms comes during the first 10 s of media, and after how many seconds the track is in time.
+        for (every, seconds) in [(33, 0.5..1.1), (8, 2.4..3.6), (40, 0.5..1.1)] {
+            let began = tokio::time::Instant::now();
+            assert!(is_in_time(Pictures { every: Duration::from_millis(every), length: 2970, timestamp: 0, left: 10_000 }, 90_000).await);
+            let after = began.elapsed().as_secs_f64();
+            assert!(seconds.contains(&after), "{every}: {after}");
+        }
+        let ends = Pictures { every: Duration::from_millis(8), length: 2970, timestamp: 0, left: 10 };
+        assert!(!is_in_time(ends, 90_000).await);
+    }
 }
