@@ -50,9 +50,6 @@ const MAX_LINES: usize = 600;
 /// Words of protocols that the SFU must never have heard of (law 1). RTP, RTCP, ICE and DTLS are its own.
 const PROTOCOLS_UNKNOWN_TO_SFU: [&str; 6] = ["rtmp", "whip", "whep", "sdp", "hls", "dash"];
 
-/// Modules in which files still import each other in a circle. One that has become free of them is taken off, and stays so.
-const MODULES_WITH_CIRCLES: [&str; 3] = ["codec", "rtmp", "http"];
-
 struct Source {
     path: PathBuf,
     module: String,
@@ -409,15 +406,8 @@ fn law_5_files_of_a_module_import_each_other_in_one_direction() {
     let sources = sources();
     let mut broken = Vec::new();
     for (module, _) in MAY_USE {
-        let found = circle(&imports(module, &sources));
-        match (found, MODULES_WITH_CIRCLES.contains(&module)) {
-            (Some(way), false) => {
-                broken.push(format!("law 5: {} is a circle; move what both need into a file of its own, below both", way.join(" → ")));
-            }
-            (None, true) => {
-                broken.push(format!("law 5: {module} is free of circles; take it off MODULES_WITH_CIRCLES, so that it stays so"));
-            }
-            _ => {}
+        if let Some(way) = circle(&imports(module, &sources)) {
+            broken.push(format!("law 5: {} is a circle; move what both need into a file of its own, below both", way.join(" → ")));
         }
     }
     report(broken);

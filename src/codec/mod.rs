@@ -9,19 +9,24 @@ pub(crate) mod aac;
 mod access_unit;
 mod bits;
 mod depacketizer;
+mod describe;
 mod format;
 pub(crate) mod h264;
 pub(crate) mod opus;
+mod outputs;
+mod packetizer;
 mod payload;
 mod sequence;
 pub(crate) mod vp8;
 
 pub use access_unit::AccessUnit;
-pub use depacketizer::{Depacketized, Depacketizer};
+pub use depacketizer::Depacketizer;
 pub(crate) use format::FormatError;
 pub use format::{Codec, Format};
-pub use payload::{Packetizer, payload_facts};
-pub(crate) use payload::{Payload, PayloadFacts, payload_resolution};
+pub use outputs::Depacketized;
+pub(crate) use packetizer::payload_resolution;
+pub use packetizer::{Packetizer, payload_facts};
+pub(crate) use payload::{Payload, PayloadFacts};
 
 #[cfg(test)]
 mod real_packets_tests;

@@ -2,7 +2,7 @@
 //!
 //! In: Opus packets, RTP payloads. Out: the same in the other layout, durations and channels.
 
-use super::depacketizer::Outputs;
+use super::outputs::Outputs;
 use super::payload::{MAX_MTU, MIN_MTU};
 use super::sequence::{Order, Sequence};
 use super::{AccessUnit, Depacketized, Payload};

@@ -4,7 +4,6 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::header::{
@@ -12,16 +11,13 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::compress::compressed;
 use super::driver::unix_now;
 use super::error::JSON;
 use super::multipart::Multipart;
-use super::streams::Known;
-use super::{ApiError, ClientIp, Outside, Routes, StreamTarget, shown_key};
+use super::{ApiError, ClientIp, Outside, StreamTarget, shown_key};
 use crate::base::ranges::{Conditions, Selection, Version};
 use crate::base::{StreamPath, query};
 use crate::package::{BlockingReload, Live, MediaName, Missing, Playlist, Presentation, Segment, SegmentBody, SegmentReader};
@@ -48,21 +44,6 @@ pub(crate) struct LiveRoutes {
     pub hub: Hub,
     /// The presentations.
     pub live: Live,
-}
-
-/// Adds the routes.
-pub(crate) fn register(routes: &mut Routes, state: LiveRoutes) {
-    routes.stream("index.m3u8", compressed(get(multivariant).with_state(state.clone())));
-    routes.stream("manifest.mpd", compressed(get(manifest).with_state(state.clone())));
-    routes.stream("{file}", compressed(get(file).with_state(state.clone())));
-    let known = state.clone();
-    routes.know(Arc::new(move |path, key| match known.hub.stream(path).is_some() || known.live.presentation(path).is_some() {
-        _ if !known.hub.may_view(path, key) => Known::Secret,
-        true => Known::Live,
-        false => Known::Away,
-    }));
-    routes.direct(state);
-    routes.merge(Router::new().route(TIME_PATH, get(time)));
 }
 
 /// What a player may ask of a media playlist (RFC 8216bis section 6.2.5).
@@ -112,7 +93,7 @@ pub(super) fn passed_on(uri: &Uri, opens: impl Fn(&str) -> bool) -> String {
     found.map_or_else(String::new, |key| format!("?token={key}"))
 }
 
-async fn multivariant(
+pub(super) async fn multivariant(
     State(state): State<LiveRoutes>,
     target: StreamTarget,
     ip: ClientIp,
@@ -125,7 +106,7 @@ async fn multivariant(
     Ok(text_answer(HLS, text, &headers))
 }
 
-async fn manifest(
+pub(super) async fn manifest(
     State(state): State<LiveRoutes>,
     target: StreamTarget,
     ip: ClientIp,
@@ -140,7 +121,7 @@ async fn manifest(
     Ok(text_answer(DASH, text, &headers))
 }
 
-async fn file(
+pub(super) async fn file(
     State(state): State<LiveRoutes>,
     target: StreamTarget,
     ip: ClientIp,
@@ -346,7 +327,7 @@ pub(super) fn growing(reader: SegmentReader) -> Body {
 }
 
 /// The time, for players that must know what is the live edge.
-async fn time() -> Response {
+pub(super) async fn time() -> Response {
     let now = crate::package::date_time(unix_now());
     ([(CONTENT_TYPE, "text/plain"), (CACHE_CONTROL, "no-store")], now).into_response()
 }

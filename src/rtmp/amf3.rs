@@ -3,7 +3,7 @@
 //! In: the reader of a body. Out: one value in AMF0's terms. References to strings and traits are followed, within the bound on text;
 //! references to whole objects are not: nothing in RTMP needs them, and they make little input into much output.
 
-use super::amf0::{AmfError, MAX_VALUES, Reader, Value};
+use super::amf::{AmfError, MAX_VALUES, Reader, Value};
 
 /// What later values refer back to.
 #[derive(Debug, Default)]
@@ -197,7 +197,8 @@ fn object<'a>(reader: &mut Reader<'a>, tables: &mut Tables<'a>, depth: usize) ->
 
 #[cfg(test)]
 mod tests {
-    use super::super::amf0::{self, MAX_BYTES};
+    use super::super::amf::MAX_BYTES;
+    use super::super::amf0;
     use super::*;
 
     fn read(bytes: &[u8]) -> Result<Value, AmfError> {

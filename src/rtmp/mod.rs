@@ -3,6 +3,7 @@
 //! In: TCP connections. Out: publications in `stream` fed with access units; for players, a stream's tracks as FLV tags. The
 //! protocol (`session`) touches no socket and reads no clock; `driver` does.
 
+mod amf;
 pub(crate) mod amf0;
 mod amf3;
 pub(crate) mod chunk;

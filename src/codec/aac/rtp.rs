@@ -1,7 +1,7 @@
 //! RTP payload format of AAC, mode AAC-hbr (RFC 3640 section 3.3.6): AU headers with 13 bits of size and 3 of index.
 
 use super::config::AacConfig;
-use crate::codec::depacketizer::{Outputs, reset};
+use crate::codec::outputs::{Outputs, reset};
 use crate::codec::payload::{MAX_MTU, MIN_MTU, even_fragment};
 use crate::codec::sequence::{Order, Sequence};
 use crate::codec::{AccessUnit, Depacketized, Format, Payload};

@@ -12,7 +12,7 @@ use super::nal::{NalType, Sei, sei};
 use super::sets::{ParameterSets, is_usable};
 use super::slice::{Layout, Slice};
 use super::split::split_nals;
-use crate::codec::depacketizer::MAX_UNIT;
+use crate::codec::outputs::MAX_UNIT;
 use crate::codec::{Format, FormatError};
 
 /// Most supplemental information kept for the picture that is to follow: captions and user data of one picture are far smaller.

@@ -4,7 +4,7 @@ use super::avcc::put_nal;
 use super::facts::payload_facts;
 use super::nal::NalType;
 use super::sets::ParameterSets;
-use crate::codec::depacketizer::{MAX_UNIT, Outputs, reset};
+use crate::codec::outputs::{MAX_UNIT, Outputs, reset};
 use crate::codec::sequence::{Order, Sequence};
 use crate::codec::{Depacketized, Format};
 

@@ -2,7 +2,7 @@
 
 use super::descriptor::{Descriptor, MAX_LEN, PictureId};
 use super::frame_info;
-use crate::codec::depacketizer::{MAX_UNIT, Outputs, reset};
+use crate::codec::outputs::{MAX_UNIT, Outputs, reset};
 use crate::codec::payload::{MAX_MTU, MIN_MTU, even_fragment};
 use crate::codec::sequence::{Order, Sequence};
 use crate::codec::{AccessUnit, Depacketized, Payload};
