@@ -1,13 +1,11 @@
 # headend on Debian 12. Build: docker build -t headend . — see docker-compose.yml for how to run it.
 FROM rust:1.95-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends \
-      libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev nodejs npm \
+      libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY static/package.json static/package-lock.json static/
-RUN cd static && npm ci --no-audit --no-fund
 COPY . .
-RUN cd static && npm run build && cd .. && cargo build --release --locked
+RUN cargo build --release --locked
 
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends \

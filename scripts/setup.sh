@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs what headend needs to be built, run and tested on Debian 12 (and relatives with GStreamer 1.22): GStreamer, and with
-# `--test` the real clients that the tests use. Does nothing where everything is there. Says what it does. Rust and Node.js are
-# yours to install; it says so where they are missing.
+# `--test` the real clients that the tests use. Does nothing where everything is there. Says what it does. Rust is yours to install, and
+# Node.js for the tests and for changed pages; it says so where they are missing.
 #
 #   scripts/setup.sh          what building and running needs
 #   scripts/setup.sh --demo   also what the demonstration needs (ffmpeg)
+#   scripts/setup.sh --pages  what building the pages needs (npm packages, nothing else)
 #   scripts/setup.sh --test   also what the tests need (Chromium, mpv, VLC, nginx …)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,15 +13,16 @@ cd "$(dirname "$0")/.."
 say() { printf 'setup: %s\n' "$*"; }
 
 packages=(
-  build-essential pkg-config curl ca-certificates
+  gcc libc6-dev make pkg-config curl ca-certificates
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
-  gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
+  gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
   gstreamer1.0-plugins-ugly gstreamer1.0-libav
 )
 case "${1:-}" in
   "") ;;
   --demo) packages+=(ffmpeg) ;;
-  --test) packages+=(ffmpeg chromium mpv vlc-bin vlc-plugin-base nginx openssl jq obs-studio xvfb) ;;
+  --pages) packages=() ;;
+  --test) packages+=(ffmpeg gstreamer1.0-tools chromium mpv vlc-bin vlc-plugin-base nginx openssl jq obs-studio xvfb) ;;
   *) say "unknown option $1"; exit 2 ;;
 esac
 
@@ -42,10 +44,6 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 command -v cargo >/dev/null || { say "Rust is missing: install it from https://rustup.rs, then run this again"; exit 1; }
-command -v npm >/dev/null || { say "Node.js (20 or later) with npm is missing: install it, then run this again"; exit 1; }
-node=$(node --version 2>/dev/null || true)
-node=${node#v}
-if [ "${node%%.*}" -lt 20 ] 2>/dev/null; then say "Node.js is $node, but 20 or later is needed"; exit 1; fi
 if [ "${1:-}" = --test ] && ! cargo nextest --version >/dev/null 2>&1; then
   say "installing cargo-nextest"
   cargo install --locked cargo-nextest >/dev/null
@@ -58,6 +56,12 @@ npm_install() { # DIR
     (cd "$1" && npm ci --no-audit --no-fund --silent && touch node_modules/.package-lock.json)
   fi
 }
-npm_install static
-if [ "${1:-}" = --test ]; then npm_install tests/e2e; fi
+if [ "${1:-}" = --test ] || [ "${1:-}" = --pages ]; then
+  command -v npm >/dev/null || { say "Node.js (20 or later) with npm is missing: install it, then run this again"; exit 1; }
+  node=$(node --version 2>/dev/null || true)
+  node=${node#v}
+  if [ "${node%%.*}" -lt 20 ] 2>/dev/null; then say "Node.js is $node, but 20 or later is needed"; exit 1; fi
+  npm_install static
+  if [ "$1" = --test ]; then npm_install tests/e2e; fi
+fi
 say "everything is there"

@@ -1,18 +1,19 @@
-// Builds the pages into dist/, which the binary embeds: dist/*.html, and dist/assets/ with a hash of its content in every name.
+// Builds the pages into dist/ (or the folder named), which the binary embeds: dist/*.html, and dist/assets/ with a hash of its content in
+// every name. The same sources make the same bytes: dist/ is part of the repository, and a test builds it again.
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import esbuild from 'esbuild';
 
 const root = path.dirname(fileURLToPath(import.meta.url));
-const dist = path.join(root, 'dist');
+const dist = path.resolve(process.argv[2] ?? path.join(root, 'dist'));
 const PAGES = ['dashboard', 'watch', 'publish', 'recording'];
 
 await rm(dist, { recursive: true, force: true });
 const { metafile } = await esbuild.build({
   absWorkingDir: root,
   entryPoints: [...PAGES.map((page) => `src/${page}.js`), 'src/css/app.css', 'src/favicon.svg'],
-  outdir: 'dist/assets',
+  outdir: path.join(dist, 'assets'),
   entryNames: '[name]-[hash]',
   chunkNames: '[name]-[hash]',
   loader: { '.svg': 'copy' },

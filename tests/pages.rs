@@ -4,6 +4,10 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
 use common::{Server, Source, node, publish, wait_for};
 use serde_json::Value;
 
@@ -15,6 +19,28 @@ fn scenario(server: &Server, name: &str) -> Value {
         assert_eq!(*problems, Value::from(Vec::<Value>::new()), "{page}");
     }
     seen
+}
+
+/// The files below a folder, with their content.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let assets = folder.join("assets");
+    let entries = [folder, &assets].into_iter().flat_map(|dir| std::fs::read_dir(dir).unwrap());
+    let paths = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file() && path.extension().unwrap() != "sha256");
+    paths.map(|path| (path.strip_prefix(folder).unwrap().to_owned(), std::fs::read(&path).unwrap())).collect()
+}
+
+#[test]
+fn the_pages_in_the_repository_are_what_their_sources_make() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("static");
+    let made = tempfile::tempdir().unwrap();
+    let built = Command::new("node").arg(root.join("build.mjs")).arg(made.path()).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let (made, kept) = (files(made.path()), files(&root.join("dist")));
+    assert!(
+        made.keys().eq(kept.keys()) && made == kept,
+        "static/dist is older than its sources; run make pages and commit it: {:?}",
+        kept.keys()
+    );
 }
 
 #[test]
