@@ -178,3 +178,20 @@ fn players_come_into_the_middle_of_long_gops() {
     let made = server.api("/api/v1/streams/live/cam1")["derived"][0]["what"].clone();
     assert_eq!(made, "H.264 with a key frame every 2 s");
 }
+
+/// No key frame but the first (intra refresh): browsers begin with nothing else, so one has to be made for who comes in.
+#[test]
+fn players_come_in_where_no_key_frame_comes_again() {
+    let server = Server::start();
+    let more = ["-x264-params", "intra-refresh=1:keyint=30"];
+    let clip = make(Clip { seconds: 45, gop: 30, more: &more, ..Default::default() });
+    let _publisher = Publisher::start(server.rtmp, "live", "cam1", clip, |ts| ts);
+    server.wait_live("live/cam1", 2);
+    wait_for("a second epoch", || playlist(&server).contains("#EXT-X-DISCONTINUITY\n"), || server.log());
+    for players in PLAYERS {
+        for seen in play(&server, "8", &players, "in the middle") {
+            assert!(seen["error"].is_null() && !seen["events"].to_string().contains("FATAL"), "{seen:#}");
+            assert!(seen["firstPictureMs"].as_f64() < Some(5000.0) && seen["lastSecondsFps"].as_f64() >= Some(15.0), "{seen:#}");
+        }
+    }
+}
