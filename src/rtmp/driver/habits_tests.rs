@@ -348,3 +348,38 @@ async fn what_was_odd_is_counted_and_told() {
     let text = bench.metrics_text();
     assert!(text.contains("rtmp_oddities_total{what=\"stream_name\"} 1") && text.contains("what=\"oversized_data\"} 1"), "{text}");
 }
+
+#[tokio::test]
+async fn many_are_read_in_rounds_and_whoever_is_watched_at_once() {
+    let bench = Bench::usual();
+    let mut clients = Vec::new();
+    for number in 0..12 {
+        clients.push(bench.publisher(&format!("cam{number}")).await);
+    }
+    let received = bench.metrics.received.get();
+    for client in &mut clients {
+        client.sound(1, 40).await;
+    }
+    // Each sends 12 and 20 bytes or so.
+    bench.until(|| bench.metrics.received.get() >= received + 12 * 30).await;
+    // More than what wakes before its round.
+    let mut frame = vec![0xAF, 1];
+    frame.resize(3 << 20, 0x21);
+    clients[3].message(kind::AUDIO, 1, 60, frame).await;
+    bench.until(|| bench.metrics.received.get() >= received + (3 << 20)).await;
+    let mut player = bench.connect().await;
+    player.command(1, "play", Value::Null, Some("cam0")).await;
+    player.heard("NetStream.Play.Start").await;
+    for ms in (60..).step_by(20) {
+        clients[0].sound(1, ms).await;
+        if tokio::time::timeout(Duration::from_millis(20), player.heard_sound()).await.is_ok() {
+            break;
+        }
+    }
+    let stream = bench.hub.stream(&"live/cam1".parse().unwrap()).unwrap();
+    stream.evict("for a reason");
+    clients[1].heard("NetStream.Unpublish.Success").await;
+    drop(clients.remove(11));
+    bench.until(|| !bench.publishes("cam11")).await;
+    assert!(bench.publishes("cam2"));
+}
