@@ -79,7 +79,7 @@ fn fail(why: impl std::fmt::Display) -> ExitCode {
 }
 
 fn serve(args: ServeArgs) -> ExitCode {
-    let mut config: Config = match app::load(args.config.as_deref()) {
+    let mut config = match app::load(args.config.as_deref()) {
         Ok(config) => config,
         Err(error) => return fail(error),
     };
@@ -108,13 +108,8 @@ fn serve(args: ServeArgs) -> ExitCode {
 
 #[allow(clippy::print_stdout)] // the command line talks to a person
 fn check(args: &CheckArgs) -> ExitCode {
-    let config: Config = match app::load(Some(&args.config)) {
-        Ok(config) => config,
-        Err(error) => return fail(error),
-    };
-    let problems = config.problems();
-    if !problems.is_empty() {
-        return fail(app::placed(problems, &args.config).join("\nheadend: "));
+    if let Err(error) = app::load(Some(&args.config)) {
+        return fail(error);
     }
     println!("{} is good", args.config.display());
     ExitCode::SUCCESS

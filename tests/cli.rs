@@ -96,7 +96,7 @@ fn check_says_what_is_wrong_with_line_and_key() {
         ("[webrtc]\nb_frames = \"keep\"", &["line 2", "webrtc.b_frames", "transcode", "drop"]),
         ("[log]\nlevel = \"info\"\n[rtmp\nx = 1", &["line 3", "expected `]`"]),
         ("[package]\nwindow = \"1s\"", &["package.window", "6s to 10min"]),
-        ("[sfu]\nworkers = 1000", &["sfu.workers", "at most 256"]),
+        ("[sfu]\nworkers = 1000", &["line 2", "sfu.workers", "0 to 256"]),
         ("[stream]\nmax_streams = 0", &["stream.max_streams", "1 to 10000"]),
         ("[pipeline]\npart_duration = \"3s\"", &["pipeline.part_duration", "50ms to 2s"]),
         ("[http]\ncors_origins = [\"example.net\"]", &["http.cors_origins", "https://example.net"]),
@@ -123,7 +123,10 @@ fn check_says_what_is_wrong_with_line_and_key() {
 fn check_names_all_values_out_of_range_at_once() {
     let (good, said) = check("[rtmp]\nmax_connections = 0\n[package]\nwindow = \"1s\"", &[]);
     assert!(!good);
-    assert!(said.contains("rtmp.max_connections must be 1 to 100000") && said.contains("package.window"), "{said}");
+    assert!(
+        said.contains("line 2: rtmp.max_connections is 0; it must be 1 to 100000") && said.contains("line 4: package.window"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -137,7 +140,7 @@ fn check_takes_a_good_file_and_names_one_that_is_not_there() {
 #[test]
 fn the_environment_wins_over_the_file_and_its_mistakes_are_named_as_such() {
     let (good, said) = check("[rtmp]\nmax_connections = 5", &[("HEADEND_RTMP__MAX_CONNECTIONS", "0")]);
-    assert!(!good && said.contains("rtmp.max_connections"), "{said}");
+    assert!(!good && said.contains("environment variable HEADEND_RTMP__MAX_CONNECTIONS: rtmp.max_connections is 0"), "{said}");
     let (good, said) = check("", &[("HEADEND_SFU__LISTEN", "[\"0.0.0.0:9000\"]"), ("HEADEND_LOG__FORMAT", "json")]);
     assert!(good, "{said}");
     // As docker-compose.yml gives it.

@@ -63,7 +63,7 @@ fn keys_of_toml(text: &str) -> BTreeSet<String> {
 /// The keys the code knows, asked from the loader itself: also those that are left out of the defaults because they have none.
 fn keys_of_code() -> BTreeSet<String> {
     let known = |text: &str| -> Vec<String> {
-        let error = app::load_text::<Config>(text, "the question").unwrap_err().to_string();
+        let error = app::load_text(text, "the question").unwrap_err().to_string();
         let list = error.split("known here: ").nth(1).unwrap_or_else(|| panic!("the loader lists what it knows: {error}"));
         list.lines().next().unwrap().split(", ").map(str::to_owned).collect()
     };
@@ -97,7 +97,6 @@ fn the_configuration_has_every_key_and_no_other() {
 #[test]
 fn the_configuration_says_the_defaults() {
     let config: Config = app::load(Some(&sample("headend.toml"))).unwrap();
-    assert_eq!(config.problems(), Vec::<String>::new());
     let (file, code) = (serde_json::to_value(&config).unwrap(), serde_json::to_value(Config::default()).unwrap());
     for (section, values) in code.as_object().unwrap() {
         match values.as_object() {
@@ -116,7 +115,6 @@ fn the_configuration_says_the_defaults() {
 fn the_commented_out_keys_are_good_too() {
     let (_, all) = configuration();
     let config: Config = app::load_text(&all, "samples/headend.toml").unwrap();
-    assert_eq!(config.problems(), Vec::<String>::new());
     assert_eq!((config.stream.publish_keys.len(), config.stream.viewer_tokens.len(), config.webrtc.ice_servers.len()), (1, 1, 1));
 }
 

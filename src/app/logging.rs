@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+use crate::base::{Bounds, Section, SettingError};
 
 /// `[log]`.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -33,14 +36,40 @@ impl Default for LogConfig {
 /// Others' crates that warn of what is usual (unknown extensions in browsers' ClientHellos); directives of `log.level` win.
 const QUIET: &str = "rtc_dtls=error";
 
-/// Begins to log to standard error. Fails, with the reason, on a level that can't be read.
-pub fn init(config: &LogConfig) -> Result<(), String> {
-    let filter =
-        EnvFilter::try_new(format!("{QUIET},{}", config.level)).map_err(|error| format!("log.level {:?}: {error}", config.level))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// `log.level` can't be read.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// Only one can log in a process.
+    #[error("something in this process logs already")]
+    Taken,
+}
+
+impl Section for LogConfig {
+    const NAME: &'static str = "log";
+
+    fn check(&self, bounds: &mut Bounds) {
+        let allowed = "error, warn, info, debug, trace, or directives such as info,headend::rtmp=debug";
+        bounds.require(self.filter().is_ok(), "level", format_args!("{:?}", self.level), allowed);
+    }
+}
+
+impl LogConfig {
+    fn filter(&self) -> Result<EnvFilter, ParseError> {
+        EnvFilter::try_new(format!("{QUIET},{}", self.level))
+    }
+}
+
+/// Begins to log to standard error.
+pub fn init(config: &LogConfig) -> Result<(), LogError> {
+    config.sound()?;
+    let builder = tracing_subscriber::fmt().with_env_filter(config.filter().unwrap_or_default()).with_writer(std::io::stderr);
     let done = match config.format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
-    done.map_err(|error| error.to_string())
+    done.map_err(|_| LogError::Taken)
 }

@@ -11,6 +11,6 @@ mod metrics;
 mod serve;
 
 pub use config::Config;
-pub use load::{ConfigError, load, load_text, placed};
-pub use logging::{LogConfig, LogFormat, init as init_logging};
+pub use load::{ConfigError, load, load_text};
+pub use logging::{LogConfig, LogError, LogFormat, init as init_logging};
 pub use serve::{ServeError, serve};

@@ -27,9 +27,6 @@ const END_WITHIN: Duration = Duration::from_millis(4800);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The values in the configuration don't fit.
-    #[error("the configuration has problems:\n{}", .0.join("\n"))]
-    Config(Vec<String>),
     /// A part could not start.
     #[error("can't start {part}: {why}")]
     Start {
@@ -46,10 +43,6 @@ fn cannot<E: std::fmt::Display>(part: &'static str) -> impl FnOnce(E) -> ServeEr
 
 /// Runs the server until SIGTERM or SIGINT.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
-    let problems = config.problems();
-    if !problems.is_empty() {
-        return Err(ServeError::Config(problems));
-    }
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot("the signal handler"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot("the signal handler"))?;
 

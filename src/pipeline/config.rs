@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::{Bounds, Section, duration_text};
 use crate::cmaf::Targets;
 
 /// Configuration of the GStreamer pipelines.
@@ -19,7 +20,7 @@ pub struct PipelineConfig {
     /// up to a second: the target duration that playlists announce.
     #[serde(with = "humantime_serde")]
     pub segment_duration: Duration,
-    /// How long a CMAF chunk (an LL-HLS part) should be, 50 ms to 2 s. None is longer than what playlists announce, which leaves room for
+    /// How long a CMAF chunk (an LL-HLS part) should be, 50 ms to 2 s and not longer than a segment. None is longer than what playlists announce, which leaves room for
     /// whole pictures: 210 ms where 200 are asked for.
     #[serde(with = "humantime_serde")]
     pub part_duration: Duration,
@@ -46,40 +47,24 @@ impl Default for PipelineConfig {
     }
 }
 
+impl Section for PipelineConfig {
+    const NAME: &'static str = "pipeline";
+
+    fn check(&self, bounds: &mut Bounds) {
+        bounds.number("children_max", self.children_max, 1..=256);
+        bounds.number("jobs_per_child", self.jobs_per_child, 1..=256);
+        bounds.duration("segment_duration", self.segment_duration, Duration::from_millis(500)..=Duration::from_secs(30));
+        bounds.duration("part_duration", self.part_duration, Duration::from_millis(50)..=Duration::from_secs(2));
+        let (part, segment) = (duration_text(self.part_duration), duration_text(self.segment_duration));
+        let allowed = format_args!("at most pipeline.segment_duration, {segment}");
+        bounds.require(self.part_duration <= self.segment_duration, "part_duration", part, allowed);
+        bounds.number("transcode_max", self.transcode_max, 0..=1024);
+    }
+}
+
 impl PipelineConfig {
     /// The bounds of segments and parts.
     pub fn targets(&self) -> Targets {
         Targets::new(self.segment_duration, self.part_duration)
-    }
-
-    /// What is wrong with the values, one sentence each, with the key.
-    pub fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        let mut check = |good: bool, text: &str| {
-            if !good {
-                problems.push(text.to_owned());
-            }
-        };
-        check((1..=256).contains(&self.children_max), "pipeline.children_max must be 1 to 256");
-        check((1..=256).contains(&self.jobs_per_child), "pipeline.jobs_per_child must be 1 to 256");
-        check(self.transcode_max <= 1024, "pipeline.transcode_max must be at most 1024");
-        let segment = self.segment_duration;
-        check((Duration::from_millis(500)..=Duration::from_secs(30)).contains(&segment), "pipeline.segment_duration must be 500ms to 30s");
-        let part = self.part_duration;
-        check((Duration::from_millis(50)..=Duration::from_secs(2)).contains(&part), "pipeline.part_duration must be 50ms to 2s");
-        check(part <= segment, "pipeline.part_duration must not be longer than pipeline.segment_duration");
-        problems
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn defaults_are_sound_and_nonsense_is_named() {
-        assert_eq!(PipelineConfig::default().problems(), Vec::<String>::new());
-        let bad = PipelineConfig { children_max: 0, part_duration: Duration::from_secs(9), ..PipelineConfig::default() };
-        assert_eq!(bad.problems().len(), 3);
     }
 }

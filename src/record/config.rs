@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::base::pattern_matches;
+use crate::base::{Bounds, Section, pattern_matches};
 
 /// Recordings: what is recorded and how long it is kept.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -40,18 +40,18 @@ impl Default for RecordConfig {
     }
 }
 
+impl Section for RecordConfig {
+    const NAME: &'static str = "record";
+
+    fn check(&self, bounds: &mut Bounds) {
+        bounds.duration("max_duration", self.max_duration, Duration::from_secs(60)..=Duration::from_secs(24 * 3600));
+    }
+}
+
 impl RecordConfig {
     /// Whether a stream at `path` is recorded.
     pub fn records(&self, path: &str) -> bool {
         self.enabled && self.paths.iter().any(|pattern| pattern_matches(pattern, path))
-    }
-
-    /// What is wrong with the values, a sentence each, with the key.
-    pub fn problems(&self) -> Vec<String> {
-        let range = Duration::from_secs(60)..=Duration::from_secs(24 * 3600);
-        let problem = (!range.contains(&self.max_duration))
-            .then(|| format!("record.max_duration: {:?} is not within 1min to 24h", self.max_duration));
-        problem.into_iter().collect()
     }
 }
 

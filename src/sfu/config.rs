@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::{Bounds, Section};
+
 /// The port for WebRTC media, UDP and TCP.
 const DEFAULT_PORT: u16 = 8189;
 
@@ -14,7 +16,7 @@ const DEFAULT_PORT: u16 = 8189;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SfuConfig {
-    /// Addresses and ports for WebRTC media. All workers share them. Port 0 takes a free one (the same for all workers).
+    /// Addresses and ports for WebRTC media, at least one. All workers share them. Port 0 takes a free one (the same for all workers).
     pub listen: Vec<SocketAddr>,
     /// Addresses or host names to tell browsers instead of the addresses of the machine: behind NAT, in Docker. Empty: its own.
     pub announced_addresses: Vec<String>,
@@ -22,21 +24,21 @@ pub struct SfuConfig {
     pub workers: usize,
     /// Whether browsers may connect by TCP too, where UDP is blocked (ICE-TCP, RFC 6544).
     pub ice_tcp: bool,
-    /// Most transports per worker, at least 1.
+    /// Most transports per worker, 1 to 1000000.
     pub max_transports: usize,
-    /// Most producers per worker, at least 1.
+    /// Most producers per worker, 1 to 1000000.
     pub max_producers: usize,
-    /// Most consumers per worker, at least 1.
+    /// Most consumers per worker, 1 to 1000000.
     pub max_consumers: usize,
     /// Whether new viewers get the pictures since the last key frame at once.
     pub fast_start: bool,
-    /// How long the pictures since the last key frame are kept; a longer distance between key frames makes viewers wait for
-    /// the next one.
+    /// How long the pictures since the last key frame are kept, 0 s to 10 min; a longer distance between key frames makes viewers
+    /// wait for the next one.
     #[serde(with = "humantime_serde")]
     pub key_frame_cache_max_age: Duration,
-    /// How many bytes of one producer are kept in memory, for new viewers and for retransmissions.
+    /// How many bytes of one producer are kept in memory, for new viewers and for retransmissions; 65536 to 1073741824.
     pub key_frame_cache_max_bytes: usize,
-    /// What browsers without transport-wide feedback may publish, in bit/s (told them by REMB).
+    /// What browsers without transport-wide feedback may publish, in bit/s (told them by REMB); 10000 to 1000000000.
     pub max_incoming_bitrate: u64,
 }
 
@@ -65,22 +67,17 @@ impl Default for SfuConfig {
     }
 }
 
-impl SfuConfig {
-    /// What is wrong with it, in a sentence with the key's name; `None` if nothing is.
-    pub fn problem(&self) -> Option<String> {
-        if self.listen.is_empty() {
-            return Some("sfu.listen is empty: WebRTC needs at least one address".into());
-        }
-        if self.workers > 256 {
-            return Some(format!("sfu.workers is {}; at most 256 (0 = one per core)", self.workers));
-        }
-        for (name, value) in
-            [("max_transports", self.max_transports), ("max_producers", self.max_producers), ("max_consumers", self.max_consumers)]
-        {
-            if value == 0 {
-                return Some(format!("sfu.{name} is 0; it must be at least 1"));
-            }
-        }
-        None
+impl Section for SfuConfig {
+    const NAME: &'static str = "sfu";
+
+    fn check(&self, bounds: &mut Bounds) {
+        bounds.require(!self.listen.is_empty(), "listen", "empty", "at least one address");
+        bounds.number("workers", self.workers, 0..=256);
+        bounds.number("max_transports", self.max_transports, 1..=1_000_000);
+        bounds.number("max_producers", self.max_producers, 1..=1_000_000);
+        bounds.number("max_consumers", self.max_consumers, 1..=1_000_000);
+        bounds.duration("key_frame_cache_max_age", self.key_frame_cache_max_age, Duration::ZERO..=Duration::from_secs(600));
+        bounds.number("key_frame_cache_max_bytes", self.key_frame_cache_max_bytes, 64 << 10..=1 << 30);
+        bounds.number("max_incoming_bitrate", self.max_incoming_bitrate, 10_000..=1_000_000_000);
     }
 }

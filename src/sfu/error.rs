@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 
 use super::ortc::OrtcError;
+use crate::base::SettingError;
 
 /// Why the SFU could not do it.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,9 @@ pub(crate) enum SfuError {
     /// A stated bound is reached.
     #[error("too many {0}")]
     TooMany(&'static str),
+    /// Starting: a value of the configuration is out of its bounds.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// Starting: a socket could not be opened.
     #[error("can't listen on {address}: {source}")]
     Listen {

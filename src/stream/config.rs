@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{StreamPath, pattern_matches, query};
+use crate::base::{Bounds, Section, StreamPath, pattern_matches, query};
 
 /// `[stream]`: what holds for every stream, whatever protocol it comes by.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -22,7 +22,7 @@ pub struct StreamConfig {
     pub reconnect_window: Duration,
     /// What happens when somebody publishes to a path that is being published.
     pub on_conflict: OnConflict,
-    /// With `on_conflict = "when_silent"`: how long the old publisher must have sent nothing.
+    /// With `on_conflict = "when_silent"`: how long the old publisher must have sent nothing, 0 s to 10 min.
     #[serde(with = "humantime_serde")]
     pub takeover_silence: Duration,
     /// What HLS, DASH, recordings and WebRTC viewers get of H.264 whose key frames are more than 12 s apart, or never come again (intra refresh),
@@ -99,30 +99,25 @@ impl std::fmt::Debug for AccessRule {
     }
 }
 
-impl StreamConfig {
-    /// What is wrong with the values, a sentence each, with the key.
-    pub fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        if self.home_preference > 100_000 {
-            problems.push(format!("stream.home_preference: {} is not within 0 to 100000", self.home_preference));
-        }
-        if !(1..=10_000).contains(&self.max_streams) {
-            problems.push(format!("stream.max_streams: {} is not within 1 to 10000", self.max_streams));
-        }
-        if self.reconnect_window > Duration::from_secs(600) {
-            problems.push(format!("stream.reconnect_window: {:?} is longer than 10min", self.reconnect_window));
-        }
-        for (key, rules) in [("publish_keys", &self.publish_keys), ("viewer_tokens", &self.viewer_tokens)] {
-            problems.extend(
-                rules
-                    .iter()
-                    .filter(|rule| rule.secret.is_empty())
-                    .map(|rule| format!("stream.{key}: the secret for {:?} is empty, which opens nothing; give one", rule.paths)),
-            );
-        }
-        problems
-    }
+impl Section for StreamConfig {
+    const NAME: &'static str = "stream";
 
+    fn check(&self, bounds: &mut Bounds) {
+        bounds.number("max_streams", self.max_streams, 1..=10_000);
+        bounds.number("home_preference", self.home_preference, 0..=100_000);
+        let ten_minutes = Duration::ZERO..=Duration::from_secs(600);
+        bounds.duration("reconnect_window", self.reconnect_window, ten_minutes.clone());
+        bounds.duration("takeover_silence", self.takeover_silence, ten_minutes);
+        for (list, rules) in [("publish_keys", &self.publish_keys), ("viewer_tokens", &self.viewer_tokens)] {
+            for (index, rule) in rules.iter().enumerate() {
+                let key = format!("{list}.{index}.secret");
+                bounds.require(!rule.secret.is_empty(), &key, "empty", "a text of its own: an empty one opens nothing");
+            }
+        }
+    }
+}
+
+impl StreamConfig {
     /// Whether showing `key` allows publishing to `path`.
     pub fn may_publish(&self, path: &StreamPath, key: Option<&str>) -> bool {
         self.publish_keys.is_empty() || any_opens(&self.publish_keys, path, key)

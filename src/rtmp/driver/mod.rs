@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use super::metrics::RtmpMetrics;
 use super::session::SessionTimeouts;
-use crate::base::UnixNanos;
+use crate::base::{Bounds, Section, SettingError, UnixNanos};
 use crate::stream::Hub;
 
 /// Connections the kernel holds for us. Encoders of a whole site come back at once after a network failure.
@@ -79,48 +79,28 @@ impl Default for RtmpConfig {
     }
 }
 
-impl RtmpConfig {
-    /// Checks the ranges stated at the fields.
-    pub fn validate(&self) -> Result<(), RtmpServerError> {
-        let bad = |key: &'static str, range: &'static str| Err(RtmpServerError::Config { key, range });
-        let within = |value: Duration, least: u64, most: u64| (least..=most).contains(&(value.as_millis() as u64));
-        if !(1..=100_000).contains(&self.max_connections) {
-            return bad("max_connections", "1 to 100000");
-        }
-        if !within(self.handshake_timeout, 100, 60_000) {
-            return bad("handshake_timeout", "100ms to 60s");
-        }
-        if !within(self.idle_timeout, 1_000, 3_600_000) {
-            return bad("idle_timeout", "1s to 1h");
-        }
-        if !(64 << 10..=256 << 20).contains(&self.player_buffer) {
-            return bad("player_buffer", "65536 to 268435456");
-        }
-        if !within(self.player_timeout, 1_000, 3_600_000) {
-            return bad("player_timeout", "1s to 1h");
-        }
-        if !within(self.play_wait, 0, 3_600_000) {
-            return bad("play_wait", "0s to 1h");
-        }
-        if self.max_waiting_players > 100_000 {
-            return bad("max_waiting_players", "0 to 100000");
-        }
-        Ok(())
+impl Section for RtmpConfig {
+    const NAME: &'static str = "rtmp";
+
+    fn check(&self, bounds: &mut Bounds) {
+        let seconds = |least, most| Duration::from_secs(least)..=Duration::from_secs(most);
+        bounds.number("max_connections", self.max_connections, 1..=100_000);
+        bounds.duration("handshake_timeout", self.handshake_timeout, Duration::from_millis(100)..=Duration::from_secs(60));
+        bounds.duration("idle_timeout", self.idle_timeout, seconds(1, 3600));
+        bounds.number("player_buffer", self.player_buffer, 64 << 10..=256 << 20);
+        bounds.duration("player_timeout", self.player_timeout, seconds(1, 3600));
+        bounds.duration("play_wait", self.play_wait, seconds(0, 3600));
+        bounds.number("max_waiting_players", self.max_waiting_players, 0..=100_000);
     }
 }
 
 /// Why the server doesn't start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum RtmpServerError {
-    /// A value out of its range.
-    #[error("rtmp.{key} must be {range}")]
-    Config {
-        /// Which key.
-        key: &'static str,
-        /// What is allowed.
-        range: &'static str,
-    },
+pub(crate) enum RtmpServerError {
+    /// A value out of its bounds.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// The port could not be opened.
     #[error("can't listen for RTMP on {address}: {source} (is another server running there? rtmp.listen changes the address)")]
     Listen {
@@ -177,9 +157,9 @@ impl RtmpServer {
     /// Opens the port. Cancelling `cancel` ends [`run`](Self::run) and all connections, which are told.
     ///
     /// # Errors
-    /// A configuration value is out of its range, or the port can't be opened.
+    /// A value of the configuration is out of its bounds, or the port can't be opened.
     pub(crate) fn bind(config: RtmpConfig, hub: Hub, cancel: CancellationToken) -> Result<Self, RtmpServerError> {
-        config.validate()?;
+        config.sound()?;
         let failed = |source| RtmpServerError::Listen { address: config.listen, source };
         let listener = listen(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -284,13 +264,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_are_valid_and_unknown_keys_are_not() {
-        assert!(RtmpConfig::default().validate().is_ok());
+    fn unknown_keys_are_refused() {
         let config: RtmpConfig = serde_json::from_str(r#"{"listen":"127.0.0.1:0","idle_timeout":"3s"}"#).unwrap();
         assert_eq!((config.listen.port(), config.idle_timeout), (0, Duration::from_secs(3)));
         assert!(serde_json::from_str::<RtmpConfig>(r#"{"lisen":"127.0.0.1:0"}"#).is_err());
-        let error = RtmpConfig { max_connections: 0, ..RtmpConfig::default() }.validate().unwrap_err();
-        assert_eq!(error.to_string(), "rtmp.max_connections must be 1 to 100000");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::router::Router;
 use super::shard::{Queues, Shard, Shared};
 use super::shared::{COMMAND_QUEUE, Link, MEDIA_QUEUE, Notice};
 use super::tcp;
-use crate::base::{UnixNanos, lock};
+use crate::base::{Section, UnixNanos, lock};
 use crate::net::interfaces::expand_wildcard;
 use crate::net::udp::UdpPort;
 use crate::sfu::config::SfuConfig;
@@ -41,11 +41,9 @@ impl WorkerPool {
     /// Opens the sockets and starts the threads. Blocks for the few milliseconds that takes.
     ///
     /// # Errors
-    /// An address can't be listened on, or the configuration contradicts itself.
+    /// An address can't be listened on, or a value of the configuration is out of its bounds.
     pub(crate) fn start(config: &SfuConfig) -> Result<WorkerPool, SfuError> {
-        if let Some(problem) = config.problem() {
-            return Err(SfuError::BadParameters(problem));
-        }
+        config.sound()?;
         config.listen.iter().try_for_each(|address| check_free(*address))?;
         let count = match config.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from).min(256),

@@ -348,5 +348,5 @@ fn an_address_that_is_taken_is_said() {
     let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let listen = vec![taken.local_addr().unwrap()];
     assert!(matches!(WorkerPool::start(&SfuConfig { listen, ..Default::default() }), Err(SfuError::Listen { .. })));
-    assert!(matches!(WorkerPool::start(&SfuConfig { listen: vec![], ..Default::default() }), Err(SfuError::BadParameters(_))));
+    assert!(matches!(WorkerPool::start(&SfuConfig { listen: vec![], ..Default::default() }), Err(SfuError::Setting(_))));
 }
