@@ -252,6 +252,36 @@ fn law_6_unsafe_only_in_net_and_lints_stay_on() {
     report(broken);
 }
 
+/// Whether a line takes a lock of the standard library by itself.
+fn takes_a_lock(line: &str) -> bool {
+    let directly = line.split(".lock()").skip(1).any(|after| after.starts_with('.') && !after.starts_with(".await"));
+    directly || line.contains("PoisonError") || line.contains("is_poisoned") || line.contains("poisoned.into_inner")
+}
+
+#[test]
+fn law_6_locks_outlive_a_panic_of_their_holder() {
+    let mut broken = Vec::new();
+    for source in sources().iter().filter(|source| !source.path.ends_with("base/lock.rs") && !is_test_file(&source.path)) {
+        for (number, line) in code_lines(&source.text).into_iter().filter(|(_, line)| takes_a_lock(line)) {
+            broken.push(format!(
+                "law 6: src/{}:{number} takes a lock by itself ({}); base::{{lock, read, write}} do it, whatever became of the last holder",
+                source.path.display(),
+                line.trim()
+            ));
+        }
+    }
+    report(broken);
+    for (line, itself) in [
+        ("let a = self.a.lock().unwrap_or_else(PoisonError::into_inner);", true),
+        ("if let Ok(a) = self.a.lock().map(|a| *a) {", true),
+        ("self.a.read().unwrap_or_else(|poisoned| poisoned.into_inner())", true),
+        ("let a = lock(&self.a).len();", false),
+        ("let a = self.a.lock().await.len();", false),
+    ] {
+        assert_eq!(takes_a_lock(line), itself, "{line}");
+    }
+}
+
 /// What a file is called in paths: `stream/driver/live.rs` is `stream::driver::live`, a `mod.rs` is its folder.
 fn module_path(file: &Path) -> Vec<String> {
     let mut parts: Vec<String> = file.with_extension("").components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();

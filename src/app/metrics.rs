@@ -11,6 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::base::lock;
 use crate::http::HttpMetrics;
 use crate::pipeline::Supervisor;
 use crate::record::driver::Recordings;
@@ -64,7 +65,7 @@ impl Scrape {
     pub(super) fn text(self: Arc<Self>) -> BoxFuture<'static, String> {
         Box::pin(async move {
             let stats = self.workers.stats().await; // the workers count on their own threads
-            *self.sfu.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = stats;
+            *lock(&self.sfu) = stats;
             let mut text = String::new();
             match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
                 Ok(()) => text,
@@ -103,7 +104,7 @@ impl Collector for Core {
         gauge("recordings_bytes", "Bytes of the recordings kept", bytes)?;
         let stopped = u64::from(self.recordings.stopped().is_some());
         gauge("recordings_stopped", "1 while nothing is recorded for want of room (record.max_bytes, record.min_free_bytes)", stopped)?;
-        let sfu = *self.sfu.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let sfu = *lock(&self.sfu);
         for (name, value) in sfu.fields().filter(|(name, _)| SFU_GAUGES.contains(name)) {
             gauge(&format!("sfu_{name}"), "SFU, all workers", value)?;
         }

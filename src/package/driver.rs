@@ -11,7 +11,7 @@ use super::config::PackageConfig;
 use super::snapshot::{Segment, Snapshot};
 use super::window::Window;
 use super::{dash, hls};
-use crate::base::{StreamPath, UnixNanos};
+use crate::base::{StreamPath, UnixNanos, lock, read, write};
 use crate::cmaf::{Chunk, Targets, TrackInit};
 
 /// All live presentations, by path. Cheap to clone.
@@ -122,18 +122,18 @@ impl Live {
             // RFC 8216bis section 6.2.5.2: three target durations.
             max_wait: self.0.config.max_wait.min(Duration::from_secs(3 * self.0.targets.target_duration())),
         }));
-        self.0.presentations.write().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(path.clone(), presentation.clone());
+        write(&self.0.presentations).insert(path.clone(), presentation.clone());
         presentation
     }
 
     /// The presentation at `path`.
     pub fn presentation(&self, path: &StreamPath) -> Option<Presentation> {
-        self.0.presentations.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(path).cloned()
+        read(&self.0.presentations).get(path).cloned()
     }
 
     /// Forgets an ended presentation, unless another one has begun there.
     pub fn remove(&self, path: &StreamPath, presentation: &Presentation) {
-        let mut presentations = self.0.presentations.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut presentations = write(&self.0.presentations);
         if presentations.get(path).is_some_and(|known| Arc::ptr_eq(&known.0, &presentation.0)) {
             presentations.remove(path);
         }
@@ -158,7 +158,7 @@ impl Presentation {
 
     fn change(&self, change: impl FnOnce(&mut Window)) {
         let snapshot = {
-            let mut window = self.0.window.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut window = lock(&self.0.window);
             change(&mut window);
             window.snapshot()
         };

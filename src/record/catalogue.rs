@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use serde::Serialize;
 
-use crate::base::{MediaKind, StreamPath, UnixNanos};
+use crate::base::{MediaKind, StreamPath, UnixNanos, read, write};
 use crate::codec::Codec;
 
 use super::error::RecordError;
@@ -102,7 +102,7 @@ impl Catalogue {
             None => Bound::Unbounded,
             Some(text) => Bound::Excluded(RecordingId::parse(text).ok_or(RecordError::BadCursor)?),
         };
-        let items = self.items.read().unwrap_or_else(PoisonError::into_inner);
+        let items = read(&self.items);
         let mut found = items
             .range((Bound::Unbounded, upper))
             .rev()
@@ -123,34 +123,34 @@ impl Catalogue {
 
     pub(super) fn meta(&self, id: &str) -> Result<Arc<Meta>, RecordError> {
         let id = RecordingId::parse(id).ok_or(RecordError::NotFound)?;
-        self.items.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned().ok_or(RecordError::NotFound)
+        read(&self.items).get(&id).cloned().ok_or(RecordError::NotFound)
     }
 
     /// Adds a recording or says how it is now.
     pub(super) fn put(&self, meta: Meta) {
-        self.items.write().unwrap_or_else(PoisonError::into_inner).insert(meta.id.clone(), Arc::new(meta));
+        write(&self.items).insert(meta.id.clone(), Arc::new(meta));
     }
 
     pub(super) fn remove(&self, id: &RecordingId) {
-        self.items.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        write(&self.items).remove(id);
     }
 
     /// Those of a path that are live.
     pub(super) fn live_of(&self, path: &StreamPath) -> Vec<Arc<Meta>> {
-        let items = self.items.read().unwrap_or_else(PoisonError::into_inner);
+        let items = read(&self.items);
         items.values().filter(|m| m.state == State::Live && m.path == *path).cloned().collect()
     }
 
     /// All, oldest first.
     pub(super) fn candidates(&self) -> Vec<Candidate> {
-        let items = self.items.read().unwrap_or_else(PoisonError::into_inner);
+        let items = read(&self.items);
         let nanos = |ms: i64| -> UnixNanos { ms.saturating_mul(1_000_000) };
         items.values().map(|m| Candidate { id: m.id.clone(), ended_at: m.ended_at_ms.map(nanos), bytes: m.bytes }).collect()
     }
 
     /// How many there are, and how many bytes they take.
     pub(crate) fn totals(&self) -> (usize, u64) {
-        let items = self.items.read().unwrap_or_else(PoisonError::into_inner);
+        let items = read(&self.items);
         (items.len(), items.values().map(|m| m.bytes).sum())
     }
 }

@@ -3,12 +3,12 @@
 //! In: a [`VodRequest`] and the time. Out: a [`VodResponse`]. Blocking. Views and layouts are kept in two small caches.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use crate::base::UnixNanos;
 use crate::base::ranges::{Conditions, Selection, Version, begins_at_the_start, http_date, tag_matches};
+use crate::base::{UnixNanos, lock};
 
 use super::catalogue::{Catalogue, rfc3339};
 use super::dash;
@@ -78,9 +78,9 @@ impl Vod {
 
     /// Drops what is kept of a recording that was deleted.
     pub(super) fn forget(&self, id: &RecordingId) {
-        self.views.lock().unwrap_or_else(PoisonError::into_inner).retain(|(other, _)| other != id);
-        self.layouts.lock().unwrap_or_else(PoisonError::into_inner).retain(|kept| kept.id != *id);
-        self.downloads.lock().unwrap_or_else(PoisonError::into_inner).forget(id);
+        lock(&self.views).retain(|(other, _)| other != id);
+        lock(&self.layouts).retain(|kept| kept.id != *id);
+        lock(&self.downloads).forget(id);
     }
 
     pub(super) fn answer(&self, request: &VodRequest, now: UnixNanos) -> Result<VodResponse, RecordError> {
@@ -90,7 +90,7 @@ impl Vod {
         let (id, name) = request.path.split_once('/').ok_or(RecordError::NotFound)?;
         let meta = self.catalogue.meta(id)?;
         let shared = self.view(&meta.id);
-        let mut view = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut view = lock(&shared);
         view.refresh(&self.store, &meta)?;
         let text =
             |content_type, text: String| Ok(small(content_type, if view.live { NO_CACHE } else { SHORT }, text.into(), &meta, request));
@@ -111,7 +111,7 @@ impl Vod {
 
     /// What is known of a recording; to be refreshed before use.
     fn view(&self, id: &RecordingId) -> Arc<Mutex<View>> {
-        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut views = lock(&self.views);
         let found = views.iter().position(|(other, _)| other == id).and_then(|at| views.remove(at));
         let item = found.unwrap_or_else(|| (id.clone(), Arc::default()));
         let shared = item.1.clone();
@@ -166,7 +166,7 @@ impl Vod {
     /// certain enough to answer with a part of it.
     fn snapshot(&self, meta: &Meta, request: &VodRequest, now: UnixNanos) -> Result<(Snapshot, bool), RecordError> {
         let shared = self.view(&meta.id);
-        let mut view = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut view = lock(&shared);
         view.refresh(&self.store, meta)?;
         let newest = Snapshot::of(&view);
         if newest.is_empty() {
@@ -180,7 +180,7 @@ impl Vod {
         }
         let live = view.live;
         drop(view);
-        let mut downloads = self.downloads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut downloads = lock(&self.downloads);
         let begins = begins_at_the_start(request.range.as_deref()) || request.if_range.is_some();
         let (snapshot, certain) = match if begins { Sent::Unknown } else { downloads.of(&meta.id, request.client, live, now) } {
             Sent::One(snapshot) => return Ok((snapshot, true)),
@@ -194,7 +194,7 @@ impl Vod {
     }
 
     fn last_served(&self, id: &RecordingId, newer_than: UnixNanos) -> Option<Snapshot> {
-        let layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
+        let layouts = lock(&self.layouts);
         layouts.iter().find(|kept| kept.id == *id && kept.made_at > newer_than).map(|kept| kept.snapshot.clone())
     }
 
@@ -202,12 +202,12 @@ impl Vod {
         if let Some(mp4) = self.kept_layout(&meta.id, snapshot) {
             return Ok(mp4);
         }
-        let _one_at_a_time = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = lock(&self.building);
         if let Some(mp4) = self.kept_layout(&meta.id, snapshot) {
             return Ok(mp4);
         }
         let mp4 = Arc::new(Mp4::build(&self.store, meta, snapshot)?);
-        let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut layouts = lock(&self.layouts);
         layouts.push_front(Kept { id: meta.id.clone(), snapshot: snapshot.clone(), mp4: mp4.clone(), made_at: now });
         let mut bytes = 0;
         let keep = layouts.iter().take(MAX_LAYOUTS).take_while(|kept| {
@@ -220,7 +220,7 @@ impl Vod {
     }
 
     fn kept_layout(&self, id: &RecordingId, snapshot: &Snapshot) -> Option<Arc<Mp4>> {
-        let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut layouts = lock(&self.layouts);
         let at = layouts.iter().position(|kept| kept.id == *id && kept.snapshot == *snapshot)?;
         let kept = layouts.remove(at)?;
         let mp4 = kept.mp4.clone();

@@ -6,10 +6,12 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use futures_util::task::{ArcWake, waker};
+
+use crate::base::lock;
 
 /// See the module.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ struct Gate {
 impl ArcWake for Gate {
     fn wake_by_ref(gate: &Arc<Self>) {
         gate.woken.store(true, Ordering::Release);
-        if let Some(task) = &*gate.task.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(task) = &*lock(&gate.task) {
             task.wake_by_ref();
         }
     }
@@ -59,7 +61,7 @@ impl<F: Future + Unpin> Future for Rarely<F> {
         let this = &mut *self;
         // Put there before looking, so that a wake-up in between is not lost.
         if this.task.as_ref().is_none_or(|task| !task.will_wake(cx.waker())) {
-            *this.gate.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+            *lock(&this.gate.task) = Some(cx.waker().clone());
             this.task = Some(cx.waker().clone());
         }
         if !this.gate.woken.load(Ordering::Acquire) {

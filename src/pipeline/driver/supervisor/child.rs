@@ -7,7 +7,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::counters::PipelineCounters;
 use super::event::JobEvent;
+use crate::base::lock;
 use crate::net::quiet::Quiet;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::wire::{Assembler, JobId, MAX_FRAME, Message, WireError, decode, encode_frame};
@@ -61,10 +62,6 @@ pub(super) struct Child {
     leftover: Mutex<Vec<JobId>>,
     /// See [`PipelineCounters`].
     pub counters: Arc<PipelineCounters>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A place for a job on a child.

@@ -8,8 +8,8 @@ mod event;
 mod job;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -23,6 +23,7 @@ pub(crate) use self::job::{Job, JobInput, JobSender};
 
 use self::child::{Child, SHUTDOWN_TIME};
 use super::template::Templates;
+use crate::base::lock;
 use crate::pipeline::config::PipelineConfig;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::wire::Start;
@@ -169,7 +170,7 @@ impl Supervisor {
 
     /// Ends all children; jobs still running are lost. No job starts afterwards.
     pub async fn shutdown(&self) {
-        self.inner.health.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        lock(&self.inner.health).closed = true;
         let children = std::mem::take(&mut *self.inner.children.lock().await);
         for child in &children {
             child.close();
@@ -187,7 +188,7 @@ impl Supervisor {
     fn spawn(&self) -> Result<Arc<Child>, PipelineError> {
         let now = now();
         {
-            let health = self.inner.health.lock().unwrap_or_else(PoisonError::into_inner);
+            let health = lock(&self.inner.health);
             if health.closed {
                 return Err(PipelineError::ShuttingDown);
             }
@@ -202,7 +203,7 @@ impl Supervisor {
         tokio::spawn(async move {
             if ended.await == Ok(child::End::Died) {
                 let died = self::now();
-                health.lock().unwrap_or_else(PoisonError::into_inner).died(died, died - now);
+                lock(&health).died(died, died - now);
             }
         });
         Ok(child)

@@ -1,7 +1,7 @@
 //! One job: a pipeline, its inputs, and the cuts.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -11,7 +11,7 @@ use gstreamer_video as gst_video;
 use super::output::Output;
 use super::report::Reporter;
 use super::sink::{Begun, Origin, Shared, Sink, UNSET, connect};
-use crate::base::{MediaKind, UnixNanos};
+use crate::base::{MediaKind, UnixNanos, lock};
 use crate::pipeline::host::caps;
 use crate::pipeline::host::cut::Cutter;
 use crate::pipeline::host::input::{Ended, Input};
@@ -264,10 +264,10 @@ impl Job {
             track.caps_set = true;
             let epoch = self.cutting.map_or(0, |cutting| cutting.epoch);
             let init = caps::track_init(track.input.format(), index as u32, epoch);
-            track.shared.lock().unwrap_or_else(PoisonError::into_inner).init = Some(init);
+            lock(&track.shared).init = Some(init);
         }
         if split != Split::None {
-            let mut shared = track.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut shared = lock(&track.shared);
             let segment = match split {
                 Split::Segment(number) => number,
                 _ => shared.begun.back().map_or(0, |begun| begun.segment),

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use gstreamer as gst;
@@ -10,7 +10,7 @@ use gstreamer_app as gst_app;
 
 use super::output::Output;
 use super::report::Reporter;
-use crate::base::rescale;
+use crate::base::{lock, rescale};
 use crate::cmaf::{Chunk, TrackInit, add_edit_list, shift_times};
 use crate::codec::Format;
 use crate::pipeline::host::boxes::{chunk_times, default_duration, set_brand};
@@ -120,7 +120,7 @@ impl Sink {
     fn take_init(&mut self, data: &[u8], head: &[u8]) -> Option<()> {
         self.default_duration = default_duration(data);
         let (begun, mut init) = {
-            let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let shared = lock(&self.shared);
             (*shared.begun.front()?, shared.init.clone()?)
         };
         self.delay = reordering(chunk_times(head, self.default_duration)?.decode_time, begun, init.timescale);
@@ -134,7 +134,7 @@ impl Sink {
     fn begin_chunk(&mut self, head: &[u8]) -> Option<(Chunk, Vec<u8>)> {
         let times = chunk_times(head, self.default_duration)?;
         let (begun, last, init) = {
-            let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut shared = lock(&self.shared);
             let begun = shared.begun.pop_front()?;
             // A chunk comes out because the next one has begun, or at the end.
             let last = shared.begun.front().is_none_or(|next| next.first);
