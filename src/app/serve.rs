@@ -28,17 +28,17 @@ const END_WITHIN: Duration = Duration::from_millis(4800);
 #[non_exhaustive]
 pub enum ServeError {
     /// A part could not start.
-    #[error("can't start {part}: {why}")]
+    #[error("can't start {part}: {source}")]
     Start {
         /// Which.
         part: &'static str,
         /// Why, and what to do.
-        why: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-fn cannot<E: std::fmt::Display>(part: &'static str) -> impl FnOnce(E) -> ServeError {
-    move |error| ServeError::Start { part, why: error.to_string() }
+fn cannot<E: std::error::Error + Send + Sync + 'static>(part: &'static str) -> impl FnOnce(E) -> ServeError {
+    move |error| ServeError::Start { part, source: error.into() }
 }
 
 /// Runs the server until SIGTERM or SIGINT.

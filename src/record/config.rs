@@ -59,6 +59,11 @@ impl RecordConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
+/// A text that is no [`ByteSize`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a size; write a number with B, kB, MB, GB, TB, KiB, MiB, GiB or TiB, such as \"20GiB\"")]
+pub struct SizeError(String);
+
 const UNITS: [(&str, u64); 9] = [
     ("TiB", 1 << 40),
     ("GiB", 1 << 30),
@@ -72,9 +77,9 @@ const UNITS: [(&str, u64); 9] = [
 ];
 
 impl std::str::FromStr for ByteSize {
-    type Err = String;
+    type Err = SizeError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, SizeError> {
         let text = text.trim();
         let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, unit) = text.split_at(split);
@@ -85,9 +90,7 @@ impl std::str::FromStr for ByteSize {
             (_, Ok(fraction), Some(factor)) => Some(fraction * factor as f64).filter(|b| *b < 1e19).map(|b| b as u64),
             _ => None,
         };
-        bytes.map(Self).ok_or_else(|| {
-            format!("{text:?} is not a size; write a number with B, kB, MB, GB, TB, KiB, MiB, GiB or TiB, such as \"20GiB\"")
-        })
+        bytes.map(Self).ok_or_else(|| SizeError(text.to_owned()))
     }
 }
 

@@ -242,8 +242,8 @@ impl Ingest {
                 Assembled::Format(format) => self.video_format(format, out),
                 Assembled::Picture(picture) => self.picture(picture, out),
                 Assembled::Notice(notice) => {
-                    let (code, message) = notices::of_notice(notice);
-                    self.warn_once(code, || message, out);
+                    let warning = notices::of_notice(notice);
+                    self.warn_once(warning.code, || warning.message, out);
                 }
             }
         }
@@ -257,8 +257,8 @@ impl Ingest {
         };
         if let Some(info) = info {
             self.video.frame = info.fps.filter(|fps| *fps >= 1.0).map(|fps| (VIDEO_TICKS as f64 * 1000.0 / fps) as i64);
-            for (code, message) in notices::of_sps(&info) {
-                self.warn_once(code, || message, out);
+            for warning in notices::of_sps(&info) {
+                self.warn_once(warning.code, || warning.message, out);
             }
         }
         out.push(Action::Format(format));
@@ -274,8 +274,8 @@ impl Ingest {
             Ok(both) => both,
             Err(error) => return self.bad_header("audio_header", &error, out),
         };
-        if let Some((code, message)) = notices::of_audio(&parsed) {
-            self.warn_once(code, || message, out);
+        if let Some(warning) = notices::of_audio(&parsed) {
+            self.warn_once(warning.code, || warning.message, out);
         }
         // Encoders repeat it now and then; the clock goes on.
         if self.audio.as_ref().is_none_or(|audio| audio.format != format) {

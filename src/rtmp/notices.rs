@@ -1,20 +1,18 @@
 //! What a publisher is told about what it sends: what viewers will notice, and which setting changes it.
 //!
-//! In: facts of the bitstream. Out: a warning's code and sentence.
+//! In: facts of the bitstream. Out: warnings.
 
 use crate::codec::aac::AacConfig;
 use crate::codec::h264::{Notice, SpsInfo};
-
-/// A warning's code, and its sentence.
-pub(super) type Told = (&'static str, String);
+use crate::stream::Warning;
 
 /// What an SPS shows.
-pub(super) fn of_sps(info: &SpsInfo) -> Vec<Told> {
+pub(super) fn of_sps(info: &SpsInfo) -> Vec<Warning> {
     let mut told = Vec::new();
     if info.interlaced {
         let text = "The video is interlaced: browsers show both fields at once, with combs where something moves. Send progressive video: \
                     set the encoder or the camera to p instead of i, or deinterlace (in ffmpeg -vf yadif).";
-        told.push(("interlaced", text.to_owned()));
+        told.push(Warning { code: "interlaced", message: text.to_owned() });
     }
     if let Some(what) = info.unusual() {
         let text = format!(
@@ -22,28 +20,28 @@ pub(super) fn of_sps(info: &SpsInfo) -> Vec<Told> {
              a third of a core or more. Set the encoder to high profile, 4:2:0, 8 bits (in OBS: Settings → Advanced → Color Format NV12; in \
              ffmpeg: -pix_fmt yuv420p -profile:v high)."
         );
-        told.push(("video_format", text));
+        told.push(Warning { code: "video_format", message: text });
     }
     told
 }
 
 /// What an AudioSpecificConfig shows.
-pub(super) fn of_audio(config: &AacConfig) -> Option<Told> {
+pub(super) fn of_audio(config: &AacConfig) -> Option<Warning> {
     let profile = match config.object_type {
         1 => "Main",
         3 => "SSR",
         4 => "LTP",
         _ => return None,
     };
-    let text = format!(
+    let message = format!(
         "The sound is AAC {profile}, which browsers don't play by HLS and DASH. Set the encoder to AAC-LC or HE-AAC (in ffmpeg -profile:a aac_low)."
     );
-    Some(("audio_profile", text))
+    Some(Warning { code: "audio_profile", message })
 }
 
 /// What the NAL units show.
-pub(super) fn of_notice(notice: Notice) -> Told {
-    match notice {
+pub(super) fn of_notice(notice: Notice) -> Warning {
+    let (code, message) = match notice {
         Notice::SliceGroups => (
             "slice_groups",
             "The video uses flexible macroblock ordering (FMO), which browsers and nearly all players can't decode. Set the encoder to \
@@ -69,7 +67,8 @@ pub(super) fn of_notice(notice: Notice) -> Told {
              in ffmpeg -flags +global_header or -bsf:v dump_extra; in GStreamer h264parse config-interval=-1 before flvmux."
                 .to_owned(),
         ),
-    }
+    };
+    Warning { code, message }
 }
 
 /// Pictures that are to be turned.

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::budget::Share;
-use super::play::{self, Player, PlayerGoes};
+use super::play::{self, Player};
 use super::publish::{self, Publisher};
 use super::{Context, now, rounds, unix_now};
 use crate::net::low_water::set_low_water;
@@ -308,7 +308,8 @@ impl Connection {
                             // It was not silent: it was not listened to.
                             self.session.touch(now());
                         }
-                        Err(why) => {
+                        Err(error) => {
+                            let why = error.to_string();
                             self.session.finish_stream(stream, &why);
                             self.free(index, &why).await;
                         }
@@ -398,10 +399,10 @@ impl Connection {
                 player.begin(&mut self.session);
                 self.slots[place] = Slot::Player(Box::new(player));
             }
-            Err((code, why)) => {
+            Err(error) => {
                 self.context.metrics.refused.inc();
-                tracing::info!(path = %target.path, peer = %self.peer, why, "RTMP player refused");
-                self.session.reject_play(stream, code, &why);
+                tracing::info!(path = %target.path, peer = %self.peer, %error, "RTMP player refused");
+                self.session.reject_play(stream, error.code(), &error.to_string());
             }
         }
         Ok(())
@@ -415,7 +416,8 @@ impl Connection {
                 self.free(index, why).await;
             }
             (Slot::Player(player), SlotWake::Player(wake)) => {
-                if let Err(PlayerGoes(why)) = player.handle(wake, &mut self.session, backlog).await {
+                if let Err(error) = player.handle(wake, &mut self.session, backlog).await {
+                    let why = error.to_string();
                     self.session.finish_stream(player.stream(), &why);
                     self.free(index, &why).await;
                 }

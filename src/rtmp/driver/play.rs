@@ -24,8 +24,41 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A player that waits is asked for a sign of life this often, so that routers and its own time limits keep the connection.
 const PING: Duration = Duration::from_secs(5);
 
-/// Why a player can't go on: a sentence.
-pub(super) struct PlayerGoes(pub(super) String);
+/// Why a player doesn't get its stream, or can't go on with it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum PlayerError {
+    /// The token is missing or wrong.
+    #[error("watching {0} needs the right token (rtmp://…/{0}?token=…)")]
+    Forbidden(StreamPath),
+    /// Nobody publishes, and no more players may wait.
+    #[error("nobody is publishing {0}")]
+    NotLive(StreamPath),
+    /// There is a publisher, but nothing that RTMP can carry.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// The publisher is gone, and no more players may wait for another one.
+    #[error("the stream has ended")]
+    Ended,
+    /// It has waited as long as players may.
+    #[error("nobody published {path} within {waited:?} (rtmp.play_wait)")]
+    NobodyCame {
+        /// Where.
+        path: StreamPath,
+        /// The limit.
+        waited: Duration,
+    },
+}
+
+impl PlayerError {
+    /// The code that goes with a refusal.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Forbidden(_) => "NetStream.Play.Failed",
+            _ => "NetStream.Play.StreamNotFound",
+        }
+    }
+}
 
 /// One playback of a connection.
 pub(super) struct Player {
@@ -76,22 +109,16 @@ pub(super) enum Wake {
 }
 
 impl Player {
-    /// Looks the stream up; gives code and sentence of the refusal.
-    pub(super) async fn open(
-        stream: u32,
-        target: &Target,
-        context: Arc<Context>,
-        peer: SocketAddr,
-    ) -> Result<Self, (&'static str, String)> {
+    /// Looks the stream up.
+    pub(super) async fn open(stream: u32, target: &Target, context: Arc<Context>, peer: SocketAddr) -> Result<Self, PlayerError> {
         let Some((path, _)) = target.readings().find(|(path, key)| context.hub.may_view(path, *key)) else {
-            let path = &target.path;
-            return Err(("NetStream.Play.Failed", format!("watching {path} needs the right token (rtmp://…/{path}?token=…)")));
+            return Err(PlayerError::Forbidden(target.path.clone()));
         };
         // Before looking, so that none is missed that begins just now.
         let waiting = Waiting::new(&context);
         let source = match context.hub.stream(path) {
-            Some(found) => Source::Live(Live::open(found).await.map_err(|why| ("NetStream.Play.StreamNotFound", why))?.into()),
-            None => Source::Waiting(waiting.ok_or_else(|| ("NetStream.Play.StreamNotFound", format!("nobody is publishing {path}")))?),
+            Some(found) => Source::Live(Live::open(found).await?.into()),
+            None => Source::Waiting(waiting.ok_or_else(|| PlayerError::NotLive(path.clone()))?),
         };
         let egress = Egress::new(context.config.player_buffer);
         let counted = Counted::new(&context.metrics.players);
@@ -133,7 +160,7 @@ impl Player {
     }
 
     /// Does it. `backlog` is how many bytes the peer has not taken yet.
-    pub(super) async fn handle(&mut self, wake: Wake, session: &mut ServerSession, backlog: usize) -> Result<(), PlayerGoes> {
+    pub(super) async fn handle(&mut self, wake: Wake, session: &mut ServerSession, backlog: usize) -> Result<(), PlayerError> {
         match (wake, &mut self.source) {
             (Wake::Batch(kind, Some(batch)), Source::Live(live)) => {
                 if kind == MediaKind::Audio
@@ -165,27 +192,23 @@ impl Player {
                 live.select_missing(&mut self.egress).await;
             }
             (Wake::Changed(None), Source::Live(_)) => {
-                let why = "the stream has ended";
-                let waiting = Waiting::new(&self.context).ok_or_else(|| PlayerGoes(why.into()))?;
-                session.send_unpublished(self.stream, why);
+                let waiting = Waiting::new(&self.context).ok_or(PlayerError::Ended)?;
+                session.send_unpublished(self.stream, &PlayerError::Ended.to_string());
                 self.source = Source::Waiting(waiting);
             }
-            (Wake::Found(found), _) => match Live::open(found).await {
-                Ok(live) => {
-                    tracing::info!(path = %self.path, peer = %self.peer, "RTMP player goes on: a publisher came");
-                    session.send_published(self.stream);
-                    self.source = Source::Live(live.into());
-                    self.begin(session);
-                }
-                Err(why) => return Err(PlayerGoes(why)),
-            },
+            (Wake::Found(found), _) => {
+                let live = Live::open(found).await?;
+                tracing::info!(path = %self.path, peer = %self.peer, "RTMP player goes on: a publisher came");
+                session.send_published(self.stream);
+                self.source = Source::Live(live.into());
+                self.begin(session);
+            }
             (Wake::Ping, Source::Waiting(waiting)) => {
                 waiting.ping_at = (now() + PING).into();
                 session.send_ping(0);
             }
             (Wake::WaitedEnough, _) => {
-                let why = format!("nobody published {} within {:?} (rtmp.play_wait)", self.path, self.context.config.play_wait);
-                return Err(PlayerGoes(why));
+                return Err(PlayerError::NobodyCame { path: self.path.clone(), waited: self.context.config.play_wait });
             }
             _ => {}
         }
@@ -201,13 +224,11 @@ impl Player {
 }
 
 impl Live {
-    async fn open(stream: Stream) -> Result<Self, String> {
-        let viewer = stream.attach_viewer("rtmp").await.map_err(|error| error.to_string())?;
+    async fn open(stream: Stream) -> Result<Self, SelectError> {
+        let viewer = stream.attach_viewer("rtmp").await?;
         let (video, audio) = (select_track(&stream, MediaKind::Video).await, select_track(&stream, MediaKind::Audio).await);
         match (video, audio) {
-            (Err(error), Err(SelectError::NoTrack(_))) | (Err(SelectError::NoTrack(_)), Err(error)) | (Err(error), Err(_)) => {
-                Err(error.to_string())
-            }
+            (Err(error), Err(SelectError::NoTrack(_))) | (Err(SelectError::NoTrack(_)), Err(error)) | (Err(error), Err(_)) => Err(error),
             (video, audio) => {
                 for error in [video.as_ref().err(), audio.as_ref().err()].into_iter().flatten() {
                     tracing::debug!(path = %stream.path(), %error, "RTMP player goes without a track");

@@ -80,9 +80,9 @@ impl Publisher {
         self.publication.warn(Warning { code, message: message.to_owned() });
     }
 
-    /// Takes a tag. Gives how long to leave the peer unread, because it is ahead of the wall clock; a sentence where the publication
+    /// Takes a tag. Gives how long to leave the peer unread, because it is ahead of the wall clock; an error where the publication
     /// can't go on.
-    pub(super) async fn handle(&mut self, media: &Media) -> Result<Duration, String> {
+    pub(super) async fn handle(&mut self, media: &Media) -> Result<Duration, PublishError> {
         let mut actions = std::mem::take(&mut self.actions);
         self.ingest.handle(media, &mut actions);
         let wait = self.act(&mut actions).await?;
@@ -98,7 +98,7 @@ impl Publisher {
         self.actions = actions;
     }
 
-    async fn act(&mut self, actions: &mut Vec<Action>) -> Result<Duration, String> {
+    async fn act(&mut self, actions: &mut Vec<Action>) -> Result<Duration, PublishError> {
         let mut wait = Duration::ZERO;
         for action in actions.drain(..) {
             match action {
@@ -123,7 +123,7 @@ impl Publisher {
                     };
                     match writer {
                         Some(writer) => writer.set_format(format),
-                        None => *writer = Some(self.publication.add_track(format).await.map_err(|error| error.to_string())?),
+                        None => *writer = Some(self.publication.add_track(format).await?),
                     }
                 }
                 Action::Warn(warning) => {

@@ -136,7 +136,7 @@ impl ClientPeer {
             self.events.push_back(PeerEvent::IceConnected);
             match DtlsSession::new(now, &self.certificate, self.role, &self.remote.fingerprints) {
                 Ok(session) => self.dtls = Some(session),
-                Err(error) => self.end(CloseReason::DtlsFailed(error.to_string())),
+                Err(error) => self.end(CloseReason::DtlsFailed(error.into())),
             }
             self.collect();
         }

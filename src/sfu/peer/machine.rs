@@ -166,7 +166,7 @@ impl Peer {
                 }
                 self.follow_dtls();
             }
-            Err(error) => self.end(CloseReason::DtlsFailed(error.to_string())),
+            Err(error) => self.end(CloseReason::DtlsFailed(error.into())),
         }
     }
 

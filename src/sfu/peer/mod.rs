@@ -117,7 +117,7 @@ pub enum CloseReason {
     DtlsTimeout,
     /// The DTLS handshake failed, or the peer sent a fatal alert.
     #[error("DTLS failed: {0}")]
-    DtlsFailed(String),
+    DtlsFailed(#[from] DtlsError),
     /// The peer's certificate is not one of those it had announced.
     #[error("the peer's DTLS certificate does not match any fingerprint in its parameters")]
     FingerprintMismatch,
@@ -127,6 +127,27 @@ pub enum CloseReason {
     /// [`Peer::close`] was called.
     #[error("closed")]
     Closed,
+}
+
+/// Why DTLS failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DtlsError {
+    /// The peer gave up.
+    #[error("fatal alert from the peer")]
+    Alert,
+    /// There is nothing to encrypt media with.
+    #[error("no SRTP profile was agreed on (use_srtp, RFC 5764)")]
+    NoSrtpProfile,
+    /// The keys could not be made.
+    #[error("the DTLS engine exported {0} bytes of keying material, which is not what was asked for")]
+    WrongKeys(usize),
+    /// It could not begin.
+    #[error(transparent)]
+    Start(#[from] PeerError),
+    /// What the engine says, whose error can't be cloned.
+    #[error("{0}")]
+    Engine(String),
 }
 
 /// What a peer tells its owner.

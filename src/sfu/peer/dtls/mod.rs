@@ -23,7 +23,7 @@ use rtc_shared::error::Error as EngineError;
 
 use self::guard::Guard;
 use super::certificate::{Certificate, is_usable, matches_fingerprint};
-use super::{CloseReason, PeerError, SrtpKeys, SrtpProfile};
+use super::{CloseReason, DtlsError, PeerError, SrtpKeys, SrtpProfile};
 use crate::sfu::ortc::{DtlsFingerprint, DtlsRole};
 
 /// A handshake that takes longer is given up. Browsers give up at about the same time.
@@ -168,10 +168,10 @@ impl DtlsSession {
                     }
                 }
             }
-            Err(EngineError::ErrAlertFatalOrClose) => self.end(CloseReason::DtlsFailed("fatal alert from the peer".into())),
+            Err(EngineError::ErrAlertFatalOrClose) => self.end(DtlsError::Alert.into()),
             // An established association is not ended by something that can't be read.
             Err(_) if established => {}
-            Err(error) => self.end(CloseReason::DtlsFailed(error.to_string())),
+            Err(error) => self.end(DtlsError::Engine(error.to_string()).into()),
         }
     }
 
@@ -187,7 +187,7 @@ impl DtlsSession {
                 self.fingerprints = Vec::new();
                 self.event = Some(DtlsEvent::Connected(keys));
             }
-            Err(reason) => self.abort(now, CloseReason::DtlsFailed(reason)),
+            Err(error) => self.abort(now, error.into()),
         }
     }
 
@@ -331,17 +331,17 @@ fn fused<T>(run: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineErr
 }
 
 /// RFC 5764 section 4.2: client key, server key, client salt, server salt.
-fn export_keys(state: &State, is_client: bool) -> Result<SrtpKeys, String> {
+fn export_keys(state: &State, is_client: bool) -> Result<SrtpKeys, DtlsError> {
     let profile = match state.srtp_protection_profile() {
         SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm => SrtpProfile::AeadAes128Gcm,
         SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80 => SrtpProfile::Aes128CmHmacSha1_80,
-        _ => return Err("no SRTP profile was agreed on (use_srtp, RFC 5764)".into()),
+        _ => return Err(DtlsError::NoSrtpProfile),
     };
     let (key, salt) = (SrtpProfile::KEY_LEN, profile.salt_len());
-    let material = state.export_keying_material(SRTP_LABEL, &[], 2 * (key + salt)).map_err(|error| error.to_string())?;
+    let material = state.export_keying_material(SRTP_LABEL, &[], 2 * (key + salt)).map_err(|error| DtlsError::Engine(error.to_string()))?;
     let material: &[u8] = material.as_ref();
     if material.len() != 2 * (key + salt) {
-        return Err("the DTLS engine exported too little keying material".into());
+        return Err(DtlsError::WrongKeys(material.len()));
     }
     let (keys, salts) = material.split_at(2 * key);
     let (client_key, server_key) = keys.split_at(key);
