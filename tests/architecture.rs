@@ -27,7 +27,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     // Both know media from their boxes alone.
     ("package", &["base", "cmaf"]),
     ("record", &["base", "codec", "cmaf"]),
-    ("http", &["base", "sdp", "stream", "webrtc", "package", "record"]),
+    ("http", &["base", "net", "sdp", "stream", "webrtc", "package", "record"]),
     ("app", &["base", "codec", "sfu", "stream", "rtmp", "webrtc", "pipeline", "package", "record", "http"]),
 ];
 

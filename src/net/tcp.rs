@@ -1,32 +1,51 @@
-//! TCP listeners, and the framing that carries datagrams in a TCP stream (RFC 4571: two bytes of length before each).
+//! TCP listeners.
 //!
-//! In: an address to bind; bytes of a stream. Out: connections; whole datagrams, and framed bytes to send.
+//! In: an address to bind. Out: connections.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Connections the kernel holds until they are accepted.
+/// Connections the kernel holds until they are accepted. Encoders and players of a whole site come back at once after a network failure.
 const BACKLOG: i32 = 1024;
-/// Longest frame taken: SRTP, DTLS and STUN stay below 1500 bytes, data channels may fill a little more.
-pub(crate) const MAX_FRAME: usize = 8 * 1024;
-/// Most bytes waiting for a slow receiver. Media older than this (half a second at 8 Mbit/s) is of no use: new frames are dropped.
-const MAX_PENDING: usize = 512 * 1024;
 
-/// Listens on `address`. IPv6 sockets take IPv6 only. With `reuse_port`, several listeners may bind the same address and the
+/// Listens on `address`, where `[::]` stands for IPv4 too; on a machine without IPv6 for IPv4 alone.
+///
+/// # Errors
+/// As `bind(2)` and `listen(2)`. Must be called inside a tokio runtime.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let everywhere = address.is_ipv6() && address.ip().is_unspecified();
+    match open(address, false, false) {
+        Err(error) if everywhere && is_unknown_family(&error) => {
+            open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())), false, false)
+        }
+        other => other,
+    }
+}
+
+/// Listens on exactly `address`: an IPv6 socket takes IPv6 only. With `reuse_port`, several listeners may bind the same address and the
 /// kernel spreads connections over them.
 ///
 /// # Errors
 /// As `bind(2)` and `listen(2)`. Must be called inside a tokio runtime.
-pub(crate) fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+pub(crate) fn listen_one_family(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+    open(address, true, reuse_port)
+}
+
+/// Whether a socket could not be opened because the machine does not have IPv6.
+pub(crate) fn is_unknown_family(error: &io::Error) -> bool {
+    let by_kind = matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported);
+    by_kind || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}
+
+fn open(address: SocketAddr, only_v6: bool, reuse_port: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(only_v6)?;
     }
-    // A restarted server gets its port back at once.
+    // So that a restart needn't wait for the old connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
     if reuse_port {
         socket.set_reuse_port(true)?;
@@ -44,176 +63,32 @@ pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)
 }
 
-/// Why a stream can't be read on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub(crate) enum FrameError {
-    /// A frame longer than [`MAX_FRAME`]: this is not ICE-TCP, or the stream is out of step.
-    #[error("a frame of {0} bytes was announced on an ICE-TCP connection; {MAX_FRAME} is the most that is taken")]
-    TooLong(usize),
-}
-
-/// Takes datagrams out of a stream. Holds at most one frame and what was read with it.
-#[derive(Debug, Default)]
-pub(crate) struct FrameReader {
-    buffer: BytesMut,
-}
-
-impl FrameReader {
-    /// An empty one.
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
-    /// Where to read the stream into (`AsyncReadExt::read_buf`): never holds more than one frame beyond what
-    /// [`Self::next_frame`] has given out, if that is called until `None` after each read of up to [`MAX_FRAME`] bytes.
-    pub(crate) fn buffer(&mut self) -> &mut BytesMut {
-        self.buffer.reserve(MAX_FRAME);
-        &mut self.buffer
-    }
-
-    /// Adds bytes of the stream.
-    #[cfg(test)]
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
-    }
-
-    /// The next whole datagram. Empty frames are left out.
-    ///
-    /// # Errors
-    /// See [`FrameError`]; the connection is to be closed.
-    pub(crate) fn next_frame(&mut self) -> Result<Option<BytesMut>, FrameError> {
-        loop {
-            let Some(header) = self.buffer.first_chunk::<2>() else { return Ok(None) };
-            let length = usize::from(u16::from_be_bytes(*header));
-            if length > MAX_FRAME {
-                return Err(FrameError::TooLong(length));
-            }
-            if self.buffer.len() < 2 + length {
-                return Ok(None);
-            }
-            self.buffer.advance(2);
-            if length > 0 {
-                return Ok(Some(self.buffer.split_to(length)));
-            }
-        }
-    }
-}
-
-/// Frames datagrams for a stream, and holds what the connection has no room for yet, within a bound.
-#[derive(Debug, Default)]
-pub(crate) struct FrameWriter {
-    pending: BytesMut,
-    dropped: u64,
-}
-
-impl FrameWriter {
-    /// An empty one.
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a datagram. False if it was dropped: longer than [`MAX_FRAME`], or the receiver is too slow.
-    pub(crate) fn push(&mut self, datagram: &[u8]) -> bool {
-        let fits = datagram.len() <= MAX_FRAME && self.pending.len() + 2 + datagram.len() <= MAX_PENDING;
-        if fits {
-            self.pending.put_u16(datagram.len() as u16);
-            self.pending.put_slice(datagram);
-        } else {
-            self.dropped += 1;
-        }
-        fits
-    }
-
-    /// What is to be written next; tell by [`Self::advance`] how much was. Or give the buffer to `write_buf`.
-    #[cfg(test)]
-    pub(crate) fn pending(&mut self) -> &mut BytesMut {
-        &mut self.pending
-    }
-
-    /// Takes everything at once.
-    pub(crate) fn take(&mut self) -> Bytes {
-        self.pending.split().freeze()
-    }
-
-    /// `count` bytes were written.
-    #[cfg(test)]
-    pub(crate) fn advance(&mut self, count: usize) {
-        self.pending.advance(count.min(self.pending.len()));
-    }
-
-    /// How many datagrams were dropped.
-    #[cfg(test)]
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn too_long_frames_end_the_stream() {
-        let mut reader = FrameReader::new();
-        reader.push(&[0x20, 0x01]);
-        assert_eq!(reader.next_frame(), Err(FrameError::TooLong(8193)));
-    }
-
-    #[test]
-    fn a_slow_receiver_is_bounded() {
-        let mut writer = FrameWriter::new();
-        let taken = (0..10_000).filter(|_| writer.push(&[0; 1200])).count();
-        assert_eq!(taken, MAX_PENDING / 1202);
-        assert_eq!(writer.dropped(), 10_000 - taken as u64);
-        assert!(writer.pending().len() <= MAX_PENDING);
-        writer.advance(1202);
-        assert!(writer.push(&[0; 1200]) && !writer.push(&[0; MAX_FRAME + 1]));
-    }
 
     #[tokio::test]
     async fn two_listeners_share_a_port() {
-        let first = listen("127.0.0.1:0".parse().unwrap(), true).unwrap();
+        let first = listen_one_family("127.0.0.1:0".parse().unwrap(), true).unwrap();
         let address = first.local_addr().unwrap();
-        let second = listen(address, true).unwrap();
+        let second = listen_one_family(address, true).unwrap();
         let client = TcpStream::connect(address).await.unwrap();
         let (stream, remote) = tokio::select! { a = first.accept() => a.unwrap(), b = second.accept() => b.unwrap() };
         prepare(&stream).unwrap();
         assert_eq!(remote, client.local_addr().unwrap());
     }
 
-    proptest! {
-        #[test]
-        fn frames_survive_any_cutting(
-            frames in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..20),
-            cut in 1_usize..50,
-        ) {
-            let mut writer = FrameWriter::new();
-            frames.iter().for_each(|frame| { writer.push(frame); });
-            let mut reader = FrameReader::new();
-            let mut got = vec![];
-            for chunk in writer.take().chunks(cut) {
-                reader.push(chunk);
-                while let Some(frame) = reader.next_frame().unwrap() { got.push(frame.to_vec()); }
-            }
-            prop_assert_eq!(got, frames.into_iter().filter(|frame| !frame.is_empty()).collect::<Vec<_>>());
-        }
+    #[tokio::test]
+    async fn a_taken_port_is_an_error() {
+        let first = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let taken = listen(first.local_addr().unwrap());
+        assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
 
-        #[test]
-        fn garbage_never_panics_and_is_bounded(bytes in proptest::collection::vec(any::<u8>(), 0..20_000)) {
-            let mut reader = FrameReader::new();
-            for chunk in bytes.chunks(1000) {
-                reader.push(chunk);
-                loop {
-                    match reader.next_frame() {
-                        Ok(Some(frame)) => prop_assert!(frame.len() <= MAX_FRAME),
-                        Ok(None) => break,
-                        Err(_) => return Ok(()),
-                    }
-                }
-                prop_assert!(reader.buffer.len() <= MAX_FRAME + 1002);
-            }
-        }
+    #[tokio::test]
+    async fn all_addresses_means_ipv4_too() {
+        let listener = listen("[::]:0".parse().unwrap()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(TcpStream::connect(("127.0.0.1", port)).await.is_ok());
     }
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod clock;
+pub(crate) mod framing;
 pub(crate) mod nack;
 pub(crate) mod packet;
 pub(crate) mod rate;

@@ -1,7 +1,7 @@
 //! The server: accepts connections, serves a router on them, and ends them in time.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -21,9 +20,8 @@ use super::idle::IdleIo;
 use super::rarely::Rarely;
 use super::timer::LazyTimer;
 use crate::http::{HttpConfig, HttpMetrics, Served};
+use crate::net::tcp::listen;
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 1024;
 /// Pause after a failed accept: it is mostly a lack of file descriptors, which passes as connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Requests at a time on one HTTP/2 connection. A page with several players has fewer than ten.
@@ -70,14 +68,7 @@ impl HttpServer {
     ) -> Result<Self, ServeError> {
         let fail = |address| move |source| ServeError::Listen { address, source };
         let wanted = config.listen;
-        let socket = match listen(wanted) {
-            // No IPv6 on this machine.
-            Err(_) if wanted.ip().is_unspecified() && wanted.is_ipv6() && !ipv6_exists() => {
-                listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, wanted.port())))
-            }
-            other => other,
-        };
-        let listener = socket.and_then(TcpListener::from_std).map_err(fail(wanted))?;
+        let listener = listen(wanted).map_err(fail(wanted))?;
         let address = listener.local_addr().map_err(fail(wanted))?;
         Ok(Self { listener, address, served: Arc::new(served.into()), config: config.clone(), metrics, shutdown })
     }
@@ -139,23 +130,6 @@ fn refuse(stream: TcpStream) {
     // What has come already is read, or closing would reset the connection and might take the answer with it.
     let _ = stream.read(&mut [0; 4096]);
     let _ = stream.write(FULL);
-}
-
-fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    // A restarted server must not wait for old connections in TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-fn ipv6_exists() -> bool {
-    Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)).is_ok()
 }
 
 fn builder(config: &HttpConfig) -> auto::Builder<TokioExecutor> {

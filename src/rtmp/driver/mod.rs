@@ -10,7 +10,7 @@ mod play;
 mod publish;
 mod rounds;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,10 +24,9 @@ use tokio_util::task::TaskTracker;
 use super::metrics::RtmpMetrics;
 use super::session::SessionTimeouts;
 use crate::base::{Bounds, Section, SettingError, UnixNanos};
+use crate::net::tcp::listen;
 use crate::stream::Hub;
 
-/// Connections the kernel holds for us. Encoders of a whole site come back at once after a network failure.
-const BACKLOG: i32 = 1024;
 /// Pause after a failed `accept`, usually for lack of file descriptors: some time for others to give theirs back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long connections may take to say goodbye when the server stops; within the 5 s that the whole shutdown has.
@@ -148,13 +147,13 @@ impl Context {
 /// A bound RTMP server.
 #[derive(Debug)]
 pub(crate) struct RtmpServer {
-    listener: std::net::TcpListener,
+    listener: TcpListener,
     address: SocketAddr,
     context: Arc<Context>,
 }
 
 impl RtmpServer {
-    /// Opens the port. Cancelling `cancel` ends [`run`](Self::run) and all connections, which are told.
+    /// Opens the port; must be called within a runtime. Cancelling `cancel` ends [`run`](Self::run) and all connections, which are told.
     ///
     /// # Errors
     /// A value of the configuration is out of its bounds, or the port can't be opened.
@@ -179,13 +178,8 @@ impl RtmpServer {
     }
 
     /// Serves until the token is cancelled and the connections have said goodbye (at most 3 s).
-    ///
-    /// # Errors
-    /// The runtime doesn't take the socket.
-    pub(crate) async fn run(self) -> Result<(), RtmpServerError> {
-        let address = self.address;
-        let listener = TcpListener::from_std(self.listener).map_err(|source| RtmpServerError::Listen { address, source })?;
-        let context = self.context;
+    pub(crate) async fn run(self) {
+        let Self { listener, address, context } = self;
         let places = Arc::new(Semaphore::new(context.config.max_connections));
         let tasks = TaskTracker::new();
         tracing::info!(%address, "RTMP server listens");
@@ -219,30 +213,6 @@ impl RtmpServer {
         if tokio::time::timeout(SHUTDOWN_GRACE, tasks.wait()).await.is_err() {
             tracing::warn!(left = tasks.len(), "RTMP connections did not end in time");
         }
-        Ok(())
-    }
-}
-
-/// A listening socket, for IPv4 too where the address is `[::]`; on machines without IPv6 for IPv4 only.
-fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
-    use socket2::{Domain, Protocol, Socket, Type};
-    let open = |address: SocketAddr| -> std::io::Result<std::net::TcpListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        if address.is_ipv6() && address.ip().is_unspecified() {
-            socket.set_only_v6(false)?;
-        }
-        // So that a restart needn't wait for the old connections' TIME_WAIT.
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        Ok(std::net::TcpListener::from(socket))
-    };
-    match open(address) {
-        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) && address.ip().is_unspecified() => {
-            open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
-        }
-        other => other,
     }
 }
 
@@ -268,19 +238,5 @@ mod tests {
         let config: RtmpConfig = serde_json::from_str(r#"{"listen":"127.0.0.1:0","idle_timeout":"3s"}"#).unwrap();
         assert_eq!((config.listen.port(), config.idle_timeout), (0, Duration::from_secs(3)));
         assert!(serde_json::from_str::<RtmpConfig>(r#"{"lisen":"127.0.0.1:0"}"#).is_err());
-    }
-
-    #[test]
-    fn a_taken_port_is_a_sentence() {
-        let first = listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = first.local_addr().unwrap();
-        assert!(listen(address).is_err());
-    }
-
-    #[test]
-    fn all_addresses_means_ipv4_too() {
-        let listener = listen("[::]:0".parse().unwrap()).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     }
 }

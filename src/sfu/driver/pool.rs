@@ -19,6 +19,7 @@ use super::shared::{COMMAND_QUEUE, Link, MEDIA_QUEUE, Notice};
 use super::tcp;
 use crate::base::{Section, UnixNanos, lock};
 use crate::net::interfaces::expand_wildcard;
+use crate::net::tcp::{is_unknown_family, listen_one_family};
 use crate::net::udp::UdpPort;
 use crate::sfu::config::SfuConfig;
 use crate::sfu::error::SfuError;
@@ -189,7 +190,7 @@ fn listen(addresses: &[SocketAddr], ice_tcp: bool, reuse_port: bool) -> Result<(
                 listeners.extend(listener);
             }
             // A machine without IPv6 has no [::]; the default configuration names it all the same.
-            Err(source) if address.is_ipv6() && address.ip().is_unspecified() && no_such_family(&source) => {
+            Err(source) if address.is_ipv6() && address.ip().is_unspecified() && is_unknown_family(&source) => {
                 tracing::debug!(%address, %source, "IPv6 isn't available");
                 unavailable = Some(SfuError::Listen { address: *address, source });
             }
@@ -212,7 +213,7 @@ fn open(address: SocketAddr, ice_tcp: bool, reuse_port: bool) -> io::Result<(Udp
         if !ice_tcp {
             return Ok((port, None));
         }
-        match crate::net::tcp::listen(port.local_addr(), reuse_port) {
+        match listen_one_family(port.local_addr(), reuse_port) {
             Ok(listener) => return Ok((port, Some(listener))),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
             Err(error) => return Err(error),
@@ -228,8 +229,4 @@ fn check_free(address: SocketAddr) -> Result<(), SfuError> {
         // Other errors come again, and are dealt with, when the workers bind it.
         _ => Ok(()),
     }
-}
-
-fn no_such_family(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::AddrNotAvailable || error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(97)
 }

@@ -12,7 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::shared::{Notice, Shared};
-use crate::net::tcp::{FrameReader, FrameWriter, prepare};
+use crate::net::tcp::prepare;
+use crate::rtp::framing::{FrameReader, FrameWriter};
 use crate::sfu::peer::{Protocol, Tuple, peek_ufrag, worker_of_ufrag};
 
 /// How long a connection may take to say by a STUN request whose it is.
