@@ -83,7 +83,7 @@ pub mod sfu {
     pub mod peer {
         //! ICE and DTLS.
         pub use crate::sfu::peer::{
-            Certificate, DtlsSession, Peer, PeerEvent, Protocol, Received, SrtpKeys, SrtpProfile, Tuple, peek_ufrag, worker_of_ufrag,
+            Certificate, DtlsSession, Peer, PeerEvent, Protocol, Received, SrtpKeys, Tuple, peek_ufrag, worker_of_ufrag,
         };
 
         pub mod client {

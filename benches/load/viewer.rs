@@ -11,10 +11,10 @@ use headend::inside::codec::{Codec, payload_facts};
 use headend::inside::net::udp::{RecvBatch, SendBatch, UdpPort};
 use headend::inside::rtp::packet::RtpPacket;
 use headend::inside::rtp::rtcp::{ReportBlock, write_receiver_report, write_sdes_cname};
-use headend::inside::rtp::srtp::{Keying, SrtpProfile, SrtpReceiver, SrtpSender};
+use headend::inside::rtp::srtp::{Keying, SrtpReceiver, SrtpSender};
 use headend::inside::sfu::ortc::DtlsRole;
 use headend::inside::sfu::peer::client::ClientPeer;
-use headend::inside::sfu::peer::{self, Certificate, PeerEvent, Protocol, Received, SrtpKeys, Tuple};
+use headend::inside::sfu::peer::{Certificate, PeerEvent, Protocol, Received, SrtpKeys, Tuple};
 use tokio::task::JoinHandle;
 
 use crate::sdp::{self, Answer};
@@ -183,10 +183,7 @@ async fn watch(gallery: &Gallery, url: &str, open_all: bool, seen: &RefCell<Seen
 }
 
 fn crypto(keys: &SrtpKeys) -> Result<(SrtpReceiver, SrtpSender)> {
-    let profile = match keys.profile {
-        peer::SrtpProfile::AeadAes128Gcm => SrtpProfile::AeadAes128Gcm,
-        peer::SrtpProfile::Aes128CmHmacSha1_80 => SrtpProfile::Aes128CmHmacSha1_80,
-    };
+    let profile = keys.profile;
     let theirs = Keying::new(profile, &keys.remote_key, &keys.remote_salt)?;
     let ours = Keying::new(profile, &keys.local_key, &keys.local_salt)?;
     Ok((SrtpReceiver::new(&theirs)?, SrtpSender::new(&ours)?))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::id::{RouterId, TransportId};
 use super::ortc::ProducerRtp;
-use super::peer::{Peer, SrtpKeys, SrtpProfile as KeyProfile, Tuple};
+use super::peer::{Peer, SrtpKeys, Tuple};
 use super::producer::Producer;
 use super::sender::Path;
 use super::types::ProducerStats;
@@ -16,7 +16,7 @@ use crate::rtp::nack::{NackConfig, NackGenerator};
 use crate::rtp::packet::RtpPacket;
 use crate::rtp::receive_stats::ReceiveStats;
 use crate::rtp::rtcp::{ReportBlock, SenderInfo};
-use crate::rtp::srtp::{Keying, SrtpError, SrtpProfile, SrtpReceiver, SrtpSender};
+use crate::rtp::srtp::{Keying, SrtpError, SrtpReceiver, SrtpSender};
 use crate::rtp::twcc::{FEEDBACK_INTERVAL, TwccReceiver};
 
 /// Both directions of SRTP.
@@ -30,10 +30,7 @@ pub(super) struct Srtp {
 impl Srtp {
     /// From what DTLS agreed on.
     pub(super) fn new(keys: &SrtpKeys) -> Result<Self, SrtpError> {
-        let profile = match keys.profile {
-            KeyProfile::AeadAes128Gcm => SrtpProfile::AeadAes128Gcm,
-            KeyProfile::Aes128CmHmacSha1_80 => SrtpProfile::Aes128CmHmacSha1_80,
-        };
+        let profile = keys.profile;
         Ok(Self {
             sender: SrtpSender::new(&Keying::new(profile, &keys.local_key, &keys.local_salt)?)?,
             receiver: SrtpReceiver::new(&Keying::new(profile, &keys.remote_key, &keys.remote_salt)?)?,

@@ -25,6 +25,8 @@ pub(crate) use ice::{IceEvent, IceLite};
 pub use ice::{peek_ufrag, worker_of_ufrag};
 pub use machine::Peer;
 
+use crate::rtp::srtp::SrtpProfile;
+
 /// What carries a peer's datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
@@ -58,38 +60,16 @@ pub enum Received {
     Ignored,
 }
 
-/// An SRTP protection profile (RFC 5764 section 4.1.2, RFC 7714 section 14.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SrtpProfile {
-    /// `AEAD_AES_128_GCM` (0x0007): 16-byte key, 12-byte salt, 16-byte tag. Preferred: it costs 40 % less CPU.
-    AeadAes128Gcm,
-    /// `AES128_CM_HMAC_SHA1_80` (0x0001): 16-byte key, 14-byte salt, 10-byte tag.
-    Aes128CmHmacSha1_80,
-}
-
-impl SrtpProfile {
-    /// Bytes of the master key.
-    pub const KEY_LEN: usize = 16;
-
-    /// Bytes of the master salt: 12 or 14.
-    pub fn salt_len(self) -> usize {
-        match self {
-            SrtpProfile::AeadAes128Gcm => 12,
-            SrtpProfile::Aes128CmHmacSha1_80 => 14,
-        }
-    }
-}
-
 /// The SRTP master keys that DTLS agreed on (RFC 5764 section 4.2).
 #[derive(Clone, PartialEq, Eq)]
 pub struct SrtpKeys {
     /// For which algorithms.
     pub profile: SrtpProfile,
-    /// Master key for what we send, 16 bytes.
+    /// Master key for what we send, [`SrtpProfile::key_len`] bytes.
     pub local_key: Vec<u8>,
     /// Master salt for what we send, [`SrtpProfile::salt_len`] bytes.
     pub local_salt: Vec<u8>,
-    /// Master key for what we receive, 16 bytes.
+    /// Master key for what we receive, [`SrtpProfile::key_len`] bytes.
     pub remote_key: Vec<u8>,
     /// Master salt for what we receive, [`SrtpProfile::salt_len`] bytes.
     pub remote_salt: Vec<u8>,

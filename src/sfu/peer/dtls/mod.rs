@@ -23,7 +23,8 @@ use rtc_shared::error::Error as EngineError;
 
 use self::guard::Guard;
 use super::certificate::{Certificate, is_usable, matches_fingerprint};
-use super::{CloseReason, DtlsError, PeerError, SrtpKeys, SrtpProfile};
+use super::{CloseReason, DtlsError, PeerError, SrtpKeys};
+use crate::rtp::srtp::SrtpProfile;
 use crate::sfu::ortc::{DtlsFingerprint, DtlsRole};
 
 /// A handshake that takes longer is given up. Browsers give up at about the same time.
@@ -337,7 +338,7 @@ fn export_keys(state: &State, is_client: bool) -> Result<SrtpKeys, DtlsError> {
         SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80 => SrtpProfile::Aes128CmHmacSha1_80,
         _ => return Err(DtlsError::NoSrtpProfile),
     };
-    let (key, salt) = (SrtpProfile::KEY_LEN, profile.salt_len());
+    let (key, salt) = (profile.key_len(), profile.salt_len());
     let material = state.export_keying_material(SRTP_LABEL, &[], 2 * (key + salt)).map_err(|error| DtlsError::Engine(error.to_string()))?;
     let material: &[u8] = material.as_ref();
     if material.len() != 2 * (key + salt) {
