@@ -24,4 +24,4 @@ pub use path::StreamPath;
 pub(crate) use pattern::pattern_matches;
 pub(crate) use query::{keys_in_query, percent_decode};
 pub(crate) use setting::{Bounds, Section, SettingError, duration_text};
-pub(crate) use units::{NtpTime, UnixNanos, rescale};
+pub(crate) use units::{NtpTime, UnixNanos, date_time, rescale};

@@ -1,4 +1,6 @@
-//! Time as numbers: Unix nanoseconds, NTP timestamps, and rescaling between clock rates.
+//! Time as numbers: Unix nanoseconds, NTP timestamps, dates, and rescaling between clock rates.
+
+use chrono::{DateTime, SecondsFormat};
 
 /// Nanoseconds since 1970-01-01 UTC: the timeline on which the tracks of a stream are in sync.
 pub(crate) type UnixNanos = i64;
@@ -36,6 +38,12 @@ impl NtpTime {
     }
 }
 
+/// A date and time as RFC 3339 and ISO 8601 have them: UTC, with milliseconds.
+pub(crate) fn date_time(t: UnixNanos) -> String {
+    let moment = DateTime::from_timestamp_millis(t.div_euclid(1_000_000)).unwrap_or_default();
+    moment.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
 /// `value * to / from`, rounded to nearest, without overflow for any `i64` value. `from` must not be 0.
 pub(crate) fn rescale(value: i64, from: u32, to: u32) -> i64 {
     debug_assert!(from != 0);
@@ -47,6 +55,20 @@ pub(crate) fn rescale(value: i64, from: u32, to: u32) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates() {
+        for (nanos, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+            (951_782_400_000_000_000, "2000-02-29T00:00:00.000Z"),
+            (1_798_761_599_999_999_999, "2026-12-31T23:59:59.999Z"),
+            (i64::MAX, "2262-04-11T23:47:16.854Z"),
+            (i64::MIN, "1677-09-21T00:12:43.145Z"),
+        ] {
+            assert_eq!(date_time(nanos), text);
+        }
+    }
 
     #[test]
     fn ntp_round_trip() {

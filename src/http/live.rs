@@ -328,7 +328,7 @@ pub(super) fn growing(reader: SegmentReader) -> Body {
 
 /// The time, for players that must know what is the live edge.
 pub(super) async fn time() -> Response {
-    let now = crate::package::date_time(unix_now());
+    let now = crate::base::date_time(unix_now());
     ([(CONTENT_TYPE, "text/plain"), (CACHE_CONTROL, "no-store")], now).into_response()
 }
 

@@ -5,10 +5,9 @@
 
 use std::fmt::Write as _;
 
-use super::hls::date_time;
 use super::name::MediaName;
 use super::snapshot::{Epoch, NANOS, Segment, Snapshot, TrackSnapshot, ticks_to_nanos};
-use crate::base::{MediaKind, UnixNanos, rescale};
+use crate::base::{MediaKind, UnixNanos, date_time, rescale};
 
 /// How often players should look for a new manifest.
 const UPDATE_PERIOD: &str = "PT1S";

@@ -8,7 +8,7 @@ use m3u8_rs::{AlternativeMedia, AlternativeMediaType, MasterPlaylist, Resolution
 
 use super::name::MediaName;
 use super::snapshot::{NANOS, Segment, Snapshot, TrackSnapshot, ticks_to_nanos};
-use crate::base::{MediaKind, UnixNanos};
+use crate::base::{MediaKind, date_time};
 
 /// Version 9: needed for EXT-X-SKIP (RFC 8216bis section 8).
 const VERSION: u32 = 9;
@@ -226,21 +226,4 @@ fn write_segment(out: &mut String, snapshot: &Snapshot, track: &TrackSnapshot, s
 
 fn seconds(nanos: i64) -> f64 {
     nanos as f64 / f64::from(NANOS)
-}
-
-/// ISO 8601 with milliseconds, UTC (RFC 8216 section 4.3.2.6). Proleptic Gregorian; days to date after Howard Hinnant's algorithm.
-pub(crate) fn date_time(t: UnixNanos) -> String {
-    let millis = t.div_euclid(1_000_000);
-    let (days, in_day) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hours, minutes, secs) = (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{secs:02}.{:03}Z", in_day % 1000)
 }

@@ -19,7 +19,6 @@ pub use config::PackageConfig;
 pub use driver::{Live, Presentation};
 pub(crate) use driver::{Missing, Playlist, SegmentBody, SegmentReader};
 pub use hls::BlockingReload;
-pub(crate) use hls::date_time;
 pub use name::MediaName;
 pub(crate) use snapshot::{Segment, TrackSnapshot};
 #[cfg(test)]

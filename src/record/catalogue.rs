@@ -8,7 +8,7 @@ use std::sync::{Arc, RwLock};
 
 use serde::Serialize;
 
-use crate::base::{MediaKind, StreamPath, UnixNanos, read, write};
+use crate::base::{MediaKind, StreamPath, UnixNanos, date_time, read, write};
 use crate::codec::Codec;
 
 use super::error::RecordError;
@@ -170,8 +170,8 @@ impl Recording {
         Self {
             id: id.clone(),
             path: meta.path.to_string(),
-            started_at: rfc3339(meta.started_at_ms),
-            ended_at: meta.ended_at_ms.map(rfc3339),
+            started_at: date_time_of_millis(meta.started_at_ms),
+            ended_at: meta.ended_at_ms.map(date_time_of_millis),
             duration: meta.duration_ms as f64 / 1000.0,
             bytes: meta.bytes,
             tracks: tracks.collect(),
@@ -183,10 +183,9 @@ impl Recording {
     }
 }
 
-/// RFC 3339 with milliseconds, in UTC.
-pub(super) fn rfc3339(ms: i64) -> String {
-    use chrono::{DateTime, SecondsFormat};
-    DateTime::from_timestamp_millis(ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
+/// A time of the stored meta data.
+pub(super) fn date_time_of_millis(ms: i64) -> String {
+    date_time(ms.saturating_mul(1_000_000))
 }
 
 #[cfg(test)]

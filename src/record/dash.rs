@@ -8,9 +8,8 @@ use dash_mpd_core::{
     AdaptationSet, AudioChannelConfiguration, MPD, Period, Representation, S, SegmentTemplate, SegmentTimeline, UTCTiming,
 };
 
-use crate::base::{MediaKind, UnixNanos, rescale};
+use crate::base::{MediaKind, UnixNanos, date_time, rescale};
 
-use super::catalogue::rfc3339;
 use super::hls::bandwidth;
 use super::meta::Meta;
 use super::view::{Run, Segment, TrackView, View, init_name, segment_name};
@@ -72,7 +71,7 @@ pub(super) fn manifest(view: &View, meta: &Meta, now: UnixNanos, query: &str) ->
         mpd.suggestedPresentationDelay = Some(PRESENTATION_DELAY);
         mpd.UTCTiming = vec![UTCTiming {
             schemeIdUri: "urn:mpeg:dash:utc:direct:2014".to_owned(),
-            value: Some(rfc3339(now / 1_000_000)),
+            value: Some(date_time(now)),
             ..UTCTiming::default()
         }];
     } else {

@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 
 use m3u8_rs::{AlternativeMedia, AlternativeMediaType, MasterPlaylist, Resolution, VariantStream};
 
-use crate::base::MediaKind;
+use crate::base::{MediaKind, date_time};
 
-use super::catalogue::rfc3339;
 use super::index::Epoch;
 use super::view::{Segment, TrackView, View, init_name, segment_name};
 
@@ -128,7 +127,7 @@ pub(super) fn media(view: &View, number: u32, query: &str) -> Option<String> {
         let epoch = &track.epochs[first.epoch as usize];
         let _ = writeln!(out, "#EXT-X-MAP:URI=\"{}{query}\"", init_name(number, epoch.epoch));
         if first.wallclock > 0 {
-            let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", rfc3339(first.wallclock / 1_000_000));
+            let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(first.wallclock));
         }
         for segment in segments {
             let name = segment_name(number, epoch.epoch, segment.time);

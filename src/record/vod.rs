@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::base::ranges::{Conditions, Selection, Version, begins_at_the_start, http_date, tag_matches};
 use crate::base::{UnixNanos, lock};
 
-use super::catalogue::{Catalogue, rfc3339};
+use super::catalogue::{Catalogue, date_time_of_millis};
 use super::dash;
 use super::disposition;
 use super::downloads::{Downloads, Sent};
@@ -156,7 +156,7 @@ impl Vod {
         // Bytes of another file than the client has would spoil it; all of this one it can use.
         let conditions = Conditions { range: request.range.as_deref().filter(|_| certain), ..request.conditions() };
         let mut response = self.ranged(meta, Source::Mp4(mp4), len, snapshot.etag(), "video/mp4", NO_CACHE, conditions);
-        let started = rfc3339(meta.started_at_ms);
+        let started = date_time_of_millis(meta.started_at_ms);
         let started = started.split('.').next().unwrap_or_default().replace(':', "-");
         response.content_disposition = Some(disposition::attachment(&format!("{}-{started}Z.mp4", meta.path.as_str())));
         Ok(response)
