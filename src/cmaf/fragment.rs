@@ -62,7 +62,7 @@ pub struct Fragment {
 impl Fragment {
     /// Sum of the sample durations, in the track's timescale.
     pub fn duration(&self) -> u64 {
-        self.samples.iter().map(|s| u64::from(s.duration)).sum()
+        total(&self.samples)
     }
 
     /// How much later than `decode_time` the sample that is shown first is shown, in the track's timescale.
@@ -130,6 +130,28 @@ pub fn read_fragment(bytes: &[u8], defaults: SampleDefaults) -> Result<Fragment,
         data,
         end: mdat.end(),
     })
+}
+
+/// When a chunk is, in the track's timescale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ChunkTimes {
+    /// `tfdt`: decode time of the first sample.
+    pub decode_time: u64,
+    /// Sum of the sample durations.
+    pub duration: u64,
+}
+
+/// Reads the first `moof` out of the head of a chunk: its samples need not be there yet.
+///
+/// # Errors
+/// As [`read_fragment`].
+pub(crate) fn chunk_times(head: &[u8], defaults: SampleDefaults) -> Result<ChunkTimes, CmafError> {
+    let head = read_moof(&Boxes::find(head, b"moof", "chunk")?, defaults)?;
+    Ok(ChunkTimes { decode_time: head.decode_time, duration: total(&head.samples) })
+}
+
+fn total(samples: &[Sample]) -> u64 {
+    samples.iter().map(|sample| u64::from(sample.duration)).sum()
 }
 
 struct Head {

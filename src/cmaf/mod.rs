@@ -24,10 +24,12 @@ pub(crate) use error::CmafError;
 pub(crate) use four_cc::FourCc;
 #[cfg(test)]
 pub(crate) use fragment::{Fragment, Sample};
+pub(crate) use fragment::chunk_times;
 pub use fragment::{MAX_SAMPLES_PER_FRAGMENT, SampleDefaults, read_fragment};
 pub(crate) use init::Init;
 pub use init::read_init;
 pub(crate) use layout::{Piece, ProgressiveLayout};
+pub(crate) use patch::set_brand;
 pub use patch::{add_edit_list, shift_times};
 pub(crate) use progressive::{FragmentRef, ProgressiveTrack, progressive};
 pub use samples::{decode_samples, encode_samples};

@@ -1,4 +1,4 @@
-//! Changes to what a muxer wrote: other times in a fragment, an edit list in an initialization.
+//! Changes to what a muxer wrote: other times in a fragment, an edit list in an initialization, another brand.
 //!
 //! In: the bytes of a CMAF chunk, or of its head, up to where its `mdat` begins; or an initialization. Out: the same, changed.
 
@@ -59,6 +59,17 @@ pub fn add_edit_list(init: &[u8], begin: u32) -> Result<Vec<u8>, CmafError> {
     })?;
     out.bytes(&init[moov.end()..]);
     Ok(out.finish())
+}
+
+/// Takes back what the major brand `cmf2` promises, that decoding begins at the earliest presentation time (ISO/IEC 23000-19): in an
+/// initialization or the head of a segment, which begin with their brands.
+pub(crate) fn set_brand(data: &mut [u8]) {
+    if let Some((kind, brand)) = data.get_mut(4..12).and_then(|both| both.split_at_mut_checked(4))
+        && (*kind == *b"ftyp" || *kind == *b"styp")
+        && *brand == *b"cmf2"
+    {
+        brand.copy_from_slice(b"cmfc");
+    }
 }
 
 fn nested(

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::boxes::BoxWriter;
+use super::fragment::ChunkTimes;
 use super::testing::{audio, cut, video};
 use super::*;
 
@@ -119,6 +120,9 @@ fn every_combination_of_flags() {
                 let bytes = fragment(tfdt, tfhd, trun);
                 let fragment = read_fragment(&bytes, trex).unwrap_or_else(|e| panic!("tfhd {tfhd:x} trun {trun:x}: {e}"));
                 assert_eq!((fragment.decode_time, fragment.sequence_number, fragment.samples.len()), (1000, 7, 3));
+                let times = ChunkTimes { decode_time: 1000, duration: fragment.duration() };
+                assert_eq!(chunk_times(&bytes[..fragment.moof.end], trex), Ok(times), "without its samples");
+                assert!(chunk_times(&bytes[..fragment.moof.end - 1], trex).is_err());
                 for (index, sample) in fragment.samples.iter().enumerate() {
                     let number = index as u32;
                     let duration = if trun & 0x100 != 0 {
@@ -143,6 +147,23 @@ fn every_combination_of_flags() {
             }
         }
     }
+}
+
+#[test]
+fn only_the_brand_that_promises_too_much_is_replaced() {
+    for (kind, brand, left) in
+        [(b"ftyp", b"cmf2", b"cmfc"), (b"styp", b"cmf2", b"cmfc"), (b"styp", b"iso6", b"iso6"), (b"moof", b"cmf2", b"cmf2")]
+    {
+        let make = |brand: &[u8; 4]| {
+            let mut w = BoxWriter::new();
+            w.boxed(kind, |w| w.bytes(brand));
+            w.finish()
+        };
+        let mut data = make(brand);
+        set_brand(&mut data);
+        assert_eq!(data, make(left));
+    }
+    set_brand(&mut [0; 11]);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 //! In: jobs, RTP packets and requests on the Unix socket that is this process's standard input. Out: CMAF chunks, derived access
 //! units and reports on the same socket. It ends when the socket closes. An error in one pipeline ends that job; a panic ends the process.
 
-pub(crate) mod boxes;
 pub(crate) mod caps;
 pub(crate) mod cut;
 mod driver;

@@ -12,6 +12,7 @@ use super::output::Output;
 use super::report::Reporter;
 use super::sink::{Begun, Origin, Shared, Sink, UNSET, connect};
 use crate::base::{MediaKind, UnixNanos, lock};
+use crate::cmaf::SampleDefaults;
 use crate::pipeline::host::caps;
 use crate::pipeline::host::cut::Cutter;
 use crate::pipeline::host::input::{Ended, Input};
@@ -112,7 +113,7 @@ impl Job {
                 reporter: reporter.clone(),
                 origin: Arc::clone(&origin),
                 shared: Arc::clone(&shared),
-                default_duration: 0,
+                defaults: SampleDefaults::default(),
                 delay: 0,
                 offset: sink.property("ts-offset"),
                 format: None,

@@ -11,9 +11,8 @@ use gstreamer_app as gst_app;
 use super::output::Output;
 use super::report::Reporter;
 use crate::base::{lock, rescale};
-use crate::cmaf::{Chunk, TrackInit, add_edit_list, shift_times};
+use crate::cmaf::{Chunk, SampleDefaults, TrackInit, add_edit_list, chunk_times, read_init, set_brand, shift_times};
 use crate::codec::Format;
-use crate::pipeline::host::boxes::{chunk_times, default_duration, set_brand};
 use crate::pipeline::host::caps::format_of;
 use crate::pipeline::wire::{JobId, Message};
 
@@ -60,8 +59,8 @@ pub(super) struct Sink {
     pub origin: Origin,
     /// See [`Shared`].
     pub shared: Arc<Mutex<Shared>>,
-    /// `default_sample_duration` of the current initialization.
-    pub default_duration: u32,
+    /// `trex` of the current initialization.
+    pub defaults: SampleDefaults,
     /// What its edit list takes back, in ticks: how much later than it is decoded the first picture is shown.
     pub delay: u32,
     /// Added to all times (ns): what the encoder delays, by the template's `ts-offset` of the sink.
@@ -118,12 +117,12 @@ impl Sink {
 
     /// `head`: of the first chunk.
     fn take_init(&mut self, data: &[u8], head: &[u8]) -> Option<()> {
-        self.default_duration = default_duration(data);
+        self.defaults = read_init(data).map(|init| init.defaults).unwrap_or_default();
         let (begun, mut init) = {
             let shared = lock(&self.shared);
             (*shared.begun.front()?, shared.init.clone()?)
         };
-        self.delay = reordering(chunk_times(head, self.default_duration)?.decode_time, begun, init.timescale);
+        self.delay = reordering(chunk_times(head, self.defaults).ok()?.decode_time, begun, init.timescale);
         let mut data = if self.delay > 0 { add_edit_list(data, self.delay).ok()? } else { data.to_vec() };
         set_brand(&mut data);
         init.data = data.into();
@@ -132,7 +131,7 @@ impl Sink {
 
     /// From what stands before the samples: the chunk, without bytes, and its first bytes.
     fn begin_chunk(&mut self, head: &[u8]) -> Option<(Chunk, Vec<u8>)> {
-        let times = chunk_times(head, self.default_duration)?;
+        let times = chunk_times(head, self.defaults).ok()?;
         let (begun, last, init) = {
             let mut shared = lock(&self.shared);
             let begun = shared.begun.pop_front()?;
