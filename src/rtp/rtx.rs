@@ -1,13 +1,13 @@
 //! Retransmission packets (RFC 4588): the original with its sequence number in front of the payload, on a stream of its own.
 //!
-//! In: a packet as it was sent first, or a retransmission. Out: the other one.
+//! In: a retransmission. Out: the packet as it was sent first. (`sfu/sender.rs` writes retransmissions, straight into what is sent.)
 
 use std::ops::Range;
 
 use super::packet::{RtpPacket, be16, set_payload_type, set_sequence_number, set_ssrc};
 
 /// What a retransmission is longer than its original: the original sequence number.
-pub(crate) const OSN_LEN: usize = 2;
+const OSN_LEN: usize = 2;
 
 /// Turns a retransmission back into the original in place: the header moves up by two bytes over the original sequence number, and
 /// the original lies in the given range of `packet`. `None` if it carries nothing (padding only, as bandwidth probes are) or isn't RTP.
@@ -33,6 +33,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rtp::packet::{RtpHeader, write_header};
+
+    #[test]
+    fn the_original_comes_back() {
+        let header = RtpHeader { marker: true, payload_type: 96, sequence_number: 65535, timestamp: 3, ssrc: 8 };
+        let mut original = vec![0; 40];
+        let len = write_header(&mut original, &header, &[(4, b"1")]).unwrap();
+        original.truncate(len);
+        original.extend_from_slice(b"payload");
+        let mut rtx = vec![0; 40];
+        let header = RtpHeader { payload_type: 97, sequence_number: 500, ssrc: 9, ..header };
+        let len = write_header(&mut rtx, &header, &[(4, b"1")]).unwrap();
+        rtx.truncate(len);
+        rtx.extend_from_slice(b"\xFF\xFFpayload");
+        let range = decapsulate(&mut rtx, 96, 8).unwrap();
+        assert_eq!(rtx[range], original);
+    }
 
     #[test]
     fn padding_is_no_payload() {
