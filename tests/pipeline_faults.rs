@@ -168,7 +168,7 @@ async fn a_child_that_hangs_is_killed() {
     let supervisor = supervisor();
     let stopper = supervisor.clone();
     let stop = async move {
-        while stopper.counters().values().chunks < 10 {
+        while stopper.metrics().chunks.get() < 10 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         for pid in stopper.child_pids().await {
@@ -178,7 +178,7 @@ async fn a_child_that_hangs_is_killed() {
     };
     let (end, _) = segment(&supervisor, &tracks, &mut Presentation::default(), 1.0, stop).await;
     assert_eq!(end, EpochEnd::Lost);
-    assert_eq!(supervisor.counters().values().children_hung, 1);
+    assert_eq!(supervisor.metrics().children_hung.get(), 1);
     supervisor.shutdown().await;
 }
 
@@ -206,8 +206,9 @@ async fn a_broken_template_ends_its_job_only_and_children_are_filled() {
     for (_, events) in [ends.0, ends.2, ends.4] {
         assert!(seconds(&chunks(&events, 0, 0)) > 2.5);
     }
-    let values = supervisor.counters().values();
-    assert_eq!((values.children_started, values.children_died, values.jobs_failed, values.jobs_running), (3, 0, 2, 0));
+    let metrics = supervisor.metrics();
+    let counts = (metrics.children_started.get(), metrics.children_died.get(), metrics.jobs_failed.get(), metrics.jobs.get());
+    assert_eq!(counts, (3, 0, 2, 0));
     supervisor.shutdown().await;
 }
 
@@ -231,5 +232,5 @@ async fn a_program_that_is_no_child_is_not_started_for_ever() {
         }
     }
     assert!(failures > 10);
-    assert!(supervisor.counters().values().children_started < 10);
+    assert!(supervisor.metrics().children_started.get() < 10);
 }

@@ -101,6 +101,6 @@ async fn cost_of_the_copy_path() {
     let mut late = late.lock().unwrap().clone();
     late.sort_by(f64::total_cmp);
     println!("chunk out after its last picture went in: p50 {:.1} ms, p95 {:.1} ms", late[late.len() / 2], late[late.len() * 95 / 100]);
-    println!("{:?}", supervisor.counters().values());
+    println!("{:?}", supervisor.metrics());
     supervisor.shutdown().await;
 }

@@ -22,9 +22,9 @@ pub use chunk::{Chunk, TrackInit};
 pub(crate) use error::CmafError;
 #[cfg(test)]
 pub(crate) use four_cc::FourCc;
+pub(crate) use fragment::chunk_times;
 #[cfg(test)]
 pub(crate) use fragment::{Fragment, Sample};
-pub(crate) use fragment::chunk_times;
 pub use fragment::{MAX_SAMPLES_PER_FRAGMENT, SampleDefaults, read_fragment};
 pub(crate) use init::Init;
 pub use init::read_init;

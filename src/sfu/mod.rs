@@ -25,5 +25,5 @@ pub(crate) use error::SfuError;
 pub(crate) use id::ProducerId;
 #[cfg(test)]
 pub(crate) use id::{ConsumerId, RouterId};
-pub(crate) use stats::WorkerStats;
+pub(crate) use stats::SfuMetrics;
 pub(crate) use types::{ConsumerOptions, ProducerOptions, ProducerStats, TransportEvent, WebRtcTransportOptions};

@@ -3,13 +3,14 @@
 //! In: [`TranscodeJob`]s from [`crate::stream`]. Out: access units with wall clock times, in sync with what they were made from. A job
 //! survives its child: it goes on in another one.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use super::supervisor::{JobEvent, PipelineCounters, Supervisor};
+use super::supervisor::{JobEvent, PipelineMetrics, Supervisor};
 use crate::base::wrap::timestamp_distance;
 use crate::base::{MediaKind, rescale};
 use crate::codec::{AccessUnit, Codec, Format, h264};
@@ -29,7 +30,7 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 const KEY_INT_MAX: u32 = 60;
 
 /// Audio transcodes for each video transcode of the budget: one takes about 2 % of a core, pictures about a third of one.
-const AUDIO_PER_VIDEO: u64 = 16;
+const AUDIO_PER_VIDEO: i64 = 16;
 
 /// Makes derived tracks in GStreamer children.
 #[derive(Debug, Clone)]
@@ -53,17 +54,18 @@ impl Drop for Running {
 struct Slot(Supervisor, MediaKind);
 
 impl Slot {
-    fn running(counters: &PipelineCounters, kind: MediaKind) -> &AtomicU64 {
+    fn running(metrics: &PipelineMetrics, kind: MediaKind) -> &Gauge {
         match kind {
-            MediaKind::Video => &counters.video_transcodes_running,
-            MediaKind::Audio => &counters.audio_transcodes_running,
+            MediaKind::Video => &metrics.video_transcodes,
+            MediaKind::Audio => &metrics.audio_transcodes,
         }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        PipelineCounters::sub(Self::running(self.0.counters(), self.1), 1);
+        Self::running(self.0.metrics(), self.1).dec();
+        self.0.metrics().transcodes.dec();
         self.0.tell_budget_freed();
     }
 }
@@ -75,15 +77,18 @@ impl PipelineTranscoder {
     }
 
     fn slot(&self, kind: MediaKind) -> Result<Slot, TranscodeError> {
-        let counters = self.supervisor.counters();
-        let most = self.supervisor.config().transcode_max as u64;
+        let metrics = self.supervisor.metrics();
+        let most = self.supervisor.config().transcode_max as i64;
         let most = if kind == MediaKind::Audio { most * AUDIO_PER_VIDEO } else { most };
-        let running = Slot::running(counters, kind);
-        let taken = running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1));
+        let running = Slot::running(metrics, kind);
+        let taken = running.inner().fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1));
         match taken {
-            Ok(_) => Ok(Slot(self.supervisor.clone(), kind)),
+            Ok(_) => {
+                metrics.transcodes.inc();
+                Ok(Slot(self.supervisor.clone(), kind))
+            }
             Err(running) => {
-                PipelineCounters::add(&counters.transcodes_refused, 1);
+                metrics.transcodes_refused.inc();
                 Err(TranscodeError::Budget(running as usize))
             }
         }

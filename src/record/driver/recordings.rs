@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::metrics::RecordMetrics;
 use super::recover;
 use super::store::Store;
 use crate::base::{StreamPath, UnixNanos};
@@ -23,7 +25,7 @@ use crate::record::config::RecordConfig;
 use crate::record::error::RecordError;
 use crate::record::meta::State;
 use crate::record::request::{VodBody, VodRequest, VodResponse};
-use crate::record::retention::{StopReason, plan};
+use crate::record::retention::plan;
 use crate::record::session::{RecordEvent, Room, Session};
 use crate::record::vod::Vod;
 
@@ -50,20 +52,9 @@ struct Inner {
     catalogue: Arc<Catalogue>,
     vod: Vod,
     room: Arc<Room>,
-    counters: Arc<Counters>,
+    metrics: RecordMetrics,
     tasks: TaskTracker,
     cancel: CancellationToken,
-}
-
-/// Counters for `/metrics`; all of them only grow.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    /// Chunks that were left out because the disk was too slow.
-    pub chunks_dropped: AtomicU64,
-    /// Bytes of chunks handed to the disk.
-    pub bytes: AtomicU64,
-    /// Recordings deleted by retention.
-    pub deleted: AtomicU64,
 }
 
 impl Recordings {
@@ -94,7 +85,7 @@ impl Recordings {
             store,
             catalogue,
             room: Arc::default(),
-            counters: Arc::default(),
+            metrics: RecordMetrics::default(),
             tasks: TaskTracker::new(),
             cancel,
         });
@@ -117,22 +108,12 @@ impl Recordings {
         let target = inner.targets.target_duration();
         let session = Session::new(inner.store.clone(), inner.catalogue.clone(), inner.room.clone(), path.clone(), max, target);
         inner.tasks.spawn(run(inner.clone(), path.clone(), session, rx, queued.clone()));
-        Some(RecorderInput { path: path.clone(), tx, queued, counters: inner.counters.clone(), inits: Vec::new(), gap: None })
+        Some(RecorderInput { path: path.clone(), tx, queued, metrics: inner.metrics.clone(), inits: Vec::new(), gap: None })
     }
 
-    /// The list. Never blocks on the disk.
-    pub(crate) fn catalogue(&self) -> &Catalogue {
-        &self.inner.catalogue
-    }
-
-    /// Counters for `/metrics`.
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.inner.counters
-    }
-
-    /// Why nothing is recorded at the moment, if so.
-    pub(crate) fn stopped(&self) -> Option<StopReason> {
-        self.inner.room.get()
+    /// Registers its counters, and what the catalogue has at each scrape.
+    pub(crate) fn register_metrics(&self, registry: &mut Registry) {
+        self.inner.metrics.register(registry, self.inner.catalogue.clone(), self.inner.room.clone());
     }
 
     /// One recording: see [`Catalogue::get`].
@@ -203,7 +184,7 @@ impl Recordings {
                     tracing::warn!(recording = %id, %error, "a recording can't be deleted by retention; its files are left until the next start");
                     continue;
                 }
-                inner.counters.deleted.fetch_add(1, Ordering::Relaxed);
+                inner.metrics.deleted.inc();
                 tracing::info!(recording = %id, "recording deleted by retention");
             }
             if let (Some(reason), None) = (plan.stop, inner.room.get()) {
@@ -244,7 +225,7 @@ pub(crate) struct RecorderInput {
     path: StreamPath,
     tx: mpsc::Sender<RecordEvent>,
     queued: Arc<AtomicU64>,
-    counters: Arc<Counters>,
+    metrics: RecordMetrics,
     /// Initializations that found the queue full: the newest per track.
     inits: Vec<TrackInit>,
     /// The last segment of which something was left out.
@@ -268,12 +249,12 @@ impl RecorderInput {
                 if resumes && fits {
                     self.queued.fetch_add(len, Ordering::Relaxed);
                     if self.tx.try_send(RecordEvent::Chunk(chunk)).is_ok() {
-                        self.counters.bytes.fetch_add(len, Ordering::Relaxed);
+                        self.metrics.bytes.inc_by(len);
                         return;
                     }
                     self.queued.fetch_sub(len, Ordering::Relaxed);
                 }
-                self.counters.chunks_dropped.fetch_add(1, Ordering::Relaxed);
+                self.metrics.chunks_dropped.inc();
                 if self.gap.is_none_or(|gap| segment > gap) {
                     tracing::warn!(path = %self.path, segment, "the disk is too slow: this segment is not recorded");
                     self.gap = Some(segment);
@@ -387,7 +368,7 @@ mod tests {
     fn input() -> (RecorderInput, mpsc::Receiver<RecordEvent>) {
         let (tx, rx) = mpsc::channel(QUEUE);
         let path = StreamPath::parse("live/a").unwrap();
-        (RecorderInput { path, tx, queued: Arc::default(), counters: Arc::default(), inits: Vec::new(), gap: None }, rx)
+        (RecorderInput { path, tx, queued: Arc::default(), metrics: RecordMetrics::default(), inits: Vec::new(), gap: None }, rx)
     }
 
     fn segments(rx: &mut mpsc::Receiver<RecordEvent>) -> Vec<u64> {
@@ -405,7 +386,7 @@ mod tests {
         input.push(chunk(3, false, 10));
         input.push(chunk(4, true, 10));
         assert_eq!(segments(&mut rx), [4]);
-        assert_eq!(input.counters.chunks_dropped.load(Ordering::Relaxed), 11);
+        assert_eq!(input.metrics.chunks_dropped.get(), 11);
     }
 
     #[test]

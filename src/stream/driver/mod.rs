@@ -24,6 +24,8 @@ mod publication;
 
 mod hub;
 
+mod metrics;
+
 #[cfg(test)]
 mod tests;
 

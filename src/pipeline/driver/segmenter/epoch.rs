@@ -1,8 +1,6 @@
 //! One epoch: one job, from its start to whatever ends it.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -14,7 +12,7 @@ use super::event::{ChunkSink, SegmenterEvent};
 use crate::base::{MediaKind, UnixNanos, rescale};
 use crate::cmaf::Chunk;
 use crate::codec::{Codec, Format};
-use crate::pipeline::driver::supervisor::{Job, JobEvent, JobInput, JobSender, PipelineCounters, Supervisor};
+use crate::pipeline::driver::supervisor::{Job, JobEvent, JobInput, JobSender, PipelineMetrics, Supervisor};
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::source::RtpSource;
 use crate::pipeline::wire::{Cutting, Failure, Message, Start};
@@ -143,7 +141,7 @@ pub async fn run_epoch<S: RtpSource>(
         inputs: tracks.formats,
     };
     let mut job = supervisor.start(start).await?;
-    let mut feeds = Feeds::start(job.sender(), codecs.into_iter().zip(tracks.sources), supervisor.counters());
+    let mut feeds = Feeds::start(job.sender(), codecs.into_iter().zip(tracks.sources), supervisor.metrics());
     tokio::pin!(changed);
     let mut begun = false;
     let end = loop {
@@ -226,14 +224,14 @@ const ROUND: Duration = Duration::from_millis(40);
 /// Rounds where there are many streams: parts come 30 ms later on average, and all of it costs a seventh less.
 const LONG_ROUND: Duration = Duration::from_millis(100);
 /// More jobs than this are many.
-const MANY: u64 = 10;
+const MANY: i64 = 10;
 /// Most packets put into one message: about 300 KB, a large key frame's.
 const MAX_PACKETS: usize = 256;
 
 /// The time until the rounds of all streams begin together.
 #[allow(clippy::disallowed_methods)] // a driver
-fn until_next_round(counters: &PipelineCounters) -> Duration {
-    let round = if counters.jobs_running.load(Ordering::Relaxed) > MANY { LONG_ROUND } else { ROUND };
+fn until_next_round(metrics: &PipelineMetrics) -> Duration {
+    let round = if metrics.jobs.get() > MANY { LONG_ROUND } else { ROUND };
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let into = now.as_nanos() % round.as_nanos();
     round.saturating_sub(Duration::from_nanos(u64::try_from(into).unwrap_or_default()))
@@ -270,7 +268,7 @@ struct Feeds {
 }
 
 impl Feeds {
-    fn start<S: RtpSource>(job: &JobSender, sources: impl IntoIterator<Item = (Codec, S)>, counters: &Arc<PipelineCounters>) -> Self {
+    fn start<S: RtpSource>(job: &JobSender, sources: impl IntoIterator<Item = (Codec, S)>, metrics: &PipelineMetrics) -> Self {
         let mut tasks = JoinSet::new();
         let mut requests = Vec::new();
         let stop = CancellationToken::new();
@@ -280,19 +278,19 @@ impl Feeds {
             requests.push(request);
             let mut job = job.input(index as u8, codec);
             let stop = stop.clone();
-            let counters = Arc::clone(counters);
+            let metrics = metrics.clone();
             tasks.spawn(async move {
                 loop {
                     tokio::select! {
                         batch = source.recv() => {
                             let Some(mut batch) = batch else { return };
-                            let _ = tokio::time::timeout(until_next_round(&counters), stop.cancelled()).await;
+                            let _ = tokio::time::timeout(until_next_round(&metrics), stop.cancelled()).await;
                             // As long as every round has something, the clock alone wakes this task, not the first picture of each.
                             loop {
                                 if !give_all(batch, &mut source, &mut job).await {
                                     return;
                                 }
-                                if tokio::time::timeout(until_next_round(&counters), stop.cancelled()).await.is_ok() {
+                                if tokio::time::timeout(until_next_round(&metrics), stop.cancelled()).await.is_ok() {
                                     break;
                                 }
                                 if requested.try_recv().is_ok() {

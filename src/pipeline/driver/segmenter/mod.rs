@@ -16,7 +16,7 @@ use crate::base::{MediaKind, rescale};
 use crate::codec::{Codec, Format};
 use crate::stream::{Lease, ProducerId, SelectError, Stream, Wanted, Warning};
 
-use super::supervisor::{PipelineCounters, Supervisor};
+use super::supervisor::Supervisor;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::part::Part;
 use crate::pipeline::source::RtpSource;
@@ -83,7 +83,7 @@ impl Segmenter {
                 }
             }
             if presentation.epoch > epoch {
-                PipelineCounters::add(&supervisor.counters().rebuilds, 1);
+                supervisor.metrics().rebuilds.inc();
             }
         }
         sink.take(SegmenterEvent::End);

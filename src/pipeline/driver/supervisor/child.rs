@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::counters::PipelineCounters;
 use super::event::JobEvent;
+use super::metrics::PipelineMetrics;
 use crate::base::lock;
 use crate::net::quiet::Quiet;
 use crate::pipeline::error::PipelineError;
@@ -60,8 +60,8 @@ pub(super) struct Child {
     ended: CancellationToken,
     /// Jobs to remove whose message found the socket full.
     leftover: Mutex<Vec<JobId>>,
-    /// See [`PipelineCounters`].
-    pub counters: Arc<PipelineCounters>,
+    /// See [`PipelineMetrics`].
+    pub metrics: PipelineMetrics,
 }
 
 /// A place for a job on a child.
@@ -92,14 +92,14 @@ impl Child {
     pub(super) fn add(&self, events: mpsc::Sender<JobEvent>) -> JobId {
         let id = self.next_job.fetch_add(1, Ordering::Relaxed);
         lock(&self.jobs).insert(id, events);
-        PipelineCounters::add(&self.counters.jobs_running, 1);
+        self.metrics.jobs.inc();
         id
     }
 
     /// Forgets a job, here and in the child.
     pub(super) fn remove(&self, id: JobId) {
         if lock(&self.jobs).remove(&id).is_some() {
-            PipelineCounters::sub(&self.counters.jobs_running, 1);
+            self.metrics.jobs.dec();
         }
         if self.is_alive() && !self.try_message(&Message::Remove(id)) {
             lock(&self.leftover).push(id);
@@ -157,13 +157,13 @@ impl Child {
             Message::Started(id) | Message::KeyFrameRequest(id, _) | Message::FormatOut(id, ..) | Message::Eos(id) => *id,
             Message::Init(id, _) => *id,
             Message::Chunk(id, chunk) => {
-                PipelineCounters::add(&self.counters.chunks, 1);
-                PipelineCounters::add(&self.counters.chunk_bytes, chunk.data.len() as u64);
+                self.metrics.chunks.inc();
+                self.metrics.chunk_bytes.inc_by(chunk.data.len() as u64);
                 *id
             }
             Message::Unit { job, .. } => *job,
             Message::Failed { job, .. } => {
-                PipelineCounters::add(&self.counters.jobs_failed, 1);
+                self.metrics.jobs_failed.inc();
                 *job
             }
             _ => return None,
@@ -174,8 +174,8 @@ impl Child {
         {
             // Its owner sees the closed channel after what is in it, as if the child had died.
             jobs.remove(&id);
-            PipelineCounters::sub(&self.counters.jobs_running, 1);
-            PipelineCounters::add(&self.counters.jobs_overrun, 1);
+            self.metrics.jobs.dec();
+            self.metrics.jobs_overrun.inc();
         }
         None
     }
@@ -186,7 +186,7 @@ pub(super) fn spawn(
     program: &Path,
     registry: Option<&Path>,
     first: bool,
-    counters: &Arc<PipelineCounters>,
+    metrics: &PipelineMetrics,
 ) -> Result<(Arc<Child>, oneshot::Receiver<End>), PipelineError> {
     let failed = |source| PipelineError::Spawn { program: program.to_owned(), source };
     let (ours, theirs) = socket2::Socket::pair(socket2::Domain::UNIX, socket2::Type::SEQPACKET, None).map_err(failed)?;
@@ -216,8 +216,8 @@ pub(super) fn spawn(
     }
     let process = command.spawn().map_err(failed)?;
     tracing::info!(pid = process.id(), "GStreamer child started");
-    PipelineCounters::add(&counters.children_started, 1);
-    PipelineCounters::add(&counters.children_running, 1);
+    metrics.children_started.inc();
+    metrics.children.inc();
     let child = Arc::new(Child {
         pid: process.id(),
         socket,
@@ -229,7 +229,7 @@ pub(super) fn spawn(
         killing: CancellationToken::new(),
         ended: CancellationToken::new(),
         leftover: Mutex::default(),
-        counters: Arc::clone(counters),
+        metrics: metrics.clone(),
     });
     let (tell, ended) = oneshot::channel();
     tokio::spawn(watch(Arc::clone(&child), process, tell));
@@ -258,10 +258,10 @@ async fn watch(child: Arc<Child>, mut process: tokio::process::Child, tell: ones
     }
     let _ = process.kill().await;
     let jobs = std::mem::take(&mut *lock(&child.jobs));
-    PipelineCounters::sub(&child.counters.jobs_running, jobs.len() as u64);
-    PipelineCounters::sub(&child.counters.children_running, 1);
+    child.metrics.jobs.dec_by(jobs.len() as i64);
+    child.metrics.children.dec();
     if end == End::Died {
-        PipelineCounters::add(&child.counters.children_died, 1);
+        child.metrics.children_died.inc();
     }
     for events in jobs.into_values() {
         // Where there is no room, the closed channel says the same.
@@ -287,7 +287,7 @@ async fn serve(child: &Arc<Child>) -> End {
                 silent += 1;
                 if silent > HUNG_TICKS {
                     tracing::warn!("GStreamer child does not answer; it is killed");
-                    PipelineCounters::add(&child.counters.children_hung, 1);
+                    child.metrics.children_hung.inc();
                     return End::Died;
                 }
                 if ticks % PING_TICKS == 0 {

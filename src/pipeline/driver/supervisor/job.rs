@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::child::{Child, Reservation};
-use super::counters::PipelineCounters;
 use super::event::JobEvent;
 use crate::codec::Codec;
 use crate::pipeline::error::PipelineError;
@@ -66,9 +65,9 @@ impl JobInput {
         let sent = late.is_empty() || tokio::time::timeout(PATIENCE, waiting).await.is_ok_and(|sent| sent.is_ok());
         if sent {
             self.clock = None;
-            PipelineCounters::add(&child.counters.rtp_bytes, bytes);
+            child.metrics.rtp_bytes.inc_by(bytes);
         } else {
-            PipelineCounters::add(&child.counters.rtp_batches_dropped, 1);
+            child.metrics.rtp_dropped.inc();
         }
         sent
     }
@@ -105,7 +104,7 @@ pub(super) async fn start(reservation: Reservation, start: Start) -> Result<Job,
         return Err(PipelineError::ChildGone);
     }
     child.send(&Message::Start(id, start)).await?;
-    PipelineCounters::add(&child.counters.jobs_started, 1);
+    child.metrics.jobs_started.inc();
     Ok(job)
 }
 

@@ -3,13 +3,12 @@
 //! In: jobs. Out: their events; [`JobEvent::Lost`] where the child died, after which the owner starts the job anew.
 
 mod child;
-mod counters;
 mod event;
 mod job;
+mod metrics;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -17,9 +16,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-pub(crate) use self::counters::PipelineCounters;
 pub(crate) use self::event::JobEvent;
 pub(crate) use self::job::{Job, JobInput, JobSender};
+pub(crate) use self::metrics::PipelineMetrics;
 
 use self::child::{Child, SHUTDOWN_TIME};
 use super::template::Templates;
@@ -48,7 +47,7 @@ struct Inner {
     /// Where children are started and read.
     runtime: Handle,
     templates: Templates,
-    counters: Arc<PipelineCounters>,
+    metrics: PipelineMetrics,
     /// Tells that a transcode has ended.
     budget_freed: watch::Sender<()>,
     /// Held while a child is being started, so that a burst of jobs starts one and not many.
@@ -91,7 +90,7 @@ impl Supervisor {
                 program,
                 runtime: Handle::current(),
                 templates,
-                counters: Arc::default(),
+                metrics: PipelineMetrics::default(),
                 budget_freed: watch::Sender::default(),
                 children: tokio::sync::Mutex::default(),
                 health: Arc::default(),
@@ -109,9 +108,9 @@ impl Supervisor {
         &self.inner.templates
     }
 
-    /// What happened so far.
-    pub fn counters(&self) -> &Arc<PipelineCounters> {
-        &self.inner.counters
+    /// Its counters, to be registered.
+    pub fn metrics(&self) -> &PipelineMetrics {
+        &self.inner.metrics
     }
 
     /// Tells, from now on, when a transcode has ended and another one may begin.
@@ -196,9 +195,9 @@ impl Supervisor {
                 return Err(PipelineError::BackingOff(wait));
             }
         }
-        let first = self.inner.counters.children_started.load(Ordering::Relaxed) == 0;
+        let first = self.inner.metrics.children_started.get() == 0;
         let registry = self.inner.config.registry.as_deref();
-        let (child, ended) = child::spawn(&self.inner.program, registry, first, &self.inner.counters)?;
+        let (child, ended) = child::spawn(&self.inner.program, registry, first, &self.inner.metrics)?;
         let health = Arc::clone(&self.inner.health);
         tokio::spawn(async move {
             if ended.await == Ok(child::End::Died) {
