@@ -131,7 +131,7 @@ pub mod pipeline {
 
     pub mod segmenter {
         //! Chunks of a stream.
-        pub use crate::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent, Tracks, run_epoch};
+        pub use crate::pipeline::segmenter::{Continuity, EpochEnd, SegmenterEvent, Tracks, run_epoch};
     }
     pub mod wire {
         //! Between parent and child.

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use headend::inside::codec::Format;
-use headend::inside::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent};
+use headend::inside::pipeline::segmenter::{Continuity, EpochEnd, SegmenterEvent};
 use headend::inside::stream::TranscodeTarget;
 
 use pipeline_support::*;
@@ -22,10 +22,10 @@ async fn h264_and_aac_become_aligned_chunks_with_the_same_pictures() {
         let source = flv(dir.path(), 9, fps, gop, b_frames);
         let media = read_flv(&source);
         let supervisor = supervisor();
-        let mut presentation = Presentation::default();
-        let (end, events) = segment(&supervisor, &media, &mut presentation, 8.0, std::future::pending()).await;
+        let mut continuity = Continuity::default();
+        let (end, events) = segment(&supervisor, &media, &mut continuity, 8.0, std::future::pending()).await;
         assert_eq!(end, EpochEnd::Rebuild);
-        assert_eq!(presentation.epoch, 1);
+        assert_eq!(continuity.epoch, 1);
         let (video, audio) = (chunks(&events, 0, 0), chunks(&events, 1, 0));
         check_chunks(&video, 100);
         check_chunks(&audio, 1);
@@ -61,7 +61,7 @@ async fn pictures_and_sound_are_shown_at_their_times_whatever_the_order_of_decod
         let dir = tempfile::tempdir().unwrap();
         let media = read_flv(&flv(dir.path(), 6, 30, 60, b_frames));
         let supervisor = supervisor();
-        let (_, events) = segment(&supervisor, &media, &mut Presentation::default(), 8.0, std::future::pending()).await;
+        let (_, events) = segment(&supervisor, &media, &mut Continuity::default(), 8.0, std::future::pending()).await;
         supervisor.shutdown().await;
         assert_eq!(media[0].units.iter().any(|unit| unit.pts != unit.dts), b_frames > 0);
         for (index, track) in media.iter().enumerate() {
@@ -84,7 +84,7 @@ async fn a_killed_child_begins_the_next_epoch_where_the_last_ended() {
     let dir = tempfile::tempdir().unwrap();
     let media = read_flv(&flv(dir.path(), 8, 30, 30, 0));
     let supervisor = supervisor();
-    let mut presentation = Presentation::default();
+    let mut continuity = Continuity::default();
     let killer = supervisor.clone();
     let kill = async move {
         while killer.metrics().chunks.get() < 20 {
@@ -95,9 +95,9 @@ async fn a_killed_child_begins_the_next_epoch_where_the_last_ended() {
         }
         std::future::pending::<EpochEnd>().await
     };
-    let (end, mut events) = segment(&supervisor, &media, &mut presentation, 4.0, kill).await;
+    let (end, mut events) = segment(&supervisor, &media, &mut continuity, 4.0, kill).await;
     assert_eq!(end, EpochEnd::Lost);
-    let (end, more) = segment(&supervisor, &media, &mut presentation, 8.0, std::future::pending()).await;
+    let (end, more) = segment(&supervisor, &media, &mut continuity, 8.0, std::future::pending()).await;
     assert_eq!(end, EpochEnd::Rebuild);
     events.extend(more);
     let (before, after) = (chunks(&events, 0, 0), chunks(&events, 0, 1));
@@ -115,8 +115,8 @@ async fn a_killed_child_begins_the_next_epoch_where_the_last_ended() {
 /// When the tone begins in a track, in ms since [`BEGIN`]: decoded as a browser would, which skips nothing at the start.
 async fn onset(dir: &Path, track: &TestTrack) -> f64 {
     let supervisor = supervisor();
-    let mut presentation = Presentation::default();
-    let (_, events) = segment(&supervisor, std::slice::from_ref(track), &mut presentation, 16.0, std::future::pending()).await;
+    let mut continuity = Continuity::default();
+    let (_, events) = segment(&supervisor, std::slice::from_ref(track), &mut continuity, 16.0, std::future::pending()).await;
     supervisor.shutdown().await;
     let first = chunks(&events, 1, 0)[0].clone(); // sound is track 1, also alone
     let path = write_track(dir, "onset.mp4", &events, 1, 0);

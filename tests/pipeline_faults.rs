@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use headend::inside::cmaf::Chunk;
 use headend::inside::codec::Codec;
-use headend::inside::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent};
+use headend::inside::pipeline::segmenter::{Continuity, EpochEnd, SegmenterEvent};
 use headend::inside::pipeline::{PipelineConfig, Supervisor};
 
 use pipeline_support::*;
@@ -47,10 +47,10 @@ async fn another_size_ends_the_epoch_with_all_that_was_before() {
     second.go_on_after(&first);
     batches.extend(later(&large, 3 * SECOND).map(|unit| second.batch(&unit)));
     let supervisor = supervisor();
-    let mut presentation = Presentation::default();
+    let mut continuity = Continuity::default();
     let tracks = [small[0].clone()];
     let source = vec![from_batches(batches.clone(), Duration::from_millis(3))];
-    let (end, events) = segment_sources(&supervisor, &tracks, source, &mut presentation, std::future::pending()).await;
+    let (end, events) = segment_sources(&supervisor, &tracks, source, &mut continuity, std::future::pending()).await;
     assert_eq!(end, EpochEnd::Rebuild);
     let old = chunks(&events, 0, 0);
     check_chunks(&old, 100);
@@ -61,7 +61,7 @@ async fn another_size_ends_the_epoch_with_all_that_was_before() {
     let mut rest = batches[85..].to_vec();
     rest[0].clock = batches[0].clock;
     let source = vec![from_batches(rest, Duration::from_millis(3))];
-    let (_, events) = segment_sources(&supervisor, &tracks, source, &mut presentation, std::future::pending()).await;
+    let (_, events) = segment_sources(&supervisor, &tracks, source, &mut continuity, std::future::pending()).await;
     let new = chunks(&events, 0, 1);
     assert_eq!(new[0].segment, old.last().unwrap().segment + 1);
     assert_eq!(decoded(&write_track(dir.path(), "new.mp4", &events, 0, 1), "0:v").len(), large.units.len());
@@ -80,7 +80,7 @@ async fn a_jump_of_the_timestamps_ends_the_epoch() {
     }
     let sources = play_compressed(&tracks, 8.0, 60 * SECOND, 3 * SECOND);
     let supervisor = supervisor();
-    let (end, events) = segment_sources(&supervisor, &tracks, sources, &mut Presentation::default(), std::future::pending()).await;
+    let (end, events) = segment_sources(&supervisor, &tracks, sources, &mut Continuity::default(), std::future::pending()).await;
     assert_eq!(end, EpochEnd::Rebuild);
     assert!((2.5..3.1).contains(&seconds(&chunks(&events, 0, 0))));
     supervisor.shutdown().await;
@@ -94,7 +94,7 @@ async fn a_gap_in_the_sound_is_filled_with_silence() {
     tracks[1].units.retain(|unit| !(2 * SECOND..3 * SECOND).contains(&unit.pts));
     assert!(before - tracks[1].units.len() > 40);
     let supervisor = supervisor();
-    let (_, events) = segment(&supervisor, &tracks, &mut Presentation::default(), 8.0, std::future::pending()).await;
+    let (_, events) = segment(&supervisor, &tracks, &mut Continuity::default(), 8.0, std::future::pending()).await;
     let (video, audio) = (chunks(&events, 0, 0), chunks(&events, 1, 0));
     check_chunks(&audio, 1);
     check_alignment(&video, &audio);
@@ -118,7 +118,7 @@ async fn after_a_loss_pictures_go_on_at_a_key_frame_which_is_asked_for() {
     });
     let asked = std::sync::Arc::clone(&sources[0].key_requests);
     let supervisor = supervisor();
-    let (_, events) = segment_sources(&supervisor, &tracks, sources, &mut Presentation::default(), std::future::pending()).await;
+    let (_, events) = segment_sources(&supervisor, &tracks, sources, &mut Continuity::default(), std::future::pending()).await;
     assert!(*asked.lock().unwrap() >= 1);
     let frames = decoded(&write_track(dir.path(), "video.mp4", &events, 0, 0), "0:v");
     // The last picture before the loss is repeated meanwhile, so that parts stay as short as they have to be.
@@ -137,7 +137,7 @@ async fn sound_alone_and_pictures_alone() {
     // Pictures are track 0 and sound is track 1, also alone.
     for (number, track) in tracks.into_iter().enumerate() {
         let one = [track];
-        let (_, events) = segment(&supervisor, &one, &mut Presentation::default(), 8.0, std::future::pending()).await;
+        let (_, events) = segment(&supervisor, &one, &mut Continuity::default(), 8.0, std::future::pending()).await;
         let found = chunks(&events, number as u32, 0);
         check_chunks(&found, 100);
         // The sound is a frame longer than 6 s.
@@ -153,7 +153,7 @@ async fn sound_goes_on_without_the_promised_pictures() {
     let mut tracks = media(dir.path(), 6);
     tracks[0].units.clear();
     let supervisor = supervisor();
-    let (end, events) = segment(&supervisor, &tracks, &mut Presentation::default(), 1.0, std::future::pending()).await;
+    let (end, events) = segment(&supervisor, &tracks, &mut Continuity::default(), 1.0, std::future::pending()).await;
     assert_eq!(end, EpochEnd::Rebuild);
     let audio = chunks(&events, 1, 0);
     check_chunks(&audio, 1);
@@ -176,7 +176,7 @@ async fn a_child_that_hangs_is_killed() {
         }
         std::future::pending::<EpochEnd>().await
     };
-    let (end, _) = segment(&supervisor, &tracks, &mut Presentation::default(), 1.0, stop).await;
+    let (end, _) = segment(&supervisor, &tracks, &mut Continuity::default(), 1.0, stop).await;
     assert_eq!(end, EpochEnd::Lost);
     assert_eq!(supervisor.metrics().children_hung.get(), 1);
     supervisor.shutdown().await;
@@ -191,7 +191,7 @@ async fn a_broken_template_ends_its_job_only_and_children_are_filled() {
     let config = PipelineConfig { templates_dir: Some(dir.path().to_owned()), jobs_per_child: 2, ..PipelineConfig::default() };
     let supervisor = Supervisor::with_program(config, env!("CARGO_BIN_EXE_headend").into());
     let (video, audio) = ([tracks[0].clone()], [tracks[1].clone()]);
-    let mut states: [Presentation; 5] = Default::default();
+    let mut states: [Continuity; 5] = Default::default();
     let [a, b, c, d, e] = &mut states;
     let never = std::future::pending::<EpochEnd>;
     let ends = tokio::join!(
@@ -223,9 +223,9 @@ async fn a_program_that_is_no_child_is_not_started_for_ever() {
             formats: tracks.iter().map(|track| track.format.clone()).collect(),
             sources: play(&tracks, 1.0),
         };
-        let (mut sink, mut presentation) = (|_: SegmenterEvent| {}, Presentation::default());
+        let (mut sink, mut continuity) = (|_: SegmenterEvent| {}, Continuity::default());
         let end =
-            headend::inside::pipeline::segmenter::run_epoch(&supervisor, "x", tracks, &mut presentation, std::future::pending(), &mut sink);
+            headend::inside::pipeline::segmenter::run_epoch(&supervisor, "x", tracks, &mut continuity, std::future::pending(), &mut sink);
         match tokio::time::timeout(Duration::from_secs(5), end).await.unwrap() {
             Ok(end) => assert_eq!(end, EpochEnd::Lost),
             Err(_) => failures += 1,

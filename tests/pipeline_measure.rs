@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use headend::inside::pipeline::segmenter::{Presentation, SegmenterEvent, Tracks, run_epoch};
+use headend::inside::pipeline::segmenter::{Continuity, SegmenterEvent, Tracks, run_epoch};
 
 use pipeline_support::*;
 
@@ -77,8 +77,8 @@ async fn cost_of_the_copy_path() {
                     }
                 }
             };
-            let mut presentation = Presentation::default();
-            run_epoch(&supervisor, "measured", tracks, &mut presentation, std::future::pending(), &mut sink).await.unwrap()
+            let mut continuity = Continuity::default();
+            run_epoch(&supervisor, "measured", tracks, &mut continuity, std::future::pending(), &mut sink).await.unwrap()
         }));
     }
     tokio::time::sleep(Duration::from_secs(4)).await;

@@ -6,8 +6,8 @@ mod clock;
 mod config;
 mod load;
 mod logging;
-mod media;
 mod metrics;
+mod segmenters;
 mod serve;
 
 pub use config::Config;

@@ -7,8 +7,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
-use super::media::Media;
 use super::metrics::Metrics;
+use super::segmenters::Segmenters;
 use crate::http::{self, ApiRoutes, HttpMetrics, HttpServer, LiveRoutes, Readiness, Routes, VodRoutes};
 use crate::package::Live;
 use crate::pipeline::{PipelineTranscoder, Supervisor};
@@ -59,9 +59,9 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         .await
         .map_err(cannot("recording"))?;
     let live = Live::new(config.package.clone(), config.pipeline.targets());
-    let media = Media { hub: hub.clone(), supervisor: supervisor.clone(), live: live.clone(), recordings: recordings.clone() };
-    let media_stop = stop.clone();
-    let media = tokio::spawn(media.run(media_stop));
+    let segmenters = Segmenters { hub: hub.clone(), supervisor: supervisor.clone(), live: live.clone(), recordings: recordings.clone() };
+    let segmenters_stop = stop.clone();
+    let segmenters = tokio::spawn(segmenters.run(segmenters_stop));
 
     let rtmp = match config.rtmp.enabled {
         true => Some(RtmpServer::bind(config.rtmp.clone(), hub.clone(), stop.clone()).map_err(cannot("RTMP"))?),
@@ -119,7 +119,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         hub.shutdown(); // publishers are told, playlists and recordings get their ends
         webrtc.shutdown().await;
         stop.cancel();
-        let _ = tokio::time::timeout(FINISH_WITHIN, media).await;
+        let _ = tokio::time::timeout(FINISH_WITHIN, segmenters).await;
         finish.cancel();
         recordings.closed().await;
         http_stop.cancel();

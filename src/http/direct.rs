@@ -21,7 +21,7 @@ use tower::Service;
 use super::common::Common;
 use super::compress::{SMALLEST, gzip};
 use super::front::{introduce, tidy, without_host};
-use super::live::{Content, LiveRoutes, Media, Reload, growing};
+use super::live::{Content, LiveRoutes, Reload, Reply, growing};
 use super::proxy::Proxies;
 use super::{ClientIp, HttpMetrics};
 use crate::base::StreamPath;
@@ -110,9 +110,9 @@ fn likes_gzip(headers: &HeaderMap) -> Option<bool> {
     Some(text.split(',').any(|name| name.trim().eq_ignore_ascii_case("gzip")))
 }
 
-fn render(media: Media, headers: &HeaderMap, gzipped: bool) -> Response<Answer> {
+fn render(reply: Reply, headers: &HeaderMap, gzipped: bool) -> Response<Answer> {
     let mut encoded = None;
-    let mut response = media.respond(headers, |content| match content {
+    let mut response = reply.respond(headers, |content| match content {
         Content::Playlist(playlist) if playlist.text.len() as u64 >= SMALLEST => {
             encoded = Some(gzipped);
             Answer::Whole(if gzipped { playlist.compressed(gzip) } else { playlist.text })

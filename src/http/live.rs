@@ -130,8 +130,8 @@ pub(super) async fn file(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let name = MediaName::parse(target.param("file")).ok_or_else(|| ApiError::not_found("there is nothing here"))?;
-    let media = state.media(&target.path, name, &reload, ip, &headers, &uri).await?;
-    Ok(media.respond(&headers, |content| match content {
+    let reply = state.media(&target.path, name, &reload, ip, &headers, &uri).await?;
+    Ok(reply.respond(&headers, |content| match content {
         Content::Playlist(playlist) => playlist.text.into(),
         Content::Whole(bytes) => bytes.into(),
         Content::Segment(segment) => pieces(segment.parts.iter().map(|part| part.data.clone()).collect()),
@@ -143,8 +143,8 @@ pub(super) async fn file(
 /// A text that is made anew with every part.
 fn text_answer(content_type: &'static str, text: String, headers: &HeaderMap) -> Response {
     let (etag, content) = (text_tag(text.as_bytes()), Content::Whole(text.into()));
-    let media = Media { content_type, cache: NEWEST, etag, len: None, content };
-    media.respond(headers, |content| if let Content::Whole(bytes) = content { bytes.into() } else { Body::empty() })
+    let reply = Reply { content_type, cache: NEWEST, etag, len: None, content };
+    reply.respond(headers, |content| if let Content::Whole(bytes) = content { bytes.into() } else { Body::empty() })
 }
 
 /// Weak: compression changes the bytes, not what they say.
@@ -157,7 +157,7 @@ fn pieces(bytes: Vec<Bytes>) -> Body {
 }
 
 /// What a playlist or a piece of media is answered with.
-pub(super) struct Media {
+pub(super) struct Reply {
     content_type: &'static str,
     cache: &'static str,
     /// Names never repeat, so a name is as good as a hash.
@@ -191,11 +191,11 @@ impl LiveRoutes {
         ip: ClientIp,
         headers: &HeaderMap,
         uri: &Uri,
-    ) -> Result<Media, ApiError> {
+    ) -> Result<Reply, ApiError> {
         let Admitted { presentation, query } = self.admit(path, headers, uri)?;
         let media = |len: usize, content| {
             let etag = format!("\"{name}\"");
-            Ok(Media { content_type: MP4, cache: FOR_EVER, etag, len: Some(len as u64), content })
+            Ok(Reply { content_type: MP4, cache: FOR_EVER, etag, len: Some(len as u64), content })
         };
         let whole = |bytes: Bytes| media(bytes.len(), Content::Whole(bytes));
         match name {
@@ -209,7 +209,7 @@ impl LiveRoutes {
                 self.note(path, "hls", ip, headers);
                 let cache = if playlist.blocking { WAITED_FOR } else { NEWEST };
                 let etag = text_tag(&playlist.text);
-                Ok(Media { content_type: HLS, cache, etag, len: None, content: Content::Playlist(playlist) })
+                Ok(Reply { content_type: HLS, cache, etag, len: None, content: Content::Playlist(playlist) })
             }
             MediaName::Init { track, number } => whole(presentation.init_segment(track, number).await?),
             MediaName::Part { track, number, part } => whole(presentation.part(track, number, part).await?),
@@ -223,7 +223,7 @@ impl LiveRoutes {
                     }
                     media(parts.iter().map(Bytes::len).sum(), Content::Pieces(parts))
                 }
-                SegmentBody::Growing(reader) => Ok(Media { len: None, ..media(0, Content::Growing(reader))? }),
+                SegmentBody::Growing(reader) => Ok(Reply { len: None, ..media(0, Content::Growing(reader))? }),
             },
         }
     }
@@ -234,7 +234,7 @@ fn wants_a_part(headers: &HeaderMap) -> bool {
     headers.get(RANGE).is_some_and(|range| range.as_bytes().trim_ascii() != b"bytes=0-")
 }
 
-impl Media {
+impl Reply {
     /// The answer to a request with these headers; `body` says how content is sent.
     pub(super) fn respond<B>(self, headers: &HeaderMap, body: impl FnOnce(Content) -> B) -> Response<B> {
         let Self { content_type, cache, etag, len, content } = self;

@@ -7,8 +7,8 @@ mod backlog;
 mod config;
 mod driver;
 mod error;
+pub(crate) mod format_span;
 pub(crate) mod host;
-pub(crate) mod part;
 mod source;
 pub(crate) mod wire;
 

@@ -15,7 +15,7 @@ use super::amf0::Value;
 use super::chunk::kind;
 use super::flv::{self, AudioTag, FlvError, VideoTag};
 use super::notices;
-use super::session::Media;
+use super::session::MediaMessage;
 
 /// Ticks of video per millisecond.
 const VIDEO_TICKS: i64 = 90;
@@ -101,7 +101,7 @@ impl Ingest {
     }
 
     /// Takes a message; appends at most a few actions to `out`.
-    pub(crate) fn handle(&mut self, media: &Media, out: &mut Vec<Action>) {
+    pub(crate) fn handle(&mut self, media: &MediaMessage, out: &mut Vec<Action>) {
         match media.kind {
             kind::VIDEO => self.video(media, out),
             kind::AUDIO => {
@@ -119,7 +119,7 @@ impl Ingest {
         self.take_assembled(out);
     }
 
-    fn video(&mut self, media: &Media, out: &mut Vec<Action>) {
+    fn video(&mut self, media: &MediaMessage, out: &mut Vec<Action>) {
         let read = match flv::read_video_track(&media.body, self.video_track) {
             Ok(read) => read,
             Err(error) => return self.unreadable(media, "video_codec", error, out),
@@ -142,7 +142,7 @@ impl Ingest {
         }
     }
 
-    fn audio(&mut self, media: &Media, out: &mut Vec<Action>) {
+    fn audio(&mut self, media: &MediaMessage, out: &mut Vec<Action>) {
         let read = match flv::read_audio_track(&media.body, self.audio_track) {
             Ok(read) => read,
             Err(error) => return self.unreadable(media, "audio_codec", error, out),
@@ -199,7 +199,7 @@ impl Ingest {
         self.warn_once(code, || notices::another_track(code, id), out);
     }
 
-    fn unreadable(&mut self, media: &Media, code: &'static str, error: FlvError, out: &mut Vec<Action>) {
+    fn unreadable(&mut self, media: &MediaMessage, code: &'static str, error: FlvError, out: &mut Vec<Action>) {
         match error {
             FlvError::Unsupported(why) => {
                 self.counters.unsupported += 1;
@@ -209,7 +209,7 @@ impl Ingest {
         }
     }
 
-    fn damaged(&mut self, media: &Media, error: &dyn std::error::Error) {
+    fn damaged(&mut self, media: &MediaMessage, error: &dyn std::error::Error) {
         self.counters.damaged += 1;
         tracing::debug!(at = %media.at, %error, "RTMP tag left out");
     }

@@ -13,21 +13,21 @@ fn hex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
 }
 
-fn media(kind: u8, timestamp: i64, body: Bytes) -> Media {
-    Media { kind, timestamp, body, at: Position::default() }
+fn media(kind: u8, timestamp: i64, body: Bytes) -> MediaMessage {
+    MediaMessage { kind, timestamp, body, at: Position::default() }
 }
 
-fn video_header(record: &str) -> Media {
+fn video_header(record: &str) -> MediaMessage {
     media(kind::VIDEO, 0, flv::write_video_header(&hex(record)))
 }
 
 /// A picture of one slice: IDR or not.
-fn picture(timestamp: i64, composition_ms: i32, idr: bool) -> Media {
+fn picture(timestamp: i64, composition_ms: i32, idr: bool) -> MediaMessage {
     let data = [0, 0, 0, 3, if idr { 0x65 } else { 0x41 }, 0x88, 0x80];
     media(kind::VIDEO, timestamp, flv::write_picture(idr, composition_ms, &data))
 }
 
-fn run(ingest: &mut Ingest, medias: &[Media]) -> Vec<Action> {
+fn run(ingest: &mut Ingest, medias: &[MediaMessage]) -> Vec<Action> {
     let mut out = Vec::new();
     medias.iter().for_each(|media| ingest.handle(media, &mut out));
     // A publication's first picture waits until it is known to be whole.

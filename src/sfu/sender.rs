@@ -5,8 +5,8 @@
 use std::time::{Duration, Instant};
 
 use super::ortc::{ExtensionIds, RtpParameters, is_rtx};
+use super::outbox::Outbox;
 use super::peer::Tuple;
-use super::sink::Outbox;
 use super::store::StoredPacket;
 use crate::base::wrap::timestamp_distance;
 use crate::base::{NtpTime, UnixNanos, rescale};

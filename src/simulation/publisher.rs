@@ -11,7 +11,7 @@ use crate::base::MediaKind;
 use crate::codec::aac::AacConfig;
 use crate::rtmp::chunk::kind;
 use crate::rtmp::flv;
-use crate::rtmp::session::Media;
+use crate::rtmp::session::MediaMessage;
 
 /// Constrained baseline 640x360, main 640x360 (the same with another profile), and high 1920x1080.
 const RECORDS: [&str; 2] = [
@@ -124,7 +124,7 @@ impl Publisher {
     }
 
     /// Sends the next tags: a unit, with headers before it where there are some.
-    pub(super) fn next(&mut self, numbers: &mut Numbers, out: &mut Vec<Media>) {
+    pub(super) fn next(&mut self, numbers: &mut Numbers, out: &mut Vec<MediaMessage>) {
         let Some(at) = self.next_at() else { return };
         let (video, audio) = (self.video_time(), self.audio_time());
         let picture = video.is_some_and(|video| audio.is_none_or(|audio| video <= audio));
@@ -177,11 +177,11 @@ impl Publisher {
         if self.plan.bits < 63 { stamp & ((1 << self.plan.bits) - 1) } else { stamp }
     }
 
-    fn tag(&self, kind: u8, timestamp: i64, body: Bytes) -> Media {
-        Media { kind, timestamp, body, at: Default::default() }
+    fn tag(&self, kind: u8, timestamp: i64, body: Bytes) -> MediaMessage {
+        MediaMessage { kind, timestamp, body, at: Default::default() }
     }
 
-    fn picture(&mut self, media: i64, numbers: &mut Numbers, out: &mut Vec<Media>) {
+    fn picture(&mut self, media: i64, numbers: &mut Numbers, out: &mut Vec<MediaMessage>) {
         let (_, gop, b_frames) = self.plan.video.unwrap_or((1.0, 1, 0));
         self.pictures += 1;
         let key = self.in_gop == 0;
@@ -232,7 +232,7 @@ impl Publisher {
         out.push(self.tag(kind::VIDEO, stamp, body));
     }
 
-    fn frame(&mut self, media: i64, numbers: &mut Numbers, out: &mut Vec<Media>) {
+    fn frame(&mut self, media: i64, numbers: &mut Numbers, out: &mut Vec<MediaMessage>) {
         let (rate, channels) = self.plan.audio.unwrap_or((48_000, 2));
         self.frames += 1;
         if media < self.holes[MediaKind::Audio as usize] {

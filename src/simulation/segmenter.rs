@@ -15,17 +15,17 @@ use super::world::Core;
 use crate::base::{MediaKind, UnixNanos, lock, rescale};
 use crate::cmaf::{Chunk, TrackInit};
 use crate::codec::Format;
+use crate::pipeline::format_span::FormatSpan;
 use crate::pipeline::host::caps;
 use crate::pipeline::host::cut::Cutter;
 use crate::pipeline::host::input::Input;
 use crate::pipeline::host::unit::{Placed, Split, Unit};
-use crate::pipeline::part::Part;
-use crate::pipeline::segmenter::Presentation;
+use crate::pipeline::segmenter::Continuity;
 use crate::pipeline::wire::Cutting;
 use crate::pipeline::{RtpSource, SegmenterEvent};
 use crate::rtp::batch::RtpBatch;
+use crate::sfu::outbox::{Outbox, Readiness};
 use crate::sfu::peer::Tuple;
-use crate::sfu::sink::{Outbox, Readiness};
 use crate::sfu::types::Reading;
 use crate::sfu::worker::Worker;
 use crate::sfu::{ConsumerId, ProducerId, RouterId};
@@ -206,7 +206,7 @@ fn signature(core: &Core) -> Signature {
 struct Job {
     signature: Signature,
     consumers: Vec<ConsumerId>,
-    sources: Vec<Part<Reader>>,
+    sources: Vec<FormatSpan<Reader>>,
     inputs: Vec<Input>,
     cutter: Cutter,
     cutting: Cutting,
@@ -299,7 +299,7 @@ impl Job {
 /// Makes the chunks of one stream.
 #[derive(Default)]
 pub(super) struct Segmenter {
-    presentation: Presentation,
+    continuity: Continuity,
     job: Option<Job>,
     segment: i64,
     part: i64,
@@ -364,14 +364,14 @@ impl Segmenter {
         over
     }
 
-    /// What the presentation learns of events from `begin` on, and the numbers of their tracks.
+    /// What `continuity` learns of events from `begin` on, and the numbers of their tracks.
     fn note(&mut self, begin: usize, out: &mut [SegmenterEvent]) {
         for event in &mut out[begin..] {
             match event {
-                SegmenterEvent::Init(init) => init.track = self.presentation.number_of(init.track),
+                SegmenterEvent::Init(init) => init.track = self.continuity.number_of(init.track),
                 SegmenterEvent::Chunk(chunk) => {
-                    self.presentation.chunk(chunk);
-                    chunk.track = self.presentation.number_of(chunk.track);
+                    self.continuity.chunk(chunk);
+                    chunk.track = self.continuity.number_of(chunk.track);
                 }
                 SegmenterEvent::End => {}
             }
@@ -390,13 +390,13 @@ impl Segmenter {
     }
 
     fn end_epoch(&mut self, job: Job, around: &mut Around<'_>) {
-        self.presentation.reorder = self.presentation.reorder.max(job.reorder);
+        self.continuity.reorder = self.continuity.reorder.max(job.reorder);
         self.broken.extend(job.broken);
         for consumer in job.consumers {
             around.readers.close(around.worker, consumer);
         }
         if job.muxes.iter().any(|mux| mux.told) {
-            self.presentation.epoch += 1;
+            self.continuity.epoch += 1;
         }
         self.rebuilds += 1;
     }
@@ -418,7 +418,7 @@ impl Segmenter {
 
     fn begin(&mut self, core: &mut Core, around: &mut Around<'_>) {
         let ready = core.publisher().is_some() && core.tracks().next().is_some() && around.now >= self.ready_at;
-        if !ready || (self.presentation.next_segment == 0 && core.settling(around.at).is_some()) {
+        if !ready || (self.continuity.next_segment == 0 && core.settling(around.at).is_some()) {
             return;
         }
         let signature = signature(core);
@@ -430,11 +430,11 @@ impl Segmenter {
                 continue;
             };
             consumers.push(id);
-            sources.push(Part::current(reader, history));
+            sources.push(FormatSpan::current(reader, history));
             formats.push(format.clone());
         }
         let duration = |time: i64| Duration::from_nanos(time as u64);
-        let cutting = self.presentation.begin(duration(self.segment), duration(self.part), &formats);
+        let cutting = self.continuity.begin(duration(self.segment), duration(self.part), &formats);
         let video: Vec<bool> = formats.iter().map(|format| format.kind() == MediaKind::Video).collect();
         let mux = |format: &Format| Mux { kind: format.kind(), timescale: format.clock_rate(), open: None, init: None, told: false };
         self.job = Some(Job {
@@ -444,10 +444,10 @@ impl Segmenter {
             cutter: Cutter::new(cutting, &video),
             cutting,
             muxes: formats.iter().map(mux).collect(),
-            inputs: formats.into_iter().map(|format| Input::new(format, self.presentation.reorder)).collect(),
+            inputs: formats.into_iter().map(|format| Input::new(format, self.continuity.reorder)).collect(),
             origin: None,
             over: false,
-            reorder: self.presentation.reorder,
+            reorder: self.continuity.reorder,
             broken: None,
         });
         self.next_round = around.now;

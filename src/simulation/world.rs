@@ -2,7 +2,7 @@
 //!
 //! Long because it is one noun: whatever it holds is touched in every turn.
 //!
-//! In: a script. Out: what is broken. The glue is that of the drivers: `rtmp/driver/publish.rs`, `stream/driver`, `app/media.rs`.
+//! In: a script. Out: what is broken. The glue is that of the drivers: `rtmp/driver/publish.rs`, `stream/driver`, `app/segmenters.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use headend::inside::cmaf::{Chunk, read_fragment, read_init};
 use headend::inside::codec::{AccessUnit, Format, Packetizer, h264};
-use headend::inside::pipeline::segmenter::{EpochEnd, Presentation, SegmenterEvent, Tracks, run_epoch};
+use headend::inside::pipeline::segmenter::{Continuity, EpochEnd, SegmenterEvent, Tracks, run_epoch};
 use headend::inside::pipeline::{PipelineConfig, PipelineTranscoder, RtpSource, Supervisor, UnitSink};
 use headend::inside::rtp::batch::{BatchWriter, ClockMapping, RtpBatch};
 use headend::inside::stream::TranscodeTarget;
@@ -182,11 +182,11 @@ pub(crate) fn play_changed(
 pub(crate) async fn segment(
     supervisor: &Supervisor,
     media: &[TestTrack],
-    presentation: &mut Presentation,
+    continuity: &mut Continuity,
     speed: f64,
     changed: impl Future<Output = EpochEnd>,
 ) -> (EpochEnd, Vec<SegmenterEvent>) {
-    segment_sources(supervisor, media, play(media, speed), presentation, changed).await
+    segment_sources(supervisor, media, play(media, speed), continuity, changed).await
 }
 
 /// As [`segment`], with sources made by the test.
@@ -194,14 +194,14 @@ pub(crate) async fn segment_sources(
     supervisor: &Supervisor,
     media: &[TestTrack],
     sources: Vec<TestSource>,
-    presentation: &mut Presentation,
+    continuity: &mut Continuity,
     changed: impl Future<Output = EpochEnd>,
 ) -> (EpochEnd, Vec<SegmenterEvent>) {
     let tracks = Tracks { formats: media.iter().map(|track| track.format.clone()).collect(), sources };
     let events = Arc::new(Mutex::new(Vec::new()));
     let taken = Arc::clone(&events);
     let mut sink = move |event| taken.lock().unwrap().push(event);
-    let epoch = run_epoch(supervisor, "live/test", tracks, presentation, changed, &mut sink);
+    let epoch = run_epoch(supervisor, "live/test", tracks, continuity, changed, &mut sink);
     let end = tokio::time::timeout(Duration::from_secs(60), epoch).await.unwrap().unwrap();
     let events = std::mem::take(&mut *events.lock().unwrap());
     (end, events)

@@ -16,7 +16,7 @@ use crate::base::{MediaKind, rescale};
 use crate::codec::{AccessUnit, Codec, Format, h264};
 use crate::pipeline::backlog::{Backlog, GAP};
 use crate::pipeline::error::PipelineError;
-use crate::pipeline::part::Part;
+use crate::pipeline::format_span::FormatSpan;
 use crate::pipeline::source::{RtpSource, UnitSink};
 use crate::pipeline::wire::{Message, Start};
 use crate::rtp::batch::{ClockMapping, RtpBatch};
@@ -103,14 +103,14 @@ impl PipelineTranscoder {
         target: TranscodeTarget,
         output: U,
     ) -> Result<TranscodeGuard, TranscodeError> {
-        self.spawn(&Handle::current(), name, Part::current(input, None), format, target, output)
+        self.spawn(&Handle::current(), name, FormatSpan::current(input, None), format, target, output)
     }
 
     fn spawn<S: RtpSource, U: UnitSink>(
         &self,
         runtime: &Handle,
         name: String,
-        input: Part<S>,
+        input: FormatSpan<S>,
         format: Format,
         target: TranscodeTarget,
         output: U,
@@ -153,7 +153,7 @@ impl PipelineTranscoder {
         Ok(Start { name: name.to_owned(), description, inputs: vec![format.clone()], cutting: None, reorder: 0 })
     }
 
-    async fn run<S: RtpSource, U: UnitSink>(&self, mut start: Start, mut input: Part<S>, target: TranscodeTarget, mut output: U) {
+    async fn run<S: RtpSource, U: UnitSink>(&self, mut start: Start, mut input: FormatSpan<S>, target: TranscodeTarget, mut output: U) {
         let rate = start.inputs.first().map_or(90_000, Format::rtp_clock_rate).max(1);
         let mut clock = LastClock { rate, told: None, last: 0 };
         tracing::info!(job = start.name, "transcode started");
@@ -194,7 +194,7 @@ fn bitrate_kbps(pixels: u32) -> u32 {
 
 impl Transcoder for PipelineTranscoder {
     fn start(&self, job: TranscodeJob) -> Result<TranscodeGuard, TranscodeError> {
-        self.spawn(&job.runtime, job.name, Part::current(job.input, job.input_formats), job.input_format, job.target, job.output)
+        self.spawn(&job.runtime, job.name, FormatSpan::current(job.input, job.input_formats), job.input_format, job.target, job.output)
     }
 }
 
@@ -241,7 +241,7 @@ async fn once<S: RtpSource, U: UnitSink>(
     supervisor: &Supervisor,
     start: &mut Start,
     backlog: &mut Backlog,
-    input: &mut Part<S>,
+    input: &mut FormatSpan<S>,
     output: &mut U,
     clock: &mut LastClock,
     worked: &mut bool,

@@ -9,7 +9,7 @@ use crate::base::MediaKind;
 use crate::rtmp::Target;
 use crate::rtmp::amf0::Value;
 use crate::rtmp::ingest::{Action, Ingest};
-use crate::rtmp::session::Media;
+use crate::rtmp::session::MediaMessage;
 use crate::stream::{Hub, Publication, PublishError, PublishRequest, TrackWriter, Warning};
 
 /// Asks for each of what the target may mean until a key fits; patiently where another publisher may be gone without a word.
@@ -82,7 +82,7 @@ impl Publisher {
 
     /// Takes a tag. Gives how long to leave the peer unread, because it is ahead of the wall clock; an error where the publication
     /// can't go on.
-    pub(super) async fn handle(&mut self, media: &Media) -> Result<Duration, PublishError> {
+    pub(super) async fn handle(&mut self, media: &MediaMessage) -> Result<Duration, PublishError> {
         let mut actions = std::mem::take(&mut self.actions);
         self.ingest.handle(media, &mut actions);
         let wait = self.act(&mut actions).await?;

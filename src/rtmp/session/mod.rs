@@ -57,7 +57,7 @@ pub enum Event {
     /// Wants to play: answer with `accept_play` or `reject_play`.
     Play(u32, Target),
     /// A publisher's audio or video.
-    Media(u32, Media),
+    Media(u32, MediaMessage),
     /// A publisher's `onMetaData`.
     Metadata(u32, Value),
     /// A player wants less or more than all.
@@ -75,7 +75,7 @@ pub enum Event {
 
 /// Audio or video as it stands in an FLV tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Media {
+pub struct MediaMessage {
     /// `kind::AUDIO` or `kind::VIDEO`.
     pub kind: u8,
     /// Milliseconds, unwrapped: goes on beyond 2^32.
@@ -426,7 +426,7 @@ impl ServerSession {
         match self.streams.published_by(stream) {
             Some((stream, exact)) => {
                 let timestamp = stream.timeline.extend(timestamp);
-                self.events.push_back(Event::Media(stream.id, Media { kind, timestamp, body, at }));
+                self.events.push_back(Event::Media(stream.id, MediaMessage { kind, timestamp, body, at }));
                 if !exact {
                     self.oddities.note(Oddity::MisaddressedMedia);
                 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
 use super::shard::Shared;
-use super::shared::{Closer, Media, Notice};
+use super::shared::{Closer, Incoming, Notice};
 use crate::rtp::batch::RtpBatch;
 use crate::sfu::id::{ConsumerId, ProducerId, RouterId};
 
@@ -18,7 +18,7 @@ pub(crate) struct DirectProducer {
     /// Its id.
     pub id: ProducerId,
     pub(super) router: RouterId,
-    pub(super) media: mpsc::Sender<Media>,
+    pub(super) media: mpsc::Sender<Incoming>,
     pub(super) refused: Arc<AtomicU64>,
     pub(super) key_frames: mpsc::Receiver<()>,
     pub(super) _closer: Closer,
@@ -27,7 +27,7 @@ pub(crate) struct DirectProducer {
 impl DirectProducer {
     /// Hands over packets. Never waits: returns false where the worker's queue is full (they are dropped and counted) or gone.
     pub(crate) fn send(&self, batch: RtpBatch) -> bool {
-        let taken = self.media.try_send(Media::Batch { router: self.router, producer: self.id, batch }).is_ok();
+        let taken = self.media.try_send(Incoming::Batch { router: self.router, producer: self.id, batch }).is_ok();
         if !taken {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }

@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::shared::Media;
+use super::shared::Incoming;
 use crate::net::udp::{SendBatch, UdpPort};
 use crate::rtp::batch::RtpBatch;
 use crate::sfu::id::{ConsumerId, ProducerId, RouterId, TransportId};
+use crate::sfu::outbox::{Outbox, Readiness};
 use crate::sfu::peer::{Protocol, Tuple};
-use crate::sfu::sink::{Outbox, Readiness};
 
 /// A UDP socket with what is to be sent on it.
 pub(super) struct Port {
@@ -32,7 +32,7 @@ pub(super) enum Reader {
     /// To a copy of the producer on another worker.
     Pipe {
         /// The other worker's queue.
-        media: mpsc::Sender<Media>,
+        media: mpsc::Sender<Incoming>,
         /// Which worker it is.
         worker: usize,
         /// The router there.
@@ -144,7 +144,7 @@ impl Outbox for NetOutbox {
         let taken = match self.readers.get(&consumer) {
             Some(Reader::Local(queue)) => queue.try_send(batch).is_ok(),
             Some(Reader::Pipe { media, router, producer, .. }) => {
-                media.try_send(Media::Batch { router: *router, producer: *producer, batch }).is_ok()
+                media.try_send(Incoming::Batch { router: *router, producer: *producer, batch }).is_ok()
             }
             None => false,
         };

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::outbox::{NetOutbox, Reader};
-use super::shared::{self, Media, Notice};
+use super::shared::{self, Incoming, Notice};
 use super::steer::Steer;
 use super::tcp;
 use crate::net::udp::RecvBatch;
@@ -60,7 +60,7 @@ pub(super) struct Shard {
 /// The receiving ends of a worker's queues.
 pub(super) struct Queues {
     pub(super) commands: mpsc::Receiver<shared::Command<Shard>>,
-    pub(super) media: mpsc::Receiver<Media>,
+    pub(super) media: mpsc::Receiver<Incoming>,
 }
 
 /// Reads the clock: the one place where the SFU does so after starting.
@@ -170,7 +170,7 @@ impl Shard {
         match owner {
             Owner::Worker(worker) => {
                 let taken = self.shared.links.get(worker).is_some_and(|link| {
-                    let message = Media::Datagram(tuple, BytesMut::from(&*datagram));
+                    let message = Incoming::Datagram(tuple, BytesMut::from(&*datagram));
                     link.media.try_send(message).is_ok()
                 });
                 self.worker.stats_mut().handovers += 1;
@@ -181,10 +181,10 @@ impl Shard {
         }
     }
 
-    fn take_media(&mut self, now: Instant, message: Media) {
+    fn take_media(&mut self, now: Instant, message: Incoming) {
         match message {
-            Media::Batch { router, producer, batch } => self.worker.handle_batch(now, router, producer, batch),
-            Media::Datagram(tuple, mut bytes) => self.worker.handle_datagram(now, tuple, &mut bytes, &mut self.out),
+            Incoming::Batch { router, producer, batch } => self.worker.handle_batch(now, router, producer, batch),
+            Incoming::Datagram(tuple, mut bytes) => self.worker.handle_datagram(now, tuple, &mut bytes, &mut self.out),
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) type Command<S> = Box<dyn FnOnce(&mut S, Instant) + Send>;
 
 /// What comes to a worker from this process.
 #[derive(Debug)]
-pub(super) enum Media {
+pub(super) enum Incoming {
     /// Of a direct producer or a pipe.
     Batch {
         /// On which router.
@@ -65,7 +65,7 @@ pub(super) enum Notice {
 /// The way to one worker.
 pub(super) struct Link<S> {
     pub(super) commands: mpsc::Sender<Command<S>>,
-    pub(super) media: mpsc::Sender<Media>,
+    pub(super) media: mpsc::Sender<Incoming>,
     /// Unbounded because closing must neither wait nor fail; bounded in fact: each handle closes once, each validated path is announced
     /// twice, key-frame requests are throttled by their producer.
     pub(super) notices: mpsc::UnboundedSender<Notice>,

@@ -12,10 +12,10 @@ use crate::sfu::consumer::{Consumer, Outlet, Phase};
 use crate::sfu::error::SfuError;
 use crate::sfu::id::{ConsumerId, ProducerId, RouterId, TransportId};
 use crate::sfu::ortc::{ConsumerWish, DtlsParameters, IceParameters, MAX_MID_LEN, ProducerRtp, RtpParameters, consumer_parameters};
+use crate::sfu::outbox::Outbox;
 use crate::sfu::peer::{Peer, PeerError};
 use crate::sfu::producer::{Producer, Source};
 use crate::sfu::sender::Sender;
-use crate::sfu::sink::Outbox;
 use crate::sfu::transport::Transport;
 use crate::sfu::types::{ConsumerInfo, ConsumerOptions, ProducerOptions, ProducerStats, Reading, TransportEvent};
 

@@ -14,9 +14,9 @@ use crate::rtp::rtcp::{
 };
 use crate::rtp::srtp::MAX_SRTCP_OVERHEAD;
 use crate::sfu::consumer::Outlet;
+use crate::sfu::outbox::Outbox;
 use crate::sfu::peer::Tuple;
 use crate::sfu::producer::Source;
-use crate::sfu::sink::Outbox;
 use crate::sfu::transport::{Srtp, Transport};
 
 /// How often viewers get sender reports and publishers receiver reports: as libwebrtc does for video, and often enough to

@@ -10,9 +10,9 @@ use crate::base::UnixNanos;
 use crate::rtp::batch::{BatchWriter, ClockMapping, RtpBatch};
 use crate::sfu::consumer::{Consumer, Outlet, Run};
 use crate::sfu::ortc::ExtensionIds;
+use crate::sfu::outbox::{Outbox, Readiness};
 use crate::sfu::producer::{Producer, Source};
 use crate::sfu::sender::{Path, Sender};
-use crate::sfu::sink::{Outbox, Readiness};
 use crate::sfu::stats::WorkerStats;
 use crate::sfu::store::{PacketStore, StoredPacket};
 

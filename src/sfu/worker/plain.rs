@@ -9,8 +9,8 @@ use super::Worker;
 use crate::rtp::packet::{DatagramKind, demux, is_rtcp};
 use crate::sfu::error::SfuError;
 use crate::sfu::id::{RouterId, TransportId};
+use crate::sfu::outbox::Outbox;
 use crate::sfu::peer::{Protocol, Tuple};
-use crate::sfu::sink::Outbox;
 use crate::sfu::transport::{Plain, Transport};
 
 impl Worker {

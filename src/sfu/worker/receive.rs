@@ -9,9 +9,9 @@ use crate::rtp::batch::RtpBatch;
 use crate::rtp::packet::RtpPacket;
 use crate::rtp::rtx::decapsulate;
 use crate::sfu::id::{ProducerId, RouterId};
+use crate::sfu::outbox::Outbox;
 use crate::sfu::peer::{PeerEvent, Received, Tuple, peek_ufrag};
 use crate::sfu::producer::Taken;
-use crate::sfu::sink::Outbox;
 use crate::sfu::transport::{Srtp, Ssrc};
 use crate::sfu::types::TransportEvent;
 

@@ -6,9 +6,9 @@ use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use super::Worker;
+use crate::sfu::outbox::Outbox;
 use crate::sfu::peer::Peer;
 use crate::sfu::producer::Source;
-use crate::sfu::sink::Outbox;
 
 /// How often producers from the network are looked at for NACKs, feedback and repeated key-frame requests: fine enough for the
 /// NACK generator's 20 ms between two requests. Only runs while there is such a producer.

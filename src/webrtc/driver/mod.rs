@@ -2,8 +2,8 @@
 //!
 //! In: requests. Out: sessions, each a task of its own that ends with its transport, its stream, DELETE, or shutdown.
 
-mod media;
 mod request;
+mod role;
 mod session;
 mod setup;
 mod table;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::media::Media;
 use super::request::{Command, PatchOutcome};
+use super::role::Role;
 use super::setup::Prepared;
 use super::table::Slot;
 use crate::base::random_id;
@@ -20,7 +20,7 @@ use crate::webrtc::patch::{PatchAction, decide};
 pub(super) struct Session {
     // Dropped in this order: the transport first, so that nothing is sent for a stream that has gone.
     transport: WebRtcTransport,
-    media: Media,
+    role: Role,
     offer: Offer,
     remote_ice: RemoteIce,
     etag: String,
@@ -30,8 +30,8 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(prepared: Prepared, etag: String, commands: mpsc::Receiver<Command>, slot: Slot) -> Self {
-        let Prepared { offer, remote_ice, answer: _, transport, media } = prepared;
-        Self { transport, media, offer, remote_ice, etag, commands, slot }
+        let Prepared { offer, remote_ice, answer: _, transport, role } = prepared;
+        Self { transport, role, offer, remote_ice, etag, commands, slot }
     }
 
     /// Runs until the session is over.
@@ -67,7 +67,7 @@ impl Session {
                         connected = true;
                         self.slot.connected();
                         tracing::info!(protocol = self.slot.role.protocol(), path = %self.slot.path, session = %self.slot.id, "session connected");
-                        if let Media::Publishing(publishing) = &mut self.media
+                        if let Role::Publishing(publishing) = &mut self.role
                             && let Err(error) = publishing.connected().await
                         {
                             tracing::warn!(path = %self.slot.path, session = %self.slot.id, %error, "can't add the publisher's tracks");
@@ -77,7 +77,7 @@ impl Session {
                     Some(event) => tracing::debug!(session = %self.slot.id, ?event, "transport"),
                 },
                 () = &mut deadline, if !connected => return ("it did not connect in time (webrtc.connect_timeout)", None),
-                why = self.media.ended() => return (why, None),
+                why = self.role.ended() => return (why, None),
             }
         }
     }

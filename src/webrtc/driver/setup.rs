@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::media::{Media, Publishing, Viewing};
 use super::request::SessionRequest;
+use super::role::{Publishing, Role, Viewing};
 use crate::base::random_id;
 use crate::sdp::{Answer, Offer, RemoteIce, SectionAnswer};
 use crate::sfu::{ConsumerOptions, ProducerOptions, Router, SfuError, WebRtcTransport, WebRtcTransportOptions};
@@ -24,7 +24,7 @@ pub(super) struct Prepared {
     pub remote_ice: RemoteIce,
     pub answer: String,
     pub transport: WebRtcTransport,
-    pub media: Media,
+    pub role: Role,
 }
 
 /// WHIP: takes the path, then makes a producer for each section that is taken.
@@ -60,7 +60,7 @@ pub(super) async fn publisher(hub: &Hub, request: &SessionRequest<'_>) -> Result
         producers.push((producer, format));
         sections.push(SectionAnswer::Receive(rtp_parameters));
     }
-    Ok(prepared(offer, transport, &sections, Media::Publishing(Publishing { publication, producers })))
+    Ok(prepared(offer, transport, &sections, Role::Publishing(Publishing { publication, producers })))
 }
 
 /// Why a viewer's session can't be made as tried.
@@ -161,8 +161,8 @@ async fn try_viewer(stream: &Stream, request: &SessionRequest<'_>, offer: &Offer
     if !leases.iter().all(|lease| stream.stands(lease)) {
         return Err(Setback::Again);
     }
-    let media = Media::Viewing(Viewing::new(stream.clone(), viewer, leases, facts, wanted));
-    Ok(prepared(offer.clone(), transport, &sections, media))
+    let role = Role::Viewing(Viewing::new(stream.clone(), viewer, leases, facts, wanted));
+    Ok(prepared(offer.clone(), transport, &sections, role))
 }
 
 /// Of two reasons the one that the client or operator can do something about: "no audio track" says less than "can't be turned into".
@@ -179,7 +179,7 @@ async fn connected_transport(router: &Router, offer: &Offer) -> Result<WebRtcTra
     Ok(transport)
 }
 
-fn prepared(offer: Offer, transport: WebRtcTransport, sections: &[SectionAnswer], media: Media) -> Prepared {
+fn prepared(offer: Offer, transport: WebRtcTransport, sections: &[SectionAnswer], role: Role) -> Prepared {
     // Unique among the sessions of this process, which is all that the `o=` line is for here.
     let session_id = u64::from(rand::random::<u32>());
     let answer = Answer {
@@ -192,5 +192,5 @@ fn prepared(offer: Offer, transport: WebRtcTransport, sections: &[SectionAnswer]
     }
     .write();
     let remote_ice = RemoteIce { ufrag: offer.ice.username_fragment.clone(), pwd: offer.ice.password.clone() };
-    Prepared { offer, remote_ice, answer, transport, media }
+    Prepared { offer, remote_ice, answer, transport, role }
 }

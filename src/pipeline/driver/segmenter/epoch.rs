@@ -26,7 +26,7 @@ const FAILED_STOP_TIME: Duration = Duration::from_millis(200);
 
 /// What goes on from epoch to epoch.
 #[derive(Debug)]
-pub struct Presentation {
+pub struct Continuity {
     /// Of the next epoch.
     pub epoch: u32,
     /// The first segment of the next epoch.
@@ -43,13 +43,13 @@ pub struct Presentation {
     numbers: Vec<u32>,
 }
 
-impl Default for Presentation {
+impl Default for Continuity {
     fn default() -> Self {
         Self { epoch: 0, next_segment: 0, end: i64::MIN, reorder: 0, failure: None, timescales: Vec::new(), numbers: Vec::new() }
     }
 }
 
-impl Presentation {
+impl Continuity {
     /// How the next epoch, of tracks of these formats, is cut.
     pub(crate) fn begin(&mut self, segment: Duration, part: Duration, formats: &[Format]) -> Cutting {
         self.timescales = formats.iter().map(Format::clock_rate).collect();
@@ -127,7 +127,7 @@ pub async fn run_epoch<S: RtpSource>(
     supervisor: &Supervisor,
     name: &str,
     tracks: Tracks<S>,
-    presentation: &mut Presentation,
+    continuity: &mut Continuity,
     changed: impl Future<Output = EpochEnd>,
     sink: &mut impl ChunkSink,
 ) -> Result<EpochEnd, PipelineError> {
@@ -136,8 +136,8 @@ pub async fn run_epoch<S: RtpSource>(
     let start = Start {
         name: name.to_owned(),
         description: description(supervisor, &tracks.formats)?,
-        cutting: Some(presentation.begin(config.segment_duration, config.part_duration, &tracks.formats)),
-        reorder: presentation.reorder,
+        cutting: Some(continuity.begin(config.segment_duration, config.part_duration, &tracks.formats)),
+        reorder: continuity.reorder,
         inputs: tracks.formats,
     };
     let mut job = supervisor.start(start).await?;
@@ -154,32 +154,32 @@ pub async fn run_epoch<S: RtpSource>(
             JobEvent::Lost => break EpochEnd::Lost,
             JobEvent::Message(Message::KeyFrameRequest(_, input)) => feeds.request_key_frame(input),
             JobEvent::Message(Message::Failed { failure, reorder, text, .. }) => {
-                tracing::info!(stream = name, epoch = presentation.epoch, "pipeline ended: {text}");
-                presentation.reorder = presentation.reorder.max(reorder);
+                tracing::info!(stream = name, epoch = continuity.epoch, "pipeline ended: {text}");
+                continuity.reorder = continuity.reorder.max(reorder);
                 break match failure {
                     Failure::Discontinuity => EpochEnd::Rebuild,
                     Failure::Broken => {
-                        presentation.failure = Some(text);
+                        continuity.failure = Some(text);
                         EpochEnd::Broken
                     }
                 };
             }
-            JobEvent::Message(message) => begun |= give(message, presentation, sink),
+            JobEvent::Message(message) => begun |= give(message, continuity, sink),
         }
     };
     if matches!(end, EpochEnd::Ended | EpochEnd::Rebuild) {
         feeds.finish().await;
-        let rest = tokio::time::timeout(STOP_TIME, drain(&mut job, presentation, sink)).await;
+        let rest = tokio::time::timeout(STOP_TIME, drain(&mut job, continuity, sink)).await;
         begun |= rest.unwrap_or_default();
     }
     if begun {
-        presentation.epoch += 1;
+        continuity.epoch += 1;
     }
     Ok(end)
 }
 
 /// Stops the job and takes what comes out. Whether anything did.
-async fn drain(job: &mut Job, presentation: &mut Presentation, sink: &mut impl ChunkSink) -> bool {
+async fn drain(job: &mut Job, continuity: &mut Continuity, sink: &mut impl ChunkSink) -> bool {
     let mut any = false;
     if job.stop().await.is_err() {
         return any;
@@ -189,24 +189,24 @@ async fn drain(job: &mut Job, presentation: &mut Presentation, sink: &mut impl C
             JobEvent::Lost | JobEvent::Message(Message::Eos(_)) => return any,
             // A track that never got anything can't end in order; the others still can.
             JobEvent::Message(Message::Failed { .. }) => break,
-            JobEvent::Message(message) => any |= give(message, presentation, sink),
+            JobEvent::Message(message) => any |= give(message, continuity, sink),
         }
     }
     while let Ok(JobEvent::Message(message)) = tokio::time::timeout(FAILED_STOP_TIME, job.recv()).await {
-        any |= give(message, presentation, sink);
+        any |= give(message, continuity, sink);
     }
     any
 }
 
-fn give(message: Message, presentation: &mut Presentation, sink: &mut impl ChunkSink) -> bool {
+fn give(message: Message, continuity: &mut Continuity, sink: &mut impl ChunkSink) -> bool {
     match message {
         Message::Init(_, mut init) => {
-            init.track = presentation.number_of(init.track);
+            init.track = continuity.number_of(init.track);
             sink.take(SegmenterEvent::Init(init));
         }
         Message::Chunk(_, mut chunk) => {
-            presentation.chunk(&chunk);
-            chunk.track = presentation.number_of(chunk.track);
+            continuity.chunk(&chunk);
+            chunk.track = continuity.number_of(chunk.track);
             sink.take(SegmenterEvent::Chunk(chunk));
         }
         _ => return false,

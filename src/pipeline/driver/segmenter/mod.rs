@@ -18,10 +18,10 @@ use crate::stream::{Lease, ProducerId, SelectError, Stream, Wanted, Warning};
 
 use super::supervisor::Supervisor;
 use crate::pipeline::error::PipelineError;
-use crate::pipeline::part::Part;
+use crate::pipeline::format_span::FormatSpan;
 use crate::pipeline::source::RtpSource;
 
-pub use self::epoch::{EpochEnd, Presentation, Tracks, run_epoch};
+pub use self::epoch::{Continuity, EpochEnd, Tracks, run_epoch};
 pub(crate) use self::event::ChunkSink;
 pub use self::event::SegmenterEvent;
 
@@ -47,7 +47,7 @@ struct Signature(Vec<(MediaKind, ProducerId, Format)>);
 impl Segmenter {
     /// Runs until the stream is over; `sink` gets [`SegmenterEvent::End`] last. Dropping the future stops at once, without `End`.
     pub(crate) async fn run(stream: Stream, supervisor: Supervisor, mut sink: impl ChunkSink) {
-        let mut presentation = Presentation::default();
+        let mut continuity = Continuity::default();
         let mut entrances = None;
         let mut pause = RETRY_FIRST;
         let mut seen = 0;
@@ -55,12 +55,12 @@ impl Segmenter {
             if !wait_for_publisher(&stream, &mut seen).await {
                 break;
             }
-            if presentation.next_segment == 0 {
+            if continuity.next_segment == 0 {
                 // Nothing is lost meanwhile: the pipeline begins with the key-frame cache.
                 stream.settled().await;
             }
-            let (before, epoch) = (presentation.next_segment, presentation.epoch);
-            let end = match Self::epoch(&stream, &supervisor, &mut presentation, &mut entrances, &mut seen, &mut sink).await {
+            let (before, epoch) = (continuity.next_segment, continuity.epoch);
+            let end = match Self::epoch(&stream, &supervisor, &mut continuity, &mut entrances, &mut seen, &mut sink).await {
                 Ok(end) => end,
                 Err(Trouble::Select(SelectError::Ended)) => break,
                 Err(error) => {
@@ -72,9 +72,9 @@ impl Segmenter {
                 EpochEnd::Ended => break,
                 EpochEnd::Rebuild => pause = RETRY_FIRST,
                 EpochEnd::Lost | EpochEnd::Broken => {
-                    if presentation.next_segment > before {
+                    if continuity.next_segment > before {
                         pause = RETRY_FIRST;
-                    } else if let Some(text) = presentation.failure.take() {
+                    } else if let Some(text) = continuity.failure.take() {
                         let message = format!("HLS, DASH and recordings have nothing of this stream: its pipeline failed with \"{text}\".");
                         stream.warn(Warning { code: "pipeline_failed", message });
                     }
@@ -82,7 +82,7 @@ impl Segmenter {
                     pause = RETRY_MAX.min(pause * 2);
                 }
             }
-            if presentation.epoch > epoch {
+            if continuity.epoch > epoch {
                 supervisor.metrics().rebuilds.inc();
             }
         }
@@ -92,7 +92,7 @@ impl Segmenter {
     async fn epoch(
         stream: &Stream,
         supervisor: &Supervisor,
-        presentation: &mut Presentation,
+        continuity: &mut Continuity,
         entrances: &mut Option<Lease>,
         seen: &mut u64,
         sink: &mut impl ChunkSink,
@@ -128,7 +128,7 @@ impl Segmenter {
                 Err(error) => return Err(error.into()),
             };
             let formats = stream.formats(lease.producer());
-            tracks.sources.push(Part::current(lease.consume_recent().await?, formats));
+            tracks.sources.push(FormatSpan::current(lease.consume_recent().await?, formats));
             tracks.formats.push(lease.format());
             leases.push(lease);
         }
@@ -136,7 +136,7 @@ impl Segmenter {
             return Ok(EpochEnd::Broken);
         }
         let derived: Vec<_> = leases.iter().filter_map(Lease::derivation).collect();
-        tracing::info!(stream = %stream.path(), epoch = presentation.epoch, ?derived, "segmenter started");
+        tracing::info!(stream = %stream.path(), epoch = continuity.epoch, ?derived, "segmenter started");
         let made = entrances.is_some();
         let changed = async {
             loop {
@@ -161,8 +161,8 @@ impl Segmenter {
                 }
             }
         };
-        let end = run_epoch(supervisor, stream.path().as_str(), tracks, presentation, changed, sink).await?;
-        tracing::info!(stream = %stream.path(), epoch = presentation.epoch, ?end, "segmenter's epoch ended");
+        let end = run_epoch(supervisor, stream.path().as_str(), tracks, continuity, changed, sink).await?;
+        tracing::info!(stream = %stream.path(), epoch = continuity.epoch, ?end, "segmenter's epoch ended");
         Ok(end)
     }
 }

@@ -22,9 +22,9 @@ use crate::sfu::ortc::{
     DtlsRole, ExtensionIds, ParameterValue, RtcpFeedback, RtpCapabilities, RtpCodecParameters, RtpEncodingParameters,
     RtpHeaderExtensionParameters, RtpParameters, RtxParameters, extension_uri, is_rtx, router_capabilities,
 };
+use crate::sfu::outbox::{Outbox, Readiness};
 use crate::sfu::peer::client::ClientPeer;
 use crate::sfu::peer::{Certificate, PeerEvent, Protocol, Received, Tuple};
-use crate::sfu::sink::{Outbox, Readiness};
 use crate::sfu::transport::Srtp;
 use crate::sfu::types::{ConsumerInfo, ConsumerOptions, ProducerOptions};
 

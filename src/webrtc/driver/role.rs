@@ -6,9 +6,9 @@ use crate::sfu::ProducerId;
 use crate::stream::{Lease, Publication, Stream, Viewer};
 use crate::webrtc::{WebRtcError, whep};
 
-/// What the transport is joined to.
+/// What the session does, and what its transport is joined to.
 #[derive(Debug)]
-pub(super) enum Media {
+pub(super) enum Role {
     Publishing(Publishing),
     Viewing(Viewing),
 }
@@ -59,12 +59,12 @@ impl Publishing {
     }
 }
 
-impl Media {
+impl Role {
     /// Waits until what the transport is joined to is over. Cancel safe.
     pub(super) async fn ended(&mut self) -> &'static str {
         match self {
-            Media::Publishing(publishing) => publishing.publication.evicted().await,
-            Media::Viewing(viewing) => viewing.ended().await,
+            Role::Publishing(publishing) => publishing.publication.evicted().await,
+            Role::Viewing(viewing) => viewing.ended().await,
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The part of a track between two changes of its stream's formats.
+//! The span of a track between two changes of its stream's formats.
 //!
-//! In: the track's packets, and where the formats changed. Out: the packets of one part, however late they are read.
+//! In: the track's packets, and where the formats changed. Out: the packets of one span, however late they are read.
 
 use super::source::RtpSource;
 use crate::base::wrap::seq_newer;
@@ -8,32 +8,32 @@ use crate::codec::Format;
 use crate::rtp::batch::{BatchPacket, ClockMapping, RtpBatch};
 use crate::stream::FormatHistory;
 
-/// The packets of one part. It ends by itself where the formats change.
+/// The packets of one span. It ends by itself where the formats change.
 #[derive(Debug)]
-pub(crate) struct Part<S> {
+pub(crate) struct FormatSpan<S> {
     source: S,
     /// Tracks published as RTP have none: their formats change in band.
     formats: Option<FormatHistory>,
-    /// The change with which this part began.
+    /// The change with which this span began.
     version: u64,
-    /// The first packet of this part, until it has come.
+    /// The first packet of this span, until it has come.
     from: Option<u16>,
     /// Came with packets that were left out.
     clock: Option<ClockMapping>,
-    /// Came with the last of this part, and belongs to the next one.
+    /// Came with the last of this span, and belongs to the next one.
     rest: RtpBatch,
     over: bool,
 }
 
-impl<S: RtpSource> Part<S> {
-    /// The part that has begun with the last change.
+impl<S: RtpSource> FormatSpan<S> {
+    /// The span that has begun with the last change.
     pub(crate) fn current(source: S, formats: Option<FormatHistory>) -> Self {
-        let mut part = Self { source, formats, version: 0, from: None, clock: None, rest: RtpBatch::default(), over: false };
-        part.go_on();
-        part
+        let mut span = Self { source, formats, version: 0, from: None, clock: None, rest: RtpBatch::default(), over: false };
+        span.go_on();
+        span
     }
 
-    /// Goes on with the part that has begun with the last change. False where the track itself has ended.
+    /// Goes on with the span that has begun with the last change. False where the track itself has ended.
     pub(crate) fn go_on(&mut self) -> bool {
         let formats = self.formats.as_ref();
         self.version = formats.map_or(0, FormatHistory::version);
@@ -46,7 +46,7 @@ impl<S: RtpSource> Part<S> {
         self.formats.as_ref().map(FormatHistory::format)
     }
 
-    /// Leaves out what belongs to other parts.
+    /// Leaves out what belongs to other spans.
     fn cut(&mut self, batch: &mut RtpBatch) {
         if let Some(from) = self.from {
             let old = batch.iter().take_while(|packet| before(packet, from)).count();
@@ -70,7 +70,7 @@ fn before(packet: &BatchPacket<'_>, mark: u16) -> bool {
     packet.rtp().is_some_and(|packet| seq_newer(mark, packet.sequence_number()))
 }
 
-impl<S: RtpSource> RtpSource for Part<S> {
+impl<S: RtpSource> RtpSource for FormatSpan<S> {
     async fn recv(&mut self) -> Option<RtpBatch> {
         loop {
             if self.over {
@@ -123,8 +123,8 @@ mod tests {
         RtpBatch::of_packets(numbers.map(packet))
     }
 
-    fn numbers(part: &mut Part<Batches>) -> Option<Vec<u16>> {
-        let batch = part.recv().now_or_never()??;
+    fn numbers(span: &mut FormatSpan<Batches>) -> Option<Vec<u16>> {
+        let batch = span.recv().now_or_never()??;
         Some(batch.iter().map(|packet| packet.rtp().unwrap().sequence_number()).collect())
     }
 
@@ -133,13 +133,13 @@ mod tests {
         let formats = FormatHistory::new(Format::Vp8, 65_533);
         let source = |batches: &[std::ops::Range<u32>]| Batches(batches.iter().cloned().map(batch).collect());
         let all = [65_533..65_535, 65_535..65_538, 65_538..65_541];
-        let mut before = Part::current(source(&all), Some(formats.clone()));
+        let mut before = FormatSpan::current(source(&all), Some(formats.clone()));
         formats.advance(2);
         assert_eq!(numbers(&mut before), Some(vec![65_533, 65_534]));
         formats.advance(2);
         formats.mark(); // the next packet is number 1
         formats.advance(4);
-        let mut after = Part::current(source(&all), Some(formats.clone()));
+        let mut after = FormatSpan::current(source(&all), Some(formats.clone()));
         assert_eq!(numbers(&mut before), Some(vec![65_535, 0]));
         assert!(before.recv().now_or_never().is_some_and(|end| end.is_none()), "it ends where the format changed");
         assert_eq!(numbers(&mut after), Some(vec![1]));
@@ -157,14 +157,14 @@ mod tests {
         formats.mark();
         let clock = Some(ClockMapping { rtp: 1, wallclock: 2 });
         let batches = [batch(10..12).with_clock(clock), batch(12..15), batch(15..17)];
-        let mut part = Part::current(Batches(batches.into()), Some(formats));
-        let first = part.recv().now_or_never().flatten().map(|batch| (batch.len(), batch.clock));
+        let mut span = FormatSpan::current(Batches(batches.into()), Some(formats));
+        let first = span.recv().now_or_never().flatten().map(|batch| (batch.len(), batch.clock));
         assert_eq!(first, Some((2, clock)));
     }
 
     #[test]
     fn a_track_published_as_rtp_has_one_part() {
-        let mut part = Part::current(Batches([batch(1..3)].into()), None);
-        assert_eq!(numbers(&mut part), Some(vec![1, 2]));
+        let mut span = FormatSpan::current(Batches([batch(1..3)].into()), None);
+        assert_eq!(numbers(&mut span), Some(vec![1, 2]));
     }
 }

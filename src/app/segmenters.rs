@@ -22,9 +22,9 @@ const AFTER_THE_END: Duration = Duration::from_secs(20);
 /// How long a stream may be without a segment before its publisher is told: longer than the usual distance of key frames.
 const NOTHING_WITHIN: Duration = Duration::from_secs(10);
 
-/// What every stream's media goes through.
+/// A segmenter for every live stream, and who takes what it makes.
 #[derive(Debug, Clone)]
-pub(super) struct Media {
+pub(super) struct Segmenters {
     pub hub: Hub,
     pub supervisor: Supervisor,
     pub live: Live,
@@ -55,7 +55,7 @@ impl ChunkSink for Takers {
     }
 }
 
-impl Media {
+impl Segmenters {
     /// Serves every stream that begins, until `stop`; returns when the last segmenter has ended.
     pub(super) async fn run(self, stop: CancellationToken) {
         let mut events = self.hub.events();
