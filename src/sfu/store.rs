@@ -210,7 +210,8 @@ mod tests {
     fn a_key_frame_begins_with_its_own_unit() {
         // Of each packet: its timestamp, whether its source says that a unit begins with it, whether decoding can begin with it.
         let (picture, more, key, slice) = ((true, false), (false, false), (true, true), (false, true));
-        let tables: [(&[(u32, (bool, bool))], u64); 5] = [
+        type Packets<'a> = &'a [(u32, (bool, bool))];
+        let tables: [(Packets<'_>, u64); 5] = [
             // A picture, and a key frame with the same stamp: its parameter sets, then two slices.
             (&[(1, picture), (2, picture), (2, more), (2, key), (2, slice), (2, slice)], 3),
             // Sets that nobody could begin with stand before it.

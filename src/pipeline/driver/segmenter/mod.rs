@@ -259,23 +259,27 @@ async fn wait_for_publisher(stream: &Stream, seen: &mut u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
     use crate::rtp::batch::RtpBatch;
 
-    /// Gives a picture of `length` ticks every so often.
+    /// Gives a picture of 33 ms every so often, until 10 s of them have come; then as time passes.
     struct Pictures {
         every: Duration,
-        length: u32,
-        timestamp: u32,
+        /// Of the newest one.
+        timestamp: Arc<AtomicU32>,
         left: u32,
     }
 
     impl RtpSource for Pictures {
         async fn recv(&mut self) -> Option<RtpBatch> {
-            tokio::time::sleep(if self.timestamp > 90_000 * 10 { Duration::from_millis(33) } else { self.every }).await;
+            let late = self.timestamp.load(Ordering::Relaxed) < 90_000 * 10;
+            tokio::time::sleep(if late { self.every } else { Duration::from_millis(33) }).await;
             self.left = self.left.checked_sub(1)?;
-            self.timestamp += self.length;
-            Some(RtpBatch::of_packets([[&[0x80, 96, 0, 0][..], &self.timestamp.to_be_bytes(), &[0; 4]].concat()]))
+            let timestamp = self.timestamp.fetch_add(2970, Ordering::Relaxed) + 2970;
+            Some(RtpBatch::of_packets([[&[0x80, 96, 0, 0][..], &timestamp.to_be_bytes(), &[0; 4]].concat()]))
         }
 
         fn request_key_frame(&self) {}
@@ -283,14 +287,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_track_is_in_time_once_it_has_made_up_for_what_waited() {
-        // How often a picture of 33 ms comes during the first 10 s of media, and after how many seconds the track is in time.
-        for (every, seconds) in [(33, 0.5..1.1), (8, 2.4..3.6), (40, 0.5..1.1)] {
-            let began = tokio::time::Instant::now();
-            assert!(is_in_time(Pictures { every: Duration::from_millis(every), length: 2970, timestamp: 0, left: 10_000 }, 90_000).await);
-            let after = began.elapsed().as_secs_f64();
-            assert!(seconds.contains(&after), "{every}: {after}");
+        // How often a picture comes (ms), how many there are, how many seconds of them have come when the track is in time; `None` where it ends.
+        for (every, left, seconds) in [(33, 9999, Some(0.4..1.2)), (40, 9999, Some(0.4..1.2)), (8, 9999, Some(10.0..12.0)), (8, 10, None)] {
+            let timestamp = Arc::new(AtomicU32::new(0));
+            let source = Pictures { every: Duration::from_millis(every), timestamp: timestamp.clone(), left };
+            assert_eq!(is_in_time(source, 90_000).await, seconds.is_some(), "{every}");
+            let came = f64::from(timestamp.load(Ordering::Relaxed)) / 90_000.0;
+            assert!(seconds.is_none_or(|seconds| seconds.contains(&came)), "{every}: {came}");
         }
-        let ends = Pictures { every: Duration::from_millis(8), length: 2970, timestamp: 0, left: 10 };
-        assert!(!is_in_time(ends, 90_000).await);
     }
 }
