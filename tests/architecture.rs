@@ -252,6 +252,45 @@ fn law_6_unsafe_only_in_net_and_lints_stay_on() {
     report(broken);
 }
 
+/// Whether a line has a result whose error is text.
+fn fails_with_text(line: &str) -> bool {
+    line.split("Result<").skip(1).any(|rest| {
+        let mut depth = 1;
+        let end = rest.find(|c| {
+            depth += i32::from(matches!(c, '<' | '(' | '[')) - i32::from(matches!(c, '>' | ')' | ']'));
+            depth == 0
+        });
+        let inside = rest[..end.unwrap_or(rest.len())].trim_end_matches(')');
+        [", String", "str", ", Cow<'static, str>"].iter().any(|text| inside.ends_with(text)) && inside.contains(", ")
+    })
+}
+
+#[test]
+fn law_7_errors_have_types() {
+    let mut broken = Vec::new();
+    for source in sources().iter().filter(|source| !is_test_file(&source.path)) {
+        for (number, line) in code_lines(&source.text).into_iter().filter(|(_, line)| fails_with_text(line)) {
+            broken.push(format!(
+                "law 7: src/{}:{number} fails with text ({}); give it a variant of the module's error, whose message says what, where and what to do",
+                source.path.display(),
+                line.trim()
+            ));
+        }
+    }
+    report(broken);
+    for (line, text) in [
+        ("fn f() -> Result<u8, String> {", true),
+        ("fn f() -> Result<(), (&'static str, String)> {", true),
+        ("fn f() -> Result<u8, &'static str>;", true),
+        ("let f = |a| -> Result<Vec<u8>, String> {", true),
+        ("fn f() -> Result<String, Error> {", false),
+        ("fn f() -> Result<(u8, String), Error> {", false),
+        ("fn f() -> io::Result<String> {", false),
+    ] {
+        assert_eq!(fails_with_text(line), text, "{line}");
+    }
+}
+
 /// Whether a line takes a lock of the standard library by itself.
 fn takes_a_lock(line: &str) -> bool {
     let directly = line.split(".lock()").skip(1).any(|after| after.starts_with('.') && !after.starts_with(".await"));
