@@ -147,7 +147,9 @@ pub(crate) fn media(snapshot: &Snapshot, track: &TrackSnapshot, skip: bool, quer
             continue;
         }
         if epoch != Some(segment.epoch) {
-            if epoch.is_some() {
+            // One for each epoch that has begun since, also where this track has nothing of it: segments keep their discontinuity sequence
+            // number when those before them are gone, and all tracks count alike (RFC 8216 section 6.2.1).
+            for _ in epoch.map_or(segment.epoch, |before| before)..segment.epoch {
                 out.push_str("#EXT-X-DISCONTINUITY\n");
             }
             let init = MediaName::Init { track: track.track, number: snapshot.first_number + u64::from(segment.epoch) };

@@ -55,7 +55,7 @@ pub struct TrackSnapshot {
 /// A segment, complete or in the making.
 #[derive(Debug, Clone)]
 pub struct Segment {
-    /// Media sequence number.
+    /// Media sequence number: one more than that of the segment before.
     pub number: u64,
     /// As in `Chunk::epoch`.
     pub epoch: u32,
@@ -112,12 +112,7 @@ impl TrackSnapshot {
     /// The segment of that number.
     pub fn segment(&self, number: u64) -> Option<&Arc<Segment>> {
         let first = self.segments.first()?.number;
-        let at = usize::try_from(number.checked_sub(first)?).ok()?;
-        // Numbers are dense but for what a crash swallowed.
-        self.segments
-            .get(at)
-            .filter(|segment| segment.number == number)
-            .or_else(|| self.segments.iter().find(|segment| segment.number == number))
+        self.segments.get(usize::try_from(number.checked_sub(first)?).ok()?)
     }
 
     /// The initialization of an epoch.

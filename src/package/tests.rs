@@ -296,6 +296,36 @@ fn a_period_has_all_of_its_tracks() {
 }
 
 #[test]
+fn numbers_have_no_holes_where_a_track_has_nothing() {
+    // The pictures have nothing of segment 2, and nothing of epoch 1.
+    let mut window = window(2, 0);
+    for (epoch, segments) in [(1, 2..3), (2, 3..14)] {
+        for segment in segments {
+            for track in if epoch == 1 { 1..2 } else { 0..2 } {
+                if segment < 4 {
+                    window.init(init(track, epoch));
+                }
+                (0..10).for_each(|part| window.chunk(chunk(track, epoch, segment, part)));
+            }
+            let snapshot = window.snapshot();
+            for track in &snapshot.tracks {
+                let numbers: Vec<u64> = track.segments.iter().map(|segment| segment.number).collect();
+                assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
+                assert!(numbers.iter().all(|number| track.segment(*number).is_some_and(|segment| segment.number == *number)));
+                // The same discontinuity sequence number for the newest segment, whatever has slid out.
+                let text = hls::media(&snapshot, track, false, "");
+                let sequence =
+                    text.split("DISCONTINUITY-SEQUENCE:").nth(1).and_then(|rest| rest.lines().next()?.parse::<u32>().ok()).unwrap();
+                let newest = track.segments.last().unwrap().epoch;
+                let base = (NOW / S / 10 % 50_000) as u32;
+                assert_eq!(sequence + text.matches("#EXT-X-DISCONTINUITY\n").count() as u32, base + newest, "{text}");
+            }
+        }
+    }
+    assert_eq!(window.dropped(), 0);
+}
+
+#[test]
 fn a_delta_update_skips_no_discontinuity() {
     let mut window = window(2, 0);
     for track in [0, 1] {

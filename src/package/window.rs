@@ -29,6 +29,8 @@ pub(crate) struct Window {
     max_bytes: usize,
     /// By track: bytes and ns of all complete segments so far.
     totals: Vec<(u64, i64)>,
+    /// By track: the segmenter's number of its newest segment.
+    newest: Vec<Option<u64>>,
     /// Chunks left out because they didn't fit (unknown track or epoch, too many parts).
     dropped: u64,
 }
@@ -41,6 +43,7 @@ impl Window {
             window: nanos(config.window),
             max_bytes: config.max_bytes,
             totals: Vec::new(),
+            newest: Vec::new(),
             dropped: 0,
         }
     }
@@ -74,6 +77,7 @@ impl Window {
                     },
                 );
                 self.totals.insert(at, (0, 0));
+                self.newest.insert(at, None);
                 at
             }
             None => {
@@ -89,7 +93,6 @@ impl Window {
 
     /// The next chunk of a track.
     pub(crate) fn chunk(&mut self, chunk: Chunk) {
-        let number = self.snapshot.first_number + chunk.segment;
         let Some(at) = self.snapshot.tracks.iter().position(|known| known.track == chunk.track) else {
             self.dropped += 1;
             return;
@@ -101,15 +104,18 @@ impl Window {
         if self.snapshot.epochs.last().is_none_or(|last| last.epoch < chunk.epoch) {
             self.snapshot.epochs.push(Epoch { epoch: chunk.epoch, begin: chunk.wallclock });
         }
-        let continues = self.snapshot.tracks[at]
-            .segments
-            .last()
-            .is_some_and(|last| last.number == number && last.epoch == chunk.epoch && !last.complete);
+        let segments = &self.snapshot.tracks[at].segments;
+        let continues =
+            segments.last().is_some_and(|last| self.newest[at] == Some(chunk.segment) && last.epoch == chunk.epoch && !last.complete);
         if !continues {
-            if self.snapshot.tracks[at].segments.last().is_some_and(|last| last.number >= number) {
+            if self.newest[at].is_some_and(|newest| newest >= chunk.segment) {
                 self.dropped += 1; // a number never comes twice
                 return;
             }
+            // Without a hole where the track had nothing for a segment of the others: players count (RFC 8216bis section 4.4.3.2), and may
+            // not think that the same number is the same time on other tracks (section 6.3.2).
+            let number = segments.last().map_or(self.snapshot.first_number + chunk.segment, |last| last.number + 1);
+            self.newest[at] = Some(chunk.segment);
             self.complete_last(at);
             self.snapshot.tracks[at].segments.push(Arc::new(Segment {
                 number,
