@@ -17,11 +17,9 @@ use crate::cmaf::{Chunk, TrackInit};
 use crate::codec::Format;
 use crate::pipeline::format_span::FormatSpan;
 use crate::pipeline::host::caps;
-use crate::pipeline::host::cut::Cutter;
-use crate::pipeline::host::input::Input;
-use crate::pipeline::host::unit::{Placed, Split, Unit};
+use crate::pipeline::host::intake::Intake;
+use crate::pipeline::host::unit::{Placed, Split};
 use crate::pipeline::segmenter::Continuity;
-use crate::pipeline::wire::Cutting;
 use crate::pipeline::{RtpSource, SegmenterEvent};
 use crate::rtp::batch::RtpBatch;
 use crate::sfu::outbox::{Outbox, Readiness};
@@ -31,8 +29,6 @@ use crate::sfu::worker::Worker;
 use crate::sfu::{ConsumerId, ProducerId, RouterId};
 use crate::stream::Warning;
 
-/// As `pipeline/host/job.rs` has it.
-const PREROLL: i64 = 1_000_000_000;
 /// As `sfu/driver/router.rs` has it.
 const READER_QUEUE: usize = 128;
 const ROUND: i64 = 40 * MS;
@@ -145,6 +141,7 @@ struct Open {
     first: bool,
     independent: bool,
     samples: Vec<Sample>,
+    /// What the last sample says of its own duration.
     last_duration: i64,
 }
 
@@ -207,91 +204,52 @@ struct Job {
     signature: Signature,
     consumers: Vec<ConsumerId>,
     sources: Vec<FormatSpan<Reader>>,
-    inputs: Vec<Input>,
-    cutter: Cutter,
-    cutting: Cutting,
+    intake: Intake,
+    epoch: u32,
     muxes: Vec<Mux>,
-    origin: Option<i64>,
+    origin: i64,
     over: bool,
-    reorder: u8,
     broken: Option<String>,
 }
 
 impl Job {
     fn rtp(&mut self, index: usize, batch: &RtpBatch, wall: UnixNanos, out: &mut Vec<SegmenterEvent>) {
-        if self.over {
-            return;
-        }
-        let mut units = Vec::new();
-        let ended = self.inputs[index].push(batch, wall, &mut units).err();
-        self.units_in(wall, index, units, out);
-        self.inputs[index].take_key_request();
-        if let Some(ended) = ended {
-            if let crate::pipeline::host::input::Ended::Reorder(depth) = ended {
-                self.reorder = self.reorder.max(depth);
-            }
-            self.over = true;
-        }
-    }
-
-    fn units_in(&mut self, wall: UnixNanos, index: usize, units: Vec<Unit>, out: &mut Vec<SegmenterEvent>) {
-        if !units.is_empty() {
-            self.cutter.format(index, self.inputs[index].format());
-        }
         let mut placed = Vec::new();
-        for unit in units {
-            self.cutter.push(wall, index, unit, &mut placed);
-        }
-        for track in self.cutter.take_wants_key() {
-            self.inputs[track].need_key();
-        }
-        for track in self.cutter.take_asks() {
-            self.inputs[track].ask_for_key();
-        }
+        self.over |= self.intake.push(wall, index, batch, &mut placed).is_err();
+        self.intake.take_key_request(index);
         placed.into_iter().for_each(|unit| self.feed(unit, out));
     }
 
     fn feed(&mut self, placed: Placed, out: &mut Vec<SegmenterEvent>) {
         let Placed { track, split, unit } = placed;
-        let begin = self.cutter.begin().unwrap_or(unit.pts);
-        let origin = *self.origin.get_or_insert(begin - PREROLL);
+        let origin = self.intake.origin(&unit);
+        self.origin = origin;
         if unit.dts < origin || unit.pts < origin {
             self.broken = Some(format!("a unit of track {track} lies {} ms before its job's beginning", (origin - unit.dts) / MS));
         }
-        let epoch = self.cutting.epoch;
         let mux = &mut self.muxes[track];
         if mux.init.is_none() {
-            mux.init = Some(caps::track_init(self.inputs[track].format(), track as u32, epoch));
+            mux.init = self.intake.format(track).map(|format| caps::track_init(format, track as u32, self.epoch));
         }
         if split != Split::None || mux.open.is_none() {
             let before = mux.open.as_ref().map_or(0, |open| open.segment);
             let first = matches!(split, Split::Segment(_));
-            mux.close(origin, Some(unit.dts), first, epoch, out);
+            mux.close(origin, Some(unit.dts), first, self.epoch, out);
             let segment = if let Split::Segment(number) = split { number } else { before };
             mux.open = Some(Open { segment, first, independent: unit.key, samples: Vec::new(), last_duration: 0 });
         }
         let Some(open) = &mut mux.open else { return };
-        let step = open.samples.last().map(|last| unit.dts - last.dts);
-        // How long an epoch's last picture lasts is a guess of the muxer's.
-        open.last_duration = if unit.duration > 0 { unit.duration } else { step.unwrap_or(33 * MS).min(33 * MS) };
+        open.last_duration = unit.duration;
         open.samples.push(Sample { number: number_of(mux.kind, &unit.data), pts: unit.pts, dts: unit.dts, key: unit.key });
     }
 
     /// Lets out what is inside.
     fn stop(&mut self, wall: UnixNanos, out: &mut Vec<SegmenterEvent>) {
-        if !std::mem::replace(&mut self.over, true) {
-            for index in 0..self.inputs.len() {
-                let mut units = Vec::new();
-                let _ = self.inputs[index].finish(&mut units);
-                self.units_in(wall, index, units, out);
-            }
-        }
         let mut placed = Vec::new();
-        self.cutter.finish(&mut placed);
+        self.intake.finish(wall, &mut placed);
         placed.into_iter().for_each(|unit| self.feed(unit, out));
-        let epoch = self.cutting.epoch;
         for mux in &mut self.muxes {
-            mux.close(self.origin.unwrap_or(0), None, true, epoch, out);
+            mux.close(self.origin, None, true, self.epoch, out);
         }
     }
 }
@@ -390,7 +348,7 @@ impl Segmenter {
     }
 
     fn end_epoch(&mut self, job: Job, around: &mut Around<'_>) {
-        self.continuity.reorder = self.continuity.reorder.max(job.reorder);
+        self.continuity.reorder = self.continuity.reorder.max(job.intake.reorder());
         self.broken.extend(job.broken);
         for consumer in job.consumers {
             around.readers.close(around.worker, consumer);
@@ -435,19 +393,16 @@ impl Segmenter {
         }
         let duration = |time: i64| Duration::from_nanos(time as u64);
         let cutting = self.continuity.begin(duration(self.segment), duration(self.part), &formats);
-        let video: Vec<bool> = formats.iter().map(|format| format.kind() == MediaKind::Video).collect();
         let mux = |format: &Format| Mux { kind: format.kind(), timescale: format.clock_rate(), open: None, init: None, told: false };
         self.job = Some(Job {
             signature,
             consumers,
             sources,
-            cutter: Cutter::new(cutting, &video),
-            cutting,
+            epoch: cutting.epoch,
             muxes: formats.iter().map(mux).collect(),
-            inputs: formats.into_iter().map(|format| Input::new(format, self.continuity.reorder)).collect(),
-            origin: None,
+            intake: Intake::new(formats, Some(cutting), self.continuity.reorder),
+            origin: 0,
             over: false,
-            reorder: self.continuity.reorder,
             broken: None,
         });
         self.next_round = around.now;

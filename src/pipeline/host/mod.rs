@@ -7,7 +7,8 @@ pub(crate) mod caps;
 pub(crate) mod cut;
 mod driver;
 pub(crate) mod grid;
-pub(crate) mod input;
+mod input;
+pub(crate) mod intake;
 mod lane;
 pub(crate) mod unit;
 

@@ -14,15 +14,11 @@ use super::sink::{Begun, Origin, Shared, Sink, UNSET, connect};
 use crate::base::{MediaKind, UnixNanos, lock};
 use crate::cmaf::SampleDefaults;
 use crate::pipeline::host::caps;
-use crate::pipeline::host::cut::Cutter;
-use crate::pipeline::host::input::{Ended, Input};
-use crate::pipeline::host::unit::{Placed, Split, Unit};
+use crate::pipeline::host::intake::Intake;
+use crate::pipeline::host::unit::{Placed, Split};
 use crate::pipeline::wire::{Cutting, Failure, JobId, Message, Start};
 use crate::rtp::batch::RtpBatch;
 
-/// Running time of the first unit. Decoding times lie before presentation times, sound may begin half a frame before the pictures,
-/// and encoders reach back for their priming: none may become negative.
-const PREROLL: i64 = 1_000_000_000;
 /// More in front of a pipeline's first element means that it doesn't work any more: several seconds of the fattest stream.
 const MAX_QUEUED: u64 = 32 << 20;
 
@@ -34,7 +30,6 @@ const MAX_CHUNK: usize = 16 << 20;
 const MAX_PENDING: usize = 120;
 
 struct Track {
-    input: Input,
     source: gst_app::AppSrc,
     sink: gst_app::AppSink,
     shared: Arc<Mutex<Shared>>,
@@ -54,16 +49,13 @@ pub(super) struct Job {
     id: JobId,
     pipeline: gst::Pipeline,
     tracks: Vec<Track>,
-    cutter: Option<Cutter>,
+    intake: Intake,
     cutting: Option<Cutting>,
     origin: Origin,
     output: Output,
     reporter: Reporter,
-    reorder: u8,
-    over: bool,
     stopped: bool,
     placed: Vec<Placed>,
-    units: Vec<Unit>,
 }
 
 impl Drop for Job {
@@ -85,8 +77,7 @@ impl Job {
         let origin: Origin = Arc::new(AtomicI64::new(UNSET));
         let reporter = Reporter::new(output.clone(), id);
         let mut tracks = Vec::with_capacity(start.inputs.len());
-        let video: Vec<bool> = start.inputs.iter().map(|format| format.kind() == MediaKind::Video).collect();
-        for (index, format) in start.inputs.into_iter().enumerate() {
+        for (index, format) in start.inputs.iter().enumerate() {
             let source = pipeline
                 .by_name(&format!("in_{index}"))
                 .and_then(|element| element.downcast::<gst_app::AppSrc>().ok())
@@ -121,12 +112,11 @@ impl Job {
             };
             connect(&sink, chunks, taker);
             tracks.push(Track {
-                input: Input::new(format, start.reorder),
                 source,
                 sink,
                 shared,
                 caps_set: false,
-                video: video[index],
+                video: format.kind() == MediaKind::Video,
                 open: None,
                 pending: gst::BufferList::new(),
                 chunk: 0,
@@ -137,16 +127,13 @@ impl Job {
             id,
             pipeline,
             tracks,
-            cutter: start.cutting.map(|cutting| Cutter::new(cutting, &video)),
+            intake: Intake::new(start.inputs, start.cutting, start.reorder),
             cutting: start.cutting,
             origin,
             output,
             reporter,
-            reorder: start.reorder,
-            over: false,
             stopped: false,
             placed: Vec::new(),
-            units: Vec::new(),
         };
         job.pipeline.set_state(gst::State::Playing)?;
         tracing::debug!(job = id, name = start.name, "pipeline started");
@@ -155,19 +142,15 @@ impl Job {
 
     /// Takes RTP packets of one input.
     pub(super) fn rtp(&mut self, index: usize, batch: &RtpBatch) {
-        if self.over || index >= self.tracks.len() {
-            return;
-        }
-        let mut units = std::mem::take(&mut self.units);
-        let now = wall_clock();
-        let ended = self.tracks[index].input.push(batch, now, &mut units).err();
-        self.units_in(now, index, &mut units);
-        self.units = units;
-        if self.tracks[index].input.take_key_request() {
-            let _ = self.output.send(Message::KeyFrameRequest(self.id, index as u8));
+        let ended = self.intake.push(wall_clock(), index, batch, &mut self.placed).err();
+        self.feed_placed();
+        for index in 0..self.tracks.len() {
+            if self.intake.take_key_request(index) {
+                let _ = self.output.send(Message::KeyFrameRequest(self.id, index as u8));
+            }
         }
         if let Some(ended) = ended {
-            self.end(&ended);
+            self.reporter.failed(Failure::Discontinuity, self.intake.reorder(), ended.to_string());
         }
     }
 
@@ -183,16 +166,7 @@ impl Job {
         if std::mem::replace(&mut self.stopped, true) {
             return;
         }
-        // After a discontinuity the inputs hold nothing that belongs here.
-        let finished = std::mem::replace(&mut self.over, true);
-        let mut units = Vec::new();
-        for index in 0..if finished { 0 } else { self.tracks.len() } {
-            let _ = self.tracks[index].input.finish(&mut units);
-            self.units_in(wall_clock(), index, &mut units);
-        }
-        if let Some(cutter) = &mut self.cutter {
-            cutter.finish(&mut self.placed);
-        }
+        self.intake.finish(wall_clock(), &mut self.placed);
         self.feed_placed();
         for track in &mut self.tracks {
             let _ = track.flush();
@@ -200,44 +174,11 @@ impl Job {
         }
     }
 
-    /// The timeline or the format changed: what is inside still comes out, nothing more goes in.
-    fn end(&mut self, ended: &Ended) {
-        if let Ended::Reorder(depth) = ended {
-            self.reorder = self.reorder.max(*depth);
-        }
-        self.over = true;
-        self.reporter.failed(Failure::Discontinuity, self.reorder, ended.to_string());
-    }
-
-    fn units_in(&mut self, now: UnixNanos, index: usize, units: &mut Vec<Unit>) {
-        if let Some(cutter) = self.cutter.as_mut().filter(|_| !units.is_empty()) {
-            cutter.format(index, self.tracks[index].input.format());
-        }
-        for unit in units.drain(..) {
-            match &mut self.cutter {
-                Some(cutter) => cutter.push(now, index, unit, &mut self.placed),
-                None => self.placed.push(Placed { track: index, split: Split::None, unit }),
-            }
-        }
-        if let Some(cutter) = &mut self.cutter {
-            for track in cutter.take_wants_key() {
-                self.tracks[track].input.need_key();
-            }
-            for track in cutter.take_asks() {
-                self.tracks[track].input.ask_for_key();
-            }
-        }
-        self.feed_placed();
-        if self.cutter.as_ref().is_some_and(Cutter::is_torn) && !self.over {
-            self.end(&Ended::Gap);
-        }
-    }
-
     fn feed_placed(&mut self) {
         let mut placed = std::mem::take(&mut self.placed);
         for unit in placed.drain(..) {
             if let Err(error) = self.feed(unit) {
-                self.over = true;
+                self.intake.give_up();
                 self.reporter.broken(&error.to_string());
             }
         }
@@ -246,11 +187,10 @@ impl Job {
 
     fn feed(&mut self, placed: Placed) -> Result<(), Failed> {
         let Placed { track: index, split, unit } = placed;
+        let origin = self.intake.origin(&unit);
         if self.origin.load(Ordering::Relaxed) == UNSET {
-            let begin = self.cutter.as_ref().and_then(Cutter::begin).unwrap_or(unit.pts);
-            self.origin.store(begin - PREROLL, Ordering::Relaxed);
+            self.origin.store(origin, Ordering::Relaxed);
         }
-        let origin = self.origin.load(Ordering::Relaxed);
         let track = &mut self.tracks[index];
         if track.source.current_level_bytes() > MAX_QUEUED {
             return Err("the pipeline does not take its input".into());
@@ -261,10 +201,11 @@ impl Job {
         }
         let begins = !track.caps_set;
         if begins {
-            track.source.set_caps(Some(&caps::caps(track.input.format())?));
+            let format = self.intake.format(index).ok_or("a unit of no input")?;
+            track.source.set_caps(Some(&caps::caps(format)?));
             track.caps_set = true;
             let epoch = self.cutting.map_or(0, |cutting| cutting.epoch);
-            let init = caps::track_init(track.input.format(), index as u32, epoch);
+            let init = caps::track_init(format, index as u32, epoch);
             lock(&track.shared).init = Some(init);
         }
         if split != Split::None {

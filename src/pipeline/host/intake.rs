@@ -1,0 +1,120 @@
+//! What comes into a job, up to where it is cut: everything of a job but its pipeline.
+//!
+//! In: RTP batches of its inputs. Out: units in the order in which they go on, each with the cut before it. Pure: the simulation has the
+//! same.
+
+use super::cut::Cutter;
+use super::input::{Ended, Input};
+use super::unit::{Placed, Split, Unit};
+use crate::base::{MediaKind, UnixNanos};
+use crate::codec::Format;
+use crate::pipeline::wire::Cutting;
+use crate::rtp::batch::RtpBatch;
+
+/// How long before the first unit the time of a job begins. Decoding times lie before presentation times, sound may begin half a frame
+/// before the pictures, and encoders reach back for their priming: none may become negative.
+const PREROLL: i64 = 1_000_000_000;
+
+/// The inputs of one job.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    inputs: Vec<Input>,
+    cutter: Option<Cutter>,
+    origin: Option<UnixNanos>,
+    reorder: u8,
+    over: bool,
+    units: Vec<Unit>,
+}
+
+impl Intake {
+    /// For inputs of these formats; `reorder`: how far pictures are known to be reordered.
+    pub(crate) fn new(formats: Vec<Format>, cutting: Option<Cutting>, reorder: u8) -> Self {
+        let video: Vec<bool> = formats.iter().map(|format| format.kind() == MediaKind::Video).collect();
+        Self {
+            inputs: formats.into_iter().map(|format| Input::new(format, reorder)).collect(),
+            cutter: cutting.map(|cutting| Cutter::new(cutting, &video)),
+            origin: None,
+            reorder,
+            over: false,
+            units: Vec::new(),
+        }
+    }
+
+    /// Takes RTP packets of one input that came at `now`; appends what may go on to `out`. An error is the end: the timeline or the format
+    /// changed. What is inside still comes out, nothing more goes in.
+    pub(crate) fn push(&mut self, now: UnixNanos, index: usize, batch: &RtpBatch, out: &mut Vec<Placed>) -> Result<(), Ended> {
+        if self.over || index >= self.inputs.len() {
+            return Ok(());
+        }
+        let mut ended = self.inputs[index].push(batch, now, &mut self.units);
+        self.units_in(now, index, out);
+        if ended.is_ok() && self.cutter.as_ref().is_some_and(Cutter::is_torn) {
+            ended = Err(Ended::Gap);
+        }
+        if let Err(ended) = &ended {
+            if let Ended::Reorder(depth) = ended {
+                self.reorder = self.reorder.max(*depth);
+            }
+            self.over = true;
+        }
+        ended
+    }
+
+    /// Nothing more comes: what is inside goes on.
+    pub(crate) fn finish(&mut self, now: UnixNanos, out: &mut Vec<Placed>) {
+        // After a discontinuity the inputs hold nothing that belongs here.
+        if !std::mem::replace(&mut self.over, true) {
+            for index in 0..self.inputs.len() {
+                let _ = self.inputs[index].finish(&mut self.units);
+                self.units_in(now, index, out);
+            }
+        }
+        if let Some(cutter) = &mut self.cutter {
+            cutter.finish(out);
+        }
+    }
+
+    /// Nothing more goes in, and what is inside is of no use.
+    pub(crate) fn give_up(&mut self) {
+        self.over = true;
+    }
+
+    /// Whether a key frame should be asked for, since the last call.
+    pub(crate) fn take_key_request(&mut self, index: usize) -> bool {
+        self.inputs.get_mut(index).is_some_and(Input::take_key_request)
+    }
+
+    /// The format of an input, with the parameter sets once they are known.
+    pub(crate) fn format(&self, index: usize) -> Option<&Format> {
+        self.inputs.get(index).map(Input::format)
+    }
+
+    /// How far pictures were seen to be reordered.
+    pub(crate) fn reorder(&self) -> u8 {
+        self.reorder
+    }
+
+    /// Where the time of the job begins, for its first unit and all that follow it.
+    pub(crate) fn origin(&mut self, unit: &Unit) -> UnixNanos {
+        let begin = || self.cutter.as_ref().and_then(Cutter::begin).unwrap_or(unit.pts);
+        *self.origin.get_or_insert_with(|| begin() - PREROLL)
+    }
+
+    fn units_in(&mut self, now: UnixNanos, index: usize, out: &mut Vec<Placed>) {
+        let Some(cutter) = &mut self.cutter else {
+            return out.extend(self.units.drain(..).map(|unit| Placed { track: index, split: Split::None, unit }));
+        };
+        if !self.units.is_empty() {
+            cutter.format(index, self.inputs[index].format());
+        }
+        for unit in self.units.drain(..) {
+            cutter.push(now, index, unit, out);
+        }
+        for track in cutter.take_wants_key() {
+            self.inputs[track].need_key();
+        }
+        for track in cutter.take_asks() {
+            self.inputs[track].ask_for_key();
+        }
+    }
+}
