@@ -16,6 +16,9 @@ const JITTER: i64 = 1_200_000;
 /// is 70 ms at most, and the last picture lasts a little longer.
 const ROUNDED: i64 = 330_000_000;
 
+/// What is longer than whole seconds by no more is still rounded down, also after it was rounded to ticks.
+const ROUNDS_DOWN: i64 = SECOND / 2 - MS;
+
 /// The bounds of one server's segments and parts, in ns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Targets {
@@ -54,6 +57,11 @@ impl Targets {
     /// The longest a segment may be: its EXTINF, rounded, is no longer than the target duration (RFC 8216bis section 4.4.3.1).
     pub fn longest_segment(&self) -> i64 {
         self.target_duration() as i64 * SECOND + ROUNDED
+    }
+
+    /// The longest a segment of sound may be where pictures don't tell where it ends.
+    pub fn longest_sound(&self) -> i64 {
+        self.target_duration() as i64 * SECOND + ROUNDS_DOWN
     }
 
     /// How long a part should be.

@@ -110,7 +110,7 @@ impl Encoder {
     }
 
     fn cutter(&self) -> Cutter {
-        let cutting = Cutting { segment: 2 * S as u64, part: 200 * MS as u64, first_segment: 0, epoch: 0, not_before: i64::MIN };
+        let cutting = Cutting { segment: 2 * S as u64, part: 200 * MS as u64, first_segment: 0, epoch: 0, not_before: [i64::MIN; 2] };
         let video: &[bool] = match (self.picture > 0, self.frame > 0) {
             (true, true) => &[true, false],
             (true, false) => &[true],

@@ -28,18 +28,6 @@ pub(super) enum Reason {
     BeforeEnd,
 }
 
-/// What is known to be wrong, and is not mended yet: counted instead of failed. An entry goes when its cause has gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Known {
-    /// A track that gives nothing for some segments of the other has a hole in its media sequence numbers.
-    SequenceHole,
-    /// Sound of the key-frame cache that the epoch before gave already: only pictures say where the next epoch begins.
-    SoundTwice,
-    /// Pictures that are decoded long before they are shown (B-frames at few pictures a second) make the sound's segments longer than the
-    /// target duration.
-    LateCut,
-}
-
 /// What one track gave.
 #[derive(Debug, Default)]
 struct Lane {
@@ -53,8 +41,6 @@ struct Lane {
     chunks: u64,
     ended: Option<bool>,
     made: u64,
-    /// An epoch begins with what the one before it gave.
-    repeating: bool,
 }
 
 /// The books of one stream.
@@ -62,7 +48,6 @@ struct Lane {
 pub(super) struct Ledger {
     lanes: [Lane; 2],
     pub reasons: BTreeMap<(MediaKind, Reason), u64>,
-    pub known: BTreeMap<Known, u64>,
     pub broken: Vec<String>,
     targets: Targets,
     /// Wall clock until which a loss is known: the child was killed, the reader was late.
@@ -74,17 +59,14 @@ pub(super) struct Ledger {
     accepted_now: bool,
     pub busy_seconds: u64,
     parts_fit: bool,
-    /// A publisher sends less than 15 pictures a second, with B-frames.
-    slow: bool,
     pub newest: [Option<UnixNanos>; 2],
 }
 
 impl Ledger {
-    pub(super) fn new(targets: Targets, parts_fit: bool, slow: bool) -> Self {
+    pub(super) fn new(targets: Targets, parts_fit: bool) -> Self {
         Self {
             lanes: Default::default(),
             reasons: BTreeMap::new(),
-            known: BTreeMap::new(),
             broken: Vec::new(),
             targets,
             excused: None,
@@ -93,7 +75,6 @@ impl Ledger {
             accepted_now: false,
             busy_seconds: 0,
             parts_fit,
-            slow,
             newest: [None; 2],
         }
     }
@@ -162,12 +143,7 @@ impl Ledger {
             };
             match lane.accepted[lane.next..].iter().position(|(known, _)| *known == number) {
                 None if lane.accepted.iter().any(|(known, _)| *known == number) => {
-                    if kind == MediaKind::Audio && !same_epoch | lane.repeating {
-                        lane.repeating = true;
-                        *self.known.entry(Known::SoundTwice).or_default() += 1;
-                    } else {
-                        broken.push(format!("{name}: unit {number} comes a second time"));
-                    }
+                    broken.push(format!("{name}: unit {number} comes a second time"));
                 }
                 None => broken.push(format!("{name}: unit {number} was never accepted")),
                 Some(skipped) => {
@@ -176,7 +152,6 @@ impl Ledger {
                         gaps.push((skipped as u64, keys, number, sample.key, lane.epoch == Some(chunk.epoch)));
                     }
                     lane.next += skipped + 1;
-                    lane.repeating = false;
                 }
             }
             lane.epoch = Some(chunk.epoch);
@@ -214,13 +189,12 @@ impl Ledger {
     /// The newest playlists.
     pub(super) fn playlists(&mut self, window: &Window, wall: UnixNanos) {
         let snapshot = window.snapshot();
-        let (mut broken, mut known) = (Vec::new(), Vec::new());
+        let mut broken = Vec::new();
         for track in &snapshot.tracks {
             let text = hls::media(&snapshot, track, false, "");
-            self.listed.hls(track.track, &text, &snapshot, (self.parts_fit, self.slow), &mut known, &mut broken);
+            self.listed.hls(track.track, &text, &snapshot, self.parts_fit, &mut broken);
         }
         self.listed.dash(&dash::manifest(&snapshot, wall, "/", ""), &mut broken);
-        known.into_iter().for_each(|what| *self.known.entry(what).or_default() += 1);
         broken.into_iter().for_each(|what| self.fail(what));
     }
 
@@ -260,15 +234,7 @@ impl Listed {
         }
     }
 
-    fn hls(
-        &mut self,
-        track: u32,
-        text: &str,
-        snapshot: &Snapshot,
-        (parts_fit, slow): (bool, bool),
-        known: &mut Vec<Known>,
-        broken: &mut Vec<String>,
-    ) {
+    fn hls(&mut self, track: u32, text: &str, snapshot: &Snapshot, parts_fit: bool, broken: &mut Vec<String>) {
         let (mut sequence, mut discontinuity, mut index, mut parts) = (0, 0, 0, Vec::<(f64, bool)>::new());
         let (mut date, mut map, mut duration) = ("", "", "");
         let target = snapshot.targets.target_duration() as f64;
@@ -308,20 +274,15 @@ impl Listed {
                 "#EXTINF" => {
                     duration = value;
                     let seconds: f64 = value.trim_end_matches(',').parse().unwrap_or(0.0);
-                    if seconds.round() > target && seconds < target + 1.5 && track == 1 && slow {
-                        known.push(Known::LateCut);
-                    } else if seconds.round() > target {
+                    if seconds.round() > target {
                         broken.push(format!("segment {index} of track {track}: {seconds} s, TARGETDURATION is {target}"));
                     }
                     parts.clear();
                 }
                 _ if !line.starts_with('#') && !line.is_empty() => {
                     let number: u64 = line.split(['-', '.']).nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
-                    if number < sequence + index {
+                    if number != sequence + index {
                         broken.push(format!("{line} has the media sequence number {}", sequence + index));
-                    } else if number > sequence + index {
-                        known.push(Known::SequenceHole);
-                        index = number - sequence;
                     }
                     self.say(line.to_owned(), &format!("{duration} {date} {map} {discontinuity}"), broken);
                     index += 1;

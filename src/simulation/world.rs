@@ -86,7 +86,6 @@ pub(super) struct World {
     now: i64,
     targets: Targets,
     parts_fit: bool,
-    slow: bool,
     wall_step: i64,
     t0: Instant,
     worker: Worker,
@@ -127,7 +126,6 @@ impl World {
         let router = worker.create_router();
         let duration = |time: i64| Duration::from_nanos(time as u64);
         let targets = Targets::new(duration(script.segment), duration(script.part));
-        let slow = script.publishers.iter().any(|(_, plan)| plan.video.is_some_and(|(fps, _, b_frames)| fps < 15.0 && b_frames > 0));
         let parts_fit = script.fits(targets.part_target());
         let mut connections = Vec::new();
         for (begins_at, plan) in std::mem::take(&mut script.publishers) {
@@ -150,7 +148,6 @@ impl World {
             now: 0,
             targets,
             parts_fit,
-            slow,
             wall_step: 0,
             t0,
             worker,
@@ -390,7 +387,7 @@ impl World {
             window: Window::new(&config, self.targets, self.wall()),
             window_bytes: self.script.window_bytes,
             segmenter: Segmenter::new(self.script.segment, self.script.part),
-            ledger: Ledger::new(self.targets, self.parts_fit, self.slow),
+            ledger: Ledger::new(self.targets, self.parts_fit),
             timescales: BTreeMap::new(),
         }
     }
@@ -614,9 +611,6 @@ impl World {
             *self.counts.entry("accepted".into()).or_default() += accepted as u64;
             *self.counts.entry("passed".into()).or_default() += recorded as u64;
             *self.counts.entry("epochs".into()).or_default() += life.segmenter.rebuilds;
-            for (known, count) in &life.ledger.known {
-                *self.counts.entry(format!("known: {known:?}")).or_default() += count;
-            }
             for ((kind, reason), count) in &life.ledger.reasons {
                 *self.counts.entry(format!("{kind} {reason:?}")).or_default() += count;
             }

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use super::lane::{Cuts, Lane};
 use super::unit::{Placed, Unit};
+use crate::base::{MediaKind, UnixNanos};
 use crate::cmaf::Targets;
 use crate::codec::Format;
 use crate::codec::h264::Repeater;
@@ -53,7 +54,7 @@ struct Track {
 pub(crate) struct Cutter {
     tracks: Vec<Track>,
     cuts: Cuts,
-    not_before: i64,
+    not_before: [UnixNanos; 2],
     /// Tracks that need a key frame to go on.
     wants_key: Vec<usize>,
     awake: Awake,
@@ -115,10 +116,12 @@ impl Cutter {
     /// Takes a unit that came at `now` (ns of any clock that goes on evenly); appends what may go on now.
     pub(crate) fn push(&mut self, now: i64, track: usize, unit: Unit, out: &mut Vec<Placed>) {
         let now = self.awake.at(now);
-        if unit.pts < self.not_before {
+        let state = &mut self.tracks[track];
+        // Frames of sound lie on another grid in each job: the one that is given already is off by less than half of one.
+        let (kind, middle) = if state.video { (MediaKind::Video, unit.pts) } else { (MediaKind::Audio, unit.pts + unit.duration / 2) };
+        if middle < self.not_before[kind as usize] {
             return;
         }
-        let state = &mut self.tracks[track];
         let end = unit.dts + unit.duration;
         state.step = if state.newest == i64::MIN { 0 } else { end - state.newest };
         state.newest = state.newest.max(end);

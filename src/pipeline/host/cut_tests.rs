@@ -10,7 +10,7 @@ const FRAME: i64 = 40 * MS;
 const AUDIO: i64 = 21_333_333;
 
 fn cutter(video: &[bool]) -> Cutter {
-    let cutting = Cutting { segment: 2_000_000_000, part: 200_000_000, first_segment: 5, epoch: 0, not_before: i64::MIN };
+    let cutting = Cutting { segment: 2_000_000_000, part: 200_000_000, first_segment: 5, epoch: 0, not_before: [i64::MIN; 2] };
     Cutter::new(cutting, video)
 }
 
@@ -253,4 +253,49 @@ fn sound_without_the_promised_pictures_begins_after_a_while() {
         cutter.push(n * AUDIO, 1, unit(n * AUDIO, AUDIO, true), &mut out);
     }
     assert_eq!(segments(&out, 1)[0], (5, 0));
+}
+
+#[test]
+fn segments_of_sound_end_in_time_whatever_the_pictures_do() {
+    let sound = |cutter: &mut Cutter, out: &mut Vec<Placed>, range: std::ops::Range<i64>| {
+        range.for_each(|n| cutter.push(n * AUDIO, 1, unit(n * AUDIO, AUDIO, true), out));
+    };
+    let picture = |cutter: &mut Cutter, out: &mut Vec<Placed>, now: i64, pts: i64, dts: i64| {
+        cutter.push(now, 0, Unit { pts, dts, duration: 0, key: pts == 0, data: Bytes::new() }, out);
+    };
+    let mut all = Vec::new();
+    // All of the sound waits for pictures, and the end comes first.
+    let (mut waiting, mut out) = (cutter(&[true, false]), Vec::new());
+    picture(&mut waiting, &mut out, 0, 0, 0);
+    (0..900).for_each(|n| waiting.push(100 * MS, 1, unit(n * AUDIO, AUDIO, true), &mut out));
+    waiting.finish(&mut out);
+    all.push(("held at the end", out, 900));
+    // Pictures are decoded 3 s before they are shown: where the segment ends is known too late.
+    let (mut early, mut out) = (cutter(&[true, false]), Vec::new());
+    for n in 0..30 {
+        picture(&mut early, &mut out, n * 1000 * MS, n * 1000 * MS + if n == 0 { 0 } else { 3000 * MS }, n * 1000 * MS);
+        sound(&mut early, &mut out, n * 1000 * MS / AUDIO..(n + 1) * 1000 * MS / AUDIO);
+    }
+    early.finish(&mut out);
+    all.push(("decoded early", out, 1406));
+    for (name, out, count) in all {
+        let begins: Vec<i64> = segments(&out, 1).iter().map(|(_, time)| *time).collect();
+        let end = out.iter().filter(|placed| placed.track == 1).map(|placed| placed.unit.pts + AUDIO).max();
+        let lengths: Vec<i64> = begins.iter().zip(begins.iter().skip(1).chain(&end)).map(|(a, b)| b - a).collect();
+        assert!(lengths.iter().all(|length| *length < 4_500 * MS), "{name}: {lengths:?}");
+        assert_eq!(out.iter().filter(|placed| placed.track == 1).count(), count, "{name}: all of it");
+        assert!(segments(&out, 1).windows(2).all(|pair| pair[1].0 == pair[0].0 + 1), "{name}");
+    }
+}
+
+#[test]
+fn what_the_epoch_before_gave_is_left_out_of_each_kind() {
+    let mut begun = cutter(&[true, false]);
+    begun.not_before = [2_010 * MS, 2_000 * MS];
+    let mut out = run(&mut begun, 4_000 * MS, 25, 0);
+    out.retain(|placed| placed.split != Split::None || placed.track == 1);
+    let first = |track| out.iter().find(|placed| placed.track == track).map(|placed| placed.unit.pts);
+    assert_eq!(first(0), Some(2_000 * MS), "the key frame with which the next epoch begins");
+    // The frame that begins at 2005 ms is new for the most part, the one before it is not.
+    assert_eq!(first(1), Some(94 * AUDIO));
 }

@@ -22,6 +22,10 @@ const NO_KEY_IN: i64 = 170_000_000;
 /// So long before its latest end a segment is cut wherever that is: what is left is for the picture before the cut.
 const LAST_CHANCE: i64 = 20_000_000;
 
+/// How long a picture lasts if none follows. A chunk must last some time, but what comes next may come at once: the next epoch takes
+/// nothing that lies before the end of this one.
+const LAST_PICTURE: i64 = 1_000_000;
+
 /// A track that is behind by more segments goes on in the oldest of these.
 const CUTS_KEPT: usize = 64;
 
@@ -162,7 +166,10 @@ impl Lane {
         match self.video {
             _ if self.torn => true,
             true => self.picture(unit, cuts, out),
-            false => self.sound(unit, cuts, out),
+            false => {
+                self.sound(unit, cuts, out);
+                true
+            }
         }
     }
 
@@ -173,8 +180,17 @@ impl Lane {
         }
     }
 
-    fn sound(&mut self, unit: Unit, cuts: &Cuts, out: &mut Vec<Placed>) -> bool {
-        let Some(number) = cuts.at(unit.pts + unit.duration / 2) else { return true };
+    fn sound(&mut self, unit: Unit, cuts: &mut Cuts, out: &mut Vec<Placed>) {
+        let Some(mut number) = cuts.at(unit.pts + unit.duration / 2) else { return };
+        // Whatever the pictures do: they may be late, missing, or decoded long before they are shown.
+        if let Some(current) = self.segment.filter(|current| number <= *current)
+            && unit.dts + unit.duration - self.segment_start > self.targets.longest_sound()
+        {
+            if cuts.after(current).is_none() {
+                cuts.cut(unit.pts);
+            }
+            number = current + 1;
+        }
         let length = unit.dts - self.chunk_start;
         let split = match self.segment {
             Some(current) if number <= current => {
@@ -184,7 +200,6 @@ impl Lane {
             _ => Split::Segment(number),
         };
         self.emit(unit, split, out);
-        true
     }
 
     fn picture(&mut self, mut unit: Unit, cuts: &mut Cuts, out: &mut Vec<Placed>) -> bool {
@@ -308,7 +323,10 @@ impl Lane {
         self.emit_repeated(unit, split, out);
     }
 
-    fn emit_repeated(&mut self, unit: Unit, split: Split, out: &mut Vec<Placed>) {
+    fn emit_repeated(&mut self, mut unit: Unit, split: Split, out: &mut Vec<Placed>) {
+        if self.video && unit.duration == 0 {
+            unit.duration = LAST_PICTURE;
+        }
         if let Split::Segment(number) = split {
             self.torn |= self.segment.is_some_and(|current| number > current + 1);
             if self.torn {

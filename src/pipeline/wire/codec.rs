@@ -88,7 +88,7 @@ pub(crate) fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> &'a [u
                 w.u64(cutting.part);
                 w.u64(cutting.first_segment);
                 w.u32(cutting.epoch);
-                w.i64(cutting.not_before);
+                cutting.not_before.into_iter().for_each(|time| w.i64(time));
             }
             w.u8(start.inputs.len() as u8);
             start.inputs.iter().for_each(|format| w.format(format));
@@ -353,7 +353,13 @@ pub fn decode(mut bytes: Bytes) -> Result<Message, WireError> {
         1 => {
             let (job, name, description, reorder) = (r.u32()?, r.text()?, r.text()?, r.u8()?);
             let cutting = if r.flag()? {
-                Some(Cutting { segment: r.u64()?, part: r.u64()?, first_segment: r.u64()?, epoch: r.u32()?, not_before: r.i64()? })
+                Some(Cutting {
+                    segment: r.u64()?,
+                    part: r.u64()?,
+                    first_segment: r.u64()?,
+                    epoch: r.u32()?,
+                    not_before: [r.i64()?, r.i64()?],
+                })
             } else {
                 None
             };

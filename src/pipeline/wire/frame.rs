@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::WireError;
 
 /// The version in every frame. Parent and child are the same binary; a mismatch means that the binary was replaced under us.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 /// Most bytes in one datagram. `SOCK_SEQPACKET` keeps message borders, so that a reader can never lose step, but a message must
 /// fit the socket buffer (208 KiB by default) and takes one kernel allocation; 60 KiB stays far below both.
 pub(crate) const MAX_FRAME: usize = 60 * 1024;

@@ -69,8 +69,10 @@ pub struct Cutting {
     pub first_segment: u64,
     /// Goes into every [`TrackInit`] and [`Chunk`].
     pub epoch: u32,
-    /// Nothing that was shown before this goes in: it has been cut already by the job before this one.
-    pub not_before: UnixNanos,
+    /// By [`MediaKind`](crate::base::MediaKind): nothing that was shown before this goes in, it has been cut already by the job before
+    /// this one. Sound doesn't end with a picture: by one time for both, either sound came twice, or the key frame with which the next
+    /// epoch begins was shut out, and its whole GOP.
+    pub not_before: [UnixNanos; 2],
 }
 
 /// A job to start.

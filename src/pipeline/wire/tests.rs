@@ -54,7 +54,7 @@ fn every_message_survives() {
         name: "live/ü".into(),
         description: "appsrc name=in_0 ! fakesink".into(),
         inputs: vec![h264.clone(), aac.clone(), Format::Vp8, Format::Opus { channels: 2 }],
-        cutting: Some(Cutting { segment: 2_000_000_000, part: 200_000_000, first_segment: 9, epoch: 4, not_before: -1 }),
+        cutting: Some(Cutting { segment: 2_000_000_000, part: 200_000_000, first_segment: 9, epoch: 4, not_before: [-1, 7] }),
         reorder: 2,
     };
     let messages = [

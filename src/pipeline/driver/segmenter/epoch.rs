@@ -31,21 +31,20 @@ pub struct Continuity {
     pub epoch: u32,
     /// The first segment of the next epoch.
     pub next_segment: u64,
-    /// When the last chunk of the first track ends. Sound, which does not end with a picture, may reach further: counted too, it
-    /// would shut out the key frame with which the next epoch begins, and its whole GOP.
-    pub end: UnixNanos,
+    /// By kind: when its last chunk ends.
+    ends: [UnixNanos; 2],
     /// How far pictures were seen to be reordered.
     pub reorder: u8,
     /// Why the last epoch's pipeline failed, if it did.
     pub failure: Option<String>,
     timescales: Vec<u32>,
-    /// The tracks' numbers for who takes the chunks, by their place in the job.
-    numbers: Vec<u32>,
+    /// What its tracks carry, by their place in the job.
+    kinds: Vec<MediaKind>,
 }
 
 impl Default for Continuity {
     fn default() -> Self {
-        Self { epoch: 0, next_segment: 0, end: i64::MIN, reorder: 0, failure: None, timescales: Vec::new(), numbers: Vec::new() }
+        Self { epoch: 0, next_segment: 0, ends: [i64::MIN; 2], reorder: 0, failure: None, timescales: Vec::new(), kinds: Vec::new() }
     }
 }
 
@@ -53,29 +52,30 @@ impl Continuity {
     /// How the next epoch, of tracks of these formats, is cut.
     pub(crate) fn begin(&mut self, segment: Duration, part: Duration, formats: &[Format]) -> Cutting {
         self.timescales = formats.iter().map(Format::clock_rate).collect();
-        self.numbers = formats.iter().map(|format| u32::from(format.kind() == MediaKind::Audio)).collect();
+        self.kinds = formats.iter().map(Format::kind).collect();
         Cutting {
             segment: segment.as_nanos() as u64,
             part: part.as_nanos() as u64,
             first_segment: self.next_segment,
             epoch: self.epoch,
-            not_before: self.end,
+            not_before: self.ends,
         }
     }
 
     /// Pictures are track 0 and sound is track 1, also where sound comes alone: it stays what it was when pictures come later.
     pub(crate) fn number_of(&self, place: u32) -> u32 {
-        self.numbers.get(place as usize).copied().unwrap_or(place)
+        self.kinds.get(place as usize).map_or(place, |kind| u32::from(*kind == MediaKind::Audio))
     }
 
     /// A chunk of the present epoch has come.
     pub(crate) fn chunk(&mut self, chunk: &Chunk) {
         self.next_segment = self.next_segment.max(chunk.segment + 1);
-        if chunk.track == 0
-            && let Some(timescale) = self.timescales.first().filter(|scale| **scale > 0)
+        let place = chunk.track as usize;
+        if let Some((timescale, kind)) = self.timescales.get(place).zip(self.kinds.get(place))
+            && *timescale > 0
         {
-            let end = chunk.wallclock + rescale(chunk.duration as i64, *timescale, 1_000_000_000);
-            self.end = self.end.max(end);
+            let end = &mut self.ends[*kind as usize];
+            *end = (*end).max(chunk.wallclock + rescale(chunk.duration as i64, *timescale, 1_000_000_000));
         }
     }
 }
