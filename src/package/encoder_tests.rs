@@ -94,14 +94,14 @@ impl Encoder {
                 let pts = round(NOW + index as i64 * self.picture);
                 // As `host::order` makes them: the times of presentation in order, one picture later.
                 let dts = if depth == 0 { pts } else { place.checked_sub(1).map_or(NOW - depth, |before| times[before]) };
-                out.push((dts + depth, 0, Unit { pts, dts, duration: 0, key, data: slice(key) }));
+                out.push((dts + depth, 0, Unit { pts, dts, source: Some(dts), duration: 0, key, data: slice(key) }));
             }
         }
         if self.frame > 0 {
             let track = usize::from(self.picture > 0);
             for n in 0..self.seconds * S / self.frame {
                 let pts = NOW + n * self.frame;
-                let unit = Unit { pts, dts: pts, duration: self.frame, key: true, data: Bytes::from_static(b"sound") };
+                let unit = Unit { pts, dts: pts, source: Some(pts), duration: self.frame, key: true, data: Bytes::from_static(b"sound") };
                 out.push((pts + self.sound_later, track, unit));
             }
         }
@@ -110,7 +110,14 @@ impl Encoder {
     }
 
     fn cutter(&self) -> Cutter {
-        let cutting = Cutting { segment: 2 * S as u64, part: 200 * MS as u64, first_segment: 0, epoch: 0, not_before: [i64::MIN; 2] };
+        let cutting = Cutting {
+            segment: 2 * S as u64,
+            part: 200 * MS as u64,
+            first_segment: 0,
+            epoch: 0,
+            not_before: [i64::MIN; 2],
+            given: [i64::MIN; 2],
+        };
         let video: &[bool] = match (self.picture > 0, self.frame > 0) {
             (true, true) => &[true, false],
             (true, false) => &[true],

@@ -16,6 +16,8 @@ use crate::package::{Snapshot, Window, dash, hls};
 pub(super) enum Reason {
     /// Pictures that can't be decoded: before the first key frame of an epoch.
     BeforeKeyFrame,
+    /// Key frames that came while the stream settled: the first epoch begins with the last one.
+    WhileSettling,
     /// Sound before the first segment of an epoch, or behind the last one of the epoch before.
     BetweenEpochs,
     /// Sound whose time is taken already: the grid has no place for it.
@@ -34,6 +36,8 @@ struct Lane {
     accepted: Vec<(u64, bool)>,
     /// Index in `accepted` of what should come next.
     next: usize,
+    /// How many were accepted before the first job began to read.
+    before_first: Option<usize>,
     epoch: Option<u32>,
     segment: Option<u64>,
     last_dts: Option<UnixNanos>,
@@ -82,6 +86,13 @@ impl Ledger {
     fn fail(&mut self, what: String) {
         if self.broken.len() < 20 {
             self.broken.push(what);
+        }
+    }
+
+    /// A job begins to read.
+    pub(super) fn reads(&mut self) {
+        for lane in &mut self.lanes {
+            lane.before_first.get_or_insert(lane.accepted.len());
         }
     }
 
@@ -149,7 +160,12 @@ impl Ledger {
                 Some(skipped) => {
                     if skipped > 0 {
                         let keys = lane.accepted[lane.next..lane.next + skipped].iter().filter(|(_, key)| *key).count();
-                        gaps.push((skipped as u64, keys, number, sample.key, lane.epoch == Some(chunk.epoch)));
+                        let settling = lane.epoch.is_none() && lane.before_first.is_some_and(|count| lane.next + skipped < count);
+                        if settling && sample.key {
+                            *self.reasons.entry((kind, Reason::WhileSettling)).or_default() += skipped as u64;
+                        } else {
+                            gaps.push((skipped as u64, keys, number, sample.key, lane.epoch == Some(chunk.epoch)));
+                        }
                     }
                     lane.next += skipped + 1;
                 }
@@ -198,9 +214,10 @@ impl Ledger {
         broken.into_iter().for_each(|what| self.fail(what));
     }
 
-    /// How far each track's newest chunk is from the wall clock: in real time, and without a fault, within two seconds.
-    pub(super) fn live_edge(&mut self, wall: UnixNanos, strict: bool) {
-        for kind in [MediaKind::Video, MediaKind::Audio] {
+    /// How far the newest chunk of each track that is published is from the wall clock: in real time, and without a fault, within two
+    /// seconds.
+    pub(super) fn live_edge(&mut self, published: impl Iterator<Item = MediaKind>, wall: UnixNanos, strict: bool) {
+        for kind in published {
             let Some(newest) = self.newest[kind as usize] else { continue };
             let ahead = newest - wall;
             if ahead > 92 * SECOND || (strict && !(-2 * SECOND..2 * SECOND).contains(&ahead)) {

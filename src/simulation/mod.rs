@@ -47,24 +47,6 @@ fn environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Seeds of the usual run that are known to fail, and why. What is mended is taken off.
-const KNOWN: [(u64, &str); 12] = [
-    (123, SOUND_TWICE),
-    (143, SOUND_TWICE),
-    (167, GONE_TRACK),
-    (206, GONE_TRACK),
-    (534, SOUND_TWICE),
-    (635, "a decoding time comes twice"),
-    (718, "a picture 2.9 s before its job's beginning"),
-    (767, GONE_TRACK),
-    (778, GONE_TRACK),
-    (779, SOUND_TWICE),
-    (782, "key frames of the first 150 ms: the cache begins at the last one"),
-    (965, GONE_TRACK),
-];
-const SOUND_TWICE: &str = "a frame that lies on another grid in the next epoch comes twice";
-const GONE_TRACK: &str = "a track that the next publisher doesn't have stays behind";
-
 /// Lives of `count` seeds from `first` on.
 fn lives(first: u64, count: u64) {
     let mut counts = BTreeMap::<String, u64>::new();
@@ -74,18 +56,9 @@ fn lives(first: u64, count: u64) {
         for (what, count) in counted {
             *counts.entry(what).or_default() += count;
         }
-        let known = KNOWN.iter().find(|(known, _)| *known == seed).map(|(_, why)| *why);
-        match (broken.first(), known) {
-            (Some(what), None) => {
-                eprintln!("seed {seed}: {what}\n  SIMULATION_SEED={seed} cargo test --lib simulation::replay -- --nocapture");
-                failed.push(seed);
-            }
-            (Some(what), Some(why)) => eprintln!("seed {seed}, known ({why}): {what}"),
-            (None, Some(_)) => {
-                eprintln!("seed {seed} holds now: take it off the list");
-                failed.push(seed);
-            }
-            (None, None) => {}
+        if let Some(what) = broken.first() {
+            eprintln!("seed {seed}: {what}\n  SIMULATION_SEED={seed} cargo test --lib simulation::replay -- --nocapture");
+            failed.push(seed);
         }
     }
     eprintln!("{counts:#?}");

@@ -153,6 +153,11 @@ struct Mux {
     open: Option<Open>,
     init: Option<TrackInit>,
     told: bool,
+    /// How much later than it is decoded the first picture is shown, in ticks: `tfdt` is the decoding time plus that.
+    delay: Option<i64>,
+    /// Decoding time, as it came, of the newest unit, and of the last one in a chunk that went out.
+    newest: Option<i64>,
+    given: i64,
 }
 
 impl Mux {
@@ -167,10 +172,12 @@ impl Mux {
         if !std::mem::replace(&mut self.told, true) {
             out.extend(self.init.clone().map(SegmenterEvent::Init));
         }
+        self.given = self.newest.unwrap_or(self.given);
         let begin = self.ticks(origin, first.dts);
         let end = self.ticks(origin, end.unwrap_or(last.dts + open.last_duration));
-        let shown = open.samples.iter().map(|sample| sample.pts).min().unwrap_or(first.pts);
-        let shown = if self.kind == MediaKind::Audio { begin } else { self.ticks(origin, shown) };
+        let earliest = open.samples.iter().map(|sample| sample.pts).min().unwrap_or(first.pts);
+        let delay = self.ticks(origin, earliest) - begin;
+        let shown = begin + *self.delay.get_or_insert(delay);
         let mut data = Vec::new();
         for sample in &open.samples {
             for word in [sample.number.map_or(-1, |number| number as i64), sample.pts, sample.dts] {
@@ -240,7 +247,22 @@ impl Job {
         }
         let Some(open) = &mut mux.open else { return };
         open.last_duration = unit.duration;
+        mux.newest = unit.source.or(mux.newest);
         open.samples.push(Sample { number: number_of(mux.kind, &unit.data), pts: unit.pts, dts: unit.dts, key: unit.key });
+    }
+
+    /// What the presentation learns of events, and the numbers of their tracks.
+    fn note(&self, continuity: &mut Continuity, events: &mut [SegmenterEvent]) {
+        for event in events {
+            match event {
+                SegmenterEvent::Init(init) => init.track = continuity.number_of(init.track),
+                SegmenterEvent::Chunk(chunk) => {
+                    continuity.chunk(chunk, self.muxes.get(chunk.track as usize).map_or(i64::MIN, |mux| mux.given));
+                    chunk.track = continuity.number_of(chunk.track);
+                }
+                SegmenterEvent::End => {}
+            }
+        }
     }
 
     /// Lets out what is inside.
@@ -285,6 +307,11 @@ impl Segmenter {
         Self { segment, part, pause: RETRY_FIRST, ..Self::default() }
     }
 
+    /// Whether a job has begun.
+    pub(super) fn is_reading(&self) -> bool {
+        self.job.is_some()
+    }
+
     /// One turn of its loop.
     pub(super) fn step(&mut self, core: &mut Core, around: &mut Around<'_>, out: &mut Vec<SegmenterEvent>) {
         if around.now < self.late_until {
@@ -318,22 +345,8 @@ impl Segmenter {
             }
         }
         over |= job.over;
-        self.note(begin, out);
+        job.note(&mut self.continuity, &mut out[begin..]);
         over
-    }
-
-    /// What `continuity` learns of events from `begin` on, and the numbers of their tracks.
-    fn note(&mut self, begin: usize, out: &mut [SegmenterEvent]) {
-        for event in &mut out[begin..] {
-            match event {
-                SegmenterEvent::Init(init) => init.track = self.continuity.number_of(init.track),
-                SegmenterEvent::Chunk(chunk) => {
-                    self.continuity.chunk(chunk);
-                    chunk.track = self.continuity.number_of(chunk.track);
-                }
-                SegmenterEvent::End => {}
-            }
-        }
     }
 
     fn rebuild(&mut self, around: &mut Around<'_>, out: &mut Vec<SegmenterEvent>) {
@@ -341,7 +354,7 @@ impl Segmenter {
         let Some(mut job) = self.job.take() else { return };
         let begin = out.len();
         job.stop(around.wall, out);
-        self.note(begin, out);
+        job.note(&mut self.continuity, &mut out[begin..]);
         self.end_epoch(job, around);
         self.ready_at = around.now;
         self.pause = RETRY_FIRST;
@@ -393,7 +406,16 @@ impl Segmenter {
         }
         let duration = |time: i64| Duration::from_nanos(time as u64);
         let cutting = self.continuity.begin(duration(self.segment), duration(self.part), &formats);
-        let mux = |format: &Format| Mux { kind: format.kind(), timescale: format.clock_rate(), open: None, init: None, told: false };
+        let mux = |format: &Format| Mux {
+            kind: format.kind(),
+            timescale: format.clock_rate(),
+            open: None,
+            init: None,
+            told: false,
+            delay: None,
+            newest: None,
+            given: i64::MIN,
+        };
         self.job = Some(Job {
             signature,
             consumers,

@@ -544,6 +544,9 @@ impl World {
         let mut around = Around { now, at, wall, worker: &mut self.worker, router: self.router, readers: &mut self.readers };
         let mut events = Vec::new();
         life.segmenter.step(&mut life.core, &mut around, &mut events);
+        if life.segmenter.is_reading() {
+            life.ledger.reads();
+        }
         self.take(events);
     }
 
@@ -664,7 +667,7 @@ impl World {
             let strict = quiet && self.script.clean && life.ledger.honest && self.connections.iter().all(|c| c.publisher.is_honest());
             life.ledger.busy();
             if !self.set_back {
-                life.ledger.live_edge(wall, strict);
+                life.ledger.live_edge(life.core.tracks().map(|track| track.kind), wall, strict);
             }
             let held: usize = life.window.snapshot().tracks.iter().flat_map(|track| &track.segments).map(|segment| segment.bytes()).sum();
             // At most four segments a track stay, however large.

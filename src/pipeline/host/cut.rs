@@ -34,6 +34,8 @@ const SLOW_LATE: i64 = 300_000_000;
 
 /// Nothing on any track for longer is a stall: packets come in rounds of up to 100 ms, and sound in frames of up to 128 ms.
 const QUIET: i64 = 300_000_000;
+/// The same unit has times that differ by less in different jobs: both are rounded to ticks of 90 kHz, from wherever each job began to read.
+const SAME: i64 = 25_000;
 
 #[derive(Debug)]
 struct Track {
@@ -55,6 +57,7 @@ pub(crate) struct Cutter {
     tracks: Vec<Track>,
     cuts: Cuts,
     not_before: [UnixNanos; 2],
+    given: [UnixNanos; 2],
     /// Tracks that need a key frame to go on.
     wants_key: Vec<usize>,
     awake: Awake,
@@ -79,6 +82,7 @@ impl Cutter {
             tracks: video.iter().enumerate().map(track).collect(),
             cuts: Cuts::new(targets, cutting.first_segment),
             not_before: cutting.not_before,
+            given: cutting.given,
             wants_key: Vec::new(),
             awake: Awake::default(),
         }
@@ -117,9 +121,12 @@ impl Cutter {
     pub(crate) fn push(&mut self, now: i64, track: usize, unit: Unit, out: &mut Vec<Placed>) {
         let now = self.awake.at(now);
         let state = &mut self.tracks[track];
-        // Frames of sound lie on another grid in each job: the one that is given already is off by less than half of one.
-        let (kind, middle) = if state.video { (MediaKind::Video, unit.pts) } else { (MediaKind::Audio, unit.pts + unit.duration / 2) };
-        if middle < self.not_before[kind as usize] {
+        let kind = if state.video { MediaKind::Video } else { MediaKind::Audio } as usize;
+        let is_given = match unit.source {
+            Some(source) if self.given[kind] > i64::MIN => source <= self.given[kind] + SAME,
+            _ => unit.pts + unit.duration / 2 < self.not_before[kind],
+        };
+        if is_given {
             return;
         }
         let end = unit.dts + unit.duration;

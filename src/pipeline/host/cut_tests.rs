@@ -10,12 +10,13 @@ const FRAME: i64 = 40 * MS;
 const AUDIO: i64 = 21_333_333;
 
 fn cutter(video: &[bool]) -> Cutter {
-    let cutting = Cutting { segment: 2_000_000_000, part: 200_000_000, first_segment: 5, epoch: 0, not_before: [i64::MIN; 2] };
+    let cutting =
+        Cutting { segment: 2_000_000_000, part: 200_000_000, first_segment: 5, epoch: 0, not_before: [i64::MIN; 2], given: [i64::MIN; 2] };
     Cutter::new(cutting, video)
 }
 
 fn unit(pts: i64, duration: i64, key: bool) -> Unit {
-    Unit { pts, dts: pts, duration, key, data: Bytes::new() }
+    Unit { pts, dts: pts, source: Some(pts), duration, key, data: Bytes::new() }
 }
 
 /// Pictures and sound as they come live, sound `lead` ns ahead.
@@ -126,7 +127,7 @@ fn chunks_of_reordered_pictures_are_as_long_as_others() {
             let base = group * (b_frames + 1) * FRAME;
             let order = if group == 0 { vec![0] } else { [base].into_iter().chain((1..=b_frames).map(|n| base - n * FRAME)).collect() };
             for pts in order {
-                cutter.push(dts, 0, Unit { pts, dts, duration: 0, key: pts == 0, data: Bytes::new() }, &mut out);
+                cutter.push(dts, 0, Unit { pts, dts, source: Some(dts), duration: 0, key: pts == 0, data: Bytes::new() }, &mut out);
                 dts += FRAME;
             }
         }
@@ -261,7 +262,7 @@ fn segments_of_sound_end_in_time_whatever_the_pictures_do() {
         range.for_each(|n| cutter.push(n * AUDIO, 1, unit(n * AUDIO, AUDIO, true), out));
     };
     let picture = |cutter: &mut Cutter, out: &mut Vec<Placed>, now: i64, pts: i64, dts: i64| {
-        cutter.push(now, 0, Unit { pts, dts, duration: 0, key: pts == 0, data: Bytes::new() }, out);
+        cutter.push(now, 0, Unit { pts, dts, source: Some(dts), duration: 0, key: pts == 0, data: Bytes::new() }, out);
     };
     let mut all = Vec::new();
     // All of the sound waits for pictures, and the end comes first.
@@ -290,12 +291,17 @@ fn segments_of_sound_end_in_time_whatever_the_pictures_do() {
 
 #[test]
 fn what_the_epoch_before_gave_is_left_out_of_each_kind() {
+    let first = |out: &[Placed], track| out.iter().find(|placed| placed.track == track).map(|placed| placed.unit.pts);
+    // As it came: the last picture at 1960 ms, a frame of sound at 1984 ms that was laid elsewhere.
     let mut begun = cutter(&[true, false]);
-    begun.not_before = [2_010 * MS, 2_000 * MS];
-    let mut out = run(&mut begun, 4_000 * MS, 25, 0);
-    out.retain(|placed| placed.split != Split::None || placed.track == 1);
-    let first = |track| out.iter().find(|placed| placed.track == track).map(|placed| placed.unit.pts);
-    assert_eq!(first(0), Some(2_000 * MS), "the key frame with which the next epoch begins");
-    // The frame that begins at 2005 ms is new for the most part, the one before it is not.
-    assert_eq!(first(1), Some(94 * AUDIO));
+    (begun.not_before, begun.given) = ([2_050 * MS, 2_100 * MS], [93 * AUDIO - 11_111, 1_960 * MS]);
+    let out = run(&mut begun, 4_000 * MS, 25, 0);
+    assert_eq!(first(&out, 0), Some(2_000 * MS), "the key frame with which the next epoch begins");
+    assert_eq!(first(&out, 1), Some(94 * AUDIO), "the frame that follows");
+    // Of silence that was made here only the place counts.
+    let mut begun = cutter(&[false]);
+    (begun.not_before, begun.given) = ([2_050 * MS, i64::MIN], [93 * AUDIO, i64::MIN]);
+    let mut out = Vec::new();
+    (0..200).for_each(|n| begun.push(n * AUDIO, 0, Unit { source: None, ..unit(n * AUDIO, AUDIO, true) }, &mut out));
+    assert_eq!(first(&out, 0), Some(96 * AUDIO), "half of it lies before 2050 ms");
 }

@@ -257,7 +257,7 @@ impl Input {
         }
         self.begun = true;
         let from = out.len();
-        let put = |pts, dts, (key, data)| out.push(Unit { pts, dts, duration: 0, key, data });
+        let put = |pts, dts, (key, data)| out.push(Unit { pts, dts, source: Some(dts), duration: 0, key, data });
         if let Some(facts) = facts {
             let composition = rescale(i64::from(facts.composition), self.format.rtp_clock_rate(), 1_000_000_000);
             self.order.push_known(pts, pts - composition, (key, data), put);
@@ -276,14 +276,14 @@ impl Input {
             Place::Jump => return Err(Ended::Jump((pts - self.last_pts.unwrap_or(pts)) / 1_000_000)),
             Place::Drop => {}
             Place::At { mut at, silence: count } => {
-                let mut put = |data| {
-                    out.push(Unit { pts: at, dts: at, duration, key: true, data });
+                let mut put = |source, data| {
+                    out.push(Unit { pts: at, dts: at, source, duration, key: true, data });
                     at += duration;
                 };
                 if let Some(silence) = &self.silence {
-                    (0..count).for_each(|_| put(silence.clone()));
+                    (0..count).for_each(|_| put(None, silence.clone()));
                 }
-                put(data);
+                put(Some(pts), data);
             }
         }
         Ok(())
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn the_first_picture_is_held_until_the_second_comes() {
-        let unit = |n: i64| Unit { pts: n, dts: n, duration: 0, key: n == 0, data: bytes::Bytes::new() };
+        let unit = |n: i64| Unit { pts: n, dts: n, source: Some(n), duration: 0, key: n == 0, data: bytes::Bytes::new() };
         // How many pictures come with each step, how many of all are out after it.
         for steps in [&[(1, 0), (0, 0), (1, 2), (1, 3)][..], &[(2, 2), (1, 3)], &[(0, 0), (1, 0), (3, 4)]] {
             let (mut first, mut out, mut came) = (First::NotYet, Vec::new(), 0);

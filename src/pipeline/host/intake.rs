@@ -11,7 +11,7 @@ use crate::codec::Format;
 use crate::pipeline::wire::Cutting;
 use crate::rtp::batch::RtpBatch;
 
-/// How long before the first unit the time of a job begins. Decoding times lie before presentation times, sound may begin half a frame
+/// How long before the first unit the time of a job begins, at least. Decoding times lie before presentation times, sound may begin half a frame
 /// before the pictures, and encoders reach back for their priming: none may become negative.
 const PREROLL: i64 = 1_000_000_000;
 
@@ -97,7 +97,8 @@ impl Intake {
     /// Where the time of the job begins, for its first unit and all that follow it.
     pub(crate) fn origin(&mut self, unit: &Unit) -> UnixNanos {
         let begin = || self.cutter.as_ref().and_then(Cutter::begin).unwrap_or(unit.pts);
-        *self.origin.get_or_insert_with(|| begin() - PREROLL)
+        // Pictures may be decoded seconds before they are shown.
+        *self.origin.get_or_insert_with(|| (begin() - PREROLL).min(unit.dts))
     }
 
     fn units_in(&mut self, now: UnixNanos, index: usize, out: &mut Vec<Placed>) {

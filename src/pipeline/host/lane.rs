@@ -306,7 +306,7 @@ impl Lane {
             let pts = at.max(self.repeated + STEP);
             let Some(data) = self.repeater.as_mut().and_then(|repeater| repeater.repeat(pts)) else { return };
             self.repeated = pts;
-            let unit = Unit { pts, dts: at, duration: 0, key: false, data };
+            let unit = Unit { pts, dts: at, source: None, duration: 0, key: false, data };
             self.decide(&unit, cuts);
             let split = match self.split(&unit, cuts) {
                 Some(Split::Segment(number)) => Split::Segment(number),

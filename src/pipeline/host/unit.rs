@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::base::UnixNanos;
+
 /// An access unit on the wall clock (ns).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unit {
@@ -9,6 +11,9 @@ pub(crate) struct Unit {
     pub pts: i64,
     /// Decoding time.
     pub dts: i64,
+    /// Its decoding time as it came, which nothing here has mended or laid on a grid: what tells it from others, in whatever job. `None`
+    /// where it was made here.
+    pub(crate) source: Option<UnixNanos>,
     /// How long it lasts, where known (audio), else 0.
     pub duration: i64,
     /// Whether decoding can start here.

@@ -88,7 +88,7 @@ pub(crate) fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> &'a [u
                 w.u64(cutting.part);
                 w.u64(cutting.first_segment);
                 w.u32(cutting.epoch);
-                cutting.not_before.into_iter().for_each(|time| w.i64(time));
+                cutting.not_before.into_iter().chain(cutting.given).for_each(|time| w.i64(time));
             }
             w.u8(start.inputs.len() as u8);
             start.inputs.iter().for_each(|format| w.format(format));
@@ -146,9 +146,10 @@ pub(crate) fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> &'a [u
             w.u8(channels);
             w.bytes(&init.data);
         }
-        Message::Chunk(job, chunk) => {
+        Message::Chunk(job, chunk, given) => {
             w.u8(10);
             w.u32(*job);
+            w.i64(*given);
             w.u32(chunk.track);
             w.u32(chunk.epoch);
             w.u64(chunk.segment);
@@ -359,6 +360,7 @@ pub fn decode(mut bytes: Bytes) -> Result<Message, WireError> {
                     first_segment: r.u64()?,
                     epoch: r.u32()?,
                     not_before: [r.i64()?, r.i64()?],
+                    given: [r.i64()?, r.i64()?],
                 })
             } else {
                 None
@@ -406,7 +408,7 @@ pub fn decode(mut bytes: Bytes) -> Result<Message, WireError> {
             Message::Init(job, TrackInit { track, epoch, codec, codec_string, timescale, resolution, audio, data })
         }
         10 => {
-            let (job, track, epoch, segment, flags) = (r.u32()?, r.u32()?, r.u32()?, r.u64()?, r.u8()?);
+            let (job, given, track, epoch, segment, flags) = (r.u32()?, r.i64()?, r.u32()?, r.u32()?, r.u64()?, r.u8()?);
             Message::Chunk(
                 job,
                 Chunk {
@@ -421,6 +423,7 @@ pub fn decode(mut bytes: Bytes) -> Result<Message, WireError> {
                     wallclock: r.i64()?,
                     data: r.bytes()?,
                 },
+                given,
             )
         }
         11 => Message::FormatOut(r.u32()?, r.u8()?, r.format()?),

@@ -72,7 +72,10 @@ pub struct Cutting {
     /// By [`MediaKind`](crate::base::MediaKind): nothing that was shown before this goes in, it has been cut already by the job before
     /// this one. Sound doesn't end with a picture: by one time for both, either sound came twice, or the key frame with which the next
     /// epoch begins was shut out, and its whole GOP.
-    pub not_before: [UnixNanos; 2],
+    pub(crate) not_before: [UnixNanos; 2],
+    /// By kind: the decoding time, as it came, of the last unit that the job before this one gave. What is on a grid or was mended lies
+    /// elsewhere in each job.
+    pub(crate) given: [UnixNanos; 2],
 }
 
 /// A job to start.
@@ -130,8 +133,8 @@ pub enum Message {
     KeyFrameRequest(JobId, u8),
     /// A track's initialization.
     Init(JobId, TrackInit),
-    /// A chunk.
-    Chunk(JobId, Chunk),
+    /// A chunk, and the decoding time of its last unit as it came (`i64::MIN`: all of it was made here).
+    Chunk(JobId, Chunk, UnixNanos),
     /// The format of what comes out of output `.1`.
     FormatOut(JobId, u8, Format),
     /// A derived access unit.

@@ -54,7 +54,14 @@ fn every_message_survives() {
         name: "live/ü".into(),
         description: "appsrc name=in_0 ! fakesink".into(),
         inputs: vec![h264.clone(), aac.clone(), Format::Vp8, Format::Opus { channels: 2 }],
-        cutting: Some(Cutting { segment: 2_000_000_000, part: 200_000_000, first_segment: 9, epoch: 4, not_before: [-1, 7] }),
+        cutting: Some(Cutting {
+            segment: 2_000_000_000,
+            part: 200_000_000,
+            first_segment: 9,
+            epoch: 4,
+            not_before: [-1, 7],
+            given: [i64::MIN, 5],
+        }),
         reorder: 2,
     };
     let messages = [
@@ -76,8 +83,8 @@ fn every_message_survives() {
         Message::KeyFrameRequest(1, 0),
         Message::Init(1, init.clone()),
         Message::Init(1, TrackInit { resolution: None, audio: Some((44_100, 1)), codec: Codec::Aac, ..init }),
-        Message::Chunk(1, chunk(Bytes::from(vec![5; 200_000]))),
-        Message::Chunk(1, chunk(Bytes::from(vec![5; MAX_FRAME - HEADER - 50]))),
+        Message::Chunk(1, chunk(Bytes::from(vec![5; 200_000])), -7),
+        Message::Chunk(1, chunk(Bytes::from(vec![5; MAX_FRAME - HEADER - 50])), i64::MIN),
         Message::FormatOut(1, 0, aac),
         Message::Unit { job: 1, output: 0, pts: 5, dts: -4, key: true, data: Bytes::from_static(b"x") },
         Message::Eos(4),

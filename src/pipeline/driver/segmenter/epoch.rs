@@ -33,6 +33,8 @@ pub struct Continuity {
     pub next_segment: u64,
     /// By kind: when its last chunk ends.
     ends: [UnixNanos; 2],
+    /// By kind: the decoding time of its last unit as it came.
+    given: [UnixNanos; 2],
     /// How far pictures were seen to be reordered.
     pub reorder: u8,
     /// Why the last epoch's pipeline failed, if it did.
@@ -44,7 +46,16 @@ pub struct Continuity {
 
 impl Default for Continuity {
     fn default() -> Self {
-        Self { epoch: 0, next_segment: 0, ends: [i64::MIN; 2], reorder: 0, failure: None, timescales: Vec::new(), kinds: Vec::new() }
+        Self {
+            epoch: 0,
+            next_segment: 0,
+            ends: [i64::MIN; 2],
+            given: [i64::MIN; 2],
+            reorder: 0,
+            failure: None,
+            timescales: Vec::new(),
+            kinds: Vec::new(),
+        }
     }
 }
 
@@ -59,6 +70,7 @@ impl Continuity {
             first_segment: self.next_segment,
             epoch: self.epoch,
             not_before: self.ends,
+            given: self.given,
         }
     }
 
@@ -67,14 +79,15 @@ impl Continuity {
         self.kinds.get(place as usize).map_or(place, |kind| u32::from(*kind == MediaKind::Audio))
     }
 
-    /// A chunk of the present epoch has come.
-    pub(crate) fn chunk(&mut self, chunk: &Chunk) {
+    /// A chunk of the present epoch has come, whose last unit had the decoding time `given` as it came.
+    pub(crate) fn chunk(&mut self, chunk: &Chunk, given: UnixNanos) {
         self.next_segment = self.next_segment.max(chunk.segment + 1);
         let place = chunk.track as usize;
         if let Some((timescale, kind)) = self.timescales.get(place).zip(self.kinds.get(place))
             && *timescale > 0
         {
-            let end = &mut self.ends[*kind as usize];
+            let (end, last) = (&mut self.ends[*kind as usize], &mut self.given[*kind as usize]);
+            *last = (*last).max(given);
             *end = (*end).max(chunk.wallclock + rescale(chunk.duration as i64, *timescale, 1_000_000_000));
         }
     }
@@ -204,8 +217,8 @@ fn give(message: Message, continuity: &mut Continuity, sink: &mut impl ChunkSink
             init.track = continuity.number_of(init.track);
             sink.take(SegmenterEvent::Init(init));
         }
-        Message::Chunk(_, mut chunk) => {
-            continuity.chunk(&chunk);
+        Message::Chunk(_, mut chunk, given) => {
+            continuity.chunk(&chunk, given);
             chunk.track = continuity.number_of(chunk.track);
             sink.take(SegmenterEvent::Chunk(chunk));
         }

@@ -156,7 +156,7 @@ impl Child {
             Message::Pong(number) => return Some(*number),
             Message::Started(id) | Message::KeyFrameRequest(id, _) | Message::FormatOut(id, ..) | Message::Eos(id) => *id,
             Message::Init(id, _) => *id,
-            Message::Chunk(id, chunk) => {
+            Message::Chunk(id, chunk, _) => {
                 self.metrics.chunks.inc();
                 self.metrics.chunk_bytes.inc_by(chunk.data.len() as u64);
                 *id

@@ -42,6 +42,8 @@ struct Track {
     pending: gst::BufferList,
     /// Bytes in the chunk in work.
     chunk: usize,
+    /// Decoding time of its newest unit as it came.
+    given: Option<i64>,
 }
 
 /// A running job. Dropping it takes the pipeline down.
@@ -120,6 +122,7 @@ impl Job {
                 open: None,
                 pending: gst::BufferList::new(),
                 chunk: 0,
+                given: None,
             });
         }
         watch_bus(&pipeline, id, output.clone(), reporter.clone())?;
@@ -169,6 +172,9 @@ impl Job {
         self.intake.finish(wall_clock(), &mut self.placed);
         self.feed_placed();
         for track in &mut self.tracks {
+            if let Some(last) = lock(&track.shared).begun.back_mut() {
+                last.given = track.given;
+            }
             let _ = track.flush();
             let _ = track.source.end_of_stream();
         }
@@ -215,8 +221,12 @@ impl Job {
                 _ => shared.begun.back().map_or(0, |begun| begun.segment),
             };
             let first = matches!(split, Split::Segment(_));
-            shared.begun.push_back(Begun { segment, first, independent: unit.key, dts: unit.dts - origin });
+            if let Some(whole) = shared.begun.back_mut() {
+                whole.given = track.given;
+            }
+            shared.begun.push_back(Begun { segment, first, independent: unit.key, dts: unit.dts - origin, given: None });
         }
+        track.given = unit.source.or(track.given);
         if split != Split::None && !begins {
             track.flush()?;
             let split = gst::Structure::builder("FMP4MuxSplitNow").field("chunk", split == Split::Chunk).build();

@@ -21,7 +21,7 @@ pub(super) struct Output {
 
 fn weight(message: &Message) -> usize {
     match message {
-        Message::Chunk(_, chunk) => chunk.data.len(),
+        Message::Chunk(_, chunk, _) => chunk.data.len(),
         Message::Unit { data, .. } => data.len(),
         Message::Init(_, init) => init.data.len(),
         _ => 0,

@@ -31,7 +31,9 @@ pub(super) struct Begun {
     /// Begins with a sync sample.
     pub independent: bool,
     /// Decoding time of its first unit, in ns of running time.
-    pub dts: i64,
+    pub(crate) dts: i64,
+    /// Decoding time of its last unit as it came, once the chunk is whole.
+    pub(crate) given: Option<i64>,
 }
 
 /// Shared between the thread that feeds a track and the one that takes its chunks.
@@ -103,13 +105,13 @@ impl Sink {
                 if let Some(init) = init {
                     self.take_init(&init.map_readable().ok()?, &head)?;
                 }
-                let (mut chunk, mut data) = self.begin_chunk(&head)?;
+                let (mut chunk, mut data, given) = self.begin_chunk(&head)?;
                 data.reserve(list.calculate_size());
                 for buffer in buffers {
                     data.extend_from_slice(&buffer.map_readable().ok()?);
                 }
                 chunk.data = data.into();
-                self.send(Message::Chunk(self.job, chunk))?;
+                self.send(Message::Chunk(self.job, chunk, given))?;
             }
         }
         Some(())
@@ -129,8 +131,8 @@ impl Sink {
         self.send(Message::Init(self.job, init))
     }
 
-    /// From what stands before the samples: the chunk, without bytes, and its first bytes.
-    fn begin_chunk(&mut self, head: &[u8]) -> Option<(Chunk, Vec<u8>)> {
+    /// From what stands before the samples: the chunk, without bytes, its first bytes, and the decoding time of its last unit as it came.
+    fn begin_chunk(&mut self, head: &[u8]) -> Option<(Chunk, Vec<u8>, i64)> {
         let times = chunk_times(head, self.defaults).ok()?;
         let (begun, last, init) = {
             let mut shared = lock(&self.shared);
@@ -166,7 +168,7 @@ impl Sink {
             wallclock: self.origin.load(Ordering::Relaxed) + rescale(begin as i64, timescale, 1_000_000_000),
             data: Bytes::new(),
         };
-        Some((chunk, data))
+        Some((chunk, data, begun.given.unwrap_or(i64::MIN)))
     }
 
     fn take_unit(&mut self, sample: &gst::Sample) -> Option<()> {
