@@ -4,7 +4,7 @@
 
 pub mod base {
     //! See `src/base`.
-    pub use crate::base::{MediaKind, StreamPath, seeded};
+    pub use crate::base::{Clock, MediaKind, StreamPath, seeded};
 }
 
 pub mod net {

@@ -44,6 +44,30 @@ const FOR_DRIVERS: [(&str, &str); 3] = [
     ("std::thread", "starts or asks for threads; let a file below driver/ do that"),
 ];
 
+/// The files that ask the machine for time or chance, and why. Everybody else is handed a clock, and a generator or lots to draw one from.
+const ASKS_THE_MACHINE: [(&str, &str); 3] = [
+    ("app/clock.rs", "the one clock is made of the machine's clocks"),
+    ("app/chance.rs", "the lots are made of the machine's chance"),
+    ("http/driver/timer.rs", "hyper asks it for each head of a request, and compares with what tokio's timers go by"),
+];
+
+/// What asks the machine, and what to do instead.
+const FOR_THE_MACHINE: [(&str, &str); 10] = [
+    ("Instant::now", TAKE_THE_TIME),
+    ("SystemTime", TAKE_THE_TIME),
+    ("Utc::now", TAKE_THE_TIME),
+    (".elapsed()", TAKE_THE_TIME),
+    ("disallowed_methods", "switches off the lint that guards the clocks and chance; take them as an argument"),
+    ("rand::rng(", TAKE_CHANCE),
+    ("rand::rng;", TAKE_CHANCE),
+    ("make_rng", TAKE_CHANCE),
+    ("rand::random", TAKE_CHANCE),
+    ("from_os_rng", TAKE_CHANCE),
+];
+const TAKE_THE_TIME: &str = "reads the machine's clock; take the time as an argument, or in a driver ask the `Clock` that it is handed";
+const TAKE_CHANCE: &str =
+    "asks the machine for chance; take a generator as an argument, or in a driver draw one from the `Lots` that it is handed";
+
 /// Longest file without a reason in its first comment.
 const MAX_LINES: usize = 600;
 
@@ -198,17 +222,48 @@ fn law_2_only_drivers_wait_use_files_and_start_threads() {
 }
 
 #[test]
-fn law_3_only_drivers_read_the_clock() {
-    // clippy's disallowed-methods does the work; here it is seen that nobody switches it off outside drivers.
+fn law_3_the_machine_is_asked_for_time_and_chance_in_one_place_each() {
     let mut broken = Vec::new();
-    for source in sources().iter().filter(|source| !is_driver(source) && !is_test_file(&source.path)) {
-        for (number, line) in code_lines(&source.text) {
-            if line.contains("disallowed_methods") {
-                broken.push(format!("law 3: src/{}:{number} reads the clock; take the time as an argument", source.path.display()));
+    let mut asking = BTreeSet::new();
+    for source in sources().iter().filter(|source| !is_test_file(&source.path)) {
+        let path = source.path.to_string_lossy().into_owned();
+        let (lines, lists) = (code_lines(&source.text), ASKS_THE_MACHINE.iter().any(|(listed, _)| *listed == path));
+        for (number, word, instead) in asks_the_machine(&lines) {
+            if !lists {
+                broken.push(format!("law 3: src/{path}:{number} ({word}) {instead}"));
             }
+            asking.insert(path.clone());
         }
     }
+    for (listed, _) in ASKS_THE_MACHINE.iter().filter(|(listed, _)| !asking.contains(*listed)) {
+        broken.push(format!("law 3: src/{listed} asks the machine for nothing; take it off ASKS_THE_MACHINE"));
+    }
     report(broken);
+}
+
+/// The lines that ask the machine for time or chance, and what to do instead.
+fn asks_the_machine(lines: &[(usize, &str)]) -> Vec<(usize, &'static str, &'static str)> {
+    let asked = |line: &str| FOR_THE_MACHINE.into_iter().filter(|(word, _)| line.contains(word)).collect::<Vec<_>>();
+    lines.iter().flat_map(|(number, line)| asked(line).into_iter().map(|(word, instead)| (*number, word, instead))).collect()
+}
+
+#[test]
+fn whoever_asks_the_machine_is_found() {
+    for (text, found) in [
+        ("let now = Instant::now();", true),
+        ("    let t = std::time::SystemTime::now();", true),
+        ("let waited = began.elapsed();", true),
+        ("let mut rng = rand::rng();", true),
+        ("let chance = Chance::from_os_rng();", true),
+        ("#[allow(clippy::disallowed_methods)] // just here", true),
+        ("// Instant::now() is not for us", false),
+        ("use rand::rngs::StdRng;", false),
+        ("let now = self.clock.now();", false),
+        ("let passed = now.saturating_duration_since(began);", false),
+        ("#[cfg(test)]\n#[allow(clippy::disallowed_methods)]\nmod tests {\n    let now = Instant::now();\n}", false),
+    ] {
+        assert_eq!(!asks_the_machine(&code_lines(text)).is_empty(), found, "{text}");
+    }
 }
 
 #[test]

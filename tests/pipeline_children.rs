@@ -91,7 +91,7 @@ async fn the_transcoding_budget_holds() {
     let dir = tempfile::tempdir().unwrap();
     let audio = [read_flv(&flv(dir.path(), 1, 30, 30, 0)).remove(1)];
     let config = PipelineConfig { transcode_max: 1, ..PipelineConfig::default() };
-    let supervisor = Supervisor::with_program(config, env!("CARGO_BIN_EXE_headend").into());
+    let supervisor = Supervisor::with_program(config, env!("CARGO_BIN_EXE_headend").into(), clock());
     let transcoder = PipelineTranscoder::new(supervisor.clone());
     let start = |format: &Format, target| {
         let source = play(&audio, 1.0).remove(0);

@@ -189,7 +189,7 @@ async fn a_broken_template_ends_its_job_only_and_children_are_filled() {
     let broken = "appsrc name=in_{n} ! identity error-after=20 ! cmafmux manual-split=true ! appsink name=chunks_{n}";
     std::fs::write(dir.path().join("segment-aac.launch"), broken).unwrap();
     let config = PipelineConfig { templates_dir: Some(dir.path().to_owned()), jobs_per_child: 2, ..PipelineConfig::default() };
-    let supervisor = Supervisor::with_program(config, env!("CARGO_BIN_EXE_headend").into());
+    let supervisor = Supervisor::with_program(config, env!("CARGO_BIN_EXE_headend").into(), clock());
     let (video, audio) = ([tracks[0].clone()], [tracks[1].clone()]);
     let mut states: [Continuity; 5] = Default::default();
     let [a, b, c, d, e] = &mut states;
@@ -214,7 +214,7 @@ async fn a_broken_template_ends_its_job_only_and_children_are_filled() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_that_is_no_child_is_not_started_for_ever() {
-    let supervisor = Supervisor::with_program(PipelineConfig::default(), "/bin/false".into());
+    let supervisor = Supervisor::with_program(PipelineConfig::default(), "/bin/false".into(), clock());
     let dir = tempfile::tempdir().unwrap();
     let tracks = media(dir.path(), 1);
     let mut failures = 0;

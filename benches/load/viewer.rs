@@ -141,7 +141,8 @@ async fn watch(gallery: &Gallery, url: &str, open_all: bool, seen: &RefCell<Seen
     let answer = sdp::read_answer(&text)?;
     let port = UdpPort::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), false)?;
     let tuple = Tuple { local: port.local_addr(), remote: answer.candidate, protocol: Protocol::Udp };
-    let mut peer = ClientPeer::new(Instant::now(), &gallery.certificate, DtlsRole::Client, &answer.ice, &answer.dtls, tuple);
+    let mut peer =
+        ClientPeer::new(Instant::now(), rand::make_rng(), &gallery.certificate, DtlsRole::Client, &answer.ice, &answer.dtls, tuple);
     let mut watching = Watching { began, answer, open_all, seen, crypto: None, tracks: Vec::new() };
     let mut report_at = Instant::now() + REPORT_INTERVAL;
     peer.handle_timeout(Instant::now());

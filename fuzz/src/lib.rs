@@ -221,7 +221,8 @@ pub(crate) fn ice_peer(data: &[u8]) {
     let _ = peer.connect(now, DtlsParameters { role: DtlsRole::Client, fingerprints: vec![CERTIFICATE.fingerprint().clone()] });
     // The first byte: whether a browser has come before the stranger.
     if data.first().is_some_and(|first| first & 1 == 1) {
-        let mut browser = ClientPeer::new(now, &CERTIFICATE, DtlsRole::Client, peer.ice_parameters(), &peer.dtls_parameters(), tuple(5000));
+        let mut browser =
+            ClientPeer::new(now, seeded(1), &CERTIFICATE, DtlsRole::Client, peer.ice_parameters(), &peer.dtls_parameters(), tuple(5000));
         browser.handle_timeout(now);
         while let Some((tuple, datagram)) = browser.poll_transmit() {
             peer.handle_datagram(now, tuple, &datagram);

@@ -220,7 +220,7 @@ fn wire_messages() -> Vec<Vec<u8>> {
         cutting: None,
         reorder: 0,
     };
-    let rtp = Message::Rtp { job: 1, input: 0, batch: RtpBatch::of_packets([rtp()]) };
+    let rtp = Message::Rtp { job: 1, input: 0, sent: 1, batch: RtpBatch::of_packets([rtp()]) };
     let mut seeds = Vec::new();
     for message in [Message::Start(1, start), rtp] {
         let mut out = Vec::new();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
 
+use super::clock::Deviation;
 use crate::http::HttpMetrics;
 use crate::pipeline::Supervisor;
 use crate::record::driver::Recordings;
@@ -22,6 +23,7 @@ pub(super) struct Metrics {
     pub webrtc: WebRtcMetrics,
     pub rtmp: Option<RtmpMetrics>,
     pub http: HttpMetrics,
+    pub deviation: Deviation,
 }
 
 /// The registry, and what it needs to be asked for beforehand.
@@ -37,6 +39,8 @@ impl Metrics {
         let sfu = SfuMetrics::default();
         self.webrtc.register(&mut registry);
         self.http.register(&mut registry);
+        let help = "Seconds that the machine's wall clock is ahead of the server's";
+        registry.register("clock_deviation_seconds", help, self.deviation);
         if let Some(rtmp) = &self.rtmp {
             rtmp.register(&mut registry);
         }

@@ -2,6 +2,7 @@
 //!
 //! In: the command line's wishes. Out: a running server, or a sentence that says why not.
 
+mod chance;
 mod clock;
 mod config;
 mod load;

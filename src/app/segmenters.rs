@@ -7,7 +7,6 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::clock::unix_now;
 use crate::base::{MediaKind, StreamPath};
 use crate::codec::Codec;
 use crate::package::{Live, Presentation};
@@ -94,7 +93,7 @@ impl Segmenters {
 
     async fn segment(&self, stream: Stream, stop: CancellationToken) {
         let path = stream.path().clone();
-        let presentation = self.live.begin(&path, unix_now());
+        let presentation = self.live.begin(&path, self.hub.clock().unix());
         let takers = Takers { presentation: presentation.clone(), recorder: self.recordings.record(&path) };
         let watched = stream.clone();
         tokio::select! {

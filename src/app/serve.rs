@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::Config;
 use super::metrics::Metrics;
 use super::segmenters::Segmenters;
+use super::{chance, clock};
 use crate::http::{self, ApiRoutes, HttpMetrics, HttpServer, LiveRoutes, Readiness, Routes, VodRoutes};
 use crate::package::Live;
 use crate::pipeline::{PipelineTranscoder, Supervisor};
@@ -46,18 +47,20 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot("the signal handler"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot("the signal handler"))?;
 
-    let workers = Arc::new(WorkerPool::start(&config.sfu).map_err(cannot("the SFU"))?);
-    let hub = Hub::new(HubOptions { config: config.stream.clone(), b_frames: config.webrtc.b_frames, workers: workers.clone() });
-    let supervisor = Supervisor::new(config.pipeline.clone()).map_err(cannot("the pipelines"))?;
+    let (clock, lots) = (clock::start(), chance::lots());
+    let workers = Arc::new(WorkerPool::start(&config.sfu, &clock, &lots).map_err(cannot("the SFU"))?);
+    let (stream, b_frames) = (config.stream.clone(), config.webrtc.b_frames);
+    let hub = Hub::new(HubOptions { config: stream, b_frames, workers: workers.clone(), clock: clock.clone(), lots: lots.clone() });
+    let supervisor = Supervisor::new(config.pipeline.clone(), clock.clone()).map_err(cannot("the pipelines"))?;
     supervisor.warm_up().await.map_err(cannot("GStreamer"))?;
     let transcoder = Arc::new(PipelineTranscoder::new(supervisor.clone()));
     hub.set_transcoder(transcoder);
 
     let finish = CancellationToken::new(); // recordings close, segmenters have ended
     let stop = CancellationToken::new(); // nothing new comes in
-    let recordings = Recordings::open(&config.data_dir, config.record.clone(), config.pipeline.targets(), finish.clone())
-        .await
-        .map_err(cannot("recording"))?;
+    let (record, targets) = (config.record.clone(), config.pipeline.targets());
+    let recordings = Recordings::open(&config.data_dir, record, targets, clock.clone(), lots, finish.clone());
+    let recordings = recordings.await.map_err(cannot("recording"))?;
     let live = Live::new(config.package.clone(), config.pipeline.targets());
     let segmenters = Segmenters { hub: hub.clone(), supervisor: supervisor.clone(), live: live.clone(), recordings: recordings.clone() };
     let segmenters_stop = stop.clone();
@@ -69,6 +72,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     };
     let webrtc = WebRtcService::new(config.webrtc.clone(), hub.clone());
     let http_metrics = HttpMetrics::default();
+    let deviation = clock::Deviation::default();
     let metrics = Metrics {
         workers: workers.clone(),
         supervisor: supervisor.clone(),
@@ -77,6 +81,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         webrtc: webrtc.metrics().clone(),
         rtmp: rtmp.as_ref().map(|server| server.metrics().clone()),
         http: http_metrics.clone(),
+        deviation: deviation.clone(),
     };
     let metrics = Arc::new(metrics.into_registry());
 
@@ -110,6 +115,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     readiness.set(true);
 
     tokio::select! {
+        () = clock::keep(clock, hub.clone(), recordings.clone(), deviation) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }

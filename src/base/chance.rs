@@ -2,8 +2,13 @@
 //!
 //! In: a seed, drawn by a driver. Out: ids, credentials, numbers to begin with.
 
+use std::sync::{Arc, Mutex};
+
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+
+use super::id::Id;
+use super::lock::lock;
 
 /// A generator whose numbers can't be guessed from those before (credentials are made of them).
 pub(crate) type Chance = StdRng;
@@ -11,6 +16,27 @@ pub(crate) type Chance = StdRng;
 /// A generator that gives the same for the same seed: for tests and simulations.
 pub fn seeded(seed: u64) -> Chance {
     Chance::seed_from_u64(seed)
+}
+
+/// Gives everybody a generator of their own, all of them made from one. Cheap to clone; clones share what is left.
+#[derive(Debug, Clone)]
+pub(crate) struct Lots(Arc<Mutex<Chance>>);
+
+impl Lots {
+    /// From this generator.
+    pub(crate) fn new(chance: Chance) -> Self {
+        Self(Arc::new(Mutex::new(chance)))
+    }
+
+    /// A generator.
+    pub(crate) fn draw(&self) -> Chance {
+        Chance::from_rng(&mut *lock(&self.0))
+    }
+
+    /// A new random [`Id`].
+    pub(crate) fn id(&self) -> Id {
+        random_text(&mut lock(&self.0), 22)
+    }
 }
 
 /// So many characters of `[A-Za-z0-9]`, about 6 bits each.
@@ -27,6 +53,10 @@ mod tests {
         let text = |seed| random_text(&mut seeded(seed), 22);
         assert_eq!(text(1), text(1));
         assert_ne!(text(1), text(2));
+        let (one, other) = (Lots::new(seeded(4)), Lots::new(seeded(4)));
+        let drawn = [one.id(), one.clone().id(), random_text(&mut one.draw(), 22), random_text(&mut one.draw(), 22)];
+        assert_eq!(drawn, [other.id(), other.id(), random_text(&mut other.draw(), 22), random_text(&mut other.draw(), 22)]);
+        assert_eq!(drawn.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
         assert!(text(3).len() == 22 && text(3).bytes().all(|c| c.is_ascii_alphanumeric()));
     }
 }

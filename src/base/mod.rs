@@ -1,8 +1,11 @@
 //! Floor 0: the words everything else is written in.
 //!
-//! In: nothing. Out: ids, stream paths, units, media kinds. No I/O, no clock reading.
+//! In: nothing. Out: ids, stream paths, units, media kinds. No I/O, and no clock is read but through what a driver hands in.
 
 mod chance;
+mod clock;
+#[cfg(test)]
+mod clock_tests;
 mod id;
 mod kind;
 mod lock;
@@ -12,11 +15,15 @@ pub(crate) mod query;
 pub(crate) mod ranges;
 mod setting;
 mod units;
+mod wall;
 pub(crate) mod wrap;
 
 pub use chance::seeded;
-pub(crate) use chance::{Chance, random_text};
-pub(crate) use id::{Id, random_id};
+pub(crate) use chance::{Chance, Lots, random_text};
+pub use clock::Clock;
+#[cfg(test)]
+pub(crate) use clock_tests::real_clock;
+pub(crate) use id::Id;
 pub use kind::MediaKind;
 pub(crate) use lock::{lock, read, write};
 pub(crate) use path::PathError;
@@ -25,3 +32,4 @@ pub(crate) use pattern::pattern_matches;
 pub(crate) use query::{keys_in_query, percent_decode};
 pub(crate) use setting::{Bounds, Section, SettingError, duration_text};
 pub(crate) use units::{NtpTime, UnixNanos, date_time, rescale};
+pub(crate) use wall::{Now, Observed, Setting, Wall};

@@ -323,8 +323,9 @@ mod tests {
         let sfu = SfuConfig { workers: 1, listen: vec!["127.0.0.1:0".parse().unwrap()], ..SfuConfig::default() };
         let rule = AccessRule { paths: "live/locked".into(), secret: "s3cret".into() };
         let config = StreamConfig { viewer_tokens: vec![rule], ..StreamConfig::default() };
-        let workers = Arc::new(WorkerPool::start(&sfu).unwrap());
-        LiveRoutes { hub: Hub::new(HubOptions { config, b_frames: Default::default(), workers }), live }
+        let (clock, lots) = (crate::base::real_clock(), crate::base::Lots::new(crate::base::seeded(1)));
+        let workers = Arc::new(WorkerPool::start(&sfu, &clock, &lots).unwrap());
+        LiveRoutes { hub: Hub::new(HubOptions { config, b_frames: Default::default(), workers, clock, lots }), live }
     }
 
     async fn parts<B: Body<Error: std::fmt::Debug>>(response: Response<B>) -> (StatusCode, Vec<(String, String)>, Bytes) {

@@ -14,12 +14,11 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::driver::unix_now;
 use super::error::JSON;
 use super::multipart::Multipart;
 use super::{ApiError, ClientIp, Outside, StreamTarget, shown_key};
 use crate::base::ranges::{Conditions, Selection, Version};
-use crate::base::{StreamPath, query};
+use crate::base::{Lots, StreamPath, query};
 use crate::package::{BlockingReload, Live, MediaName, Missing, Playlist, Presentation, Segment, SegmentBody, SegmentReader};
 use crate::stream::Hub;
 
@@ -75,7 +74,7 @@ impl LiveRoutes {
 
     fn note(&self, path: &StreamPath, protocol: &'static str, ip: ClientIp, headers: &HeaderMap) {
         if let Some(stream) = self.hub.stream(path) {
-            stream.note_http_viewer(protocol, ip.with_agent(headers), unix_now());
+            stream.note_http_viewer(protocol, ip.with_agent(headers), self.hub.clock().unix());
         }
     }
 }
@@ -103,7 +102,7 @@ pub(super) async fn multivariant(
     let admitted = state.admit(&target.path, &headers, &uri)?;
     let text = admitted.presentation.multivariant(&admitted.query).await?;
     state.note(&target.path, "hls", ip, &headers);
-    Ok(text_answer(HLS, text, &headers))
+    Ok(text_answer(HLS, text, &headers, state.hub.lots()))
 }
 
 pub(super) async fn manifest(
@@ -116,9 +115,9 @@ pub(super) async fn manifest(
 ) -> Result<Response, ApiError> {
     let admitted = state.admit(&target.path, &headers, &uri)?;
     // Absolute: TV boxes and ExoPlayer don't resolve it.
-    let text = admitted.presentation.manifest(unix_now(), &outside.url(TIME_PATH), &admitted.query).await?;
+    let text = admitted.presentation.manifest(state.hub.clock().unix(), &outside.url(TIME_PATH), &admitted.query).await?;
     state.note(&target.path, "dash", ip, &headers);
-    Ok(text_answer(DASH, text, &headers))
+    Ok(text_answer(DASH, text, &headers, state.hub.lots()))
 }
 
 pub(super) async fn file(
@@ -141,9 +140,9 @@ pub(super) async fn file(
 }
 
 /// A text that is made anew with every part.
-fn text_answer(content_type: &'static str, text: String, headers: &HeaderMap) -> Response {
+fn text_answer(content_type: &'static str, text: String, headers: &HeaderMap, lots: &Lots) -> Response {
     let (etag, content) = (text_tag(text.as_bytes()), Content::Whole(text.into()));
-    let reply = Reply { content_type, cache: NEWEST, etag, len: None, content };
+    let reply = Reply { content_type, cache: NEWEST, etag, len: None, content, lots: lots.clone() };
     reply.respond(headers, |content| if let Content::Whole(bytes) = content { bytes.into() } else { Body::empty() })
 }
 
@@ -165,6 +164,7 @@ pub(super) struct Reply {
     /// In bytes, of what ranges may be served of.
     len: Option<u64>,
     content: Content,
+    lots: Lots,
 }
 
 /// Its body.
@@ -195,7 +195,7 @@ impl LiveRoutes {
         let Admitted { presentation, query } = self.admit(path, headers, uri)?;
         let media = |len: usize, content| {
             let etag = format!("\"{name}\"");
-            Ok(Reply { content_type: MP4, cache: FOR_EVER, etag, len: Some(len as u64), content })
+            Ok(Reply { content_type: MP4, cache: FOR_EVER, etag, len: Some(len as u64), content, lots: self.hub.lots().clone() })
         };
         let whole = |bytes: Bytes| media(bytes.len(), Content::Whole(bytes));
         match name {
@@ -209,7 +209,7 @@ impl LiveRoutes {
                 self.note(path, "hls", ip, headers);
                 let cache = if playlist.blocking { WAITED_FOR } else { NEWEST };
                 let etag = text_tag(&playlist.text);
-                Ok(Reply { content_type: HLS, cache, etag, len: None, content: Content::Playlist(playlist) })
+                Ok(Reply { content_type: HLS, cache, etag, len: None, content: Content::Playlist(playlist), lots: self.hub.lots().clone() })
             }
             MediaName::Init { track, number } => whole(presentation.init_segment(track, number).await?),
             MediaName::Part { track, number, part } => whole(presentation.part(track, number, part).await?),
@@ -237,7 +237,7 @@ fn wants_a_part(headers: &HeaderMap) -> bool {
 impl Reply {
     /// The answer to a request with these headers; `body` says how content is sent.
     pub(super) fn respond<B>(self, headers: &HeaderMap, body: impl FnOnce(Content) -> B) -> Response<B> {
-        let Self { content_type, cache, etag, len, content } = self;
+        let Self { content_type, cache, etag, len, content, lots } = self;
         let selection =
             conditions(headers).map_or(Selection::Whole, |conditions| conditions.select(Version { etag: &etag, modified: None, len }));
         let refused = |status, range| (status, Some(JSON), range, None, Content::Whole(ApiError::of_status(status).json().into()));
@@ -245,7 +245,7 @@ impl Reply {
             (Selection::NotModified, _) => (StatusCode::NOT_MODIFIED, None, None, None, Content::Whole(Bytes::new())),
             (Selection::Failed, _) => refused(StatusCode::PRECONDITION_FAILED, None),
             (Selection::Unsatisfiable, len) => refused(StatusCode::RANGE_NOT_SATISFIABLE, Some(format!("bytes */{}", len.unwrap_or(0)))),
-            (Selection::Parts(parts), Some(len)) => partial(&content, &parts, len, content_type),
+            (Selection::Parts(parts), Some(len)) => partial(&content, &parts, len, content_type, &lots),
             (_, len) => (StatusCode::OK, HeaderValue::from_str(content_type).ok(), None, len, content),
         };
         let mut response = Response::new(body(content));
@@ -278,7 +278,7 @@ fn conditions(headers: &HeaderMap) -> Option<Conditions<'_>> {
 type Partial = (StatusCode, Option<HeaderValue>, Option<String>, Option<u64>, Content);
 
 /// Some bytes of a piece of media: one range as it is, several as `multipart/byteranges`.
-fn partial(content: &Content, parts: &[Range<u64>], len: u64, content_type: &str) -> Partial {
+fn partial(content: &Content, parts: &[Range<u64>], len: u64, content_type: &str, lots: &Lots) -> Partial {
     let bytes: Vec<Bytes> = match content {
         Content::Whole(bytes) => vec![bytes.clone()],
         Content::Segment(segment) => segment.parts.iter().map(|part| part.data.clone()).collect(),
@@ -290,7 +290,7 @@ fn partial(content: &Content, parts: &[Range<u64>], len: u64, content_type: &str
         let content = Content::Pieces(cut(&bytes, part));
         return (StatusCode::PARTIAL_CONTENT, HeaderValue::from_str(content_type).ok(), Some(range), Some(part.end - part.start), content);
     }
-    let multipart = Multipart::around(parts, len, content_type);
+    let multipart = Multipart::around(parts, len, content_type, lots);
     let mut all = Vec::new();
     for (head, part) in multipart.heads.into_iter().zip(parts) {
         all.push(head);
@@ -327,8 +327,8 @@ pub(super) fn growing(reader: SegmentReader) -> Body {
 }
 
 /// The time, for players that must know what is the live edge.
-pub(super) async fn time() -> Response {
-    let now = crate::base::date_time(unix_now());
+pub(super) async fn time(State(state): State<LiveRoutes>) -> Response {
+    let now = crate::base::date_time(state.hub.clock().unix());
     ([(CONTENT_TYPE, "text/plain"), (CACHE_CONTROL, "no-store")], now).into_response()
 }
 

@@ -21,6 +21,6 @@ pub(crate) fn register(routes: &mut Routes, state: LiveRoutes) {
         true => Known::Live,
         false => Known::Away,
     }));
+    routes.merge(Router::new().route(TIME_PATH, get(time).with_state(state.clone())));
     routes.direct(state);
-    routes.merge(Router::new().route(TIME_PATH, get(time)));
 }

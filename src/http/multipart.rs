@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::base::random_id;
+use crate::base::Lots;
 
 /// See the module.
 #[derive(Debug)]
@@ -23,9 +23,9 @@ pub(super) struct Multipart {
 
 impl Multipart {
     /// Around these ranges of a file of `total` bytes.
-    pub(super) fn around(ranges: &[Range<u64>], total: u64, content_type: &str) -> Self {
+    pub(super) fn around(ranges: &[Range<u64>], total: u64, content_type: &str, lots: &Lots) -> Self {
         // Random, so that nobody can write a file that has it.
-        let boundary = random_id();
+        let boundary = lots.id();
         let head = |(at, range): (usize, &Range<u64>)| {
             let begin = if at == 0 { "" } else { "\r\n" };
             let (first, last) = (range.start, range.end.saturating_sub(1));
@@ -47,7 +47,7 @@ mod tests {
     fn is_read_by_its_own_rules() {
         let file = b"0123456789";
         let ranges = [7..9, 0..3];
-        let multipart = Multipart::around(&ranges, 10, "video/mp4");
+        let multipart = Multipart::around(&ranges, 10, "video/mp4", &Lots::new(crate::base::seeded(1)));
         let mut body = Vec::new();
         for (head, range) in multipart.heads.iter().zip(&ranges) {
             body.extend_from_slice(head);

@@ -141,6 +141,12 @@ impl Catalogue {
         items.values().filter(|m| m.state == State::Live && m.path == *path).cloned().collect()
     }
 
+    /// Whether there is one that is live.
+    pub(super) fn any_live(&self) -> bool {
+        let items = read(&self.items);
+        items.values().any(|meta| meta.state == State::Live)
+    }
+
     /// All, oldest first.
     pub(super) fn candidates(&self) -> Vec<Candidate> {
         let items = read(&self.items);
@@ -197,7 +203,7 @@ mod tests {
         let catalogue = Catalogue::default();
         for n in 0..25 {
             let path = StreamPath::parse(if n % 2 == 0 { "live/a" } else { "live/b" }).unwrap();
-            catalogue.put(Meta::new(RecordingId::new(n * 1_000_000_000), path, n * 1000, None));
+            catalogue.put(Meta::new(RecordingId::new(n * 1_000_000_000, &mut crate::base::seeded(1)), path, n * 1000, None));
         }
         let mut seen = Vec::new();
         let mut cursor: Option<RecordingId> = None;

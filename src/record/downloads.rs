@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn what_clients_have() {
-        let (a, b) = (RecordingId::new(1), RecordingId::new(2));
+        let (a, b) = (RecordingId::new(1, &mut crate::base::seeded(1)), RecordingId::new(2, &mut crate::base::seeded(2)));
         let (old, new) = (Snapshot::testing(5), Snapshot::testing(9));
         let mut downloads = Downloads::default();
         assert_eq!(downloads.of(&a, 1, false, 0), Sent::Nothing);
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded_and_keeps_who_is_active() {
-        let id = RecordingId::new(1);
+        let id = RecordingId::new(1, &mut crate::base::seeded(1));
         let mut downloads = Downloads::default();
         for client in 0..3 * MAX_DOWNLOADS as u64 {
             downloads.begin(&id, client, &Snapshot::testing(1), true, client as i64);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use crate::base::UnixNanos;
+use crate::base::{Chance, UnixNanos};
 
 /// Digits of the time: milliseconds since 1970 in base 36 need nine until the year 5188.
 const TIME_DIGITS: usize = 9;
@@ -19,7 +19,7 @@ pub struct RecordingId(Arc<str>);
 
 impl RecordingId {
     /// A new one for a recording that starts at `now`.
-    pub fn new(now: UnixNanos) -> Self {
+    pub fn new(now: UnixNanos, chance: &mut Chance) -> Self {
         use rand::RngExt;
         let mut millis = (now / 1_000_000).max(0) as u64;
         let mut text = [b'0'; TIME_DIGITS + RANDOM_DIGITS];
@@ -27,9 +27,8 @@ impl RecordingId {
             *digit = DIGITS[(millis % 36) as usize];
             millis /= 36;
         }
-        let mut rng = rand::rng();
         for digit in &mut text[TIME_DIGITS..] {
-            *digit = DIGITS[rng.random_range(0..36)];
+            *digit = DIGITS[chance.random_range(0..36)];
         }
         Self(String::from_utf8_lossy(&text).into())
     }
@@ -68,10 +67,13 @@ impl<'de> serde::Deserialize<'de> for RecordingId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::seeded;
 
     #[test]
     fn ids_sort_by_time_and_parse() {
-        let (a, b) = (RecordingId::new(1_700_000_000_000_000_000), RecordingId::new(1_700_000_000_001_000_000));
+        let (a, b) =
+            (RecordingId::new(1_700_000_000_000_000_000, &mut seeded(2)), RecordingId::new(1_700_000_000_001_000_000, &mut seeded(1)));
+        assert_ne!(a, RecordingId::new(1_700_000_000_000_000_000, &mut seeded(3)));
         assert!(a < b);
         assert_eq!(RecordingId::parse(a.as_str()), Some(a));
         for text in ["", "..", "../../../etc/passwd0000000", &"A".repeat(26), &"a".repeat(25), &"a".repeat(27), &"ä".repeat(13)] {

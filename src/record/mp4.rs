@@ -169,7 +169,7 @@ mod tests {
     fn six_hours_are_laid_out() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(dir.path().to_owned());
-        let mut meta = Meta::new(RecordingId::new(0), crate::base::StreamPath::parse("a").unwrap(), 0, None);
+        let mut meta = Meta::new(RecordingId::new(0, &mut crate::base::seeded(1)), crate::base::StreamPath::parse("a").unwrap(), 0, None);
         std::fs::create_dir(store.dir(&meta.id)).unwrap();
         let (picture, sound) = (testing::video("320x180", 1, 0, ""), testing::audio("aac", 48_000, 1.0));
         let count = 6 * 3600 * 5u32;

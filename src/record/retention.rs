@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn what_goes_and_what_stays() {
-        let id = |n: i64| RecordingId::new(n * 1_000_000_000);
+        let id = |n: i64| RecordingId::new(n * 1_000_000_000, &mut crate::base::seeded(1));
         let ids: Vec<_> = (0..4).map(id).collect();
         let all = |sizes: [u64; 4], live: &[usize]| -> Vec<Candidate> {
             (0..4)

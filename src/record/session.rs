@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::base::{StreamPath, UnixNanos};
+use crate::base::{Chance, StreamPath, UnixNanos};
 use crate::cmaf::{Chunk, TrackInit};
 
 use super::catalogue::Catalogue;
@@ -78,6 +78,8 @@ pub(super) struct Session {
     /// After a failure of the disk: the segment with which a new try may begin.
     retry_from: Option<u64>,
     bad_chunks: u64,
+    /// Names what begins.
+    chance: Chance,
 }
 
 #[derive(Debug)]
@@ -106,9 +108,10 @@ impl Session {
         path: StreamPath,
         max_duration_ms: u64,
         target_duration: u64,
+        chance: Chance,
     ) -> Self {
         let (inits, current, closing, retry_from) = (BTreeMap::new(), None, None, None);
-        Self { store, catalogue, room, path, max_duration_ms, target_duration, inits, current, closing, retry_from, bad_chunks: 0 }
+        Self { store, catalogue, room, path, max_duration_ms, target_duration, inits, current, closing, retry_from, bad_chunks: 0, chance }
     }
 
     /// Takes one event. Errors end the recording, not the session: it tries again about half a minute later.
@@ -170,7 +173,7 @@ impl Session {
             Some(current) => current,
             None if begins && self.retry_from.is_none_or(|from| chunk.segment >= from) => {
                 let started_at = if chunk.wallclock > 0 { chunk.wallclock } else { now };
-                let writer = Writer::create(&self.store, &self.path, now, started_at, self.target_duration)?;
+                let writer = Writer::create(&self.store, &self.path, now, started_at, self.target_duration, &mut self.chance)?;
                 tracing::info!(path = %self.path, recording = %writer.meta().id, "recording starts");
                 self.catalogue.put(writer.meta());
                 self.retry_from = None;

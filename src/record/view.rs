@@ -263,7 +263,7 @@ mod tests {
             live: bool,
         ) {
             let view = View { tracks: vec![index(0, &a), index(1, &b)], live, target_duration: Some(u64::MAX) };
-            let meta = Meta::new(RecordingId::new(0), StreamPath::parse("a").unwrap(), i64::MIN, None);
+            let meta = Meta::new(RecordingId::new(0, &mut crate::base::seeded(1)), StreamPath::parse("a").unwrap(), i64::MIN, None);
             let _ = hls::multivariant(&view, "");
             let _ = hls::media(&view, 0, "");
             let _ = hls::media(&view, 1, "");

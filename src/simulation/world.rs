@@ -15,7 +15,7 @@ use super::random::Random;
 use super::segmenter::{Around, Readers, Segmenter};
 use super::viewer::Viewer;
 use super::{MS, SECOND};
-use crate::base::{MediaKind, UnixNanos, seeded};
+use crate::base::{MediaKind, Now, UnixNanos, Wall, seeded};
 use crate::cmaf::Targets;
 use crate::codec::{AccessUnit, Format};
 use crate::package::{PackageConfig, Window};
@@ -25,7 +25,7 @@ use crate::sfu::peer::Certificate;
 use crate::sfu::types::{ProducerOptions, Reading};
 use crate::sfu::worker::{Event as WorkerEvent, Worker};
 use crate::sfu::{ProducerId, RouterId, SfuConfig};
-use crate::stream::core::{Action, Begin, Event, Generation, Heard, Newcomer, Now, Replace, Rules, StreamCore};
+use crate::stream::core::{Action, Begin, Event, Generation, Heard, Newcomer, Replace, Rules, StreamCore};
 use crate::stream::packing::Packing;
 use crate::stream::placing::{Placing, Position};
 use crate::stream::{BFrames, LongGops, Track};
@@ -33,6 +33,8 @@ use crate::timing::Timeline;
 
 /// The turn of the world.
 const TICK: i64 = 10 * MS;
+/// Longest time that a publisher with a good clock is left unread at once, whatever happens to the machine's clock.
+const UNREAD: Duration = Duration::from_secs(1);
 /// Where the wall clock stands at the beginning.
 const EPOCH: UnixNanos = 1_800_000_000 * SECOND;
 
@@ -86,8 +88,10 @@ pub(super) struct World {
     now: i64,
     targets: Targets,
     parts_fit: bool,
-    wall_step: i64,
     t0: Instant,
+    wall: Wall,
+    /// By how much the machine's wall clock was set.
+    wall_step: i64,
     worker: Worker,
     router: RouterId,
     readers: Readers,
@@ -99,8 +103,6 @@ pub(super) struct World {
     viewers_left: u64,
     numbers: Numbers,
     restless: i64,
-    /// The wall clock was set back: what was made lies ahead of it, and can't go back.
-    set_back: bool,
     verbose: bool,
     pub broken: Vec<String>,
     pub counts: BTreeMap<String, u64>,
@@ -122,7 +124,8 @@ impl World {
         let mut random = Random::new(seed);
         let mut script = Script::new(&mut random);
         let t0 = start();
-        let mut worker = Worker::new(0, SfuConfig::default(), certificate(), (t0, EPOCH), seeded(seed));
+        let wall = Wall::new(Now { at: t0, wall: EPOCH });
+        let mut worker = Worker::new(0, SfuConfig::default(), certificate(), wall.clone(), seeded(seed));
         let router = worker.create_router();
         let duration = |time: i64| Duration::from_nanos(time as u64);
         let targets = Targets::new(duration(script.segment), duration(script.part));
@@ -148,8 +151,9 @@ impl World {
             now: 0,
             targets,
             parts_fit,
-            wall_step: 0,
             t0,
+            wall,
+            wall_step: 0,
             worker,
             router,
             readers: Readers::default(),
@@ -161,7 +165,6 @@ impl World {
             viewers: Vec::new(),
             numbers: Numbers::default(),
             restless: 0,
-            set_back: false,
             verbose,
             broken: Vec::new(),
             counts: BTreeMap::new(),
@@ -179,7 +182,7 @@ impl World {
     }
 
     fn wall(&self) -> UnixNanos {
-        EPOCH + self.now + self.wall_step
+        self.wall.of(self.at())
     }
 
     fn time(&self) -> Now {
@@ -215,6 +218,10 @@ impl World {
     fn step(&mut self) {
         self.now += TICK;
         self.troubles();
+        // As `app/clock.rs`.
+        if self.now % SECOND == 0 {
+            self.wall.observe(self.at(), EPOCH + self.now + self.wall_step, self.life.is_some());
+        }
         for index in 0..self.connections.len() {
             self.connection(index);
         }
@@ -248,14 +255,8 @@ impl World {
             self.script.troubles.remove(0);
             self.say(|| format!("{trouble:?}"));
             match trouble {
-                Trouble::WallStep(by) => {
-                    self.wall_step += by;
-                    self.restless = self.now;
-                    self.set_back |= by < 0;
-                    if let Some(life) = &mut self.life {
-                        life.ledger.honest = false;
-                    }
-                }
+                // No trouble for anybody: the clock's rule sees to it.
+                Trouble::WallStep(by) => self.wall_step += by,
                 Trouble::Evict => {
                     if let Some(life) = &mut self.life {
                         life.core.evict("ended by the operator");
@@ -427,6 +428,9 @@ impl World {
             life.core.warn(warning);
         }
         connection.unread_until = connection.unread_until.max(now + wait.as_nanos() as i64);
+        if connection.publisher.is_honest() && wait > UNREAD {
+            life.ledger.broken.push(format!("publisher {index} is left unread for {wait:?}"));
+        }
         let number = number_of(kind, &unit.data);
         if let Some(batch) = packer.packing.batch(&unit, facts) {
             self.worker.handle_batch(at, self.router, packer.producer, batch);
@@ -666,9 +670,7 @@ impl World {
             let quiet = now - self.restless > 10 * SECOND && life.core.publisher().is_some();
             let strict = quiet && self.script.clean && life.ledger.honest && self.connections.iter().all(|c| c.publisher.is_honest());
             life.ledger.busy();
-            if !self.set_back {
-                life.ledger.live_edge(life.core.tracks().map(|track| track.kind), wall, strict);
-            }
+            life.ledger.live_edge(life.core.tracks().map(|track| track.kind), wall, strict);
             let held: usize = life.window.snapshot().tracks.iter().flat_map(|track| &track.segments).map(|segment| segment.bytes()).sum();
             // At most four segments a track stay, however large.
             if held > life.window_bytes * 2 + 100_000 {

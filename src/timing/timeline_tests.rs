@@ -223,3 +223,32 @@ fn the_end_lies_behind_what_is_shown_last() {
     }
     assert_eq!(timeline.end() / ms, last + 40);
 }
+
+#[test]
+fn nobody_is_held_and_nothing_jumps_where_the_machine_s_clock_is_set() {
+    use crate::base::{Now, Wall};
+    #[allow(clippy::disallowed_methods)] // the virtual clock has to begin somewhere
+    let start = std::time::Instant::now();
+    const FRAME: i64 = 40 * MS;
+    // By how much it is set, and how long the publisher's crystal takes for 5000 ns.
+    for (step, takes) in [(3600 * S, 5000), (-3600 * S, 5001), (3600 * S, 4999), (-3600 * S, 4999), (-2 * S, 5000)] {
+        let wall = Wall::new(Now { at: start, wall: NOW });
+        let mut timeline = Timeline::default();
+        let track = timeline.add_track();
+        let mut last: Option<i64> = None;
+        for n in 0..25 * 1800 {
+            let passed = n * FRAME / 5000 * takes;
+            let (at, set) = (start + Duration::from_nanos(passed as u64), if n < 250 { 0 } else { step });
+            if n % 25 == 0 {
+                wall.observe(at, NOW + passed + set, true);
+            }
+            let now = wall.of(at);
+            let placed = timeline.place(track, RATE, n * FRAME, n * FRAME, now);
+            assert_eq!(placed.wait, Duration::ZERO, "{step} {takes} {n}");
+            assert!((placed.dts - now).abs() < S, "{step} {takes} {n}: {} ms ahead", (placed.dts - now) / MS);
+            assert!(last.is_none_or(|last| (placed.dts - last - FRAME).abs() <= (FRAME + MS) / 200), "{step} {takes} {n}");
+            last = Some(placed.dts);
+        }
+        assert_eq!((timeline.mended().jumps, timeline.mended().waits), (0, 0));
+    }
+}

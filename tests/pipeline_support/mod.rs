@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, Bytes};
 use tokio::sync::mpsc;
 
+use headend::inside::base::Clock;
 use headend::inside::cmaf::{Chunk, read_fragment, read_init};
 use headend::inside::codec::{AccessUnit, Format, Packetizer, h264};
 use headend::inside::pipeline::segmenter::{Continuity, EpochEnd, SegmenterEvent, Tracks, run_epoch};
@@ -20,7 +21,12 @@ use headend::inside::stream::TranscodeTarget;
 pub(crate) const BEGIN: i64 = 1_800_000_000_000_000_000;
 
 pub(crate) fn supervisor() -> Supervisor {
-    Supervisor::with_program(PipelineConfig::default(), env!("CARGO_BIN_EXE_headend").into())
+    Supervisor::with_program(PipelineConfig::default(), env!("CARGO_BIN_EXE_headend").into(), clock())
+}
+
+pub(crate) fn clock() -> Clock {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Clock::new(Instant::now, unix.as_nanos() as i64)
 }
 
 pub(crate) fn ffmpeg(args: &[&str], out: &Path) {

@@ -1,7 +1,6 @@
 //! Connections: accepted, bounded in time and number, read within bounds.
 
 mod body;
-mod clock;
 mod first_line;
 mod idle;
 mod rarely;
@@ -9,5 +8,4 @@ mod server;
 mod timer;
 
 pub(crate) use body::read_body;
-pub(crate) use clock::unix_now;
 pub(crate) use server::HttpServer;

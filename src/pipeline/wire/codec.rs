@@ -3,6 +3,7 @@
 use bytes::{Buf, Bytes};
 
 use super::{Cutting, Failure, HEADER, JobId, Joiner, MAX_FRAME, MAX_INPUTS, MAX_MESSAGE, Message, Start, WireError, header};
+use crate::base::UnixNanos;
 use crate::cmaf::{Chunk, TrackInit};
 use crate::codec::{Codec, Format};
 use crate::rtp::batch::{BatchPacket, ClockMapping, RtpBatch, UnitFacts};
@@ -93,8 +94,8 @@ pub(crate) fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> &'a [u
             w.u8(start.inputs.len() as u8);
             start.inputs.iter().for_each(|format| w.format(format));
         }
-        Message::Rtp { job, input, batch } => {
-            rtp_head(&mut w, *job, *input, batch.clock);
+        Message::Rtp { job, input, sent, batch } => {
+            rtp_head(&mut w, RtpHead { job: *job, input: *input, sent: *sent, clock: batch.clock });
             w.u32(batch.len() as u32);
             for packet in batch.iter() {
                 rtp_packet(&mut w, packet);
@@ -193,10 +194,11 @@ pub(crate) fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> &'a [u
     &[]
 }
 
-fn rtp_head(w: &mut Writer<'_>, job: JobId, input: u8, clock: Option<ClockMapping>) {
+fn rtp_head(w: &mut Writer<'_>, RtpHead { job, input, sent, clock }: RtpHead) {
     w.u8(2);
     w.u32(job);
     w.u8(input);
+    w.i64(sent);
     w.u8(clock.is_some().into());
     if let Some(clock) = clock {
         w.u32(clock.rtp);
@@ -222,12 +224,23 @@ fn rtp_packet(w: &mut Writer<'_>, packet: BatchPacket<'_>) -> usize {
     w.0.len() - packet.bytes.len()
 }
 
-/// Gives the packets of `batches`, joined where `joiner` can, as frames of [`Message::Rtp`] to `out`, as many in each as fit; `buffer` is for reuse. `clock` goes with
-/// the first frame, the batches' own is not looked at. Packets that fit no frame are left out. False as soon as `out` gives false.
+/// What stands before the packets of one input.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RtpHead {
+    /// For which job.
+    pub job: JobId,
+    /// For which of its inputs.
+    pub input: u8,
+    /// When they are sent.
+    pub sent: UnixNanos,
+    /// What puts their times on the wall clock, where that has to be told.
+    pub clock: Option<ClockMapping>,
+}
+
+/// Gives the packets of `batches`, joined where `joiner` can, as frames of [`Message::Rtp`] to `out`, as many in each as fit; `buffer` is
+/// for reuse. `head.clock` goes with the first frame, the batches' own is not looked at. Packets that fit no frame are left out. False as soon as `out` gives false.
 pub(crate) fn encode_rtp(
-    job: JobId,
-    input: u8,
-    mut clock: Option<ClockMapping>,
+    mut head: RtpHead,
     batches: &[RtpBatch],
     joiner: &mut Joiner,
     buffer: &mut Vec<u8>,
@@ -238,7 +251,8 @@ pub(crate) fn encode_rtp(
         buffer.clear();
         buffer.resize(HEADER, 0);
         let mut w = Writer(buffer);
-        rtp_head(&mut w, job, input, clock.take());
+        rtp_head(&mut w, head);
+        head.clock = None;
         let count_at = w.0.len();
         w.u32(0);
         let mut count = 0_u32;
@@ -256,8 +270,8 @@ pub(crate) fn encode_rtp(
             }
         }
         buffer[count_at..count_at + 4].copy_from_slice(&count.to_be_bytes());
-        let head = header(true, true, buffer.len() - HEADER);
-        buffer[..HEADER].copy_from_slice(&head);
+        let frame = header(true, true, buffer.len() - HEADER);
+        buffer[..HEADER].copy_from_slice(&frame);
         if !out(buffer) {
             return false;
         }
@@ -373,7 +387,7 @@ pub fn decode(mut bytes: Bytes) -> Result<Message, WireError> {
             Message::Start(job, Start { name, description, inputs, cutting, reorder })
         }
         2 => {
-            let (job, input) = (r.u32()?, r.u8()?);
+            let (job, input, sent) = (r.u32()?, r.u8()?, r.i64()?);
             let clock = if r.flag()? { Some(ClockMapping { rtp: r.u32()?, wallclock: r.i64()? }) } else { None };
             let count = r.count(MAX_PACKETS, 5)?;
             // Packets stay where they are: the batch is the message and their places in it.
@@ -391,7 +405,7 @@ pub fn decode(mut bytes: Bytes) -> Result<Message, WireError> {
                 let end = whole.len() - r.0.len();
                 places.push(((end - len) as u32..end as u32, unit));
             }
-            Message::Rtp { job, input, batch: RtpBatch::of_places(whole, places).with_clock(clock) }
+            Message::Rtp { job, input, sent, batch: RtpBatch::of_places(whole, places).with_clock(clock) }
         }
         3 => Message::ForceKeyFrame(r.u32()?, r.u8()?),
         4 => Message::Stop(r.u32()?),

@@ -98,7 +98,7 @@ impl Joiner {
 mod tests {
     use bytes::{BufMut, Bytes};
 
-    use super::super::{Assembler, Message, decode, encode_rtp};
+    use super::super::{Assembler, Message, RtpHead, decode, encode_rtp};
     use super::*;
     use crate::codec::{AccessUnit, Depacketized, Depacketizer, Format, Packetizer};
     use crate::rtp::batch::{BatchWriter, RtpBatch, UnitFacts};
@@ -138,7 +138,7 @@ mod tests {
     /// What a child gets: sequence numbers, and payloads with timestamp and marker.
     fn through(joiner: &mut Joiner, batches: &[RtpBatch]) -> Vec<(u16, u32, bool, Vec<u8>)> {
         let mut got = Vec::new();
-        encode_rtp(1, 0, None, batches, joiner, &mut Vec::new(), |frame| {
+        encode_rtp(RtpHead { job: 1, input: 0, sent: 0, clock: None }, batches, joiner, &mut Vec::new(), |frame| {
             assert!(frame.len() <= MAX_FRAME);
             let Message::Rtp { batch, .. } = decode(Assembler::default().push(frame).unwrap().unwrap()).unwrap() else { panic!() };
             got.extend(batch.iter().map(|packet| {

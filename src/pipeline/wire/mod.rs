@@ -9,8 +9,8 @@ mod joiner;
 
 use bytes::Bytes;
 
+pub(crate) use codec::{RtpHead, encode_head, encode_rtp};
 pub use codec::{decode, encode, encode_frame};
-pub(crate) use codec::{encode_head, encode_rtp};
 pub use frame::Assembler;
 pub(crate) use frame::{HEADER, MAX_FRAME, MAX_MESSAGE, VERSION, header, split};
 pub(crate) use joiner::Joiner;
@@ -113,6 +113,8 @@ pub enum Message {
         job: JobId,
         /// For which input.
         input: u8,
+        /// When they were sent, by the parent's wall clock: the child has none of its own.
+        sent: UnixNanos,
         /// The packets.
         batch: RtpBatch,
     },

@@ -70,10 +70,11 @@ fn every_message_survives() {
         Message::Rtp {
             job: 1,
             input: 1,
+            sent: i64::MAX,
             batch: RtpBatch::of_packets([&b"abc"[..], b""]).with_clock(Some(ClockMapping { rtp: u32::MAX, wallclock: i64::MIN })),
         },
-        Message::Rtp { job: 1, input: 2, batch: with_facts() },
-        Message::Rtp { job: 1, input: 0, batch: RtpBatch::default() },
+        Message::Rtp { job: 1, input: 2, sent: -1, batch: with_facts() },
+        Message::Rtp { job: 1, input: 0, sent: 0, batch: RtpBatch::default() },
         Message::ForceKeyFrame(3, 1),
         Message::Stop(9),
         Message::Remove(9),
@@ -122,7 +123,7 @@ fn frames_out_of_step_are_refused() {
 
 #[test]
 fn too_long_for_one_frame() {
-    let message = Message::Rtp { job: 1, input: 0, batch: RtpBatch::of_packets([vec![0; MAX_FRAME]]) };
+    let message = Message::Rtp { job: 1, input: 0, sent: 0, batch: RtpBatch::of_packets([vec![0; MAX_FRAME]]) };
     assert!(matches!(encode_frame(&message), Err(WireError::TooLong(_))));
 }
 
@@ -130,12 +131,12 @@ fn too_long_for_one_frame() {
 fn rtp_in_as_many_frames_as_needed() {
     let packets: Vec<Vec<u8>> = (0..200_u32).map(|n| vec![n as u8; 1200]).collect();
     let batches = [RtpBatch::of_packets(&packets[..70]), RtpBatch::default(), RtpBatch::of_packets(&packets[70..]), with_facts()];
-    let clock = Some(ClockMapping { rtp: 1, wallclock: 2 });
     let mut got = Vec::new();
     let mut assembler = Assembler::default();
-    let done = encode_rtp(7, 1, clock, &batches, &mut Joiner::new(Codec::Aac), &mut Vec::new(), |frame| {
+    let head = RtpHead { job: 7, input: 1, sent: 5, clock: Some(ClockMapping { rtp: 1, wallclock: 2 }) };
+    let done = encode_rtp(head, &batches, &mut Joiner::new(Codec::Aac), &mut Vec::new(), |frame| {
         let message = decode(assembler.push(frame).unwrap().unwrap()).unwrap();
-        let Message::Rtp { job: 7, input: 1, batch } = message else { panic!() };
+        let Message::Rtp { job: 7, input: 1, sent: 5, batch } = message else { panic!() };
         assert_eq!(batch.clock.is_some(), got.is_empty());
         got.extend(batch.iter().map(|packet| (packet.bytes.to_vec(), packet.unit)));
         true
@@ -143,7 +144,7 @@ fn rtp_in_as_many_frames_as_needed() {
     assert!(done);
     let sent: Vec<_> = batches.iter().flat_map(RtpBatch::iter).map(|packet| (packet.bytes.to_vec(), packet.unit)).collect();
     assert_eq!(got, sent);
-    assert!(!encode_rtp(7, 1, clock, &batches, &mut Joiner::new(Codec::Aac), &mut Vec::new(), |_| false));
+    assert!(!encode_rtp(head, &batches, &mut Joiner::new(Codec::Aac), &mut Vec::new(), |_| false));
 }
 
 proptest! {

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::metrics::RecordMetrics;
 use super::recover;
 use super::store::Store;
-use crate::base::{StreamPath, UnixNanos};
+use crate::base::{Clock, Lots, StreamPath};
 use crate::cmaf::{Targets, TrackInit};
 use crate::record::catalogue::{Catalogue, Page, Recording};
 use crate::record::config::RecordConfig;
@@ -48,6 +48,8 @@ pub(crate) struct Recordings {
 struct Inner {
     config: RecordConfig,
     targets: Targets,
+    clock: Clock,
+    lots: Lots,
     store: Store,
     catalogue: Arc<Catalogue>,
     vod: Vod,
@@ -67,20 +69,24 @@ impl Recordings {
         data_dir: &Path,
         config: RecordConfig,
         targets: Targets,
+        clock: Clock,
+        lots: Lots,
         cancel: CancellationToken,
     ) -> Result<Self, RecordError> {
         let store = Store::new(data_dir.join("recordings"));
         let catalogue = Arc::new(Catalogue::default());
-        let (loading, into) = (store.clone(), catalogue.clone());
+        let (loading, into, now) = (store.clone(), catalogue.clone(), clock.unix());
         blocking(move || {
             let root = loading.root();
             std::fs::create_dir_all(root).map_err(RecordError::io(format!("making {}", root.display())))?;
-            recover::load(&loading, &into, unix_now())
+            recover::load(&loading, &into, now)
         })
         .await?;
         let inner = Arc::new(Inner {
             config,
             targets,
+            clock,
+            lots,
             vod: Vod::new(store.clone(), catalogue.clone()),
             store,
             catalogue,
@@ -106,9 +112,15 @@ impl Recordings {
         let max = self.inner.config.max_duration.as_millis() as u64;
         let inner = &self.inner;
         let target = inner.targets.target_duration();
-        let session = Session::new(inner.store.clone(), inner.catalogue.clone(), inner.room.clone(), path.clone(), max, target);
+        let chance = inner.lots.draw();
+        let session = Session::new(inner.store.clone(), inner.catalogue.clone(), inner.room.clone(), path.clone(), max, target, chance);
         inner.tasks.spawn(run(inner.clone(), path.clone(), session, rx, queued.clone()));
         Some(RecorderInput { path: path.clone(), tx, queued, metrics: inner.metrics.clone(), inits: Vec::new(), gap: None })
+    }
+
+    /// Whether something is being recorded.
+    pub(crate) fn is_recording(&self) -> bool {
+        self.inner.catalogue.any_live()
     }
 
     /// Registers its counters, and what the catalogue has at each scrape.
@@ -153,7 +165,7 @@ impl Recordings {
     /// [`RecordError`]; its `status()` is the one to send.
     pub(crate) async fn vod(&self, request: VodRequest) -> Result<VodResponse, RecordError> {
         let inner = self.inner.clone();
-        blocking(move || inner.vod.answer(&request, unix_now())).await
+        blocking(move || inner.vod.answer(&request, inner.clock.unix())).await
     }
 
     /// After the cancellation: waits until all recordings are closed.
@@ -177,7 +189,7 @@ impl Recordings {
     async fn clean(&self) -> Result<(), RecordError> {
         let inner = self.inner.clone();
         blocking(move || {
-            let plan = plan(&inner.catalogue.candidates(), &inner.config, inner.store.free(), unix_now());
+            let plan = plan(&inner.catalogue.candidates(), &inner.config, inner.store.free(), inner.clock.unix());
             for id in &plan.delete {
                 // One that can't be deleted must not keep the others, or the stop below, from happening.
                 if let Err(error) = inner.remove(id) {
@@ -201,7 +213,7 @@ impl Inner {
     /// Closes what a writer that failed by a bug has left, as a start after a crash does.
     fn close_abandoned(&self, path: &StreamPath) -> Result<(), RecordError> {
         for meta in self.catalogue.live_of(path) {
-            match recover::close(&self.store, (*meta).clone(), unix_now())? {
+            match recover::close(&self.store, (*meta).clone(), self.clock.unix())? {
                 Some(closed) => self.catalogue.put(closed),
                 None => self.remove(&meta.id)?,
             }
@@ -290,17 +302,17 @@ async fn run(inner: Arc<Inner>, path: StreamPath, session: Session, mut rx: mpsc
         }
         let Some(mut current) = session.take() else { return };
         let events = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-        let queued = queued.clone();
+        let (queued, clock) = (queued.clone(), inner.clock.clone());
         let written = tokio::task::spawn_blocking(move || {
             for event in events {
                 let len = if let RecordEvent::Chunk(chunk) = &event { chunk.data.len() as u64 } else { 0 };
-                current.handle(event, unix_now());
+                current.handle(event, clock.unix());
                 queued.fetch_sub(len, Ordering::Relaxed);
             }
             if open {
                 current.report();
             } else {
-                current.end(unix_now());
+                current.end(clock.unix());
             }
             current
         });
@@ -345,13 +357,6 @@ pub(crate) fn body_stream(body: VodBody) -> impl Stream<Item = Result<Bytes, Rec
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, RecordError> + Send + 'static) -> Result<T, RecordError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| RecordError::ShuttingDown)?
-}
-
-/// The wall clock: ids, starting times and retention go by it.
-#[allow(clippy::disallowed_methods)] // the one place of this module that reads the clock
-fn unix_now() -> UnixNanos {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::base::{StreamPath, UnixNanos, rescale};
+use crate::base::{Chance, StreamPath, UnixNanos, rescale};
 use crate::cmaf::{Chunk, Init, TrackInit, encode_samples, read_fragment, read_init};
 
 use super::store::{Store, index_file, track_file};
@@ -57,8 +57,9 @@ impl Writer {
         now: UnixNanos,
         started_at: UnixNanos,
         target_duration: u64,
+        chance: &mut Chance,
     ) -> Result<Self, RecordError> {
-        let meta = Meta::new(RecordingId::new(now), path.clone(), started_at / 1_000_000, Some(target_duration));
+        let meta = Meta::new(RecordingId::new(now, chance), path.clone(), started_at / 1_000_000, Some(target_duration));
         let dir = store.dir(&meta.id);
         std::fs::create_dir_all(&dir).map_err(RecordError::io(format!("making {}", dir.display())))?;
         let writer = Self { dir, meta, tracks: BTreeMap::new(), spans: Spans::default(), bytes: 0, synced_at: now };

@@ -12,7 +12,9 @@ async fn from_input_to_body() {
     let dir = tempfile::tempdir().unwrap();
     let (picture, sound) = two_tracks(4);
     let cancel = CancellationToken::new();
-    let recordings = Recordings::open(dir.path(), RecordConfig::default(), Targets::default(), cancel.clone()).await.unwrap();
+    let (clock, lots) = (crate::base::real_clock(), crate::base::Lots::new(crate::base::seeded(1)));
+    let opened = Recordings::open(dir.path(), RecordConfig::default(), Targets::default(), clock, lots, cancel.clone());
+    let recordings = opened.await.unwrap();
     let path = StreamPath::parse("live/cam1").unwrap();
     let mut input = recordings.record(&path).unwrap();
     let mut live_refused = false;

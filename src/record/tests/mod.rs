@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -83,6 +84,9 @@ mod crash;
 mod downloads;
 mod driver;
 
+/// No two sessions of a test name their recordings alike.
+static SESSIONS: AtomicU64 = AtomicU64::new(0);
+
 struct House {
     dir: tempfile::TempDir,
     store: Store,
@@ -102,7 +106,8 @@ impl House {
 
     fn session(&self, max_ms: u64) -> Session {
         let path = StreamPath::parse("live/cam1").unwrap();
-        Session::new(self.store.clone(), self.catalogue.clone(), self.room.clone(), path, max_ms, TARGET_DURATION)
+        let chance = crate::base::seeded(SESSIONS.fetch_add(1, Ordering::Relaxed));
+        Session::new(self.store.clone(), self.catalogue.clone(), self.room.clone(), path, max_ms, TARGET_DURATION, chance)
     }
 
     fn record(&self, events: &[RecordEvent]) -> RecordingId {
@@ -331,7 +336,7 @@ fn a_live_recording_grows_and_old_snapshots_stay() {
     assert!(playlist.contains("TYPE:EVENT") && !playlist.contains("ENDLIST"), "{playlist}");
     let mpd = dash_mpd_core::parse(&house.text(&format!("{id}/manifest.mpd"))).unwrap();
     assert_eq!((mpd.mpdtype.as_deref(), mpd.UTCTiming.len()), (Some("dynamic"), 1));
-    assert!(house.store.delete(&RecordingId::new(5)).is_err());
+    assert!(house.store.delete(&RecordingId::new(5, &mut crate::base::seeded(1))).is_err());
 
     session.end(NOW);
     assert!(target(&id), "nor change with the end");
@@ -445,7 +450,15 @@ fn a_disk_that_fails_does_not_stop_the_stream() {
     let file = house.dir.path().join("not-a-folder");
     std::fs::write(&file, "x").unwrap();
     let path = StreamPath::parse("live/cam1").unwrap();
-    let mut session = Session::new(Store::new(file), house.catalogue.clone(), house.room.clone(), path, u64::MAX, TARGET_DURATION);
+    let mut session = Session::new(
+        Store::new(file),
+        house.catalogue.clone(),
+        house.room.clone(),
+        path,
+        u64::MAX,
+        TARGET_DURATION,
+        crate::base::seeded(1),
+    );
     all.iter().for_each(|e| session.handle(e.clone(), NOW));
     session.end(NOW);
     assert!(house.catalogue.list(None, None, 10).unwrap().items.is_empty());

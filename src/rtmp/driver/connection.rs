@@ -15,10 +15,11 @@ use tokio::select;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::Context;
 use super::budget::Share;
 use super::play::{self, Player};
 use super::publish::{self, Publisher};
-use super::{Context, now, rounds, unix_now};
+use super::rounds;
 use crate::net::low_water::set_low_water;
 use crate::rtmp::oddity::Oddity;
 use crate::rtmp::session::{Event, MAX_ACTIVE, ServerSession};
@@ -128,16 +129,17 @@ pub(super) async fn serve(context: Arc<Context>, socket: TcpStream, peer: Socket
 
 impl Connection {
     fn new(context: Arc<Context>, socket: TcpStream, peer: SocketAddr) -> Self {
+        let now = context.now();
         Self {
             socket,
-            session: ServerSession::new(now(), context.session_timeouts()),
+            session: ServerSession::new(now, context.session_timeouts()),
             buffer: vec![0; READ_BUFFER].into(),
             more: false,
             peer,
             share: context.budget.share(),
             context,
             unsent: BytesMut::new(),
-            stalled_at: now().into(),
+            stalled_at: now.into(),
             slots: [const { Slot::Free }; MAX_ACTIVE],
             worker: None,
             in_rounds: false,
@@ -205,7 +207,7 @@ impl Connection {
                 Wake::Round => self.read_what_is_there()?,
                 Wake::Written(n) => self.written(n?),
                 Wake::Slot(index, wake) => self.handle_slot(index, wake).await,
-                Wake::SessionTimeout => self.session.handle_timeout(now())?,
+                Wake::SessionTimeout => self.session.handle_timeout(self.context.now())?,
                 Wake::Stalled => return Err(End::Stalled(self.context.config.player_timeout)),
                 Wake::Cancelled => return Err(self.shut_down()),
             }
@@ -217,7 +219,8 @@ impl Connection {
         // A peer that doesn't take our answers is not asked for more questions.
         let may_ask = self.unsent.len() <= self.context.config.player_buffer;
         let deadline = self.session.poll_timeout().map(Instant::from);
-        let round = Instant::from(now()) + if self.in_rounds { rounds::until_next(unix_now()) } else { Duration::ZERO };
+        let now = self.context.hub.clock().now();
+        let round = Instant::from(now.at) + if self.in_rounds { rounds::until_next(now.wall) } else { Duration::ZERO };
         let (mut reader, mut writer) = self.socket.split();
         let [a, b, c, d] = &mut self.slots;
         select! {
@@ -262,7 +265,7 @@ impl Connection {
         }
         self.more = n == self.buffer.len();
         self.context.metrics.received.inc_by(n as u64);
-        self.session.handle_input(now(), &self.buffer[..n])?;
+        self.session.handle_input(self.context.now(), &self.buffer[..n])?;
         let in_assembly = self.session.in_assembly();
         self.share.set(in_assembly + self.unsent.len());
         if in_assembly > self.unsent.len() && self.share.is_over() {
@@ -274,7 +277,7 @@ impl Connection {
     fn written(&mut self, n: usize) {
         self.context.metrics.sent.inc_by(n as u64);
         self.unsent.advance(n);
-        self.stalled_at = (now() + self.context.config.player_timeout).into();
+        self.stalled_at = (self.context.now() + self.context.config.player_timeout).into();
         if self.unsent.is_empty() && self.unsent.capacity() > self.context.config.player_buffer {
             self.unsent = BytesMut::new();
         }
@@ -283,7 +286,7 @@ impl Connection {
     fn take_output(&mut self) {
         while let Some(output) = self.session.poll_output() {
             if self.unsent.is_empty() {
-                self.stalled_at = (now() + self.context.config.player_timeout).into();
+                self.stalled_at = (self.context.now() + self.context.config.player_timeout).into();
             }
             self.unsent.extend_from_slice(&output);
         }
@@ -306,7 +309,7 @@ impl Connection {
                                 () = self.context.cancel.cancelled() => {}
                             }
                             // It was not silent: it was not listened to.
-                            self.session.touch(now());
+                            self.session.touch(self.context.now());
                         }
                         Err(error) => {
                             let why = error.to_string();
@@ -361,7 +364,7 @@ impl Connection {
         let alone = self.slots.iter().all(Slot::is_free);
         let Some(place) = self.slots.iter().position(Slot::is_free) else { return Ok(None) };
         self.slots[place] = Slot::Publisher(Box::new(Publisher::new(stream, publication, self.context.clone(), self.peer)));
-        self.session.accept_publish(now(), stream)?;
+        self.session.accept_publish(self.context.now(), stream)?;
         if alone && self.worker != Some(worker) {
             self.worker = Some(worker);
             return Ok(Some(runtime));
@@ -395,7 +398,7 @@ impl Connection {
             Ok(mut player) => {
                 tracing::info!(path = %player.path(), peer = %self.peer, agent = self.session.agent(), "RTMP player began");
                 let Some(place) = self.slots.iter().position(Slot::is_free) else { return Ok(()) };
-                self.session.accept_play(now(), stream)?;
+                self.session.accept_play(self.context.now(), stream)?;
                 player.begin(&mut self.session);
                 self.slots[place] = Slot::Player(Box::new(player));
             }

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use super::metrics::RtmpMetrics;
 use super::session::SessionTimeouts;
-use crate::base::{Bounds, Section, SettingError, UnixNanos};
+use crate::base::{Bounds, Section, SettingError};
 use crate::net::tcp::listen;
 use crate::stream::Hub;
 
@@ -139,6 +139,10 @@ impl Drop for Counted {
 }
 
 impl Context {
+    fn now(&self) -> Instant {
+        self.hub.clock().at()
+    }
+
     fn session_timeouts(&self) -> SessionTimeouts {
         SessionTimeouts { handshake: self.config.handshake_timeout, idle: self.config.idle_timeout }
     }
@@ -214,19 +218,6 @@ impl RtmpServer {
             tracing::warn!(left = tasks.len(), "RTMP connections did not end in time");
         }
     }
-}
-
-/// The monotonic clock.
-#[allow(clippy::disallowed_methods)] // a driver: this is where time is read
-fn now() -> Instant {
-    Instant::now()
-}
-
-/// The wall clock.
-#[allow(clippy::disallowed_methods)] // a driver: this is where time is read
-fn unix_now() -> UnixNanos {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    since.as_nanos() as UnixNanos
 }
 
 #[cfg(test)]

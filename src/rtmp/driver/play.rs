@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Context, Counted, now};
+use super::{Context, Counted};
 use crate::base::{MediaKind, StreamPath};
 use crate::codec::{Codec, Format, h264};
 use crate::rtmp::Target;
@@ -181,7 +182,7 @@ impl Player {
             }
             (Wake::Batch(kind, None), Source::Live(live)) => {
                 *live.track(kind) = None;
-                live.retry_at = Some((now() + RETRY).into());
+                live.retry_at = Some((self.context.now() + RETRY).into());
             }
             (Wake::Changed(Some(changes)), Source::Live(live)) => {
                 live.seen = changes;
@@ -204,7 +205,7 @@ impl Player {
                 self.begin(session);
             }
             (Wake::Ping, Source::Waiting(waiting)) => {
-                waiting.ping_at = (now() + PING).into();
+                waiting.ping_at = (self.context.now() + PING).into();
                 session.send_ping(0);
             }
             (Wake::WaitedEnough, _) => {
@@ -239,11 +240,12 @@ impl Live {
     }
 
     async fn next(&mut self) -> Wake {
+        let retry = OptionFuture::from(self.retry_at.map(sleep_until));
         select! {
             batch = receive(&mut self.video) => Wake::Batch(MediaKind::Video, batch),
             batch = receive(&mut self.audio) => Wake::Batch(MediaKind::Audio, batch),
             changes = self.stream.changed(self.seen) => Wake::Changed(changes),
-            () = sleep_until(self.retry_at.unwrap_or_else(|| now().into())), if self.retry_at.is_some() => Wake::Retry,
+            Some(()) = retry => Wake::Retry,
         }
     }
 
@@ -282,7 +284,8 @@ impl Waiting {
         let wait = context.config.play_wait;
         let place = context.waiting.clone().try_acquire_owned().ok().filter(|_| !wait.is_zero())?;
         let (events, counted) = (context.hub.events(), Counted::new(&context.metrics.waiting_players));
-        let (until, ping_at) = ((now() + wait).into(), (now() + PING).into());
+        let now = context.now();
+        let (until, ping_at) = ((now + wait).into(), (now + PING).into());
         Some(Self { events, found: None, until, ping_at, _place: place, _counted: counted })
     }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Context, Counted, unix_now};
+use super::{Context, Counted};
 use crate::base::MediaKind;
 use crate::rtmp::Target;
 use crate::rtmp::amf0::Value;
@@ -110,7 +110,7 @@ impl Publisher {
                     let Some(writer) = writer else { continue };
                     // Nothing is dropped: whoever sends too much waits, and TCP makes the encoder wait.
                     writer.room().await;
-                    let written = writer.write(unit, unix_now());
+                    let written = writer.write(unit, self.context.hub.clock().unix());
                     if !written.sent {
                         self.context.metrics.queue_dropped.inc();
                     }

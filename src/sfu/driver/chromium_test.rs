@@ -1,12 +1,13 @@
 //! ffmpeg by plain RTP in, a real Chromium out: joining in the middle of a GOP of 10 s, it has to decode at once.
 
+#![allow(clippy::disallowed_methods)] // the clients of these tests are no part of the server
+
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::shard::now;
 use super::{Router, WebRtcTransport, WorkerPool};
 use crate::base::MediaKind;
 use crate::sfu::config::SfuConfig;
@@ -149,7 +150,12 @@ async fn publish(router: &Router) -> (crate::sfu::ProducerId, super::PlainTransp
 #[ignore = "starts ffmpeg and chromium"]
 async fn chromium_decodes_at_once_in_the_middle_of_a_long_gop() {
     let listen = vec!["127.0.0.1:0".parse().unwrap()];
-    let pool = WorkerPool::start(&SfuConfig { listen, workers: 2, ..Default::default() }).unwrap();
+    let pool = WorkerPool::start(
+        &SfuConfig { listen, workers: 2, ..Default::default() },
+        &crate::base::real_clock(),
+        &crate::base::Lots::new(crate::base::seeded(8)),
+    )
+    .unwrap();
     let router = pool.create_router(0).await.unwrap();
     let (producer, _transport, _ffmpeg) = publish(&router).await;
     let mut waited = 0;
@@ -195,13 +201,13 @@ async fn chromium_decodes_at_once_in_the_middle_of_a_long_gop() {
                     };
                     let info = transport.consume(options).await.unwrap();
                     reply = answer(&transport, &info.rtp_parameters);
-                    began = Some(now());
+                    began = Some(Instant::now());
                     session = Some(transport);
                 }
                 "/state" => {
                     let frames: u32 = body.split(' ').next().unwrap().parse().unwrap();
                     if frames > 0 && first.is_none() {
-                        first = Some(now());
+                        first = Some(Instant::now());
                     }
                     if frames >= 150 {
                         return body;

@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime};
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -17,7 +16,7 @@ use super::router::Router;
 use super::shard::{Queues, Shard, Shared};
 use super::shared::{COMMAND_QUEUE, Link, MEDIA_QUEUE, Notice};
 use super::tcp;
-use crate::base::{Section, UnixNanos, lock};
+use crate::base::{Clock, Lots, Section, lock};
 use crate::net::interfaces::expand_wildcard;
 use crate::net::tcp::{is_unknown_family, listen_one_family};
 use crate::net::udp::UdpPort;
@@ -43,7 +42,7 @@ impl WorkerPool {
     ///
     /// # Errors
     /// An address can't be listened on, or a value of the configuration is out of its bounds.
-    pub(crate) fn start(config: &SfuConfig) -> Result<WorkerPool, SfuError> {
+    pub(crate) fn start(config: &SfuConfig, clock: &Clock, lots: &Lots) -> Result<WorkerPool, SfuError> {
         config.sound()?;
         config.listen.iter().try_for_each(|address| check_free(*address))?;
         let count = match config.workers {
@@ -51,7 +50,6 @@ impl WorkerPool {
             workers => workers,
         };
         let certificate = Certificate::generate().map_err(|error| SfuError::Start(error.to_string()))?;
-        let epoch = read_clocks();
         let (mut links, mut queues) = (Vec::new(), Vec::new());
         for _ in 0..count {
             let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
@@ -63,12 +61,12 @@ impl WorkerPool {
         let shared = Arc::new(Shared { links, config: config.clone(), candidates: std::sync::OnceLock::new() });
         let mut pool = WorkerPool { shared: shared.clone(), addresses: config.listen.clone(), threads: Mutex::new(Vec::new()) };
         for (index, (queues, notices)) in queues.into_iter().enumerate() {
-            let worker = Worker::new(index as u16, config.clone(), certificate.clone(), epoch, rand::make_rng());
-            let (shared, addresses) = (shared.clone(), pool.addresses.clone());
+            let worker = Worker::new(index as u16, config.clone(), certificate.clone(), clock.wall().clone(), lots.draw());
+            let (shared, addresses, clock) = (shared.clone(), pool.addresses.clone(), clock.clone());
             let (report, started) = std::sync::mpsc::sync_channel::<Started>(1);
             let thread = std::thread::Builder::new()
                 .name(format!("sfu-{index}"))
-                .spawn(move || run(index, worker, shared, &addresses, count > 1, queues, notices, &report))
+                .spawn(move || run(index, worker, clock, shared, &addresses, count > 1, queues, notices, &report))
                 .map_err(|error| SfuError::Start(error.to_string()))?;
             lock(&pool.threads).push(thread);
             // The first worker settles which port 0 has become, and which addresses exist at all.
@@ -138,18 +136,11 @@ impl Drop for WorkerPool {
     }
 }
 
-/// One moment on the monotonic and on the wall clock; from here on only the former is read, so that a step of the latter
-/// doesn't move any timestamp.
-#[allow(clippy::disallowed_methods)] // this is the driver
-fn read_clocks() -> (Instant, UnixNanos) {
-    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    (Instant::now(), i64::try_from(unix.as_nanos()).unwrap_or(0))
-}
-
 #[allow(clippy::too_many_arguments)] // the thread's whole inheritance, handed over once
 fn run(
     index: usize,
     worker: Worker,
+    clock: Clock,
     shared: Arc<Shared>,
     addresses: &[SocketAddr],
     reuse_port: bool,
@@ -175,7 +166,7 @@ fn run(
         };
         let _ = report.send(Ok(ports.iter().map(UdpPort::local_addr).collect()));
         let (tcp_in, tcp_out) = mpsc::channel(tcp::READ_QUEUE);
-        Shard::new(index, worker, NetOutbox::new(ports), shared, tcp_in, notices).run(queues, listeners, tcp_out).await;
+        Shard::new(index, worker, clock, NetOutbox::new(ports), shared, tcp_in, notices).run(queues, listeners, tcp_out).await;
     });
 }
 

@@ -15,6 +15,7 @@ use super::outbox::{NetOutbox, Reader};
 use super::shared::{self, Incoming, Notice};
 use super::steer::Steer;
 use super::tcp;
+use crate::base::Clock;
 use crate::net::udp::RecvBatch;
 use crate::sfu::id::{ProducerId, RouterId, TransportId};
 use crate::sfu::peer::{Protocol, Tuple};
@@ -46,6 +47,7 @@ pub(super) enum Upstream {
 pub(super) struct Shard {
     pub(super) index: usize,
     pub(super) worker: Worker,
+    clock: Clock,
     pub(super) out: NetOutbox,
     pub(super) shared: Arc<Shared>,
     pub(super) transports: HashMap<TransportId, mpsc::Sender<TransportEvent>>,
@@ -63,16 +65,11 @@ pub(super) struct Queues {
     pub(super) media: mpsc::Receiver<Incoming>,
 }
 
-/// Reads the clock: the one place where the SFU does so after starting.
-#[allow(clippy::disallowed_methods)] // this is the driver
-pub(super) fn now() -> Instant {
-    Instant::now()
-}
-
 impl Shard {
     pub(super) fn new(
         index: usize,
         worker: Worker,
+        clock: Clock,
         out: NetOutbox,
         shared: Arc<Shared>,
         tcp_in: mpsc::Sender<tcp::Input>,
@@ -80,7 +77,7 @@ impl Shard {
     ) -> Self {
         let (transports, upstreams) = (HashMap::new(), HashMap::new());
         let steer = (index == 0 && shared.links.len() > 1).then(Steer::default);
-        Self { index, worker, out, shared, transports, upstreams, tcp_in, notices, steer, stopping: false }
+        Self { index, worker, clock, out, shared, transports, upstreams, tcp_in, notices, steer, stopping: false }
     }
 
     /// Runs until told to stop.
@@ -105,7 +102,7 @@ impl Shard {
                 accepted = tcp::accept(&listeners) => tcp::first_frame(accepted, self.shared.clone(), self.index),
                 () = sleep_until(deadline) => {}
             }
-            let now = now();
+            let now = self.clock.at();
             if let Some(notice) = first_notice {
                 self.take_notice(now, notice);
             }
@@ -130,7 +127,7 @@ impl Shard {
             }
             self.out.flush();
         }
-        let now = now();
+        let now = self.clock.at();
         self.worker.close(now, &mut self.out);
         self.tell_events(now);
         self.out.flush();

@@ -1,16 +1,17 @@
 //! Two workers on real loopback sockets: viewers on both, by UDP and TCP, a publisher, pipes, closing.
 
+#![allow(clippy::disallowed_methods)] // the clients of these tests are no part of the server
+
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use super::shard::now;
 use super::{Router, WebRtcTransport, WorkerPool};
-use crate::base::MediaKind;
+use crate::base::{Lots, MediaKind, real_clock, seeded};
 use crate::rtp::batch::RtpBatch;
 use crate::rtp::framing::{FrameReader, FrameWriter};
 use crate::rtp::packet::{RtpHeader, RtpPacket, write_header};
@@ -27,9 +28,13 @@ use crate::sfu::types::{ConsumerOptions, PlainTransportOptions, ProducerOptions,
 /// Far beyond what anything here takes; a test that hangs fails by it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+fn lots() -> Lots {
+    Lots::new(seeded(5))
+}
+
 fn pool(workers: usize) -> WorkerPool {
     let listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-    WorkerPool::start(&SfuConfig { listen, workers, ..Default::default() }).unwrap()
+    WorkerPool::start(&SfuConfig { listen, workers, ..Default::default() }, &real_clock(), &lots()).unwrap()
 }
 
 fn vp8() -> ProducerOptions {
@@ -117,7 +122,7 @@ impl Browser {
         let tuple = Tuple { local, remote, protocol };
         let certificate = Certificate::generate().unwrap();
         let (ice, dtls) = (&transport.ice_parameters, &transport.dtls_parameters);
-        let peer = ClientPeer::new(now(), &certificate, DtlsRole::Client, ice, dtls, tuple);
+        let peer = ClientPeer::new(Instant::now(), seeded(7), &certificate, DtlsRole::Client, ice, dtls, tuple);
         transport.connect(peer.dtls_parameters()).await.unwrap();
         Self { peer, wire, tuple, srtp: None, transport }
     }
@@ -136,13 +141,13 @@ impl Browser {
         tokio::select! {
             received = self.wire.recv() => {
                 let mut datagram = received?;
-                if self.peer.handle_datagram(now(), self.tuple, &datagram) == Received::Srtp {
+                if self.peer.handle_datagram(Instant::now(), self.tuple, &datagram) == Received::Srtp {
                     let len = self.srtp.as_mut().unwrap().receiver.open(&mut datagram).unwrap();
                     datagram.truncate(len);
                     return Some(datagram);
                 }
             }
-            () = tokio::time::sleep_until(deadline.into()) => self.peer.handle_timeout(now()),
+            () = tokio::time::sleep_until(deadline.into()) => self.peer.handle_timeout(Instant::now()),
         }
         None
     }
@@ -347,6 +352,9 @@ async fn plain_rtp_goes_in_and_out() {
 fn an_address_that_is_taken_is_said() {
     let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let listen = vec![taken.local_addr().unwrap()];
-    assert!(matches!(WorkerPool::start(&SfuConfig { listen, ..Default::default() }), Err(SfuError::Listen { .. })));
-    assert!(matches!(WorkerPool::start(&SfuConfig { listen: vec![], ..Default::default() }), Err(SfuError::Setting(_))));
+    assert!(matches!(WorkerPool::start(&SfuConfig { listen, ..Default::default() }, &real_clock(), &lots()), Err(SfuError::Listen { .. })));
+    assert!(matches!(
+        WorkerPool::start(&SfuConfig { listen: vec![], ..Default::default() }, &real_clock(), &lots()),
+        Err(SfuError::Setting(_))
+    ));
 }

@@ -60,7 +60,7 @@ fn chromium_connects_in_both_roles() {
             .spawn()
             .unwrap();
         let certificate = Certificate::generate().unwrap();
-        let mut peer = Peer::new(now(), &certificate, 7, &mut rand::make_rng());
+        let mut peer = Peer::new(now(), &certificate, 7, &mut crate::base::seeded(7));
         let end = now() + Duration::from_secs(40);
         let (mut browser_connected, mut keys, mut asked) = (false, None, now());
         let mut buffer = [0; 4096];
@@ -106,7 +106,7 @@ fn chromium_connects_in_both_roles() {
                 media.send_to(&datagram, tuple.remote).unwrap();
             }
             while let Some(event) = peer.poll_event() {
-                println!("{ours:?} {:?} {event:?}", asked.elapsed());
+                println!("{ours:?} {:?} {event:?}", now() - asked);
                 if let PeerEvent::Connected(given) = event {
                     keys = Some(given);
                 }

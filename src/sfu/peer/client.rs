@@ -12,7 +12,7 @@ use ring::hmac;
 
 use super::stun::{self, Message, Writer};
 use super::{Certificate, CloseReason, DtlsEvent, DtlsSession, PeerError, PeerEvent, Received, Tuple};
-use crate::base::random_text;
+use crate::base::{Chance, random_text};
 use crate::sfu::ortc::{DtlsParameters, DtlsRole, IceParameters};
 
 /// Until there is a first answer (RFC 8445 section 14.2: Ta).
@@ -34,6 +34,7 @@ pub struct ClientPeer {
     key: hmac::Key,
     remote: DtlsParameters,
     tie_breaker: u64,
+    chance: Chance,
     tuples: Vec<Tuple>,
     nominated: usize,
     valid: Vec<Tuple>,
@@ -47,9 +48,17 @@ pub struct ClientPeer {
 
 impl ClientPeer {
     /// A client that reaches the server of `ice` and `dtls` on `tuple` (`local` is the client's own address) and takes
-    /// `role` in DTLS (`Auto`: client). Call [`Self::handle_timeout`] to make it send its first check.
-    pub fn new(now: Instant, certificate: &Certificate, role: DtlsRole, ice: &IceParameters, dtls: &DtlsParameters, tuple: Tuple) -> Self {
-        let ufrag = random_text(&mut rand::make_rng(), 8);
+    /// `role` in DTLS (`Auto`: client). Its credentials come from `chance`. Call [`Self::handle_timeout`] to make it send its first check.
+    pub fn new(
+        now: Instant,
+        mut chance: Chance,
+        certificate: &Certificate,
+        role: DtlsRole,
+        ice: &IceParameters,
+        dtls: &DtlsParameters,
+        tuple: Tuple,
+    ) -> Self {
+        let ufrag = random_text(&mut chance, 8);
         Self {
             certificate: certificate.clone(),
             role: if role == DtlsRole::Server { role } else { DtlsRole::Client },
@@ -57,7 +66,8 @@ impl ClientPeer {
             ufrag,
             key: stun::key(&ice.password),
             remote: dtls.clone(),
-            tie_breaker: rand::rng().random(),
+            tie_breaker: chance.random(),
+            chance,
             tuples: vec![tuple],
             nominated: 0,
             valid: Vec::new(),
@@ -163,7 +173,7 @@ impl ClientPeer {
 
     fn check(&mut self, index: usize) {
         let tuple = self.tuples[index];
-        let transaction: [u8; 12] = rand::rng().random();
+        let transaction: [u8; 12] = self.chance.random();
         let mut request =
             Writer::new(stun::BINDING_REQUEST, &transaction).username(&self.username).priority(PRIORITY).controlling(self.tie_breaker);
         if index == self.nominated {

@@ -64,7 +64,15 @@ impl Pair {
         let now = start();
         let (ours, theirs) = certificates();
         let mut server = Peer::new(now, ours, 3, &mut seeded(seed));
-        let client = ClientPeer::new(now, theirs, client_role, server.ice_parameters(), &server.dtls_parameters(), client_tuple(1000));
+        let client = ClientPeer::new(
+            now,
+            crate::base::seeded(1),
+            theirs,
+            client_role,
+            server.ice_parameters(),
+            &server.dtls_parameters(),
+            client_tuple(1000),
+        );
         server.connect(now, client.dtls_parameters()).unwrap();
         Self {
             now,
@@ -306,6 +314,7 @@ fn a_peer_that_only_speaks_ice_is_given_up() {
     let mut pair = Pair::new(DtlsRole::Client, 0, 1);
     pair.client = ClientPeer::new(
         pair.now,
+        crate::base::seeded(2),
         &certificates().1,
         DtlsRole::Server, // Waits for our ClientHello, while we wait for its.
         pair.server.ice_parameters(),
@@ -367,7 +376,7 @@ fn a_broken_tcp_connection_is_replaced_by_what_is_left_or_what_comes() {
     for comes_back in [true, false] {
         let mut pair = Pair::new(DtlsRole::Client, 0, 1);
         let (ice, dtls) = (pair.server.ice_parameters().clone(), pair.server.dtls_parameters());
-        pair.client = ClientPeer::new(pair.now, &certificates().1, DtlsRole::Client, &ice, &dtls, tcp(1));
+        pair.client = ClientPeer::new(pair.now, crate::base::seeded(3), &certificates().1, DtlsRole::Client, &ice, &dtls, tcp(1));
         pair.run(Duration::from_secs(1));
         pair.assert_connected();
         pair.server.handle_disconnected(pair.now, &flip(tcp(1)));

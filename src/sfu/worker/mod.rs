@@ -27,7 +27,7 @@ use super::stats::WorkerStats;
 use super::store::StoreLimits;
 use super::transport::Transport;
 use super::types::TransportEvent;
-use crate::base::{Chance, UnixNanos};
+use crate::base::{Chance, UnixNanos, Wall};
 
 type FastMap<K, V> = HashMap<K, V, ahash::RandomState>;
 
@@ -63,7 +63,7 @@ pub(crate) struct Worker {
     index: u16,
     config: SfuConfig,
     certificate: Certificate,
-    epoch: (Instant, UnixNanos),
+    wall: Wall,
     chance: Chance,
     routers: HashMap<RouterId, ()>,
     transports: Slab<Transport>,
@@ -96,14 +96,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Worker number `index`. `epoch` is one moment on both clocks, the same for all workers, so that their wall clocks agree and
-    /// never jump. SSRCs, first sequence numbers and ICE credentials come from `chance`.
-    pub(crate) fn new(index: u16, config: SfuConfig, certificate: Certificate, epoch: (Instant, UnixNanos), chance: Chance) -> Self {
+    /// Worker number `index`. `wall` is the same for all workers. SSRCs, first sequence numbers and ICE credentials come from `chance`.
+    pub(crate) fn new(index: u16, config: SfuConfig, certificate: Certificate, wall: Wall, chance: Chance) -> Self {
         Self {
             index,
             config,
             certificate,
-            epoch,
+            wall,
             chance,
             routers: HashMap::new(),
             transports: Slab::new(),
@@ -181,7 +180,7 @@ impl Worker {
     }
 
     fn wallclock(&self, now: Instant) -> UnixNanos {
-        self.epoch.1 + i64::try_from(now.saturating_duration_since(self.epoch.0).as_nanos()).unwrap_or(i64::MAX >> 1)
+        self.wall.of(now)
     }
 
     fn store_limits(&self) -> StoreLimits {

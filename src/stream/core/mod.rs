@@ -22,10 +22,6 @@ mod viewers;
 mod walk_tests;
 mod warnings;
 
-use std::time::Instant;
-
-use crate::base::UnixNanos;
-
 pub(crate) use conflict::Heard;
 pub(crate) use derivations::Running;
 pub(crate) use placement::worker_for_viewer;
@@ -41,10 +37,3 @@ pub(crate) use target::Why;
 pub(crate) use tracks::Track;
 pub(crate) use viewers::ViewerCounts;
 pub(crate) use warnings::Warning;
-
-/// The time by both clocks: deadlines are kept by the one that never jumps, what is told to people by the other.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Now {
-    pub at: Instant,
-    pub wall: UnixNanos,
-}

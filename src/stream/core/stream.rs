@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::Now;
 use super::conflict::{Heard, Incumbent, Verdict, judge};
 use super::derivations::{DerivationId, Derivations, Derived, Running, Starting, Want};
 use super::parked::Parked;
@@ -12,7 +11,7 @@ use super::target::{TranscodeTarget, Why};
 use super::tracks::{Replacement, Track, Tracks};
 use super::viewers::{ViewerCounts, Viewers};
 use super::warnings::{Warned, Warning, Warnings};
-use crate::base::{MediaKind, UnixNanos};
+use crate::base::{MediaKind, Now, UnixNanos};
 use crate::codec::{Codec, Format};
 use crate::sfu::ProducerId;
 use crate::stream::config::{BFrames, LongGops, OnConflict};

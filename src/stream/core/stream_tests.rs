@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::derivations::LINGER;
 use super::stream::{SETTLE, TRACKS_RETURN_WITHIN};
 use super::*;
-use crate::base::MediaKind;
+use crate::base::{MediaKind, Now};
 use crate::codec::{Codec, Format};
 use crate::sfu::ProducerId;
 use crate::stream::config::{BFrames, LongGops, OnConflict};

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::derivations::{DerivationId, Starting};
 use super::*;
-use crate::base::MediaKind;
+use crate::base::{MediaKind, Now};
 use crate::codec::{Codec, Format};
 use crate::sfu::ProducerId;
 use crate::stream::config::{BFrames, LongGops, OnConflict};

@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::broadcast;
 
-use super::clock::now;
 use super::live::Stream;
 use super::publication::Publication;
 use super::shared::Shared;
 use super::table::{StreamEvent, Table};
 use super::transcoder::SharedTranscoder;
-use crate::base::{StreamPath, UnixNanos};
+use crate::base::{Clock, Lots, StreamPath, UnixNanos};
 use crate::sfu::{SfuError, WorkerPool};
 use crate::stream::config::{BFrames, StreamConfig};
 use crate::stream::core::{Begin, Newcomer};
@@ -65,6 +64,10 @@ pub(crate) struct HubOptions {
     pub b_frames: BFrames,
     /// The SFU.
     pub workers: Arc<WorkerPool>,
+    /// The one that the SFU has too.
+    pub clock: Clock,
+    /// Where ids, SSRCs and first numbers come from.
+    pub lots: Lots,
 }
 
 /// The table of live streams. Cheap to clone.
@@ -86,9 +89,24 @@ impl std::fmt::Debug for Hub {
 impl Hub {
     /// An empty hub.
     pub(crate) fn new(options: HubOptions) -> Self {
-        let HubOptions { config, b_frames, workers } = options;
-        let shared = Arc::new(Shared::new(config, b_frames, workers));
+        let HubOptions { config, b_frames, workers, clock, lots } = options;
+        let shared = Arc::new(Shared::new(config, b_frames, workers, clock, lots));
         Self(Arc::new(Inner { shared, table: Arc::new(Table::new()), shutting_down: AtomicBool::new(false) }))
+    }
+
+    /// The clock that all streams go by, and everybody who deals with them.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.shared.clock
+    }
+
+    /// Where everybody who deals with streams gets chance from.
+    pub(crate) fn lots(&self) -> &Lots {
+        &self.0.shared.lots
+    }
+
+    /// Does something while no stream is there and none can begin, else the other thing. Both must be short.
+    pub(crate) fn while_idle<R>(&self, what: impl FnOnce(bool) -> R) -> R {
+        self.0.table.while_empty(what)
     }
 
     /// Plugs in what makes derived tracks. Once; later calls do nothing.
@@ -104,7 +122,7 @@ impl Hub {
     /// As [`Hub::publish`], for publishers that try only once: where another one has the path, waits until that one has been silent for
     /// `stream.takeover_silence`, or has shown that it is alive. A peer whose network went away without a word is the former. Cancel safe.
     pub(crate) async fn publish_patiently(&self, request: PublishRequest) -> Result<Publication, PublishError> {
-        self.begin(request, Some(now().wall)).await
+        self.begin(request, Some(self.clock().unix())).await
     }
 
     async fn begin(&self, request: PublishRequest, waiting_since: Option<UnixNanos>) -> Result<Publication, PublishError> {

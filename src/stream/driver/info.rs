@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use super::clock::now;
 use super::live::Stream;
 use crate::base::{MediaKind, StreamPath, UnixNanos};
 use crate::codec::{Codec, Format};
@@ -88,7 +87,7 @@ pub(crate) struct DerivedInfo {
 impl Stream {
     /// Viewers now, by protocol.
     pub(crate) fn viewer_counts(&self) -> ViewerCounts {
-        self.state().see(|core| core.viewer_counts(now().wall))
+        self.state().see(|core| core.viewer_counts(self.state().now().wall))
     }
 
     /// Everything the API tells about it.
@@ -121,7 +120,7 @@ impl Stream {
                     }
                 })
                 .collect(),
-            viewers: core.viewer_counts(now().wall),
+            viewers: core.viewer_counts(self.state().now().wall),
             warnings: core.warnings().to_vec(),
         })
     }

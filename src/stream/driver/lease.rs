@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::clock::now;
 use super::live::Stream;
 use crate::codec::Format;
 use crate::sfu::{DirectConsumer, ProducerId, Router, SfuError};
@@ -88,7 +87,8 @@ impl Lease {
 impl Drop for Inner {
     fn drop(&mut self) {
         if let What::Derived(running) = &self.what {
-            self.stream.state().act(|core| core.release(running.id, now().at));
+            let state = self.stream.state();
+            state.act(|core| core.release(running.id, state.now().at));
         }
     }
 }

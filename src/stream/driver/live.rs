@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::clock::now;
 use super::shared::Shared;
 use super::state::{Action, State, Work};
 use super::writer::WriterCore;
@@ -33,8 +32,9 @@ impl std::fmt::Debug for Stream {
 
 impl Stream {
     pub(super) fn new(shared: Arc<Shared>, path: StreamPath, home: Router) -> Self {
-        let state = Arc::new(State::new(path, shared.rules()));
-        Self(Arc::new(Inner { shared, state, started_at: now().wall, home, routers: tokio::sync::Mutex::default() }))
+        let started_at = shared.clock.unix();
+        let state = Arc::new(State::new(path, shared.rules(), shared.clock.clone()));
+        Self(Arc::new(Inner { shared, state, started_at, home, routers: tokio::sync::Mutex::default() }))
     }
 
     pub(super) fn state(&self) -> &Arc<State<WriterCore>> {
@@ -92,7 +92,7 @@ impl Stream {
     /// Waits for the second track of a stream that has just begun: 150 ms at most since its first one. At once for all others.
     pub(crate) async fn settled(&self) {
         loop {
-            let (left, seen) = self.0.state.see(|core| (core.settling(now().at), core.version()));
+            let (left, seen) = self.0.state.see(|core| (core.settling(self.0.state.now().at), core.version()));
             let Some(left) = left else { return };
             let _ = tokio::time::timeout(left, self.changed(seen)).await;
         }

@@ -3,7 +3,6 @@
 //! [`crate::stream::core`] decides, the files here carry out. Each uses only those above it in this list. Locks are short and never held
 //! across an await; nothing of it is on the packet path but [`TrackWriter`], which belongs to one publisher.
 
-mod clock;
 mod state;
 mod writer;
 

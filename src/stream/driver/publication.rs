@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::clock::now;
 use super::live::Stream;
 use super::state::State;
 use super::table::Table;
@@ -58,7 +57,10 @@ impl Publication {
                 core.set_format(format.clone());
                 core
             }
-            None => WriterCore::new(self.stream.home(), format.clone(), self.stream.path().as_str()).await?,
+            None => {
+                let chance = self.stream.shared().lots.draw();
+                WriterCore::new(self.stream.home(), format.clone(), self.stream.path().as_str(), chance).await?
+            }
         };
         self.put(core.producer(), format, Some(core.formats().clone())).await?;
         let track = lock(&self.timeline).add_track();
@@ -85,7 +87,8 @@ impl Publication {
             }
         }
         let track = Track::new(format, producer);
-        let Some(actions) = place.take(|state, replacement| state.act(|core| core.put(replacement, track, formats, handed_over, now().at)))
+        let Some(actions) =
+            place.take(|state, replacement| state.act(|core| core.put(replacement, track, formats, handed_over, state.now().at)))
         else {
             home.close_producer(producer).await;
             return Err(SfuError::NotFound("publication"));
@@ -133,7 +136,8 @@ impl Publication {
 impl Drop for Publication {
     fn drop(&mut self) {
         tracing::info!(path = %self.stream.path(), "publisher gone");
-        self.table.carry_out(&self.stream, self.stream.state().act(|core| core.leave(self.generation, now())));
+        let state = self.stream.state();
+        self.table.carry_out(&self.stream, state.act(|core| core.leave(self.generation, state.now())));
     }
 }
 

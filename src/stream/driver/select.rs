@@ -90,7 +90,8 @@ impl Stream {
             return Err(TranscodeError::Start("no transcoder is configured".into()).into());
         };
         let input = self.home().consume_direct(track.producer).await?;
-        let core = WriterCore::new(self.home(), target.format(&track.format), self.path().as_str()).await?;
+        let chance = self.shared().lots.draw();
+        let core = WriterCore::new(self.home(), target.format(&track.format), self.path().as_str(), chance).await?;
         let (producer, formats) = (core.producer(), core.formats().clone());
         let what = target.derivation(Why::of(track));
         let input_formats = self.formats(track.producer);

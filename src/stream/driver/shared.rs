@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::transcoder::SharedTranscoder;
+use crate::base::{Clock, Lots};
 use crate::sfu::WorkerPool;
 use crate::stream::config::{BFrames, StreamConfig};
 use crate::stream::core::{Rules, worker_for_viewer};
@@ -12,6 +13,8 @@ use crate::stream::core::{Rules, worker_for_viewer};
 pub(super) struct Shared {
     pub config: StreamConfig,
     pub workers: Arc<WorkerPool>,
+    pub clock: Clock,
+    pub lots: Lots,
     pub transcoder: OnceLock<SharedTranscoder>,
     b_frames: BFrames,
     /// Viewers by worker, to spread them.
@@ -20,9 +23,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(config: StreamConfig, b_frames: BFrames, workers: Arc<WorkerPool>) -> Self {
+    pub(super) fn new(config: StreamConfig, b_frames: BFrames, workers: Arc<WorkerPool>, clock: Clock, lots: Lots) -> Self {
         let viewers = (0..workers.len()).map(|_| AtomicUsize::new(0)).collect();
-        Self { config, workers, transcoder: OnceLock::new(), b_frames, viewers, next_home: AtomicUsize::new(0) }
+        Self { config, workers, clock, lots, transcoder: OnceLock::new(), b_frames, viewers, next_home: AtomicUsize::new(0) }
     }
 
     /// What every stream lives by.

@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::sync::{Notify, watch};
 
-use super::clock::now;
-use crate::base::{StreamPath, UnixNanos, lock};
+use crate::base::{Clock, Now, StreamPath, UnixNanos, lock};
 use crate::codec::{Codec, Format};
 use crate::stream::core::{self, Begin, Generation, Heard, Newcomer, Rules, StreamCore, Warned, Warning};
 
@@ -23,6 +22,7 @@ pub(super) type Action<W> = core::Action<W, Work>;
 #[derive(Debug)]
 pub(super) struct State<W> {
     path: StreamPath,
+    clock: Clock,
     core: Mutex<StreamCore<W, Work>>,
     changes: watch::Sender<u64>,
     starts: watch::Sender<u64>,
@@ -35,22 +35,29 @@ pub(super) struct State<W> {
 }
 
 impl<W> State<W> {
-    pub(super) fn new(path: StreamPath, rules: Rules) -> Self {
+    pub(super) fn new(path: StreamPath, rules: Rules, clock: Clock) -> Self {
         let core = StreamCore::new(rules);
         let (changes, starts) = (watch::channel(core.version()).0, watch::channel(core.starts()).0);
+        let last_media = AtomicI64::new(clock.unix());
         Self {
             path,
+            clock,
             core: Mutex::new(core),
             changes,
             starts,
             deadline: Notify::new(),
-            last_media: AtomicI64::new(now().wall),
+            last_media,
             written_up_to: AtomicI64::new(i64::MIN),
         }
     }
 
     pub(super) fn path(&self) -> &StreamPath {
         &self.path
+    }
+
+    /// The time.
+    pub(super) fn now(&self) -> Now {
+        self.clock.now()
     }
 
     /// Reads.
@@ -104,7 +111,7 @@ impl<W> State<W> {
                 }
             };
             tokio::select! {
-                () = passed => return Some(self.act(|core| core.handle_timeout(now().at))),
+                () = passed => return Some(self.act(|core| core.handle_timeout(self.clock.at()))),
                 () = self.deadline.notified() => {}
                 _ = self.changed(self.see(StreamCore::version)) => {}
             }
@@ -113,7 +120,7 @@ impl<W> State<W> {
 
     /// Somebody wants to publish.
     pub(super) fn begin(&self, who: &Newcomer, heard: Option<Heard>) -> Begin<W, Work> {
-        let now = now();
+        let now = self.now();
         let begin = self.act(|core| core.begin(who, self.last_media.load(Ordering::Relaxed), heard, now));
         if let Begin::Begun(..) = begin {
             self.note_media(now.wall);

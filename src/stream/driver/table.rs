@@ -45,6 +45,12 @@ impl Table {
         read(&self.streams).values().cloned().collect()
     }
 
+    /// Calls with whether it is empty, which does not change meanwhile.
+    pub(super) fn while_empty<R>(&self, what: impl FnOnce(bool) -> R) -> R {
+        let streams = read(&self.streams);
+        what(streams.is_empty())
+    }
+
     /// Lists a stream, or gives the one that was listed at its path meanwhile. `None` where there are `max` already.
     pub(super) fn list(&self, stream: Stream, max: usize) -> Option<Stream> {
         let mut streams = write(&self.streams);

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::clock::now;
 use super::*;
-use crate::base::{MediaKind, StreamPath, lock};
+use crate::base::{Lots, MediaKind, StreamPath, lock, real_clock, seeded};
 use crate::codec::{AccessUnit, Codec, Format};
 use crate::sfu::{SfuConfig, WorkerPool};
 use crate::stream::config::{BFrames, OnConflict, StreamConfig};
@@ -22,8 +21,9 @@ const SOON: Duration = Duration::from_secs(10);
 
 fn hub(config: StreamConfig) -> Hub {
     let listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-    let workers = Arc::new(WorkerPool::start(&SfuConfig { listen, workers: 1, ..Default::default() }).unwrap());
-    Hub::new(HubOptions { config, b_frames: BFrames::default(), workers })
+    let (clock, lots) = (real_clock(), Lots::new(seeded(1)));
+    let workers = Arc::new(WorkerPool::start(&SfuConfig { listen, workers: 1, ..Default::default() }, &clock, &lots).unwrap());
+    Hub::new(HubOptions { config, b_frames: BFrames::default(), workers, clock, lots })
 }
 
 fn request() -> PublishRequest {
@@ -42,7 +42,7 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 async fn write_until_read(writer: &mut TrackWriter, reader: &mut crate::sfu::DirectConsumer) {
     soon(async {
         loop {
-            let at = now().wall;
+            let at = real_clock().unix();
             let pts = at / 1_000_000 * 48;
             let unit = AccessUnit { pts, dts: pts, key: true, data: Bytes::from_static(&[0xfc, 1, 2, 3]) };
             assert!(writer.write(unit, at).sent);

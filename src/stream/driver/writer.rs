@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::state::State;
-use crate::base::{UnixNanos, rescale};
+use crate::base::{Chance, UnixNanos, rescale};
 use crate::codec::{AccessUnit, Codec, Format};
 use crate::rtp::batch::UnitFacts;
 use crate::sfu::{DirectProducer, ProducerId, ProducerOptions, Router, SfuError};
@@ -26,9 +26,9 @@ pub(super) struct WriterCore {
 
 impl WriterCore {
     /// Makes a producer on `router`. Tracks with the same `cname` are played in sync.
-    pub(super) async fn new(router: &Router, format: Format, cname: &str) -> Result<Self, SfuError> {
+    pub(super) async fn new(router: &Router, format: Format, cname: &str, mut chance: Chance) -> Result<Self, SfuError> {
         let kind = format.kind();
-        let packing = Packing::new(format, &mut rand::make_rng());
+        let packing = Packing::new(format, &mut chance);
         let producer = router.produce_direct(ProducerOptions { kind, rtp_parameters: packing.rtp_parameters(cname) }).await?;
         Ok(Self { producer, packing })
     }

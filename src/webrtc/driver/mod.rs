@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Role, WebRtcConfig, WebRtcError, WebRtcMetrics};
-use crate::base::{StreamPath, random_id};
+use crate::base::StreamPath;
 use crate::sdp::Fragment;
 use crate::stream::Hub;
 use request::Command;
@@ -143,12 +143,13 @@ impl WebRtcService {
             Role::Viewer => setup::viewer(&self.inner.hub, &request).await?,
         };
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
-        let (id, etag) = (random_id(), random_id());
+        let lots = self.inner.hub.lots();
+        let (id, etag) = (lots.id(), lots.id());
         let slot = Slot::take(&self.inner.table, permit, id.clone(), Handle { role, path: request.path.clone(), commands });
         let agent: String = request.agent.unwrap_or("-").chars().take(MAX_AGENT_CHARS).collect();
         tracing::info!(protocol = role.protocol(), path = %request.path, session = %id, remote = ?request.remote, %agent, "session created");
         let answer = prepared.answer.clone();
-        let session = Session::new(prepared, etag.clone(), queue, slot);
+        let session = Session::new(prepared, etag.clone(), lots.clone(), queue, slot);
         self.inner.tasks.spawn(session.run(self.inner.config.connect_timeout, self.inner.shutdown.clone()));
         Ok(SessionCreated { id, answer, etag })
     }

@@ -9,7 +9,7 @@ use super::request::{Command, PatchOutcome};
 use super::role::Role;
 use super::setup::Prepared;
 use super::table::Slot;
-use crate::base::random_id;
+use crate::base::Lots;
 use crate::sdp::{Fragment, Offer, RemoteIce, write_fragment};
 use crate::sfu::{TransportEvent, WebRtcTransport};
 use crate::webrtc::WebRtcError;
@@ -24,14 +24,15 @@ pub(super) struct Session {
     offer: Offer,
     remote_ice: RemoteIce,
     etag: String,
+    lots: Lots,
     commands: mpsc::Receiver<Command>,
     slot: Slot,
 }
 
 impl Session {
-    pub(super) fn new(prepared: Prepared, etag: String, commands: mpsc::Receiver<Command>, slot: Slot) -> Self {
+    pub(super) fn new(prepared: Prepared, etag: String, lots: Lots, commands: mpsc::Receiver<Command>, slot: Slot) -> Self {
         let Prepared { offer, remote_ice, answer: _, transport, role } = prepared;
-        Self { transport, role, offer, remote_ice, etag, commands, slot }
+        Self { transport, role, offer, remote_ice, etag, lots, commands, slot }
     }
 
     /// Runs until the session is over.
@@ -92,7 +93,7 @@ impl Session {
             PatchAction::Restart(ice) => {
                 let ours = self.transport.restart_ice().await?;
                 self.remote_ice = ice;
-                self.etag = random_id();
+                self.etag = self.lots.id();
                 tracing::info!(protocol = self.slot.role.protocol(), path = %self.slot.path, session = %self.slot.id, "ICE restart");
                 let fragment = write_fragment(&self.offer, &ours, &self.transport.ice_candidates);
                 Ok(PatchOutcome::Restarted { fragment, etag: self.etag.clone() })

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use rand::RngExt;
+
 use super::request::SessionRequest;
 use super::role::{Publishing, Role, Viewing};
-use crate::base::random_id;
+use crate::base::Lots;
 use crate::sdp::{Answer, Offer, RemoteIce, SectionAnswer};
 use crate::sfu::{ConsumerOptions, ProducerOptions, Router, SfuError, WebRtcTransport, WebRtcTransportOptions};
 use crate::stream::{Hub, PublishRequest, SelectError, Stream, Wanted};
@@ -60,7 +62,7 @@ pub(super) async fn publisher(hub: &Hub, request: &SessionRequest<'_>) -> Result
         producers.push((producer, format));
         sections.push(SectionAnswer::Receive(rtp_parameters));
     }
-    Ok(prepared(offer, transport, &sections, Role::Publishing(Publishing { publication, producers })))
+    Ok(prepared(hub.lots(), offer, transport, &sections, Role::Publishing(Publishing { publication, producers })))
 }
 
 /// Why a viewer's session can't be made as tried.
@@ -90,7 +92,7 @@ pub(super) async fn viewer(hub: &Hub, request: &SessionRequest<'_>) -> Result<Pr
     }
     for _ in 0..ATTEMPTS {
         let seen = stream.changed(0).await.ok_or_else(not_live)?;
-        match try_viewer(&stream, request, &offer, &plan).await {
+        match try_viewer(hub.lots(), &stream, request, &offer, &plan).await {
             Ok(prepared) => return Ok(prepared),
             Err(Setback::Refused(error)) => return Err(error),
             Err(Setback::Again) => tracing::debug!(path = %request.path, "the publisher is being replaced, the viewer begins again"),
@@ -102,7 +104,13 @@ pub(super) async fn viewer(hub: &Hub, request: &SessionRequest<'_>) -> Result<Pr
     Err(WebRtcError::Changing(request.path.clone()))
 }
 
-async fn try_viewer(stream: &Stream, request: &SessionRequest<'_>, offer: &Offer, plan: &[usize]) -> Result<Prepared, Setback> {
+async fn try_viewer(
+    lots: &Lots,
+    stream: &Stream,
+    request: &SessionRequest<'_>,
+    offer: &Offer,
+    plan: &[usize],
+) -> Result<Prepared, Setback> {
     let not_live = || Setback::Refused(WebRtcError::NotLive(request.path.clone()));
     // Read before the tracks are chosen, so that a change meanwhile shows as one.
     let facts = whep::facts(&stream.tracks());
@@ -112,7 +120,7 @@ async fn try_viewer(stream: &Stream, request: &SessionRequest<'_>, offer: &Offer
     };
     let router = viewer.router();
     let transport = connected_transport(router, offer).await?;
-    let cname = random_id();
+    let cname = lots.id();
     let (mut leases, mut wanted, mut refused) = (Vec::new(), Vec::new(), None);
     let mut sections = Vec::with_capacity(offer.sections.len());
     for (index, section) in offer.sections.iter().enumerate() {
@@ -162,7 +170,7 @@ async fn try_viewer(stream: &Stream, request: &SessionRequest<'_>, offer: &Offer
         return Err(Setback::Again);
     }
     let role = Role::Viewing(Viewing::new(stream.clone(), viewer, leases, facts, wanted));
-    Ok(prepared(offer.clone(), transport, &sections, role))
+    Ok(prepared(lots, offer.clone(), transport, &sections, role))
 }
 
 /// Of two reasons the one that the client or operator can do something about: "no audio track" says less than "can't be turned into".
@@ -179,9 +187,9 @@ async fn connected_transport(router: &Router, offer: &Offer) -> Result<WebRtcTra
     Ok(transport)
 }
 
-fn prepared(offer: Offer, transport: WebRtcTransport, sections: &[SectionAnswer], role: Role) -> Prepared {
+fn prepared(lots: &Lots, offer: Offer, transport: WebRtcTransport, sections: &[SectionAnswer], role: Role) -> Prepared {
     // Unique among the sessions of this process, which is all that the `o=` line is for here.
-    let session_id = u64::from(rand::random::<u32>());
+    let session_id = u64::from(lots.draw().random::<u32>());
     let answer = Answer {
         offer: &offer,
         session_id,

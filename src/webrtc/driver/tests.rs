@@ -24,8 +24,9 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-        let workers = Arc::new(WorkerPool::start(&SfuConfig { listen, workers: 2, ..Default::default() }).unwrap());
-        let hub = Hub::new(HubOptions { config: StreamConfig::default(), b_frames: BFrames::default(), workers });
+        let (clock, lots) = (crate::base::real_clock(), crate::base::Lots::new(crate::base::seeded(1)));
+        let workers = Arc::new(WorkerPool::start(&SfuConfig { listen, workers: 2, ..Default::default() }, &clock, &lots).unwrap());
+        let hub = Hub::new(HubOptions { config: StreamConfig::default(), b_frames: BFrames::default(), workers, clock, lots });
         let service = WebRtcService::new(WebRtcConfig::default(), hub.clone());
         Self { path: "live/cam1".parse().unwrap(), hub, service }
     }

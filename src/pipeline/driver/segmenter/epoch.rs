@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{ChunkSink, SegmenterEvent};
-use crate::base::{MediaKind, UnixNanos, rescale};
+use crate::base::{Clock, MediaKind, UnixNanos, rescale};
 use crate::cmaf::Chunk;
 use crate::codec::{Codec, Format};
 use crate::pipeline::driver::supervisor::{Job, JobEvent, JobInput, JobSender, PipelineMetrics, Supervisor};
@@ -154,7 +154,8 @@ pub async fn run_epoch<S: RtpSource>(
         inputs: tracks.formats,
     };
     let mut job = supervisor.start(start).await?;
-    let mut feeds = Feeds::start(job.sender(), codecs.into_iter().zip(tracks.sources), supervisor.metrics());
+    let sources = codecs.into_iter().zip(tracks.sources);
+    let mut feeds = Feeds::start(job.sender(), sources, supervisor.clock(), supervisor.metrics());
     tokio::pin!(changed);
     let mut begun = false;
     let end = loop {
@@ -242,11 +243,9 @@ const MANY: i64 = 10;
 const MAX_PACKETS: usize = 256;
 
 /// The time until the rounds of all streams begin together.
-#[allow(clippy::disallowed_methods)] // a driver
-fn until_next_round(metrics: &PipelineMetrics) -> Duration {
+fn until_next_round(clock: &Clock, metrics: &PipelineMetrics) -> Duration {
     let round = if metrics.jobs.get() > MANY { LONG_ROUND } else { ROUND };
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let into = now.as_nanos() % round.as_nanos();
+    let into = u128::try_from(clock.unix()).unwrap_or_default() % round.as_nanos();
     round.saturating_sub(Duration::from_nanos(u64::try_from(into).unwrap_or_default()))
 }
 
@@ -281,7 +280,12 @@ struct Feeds {
 }
 
 impl Feeds {
-    fn start<S: RtpSource>(job: &JobSender, sources: impl IntoIterator<Item = (Codec, S)>, metrics: &PipelineMetrics) -> Self {
+    fn start<S: RtpSource>(
+        job: &JobSender,
+        sources: impl IntoIterator<Item = (Codec, S)>,
+        clock: &Clock,
+        metrics: &PipelineMetrics,
+    ) -> Self {
         let mut tasks = JoinSet::new();
         let mut requests = Vec::new();
         let stop = CancellationToken::new();
@@ -291,19 +295,19 @@ impl Feeds {
             requests.push(request);
             let mut job = job.input(index as u8, codec);
             let stop = stop.clone();
-            let metrics = metrics.clone();
+            let (clock, metrics) = (clock.clone(), metrics.clone());
             tasks.spawn(async move {
                 loop {
                     tokio::select! {
                         batch = source.recv() => {
                             let Some(mut batch) = batch else { return };
-                            let _ = tokio::time::timeout(until_next_round(&metrics), stop.cancelled()).await;
+                            let _ = tokio::time::timeout(until_next_round(&clock, &metrics), stop.cancelled()).await;
                             // As long as every round has something, the clock alone wakes this task, not the first picture of each.
                             loop {
                                 if !give_all(batch, &mut source, &mut job).await {
                                     return;
                                 }
-                                if tokio::time::timeout(until_next_round(&metrics), stop.cancelled()).await.is_ok() {
+                                if tokio::time::timeout(until_next_round(&clock, &metrics), stop.cancelled()).await.is_ok() {
                                     break;
                                 }
                                 if requested.try_recv().is_ok() {

@@ -7,9 +7,10 @@ use tokio::sync::mpsc;
 
 use super::child::{Child, Reservation};
 use super::event::JobEvent;
+use crate::base::Clock;
 use crate::codec::Codec;
 use crate::pipeline::error::PipelineError;
-use crate::pipeline::wire::{JobId, Joiner, Message, Start, encode_rtp};
+use crate::pipeline::wire::{JobId, Joiner, Message, RtpHead, Start, encode_rtp};
 use crate::rtp::batch::{ClockMapping, RtpBatch};
 
 /// Events waiting for a job's owner: several seconds of chunks of two tracks, or of audio packets of 10 ms. A slower owner loses the job.
@@ -20,6 +21,7 @@ const MAX_EVENTS: usize = 1024;
 pub struct JobSender {
     child: Arc<Child>,
     id: JobId,
+    clock: Clock,
 }
 
 /// How long packets wait for a child that doesn't read: it is busy starting another job's pipeline, or dead.
@@ -46,10 +48,11 @@ impl JobInput {
     /// they were dropped; that is counted.
     pub async fn send(&mut self, batches: &[RtpBatch]) -> bool {
         self.clock = batches.iter().find_map(|batch| batch.clock).or(self.clock);
-        let JobSender { child, id } = &self.sender;
+        let JobSender { child, id, clock } = &self.sender;
         let mut late: Vec<Vec<u8>> = Vec::new();
         let mut bytes = 0;
-        encode_rtp(*id, self.input, self.clock, batches, &mut self.joiner, &mut self.frame, |frame| {
+        let head = RtpHead { job: *id, input: self.input, sent: clock.unix(), clock: self.clock };
+        encode_rtp(head, batches, &mut self.joiner, &mut self.frame, |frame| {
             bytes += frame.len() as u64;
             if !late.is_empty() || !child.try_frame(frame) {
                 late.push(frame.to_vec());
@@ -93,12 +96,12 @@ pub struct Job {
 }
 
 /// Starts a job on a child.
-pub(super) async fn start(reservation: Reservation, start: Start) -> Result<Job, PipelineError> {
+pub(super) async fn start(reservation: Reservation, start: Start, clock: Clock) -> Result<Job, PipelineError> {
     let child = Arc::clone(&reservation.0);
     let (sender, events) = mpsc::channel(MAX_EVENTS);
     let id = child.add(sender);
     drop(reservation);
-    let job = Job { sender: JobSender { child, id }, events };
+    let job = Job { sender: JobSender { child, id, clock }, events };
     let child = &job.sender.child;
     if !child.is_alive() {
         return Err(PipelineError::ChildGone);

@@ -9,11 +9,10 @@ mod metrics;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use self::event::JobEvent;
@@ -22,7 +21,7 @@ pub(crate) use self::metrics::PipelineMetrics;
 
 use self::child::{Child, SHUTDOWN_TIME};
 use super::template::Templates;
-use crate::base::lock;
+use crate::base::{Clock, lock};
 use crate::pipeline::config::PipelineConfig;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::wire::Start;
@@ -44,6 +43,7 @@ pub struct Supervisor {
 struct Inner {
     config: PipelineConfig,
     program: PathBuf,
+    clock: Clock,
     /// Where children are started and read.
     runtime: Handle,
     templates: Templates,
@@ -76,18 +76,19 @@ impl Health {
 
 impl Supervisor {
     /// With this program's own executable for the children. They are started and read on the current runtime.
-    pub fn new(config: PipelineConfig) -> Result<Self, PipelineError> {
+    pub fn new(config: PipelineConfig, clock: Clock) -> Result<Self, PipelineError> {
         let program = std::env::current_exe().map_err(PipelineError::NoExecutable)?;
-        Ok(Self::with_program(config, program))
+        Ok(Self::with_program(config, program, clock))
     }
 
     /// With another executable, run as `program pipeline-host` (tests).
-    pub fn with_program(config: PipelineConfig, program: PathBuf) -> Self {
+    pub fn with_program(config: PipelineConfig, program: PathBuf, clock: Clock) -> Self {
         let templates = Templates::new(config.templates_dir.clone());
         Self {
             inner: Arc::new(Inner {
                 config,
                 program,
+                clock,
                 runtime: Handle::current(),
                 templates,
                 metrics: PipelineMetrics::default(),
@@ -101,6 +102,11 @@ impl Supervisor {
     /// The configuration.
     pub fn config(&self) -> &PipelineConfig {
         &self.inner.config
+    }
+
+    /// The clock that its jobs go by.
+    pub(in crate::pipeline) fn clock(&self) -> &Clock {
+        &self.inner.clock
     }
 
     /// The templates.
@@ -164,7 +170,7 @@ impl Supervisor {
             };
             child.reserve()
         };
-        job::start(child, start).await
+        job::start(child, start, self.inner.clock.clone()).await
     }
 
     /// Ends all children; jobs still running are lost. No job starts afterwards.
@@ -185,7 +191,7 @@ impl Supervisor {
     }
 
     fn spawn(&self) -> Result<Arc<Child>, PipelineError> {
-        let now = now();
+        let now = self.inner.clock.at();
         {
             let health = lock(&self.inner.health);
             if health.closed {
@@ -198,20 +204,15 @@ impl Supervisor {
         let first = self.inner.metrics.children_started.get() == 0;
         let registry = self.inner.config.registry.as_deref();
         let (child, ended) = child::spawn(&self.inner.program, registry, first, &self.inner.metrics)?;
-        let health = Arc::clone(&self.inner.health);
+        let (health, clock) = (Arc::clone(&self.inner.health), self.inner.clock.clone());
         tokio::spawn(async move {
             if ended.await == Ok(child::End::Died) {
-                let died = self::now();
+                let died = clock.at();
                 lock(&health).died(died, died - now);
             }
         });
         Ok(child)
     }
-}
-
-#[allow(clippy::disallowed_methods)] // a driver: how long a child lived
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[cfg(test)]
@@ -220,7 +221,7 @@ mod tests {
 
     #[test]
     fn the_first_death_is_bad_luck_then_pauses_grow() {
-        let start = now();
+        let start = crate::base::real_clock().at();
         let mut health = Health::default();
         health.died(start, Duration::from_secs(1));
         assert_eq!(health.not_before, None);

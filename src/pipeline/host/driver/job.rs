@@ -57,6 +57,8 @@ pub(super) struct Job {
     output: Output,
     reporter: Reporter,
     stopped: bool,
+    /// When the last packets were sent.
+    sent: UnixNanos,
     placed: Vec<Placed>,
 }
 
@@ -136,6 +138,7 @@ impl Job {
             output,
             reporter,
             stopped: false,
+            sent: 0,
             placed: Vec::new(),
         };
         job.pipeline.set_state(gst::State::Playing)?;
@@ -143,9 +146,11 @@ impl Job {
         Ok(job)
     }
 
-    /// Takes RTP packets of one input.
-    pub(super) fn rtp(&mut self, index: usize, batch: &RtpBatch) {
-        let ended = self.intake.push(wall_clock(), index, batch, &mut self.placed).err();
+    /// Takes RTP packets of one input that were sent at `sent`: how long sound has waited goes by that, and the time of packets that don't
+    /// tell their own.
+    pub(super) fn rtp(&mut self, index: usize, sent: UnixNanos, batch: &RtpBatch) {
+        self.sent = sent;
+        let ended = self.intake.push(sent, index, batch, &mut self.placed).err();
         self.feed_placed();
         for index in 0..self.tracks.len() {
             if self.intake.take_key_request(index) {
@@ -169,7 +174,7 @@ impl Job {
         if std::mem::replace(&mut self.stopped, true) {
             return;
         }
-        self.intake.finish(wall_clock(), &mut self.placed);
+        self.intake.finish(self.sent, &mut self.placed);
         self.feed_placed();
         for track in &mut self.tracks {
             if let Some(last) = lock(&track.shared).begun.back_mut() {
@@ -307,10 +312,4 @@ fn watch_key_frame_requests(source: &gst_app::AppSrc, job: JobId, input: u8, out
         }
         gst::PadProbeReturn::Ok
     });
-}
-
-/// The wall clock: how long sound has waited, and the time of streams whose SFU side gives no clock mapping.
-#[allow(clippy::disallowed_methods)] // a driver: packets that say nothing about their time get that of their arrival
-fn wall_clock() -> UnixNanos {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_nanos() as i64)
 }

@@ -107,9 +107,9 @@ impl Host {
                     Err(error) => Reporter::new(self.output.clone(), id).broken(&error.to_string()),
                 }
             }
-            Message::Rtp { job, input, batch } => {
+            Message::Rtp { job, input, sent, batch } => {
                 if let Some(job) = self.jobs.get_mut(&job) {
-                    job.rtp(usize::from(input), &batch);
+                    job.rtp(usize::from(input), sent, &batch);
                 }
             }
             Message::ForceKeyFrame(job, output) => {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::super::{Event, Worker};
-use crate::base::MediaKind;
 use crate::base::wrap::SeqExtender;
+use crate::base::{MediaKind, Now, Wall};
 use crate::codec::{Codec, payload_facts};
 use crate::rtp::batch::{BatchWriter, RtpBatch, UnitFacts};
 use crate::rtp::packet::{RtpHeader, RtpPacket, is_rtcp, write_header};
@@ -138,7 +138,8 @@ impl Sim {
 
     pub(super) fn with(seed: u64, config: SfuConfig) -> Self {
         let now = start();
-        let mut worker = Worker::new(0, config, certificate(), (now, 1_700_000_000_000_000_000), crate::base::seeded(seed));
+        let mut worker =
+            Worker::new(0, config, certificate(), Wall::new(Now { at: now, wall: 1_700_000_000_000_000_000 }), crate::base::seeded(seed));
         let router = worker.create_router();
         Self {
             now,
@@ -167,7 +168,7 @@ impl Sim {
         let address = SocketAddr::from(([198, 51, 100, 1], 1000 + index as u16));
         let tuple = Tuple { local: address, remote: "192.0.2.1:8189".parse().unwrap(), protocol: Protocol::Udp };
         let (id, ice, dtls) = self.worker.create_transport(self.now, self.router).unwrap();
-        let peer = ClientPeer::new(self.now, &certificate(), DtlsRole::Client, &ice, &dtls, tuple);
+        let peer = ClientPeer::new(self.now, crate::base::seeded(9), &certificate(), DtlsRole::Client, &ice, &dtls, tuple);
         self.worker.connect_transport(self.now, id, peer.dtls_parameters(), &mut self.out).unwrap();
         self.browsers.push(Browser {
             peer,
