@@ -198,7 +198,7 @@ fn players_come_in_where_no_key_frame_comes_again() {
     }
 }
 
-/// It shows a picture within 2 s, but in 4 of 7 runs then left out one segment of 2 s and stalled before it. What it leaves out and why isn't known.
+/// It shows a picture within 2 s, but in 3 of 4 runs then left out one segment of 2 s and stalled before it. Why isn't known.
 #[test]
 #[ignore = "Shaka 5.2.12 over HLS leaves a segment out a few seconds after it came in behind a discontinuity"]
 fn shaka_over_hls_comes_in_where_no_key_frame_comes_again() {
