@@ -14,11 +14,14 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)] // tests
 
+mod connection;
+mod core;
 mod faults;
 mod invariants;
 mod publisher;
 mod random;
 mod segmenter;
+mod server;
 mod viewer;
 mod world;
 
@@ -35,7 +38,7 @@ fn live(seed: u64, verbose: bool) -> (Vec<String>, BTreeMap<String, u64>) {
     let lived = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(seed, verbose);
         world.run();
-        (world.broken, world.counts)
+        world.result()
     }));
     lived.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 
 use super::MS;
+use super::core::Core;
 use super::publisher::number_of;
-use super::world::Core;
 use crate::base::{MediaKind, UnixNanos, lock, rescale};
 use crate::cmaf::{Chunk, TrackInit};
 use crate::codec::Format;
