@@ -220,7 +220,7 @@ impl Connection {
         let may_ask = self.unsent.len() <= self.context.config.player_buffer;
         let deadline = self.session.poll_timeout().map(Instant::from);
         let now = self.context.hub.clock().now();
-        let round = Instant::from(now.at) + if self.in_rounds { rounds::until_next(now.wall) } else { Duration::ZERO };
+        let round = Instant::from(now.at) + if self.in_rounds { rounds::ROUNDS.until_next(now.wall) } else { Duration::ZERO };
         let (mut reader, mut writer) = self.socket.split();
         let [a, b, c, d] = &mut self.slots;
         select! {

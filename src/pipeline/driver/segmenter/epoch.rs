@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{ChunkSink, SegmenterEvent};
-use crate::base::{Clock, MediaKind, UnixNanos, rescale};
+use crate::base::{Clock, MANY_STREAMS, MediaKind, Rounds, UnixNanos, rescale};
 use crate::cmaf::Chunk;
 use crate::codec::{Codec, Format};
 use crate::pipeline::driver::supervisor::{Job, JobEvent, JobInput, JobSender, PipelineMetrics, Supervisor};
@@ -234,19 +234,15 @@ const REST_TIME: Duration = Duration::from_millis(50);
 
 /// Packets are carried over in rounds of this length, the same for all streams: waking a task and a child for every picture and every
 /// audio frame of fifty streams costs more than all that is done with them. A fifth of the usual part.
-const ROUND: Duration = Duration::from_millis(40);
+const SHORT: Rounds = Rounds::new(Duration::from_millis(40), Duration::ZERO);
 /// Rounds where there are many streams: parts come 30 ms later on average, and all of it costs a seventh less.
-const LONG_ROUND: Duration = Duration::from_millis(100);
-/// More jobs than this are many.
-const MANY: i64 = 10;
+const LONG: Rounds = Rounds::new(Duration::from_millis(100), Duration::ZERO);
 /// Most packets put into one message: about 300 KB, a large key frame's.
 const MAX_PACKETS: usize = 256;
 
 /// The time until the rounds of all streams begin together.
 fn until_next_round(clock: &Clock, metrics: &PipelineMetrics) -> Duration {
-    let round = if metrics.jobs.get() > MANY { LONG_ROUND } else { ROUND };
-    let into = u128::try_from(clock.unix()).unwrap_or_default() % round.as_nanos();
-    round.saturating_sub(Duration::from_nanos(u64::try_from(into).unwrap_or_default()))
+    if metrics.jobs.get() > MANY_STREAMS { LONG } else { SHORT }.until_next(clock.unix())
 }
 
 /// Gives `first` and everything that has come since to the job, in few messages. False at the end of the source.
