@@ -21,7 +21,7 @@ pub(crate) mod worker;
 
 pub(crate) use config::SfuConfig;
 pub(crate) use driver::{DirectConsumer, DirectProducer, Router, WebRtcTransport, WorkerPool};
-pub(crate) use error::SfuError;
+pub(crate) use error::{Noun, SfuError};
 pub(crate) use id::ProducerId;
 #[cfg(test)]
 pub(crate) use id::{ConsumerId, RouterId};

@@ -21,13 +21,11 @@ pub(crate) enum WebRtcError {
     /// The stream's publisher was being replaced all the while.
     #[error("the publisher of {0} is just being replaced; try again")]
     Changing(StreamPath),
-    /// No such session, or no longer.
     #[error("there is no such session (any more)")]
     NoSuchSession,
     /// A key or token is needed.
     #[error("{path} needs {}", if *.shown { "another key: the one shown is wrong" } else { "a key (Authorization: Bearer …, or ?token=…)" })]
     Forbidden {
-        /// Where.
         path: StreamPath,
         /// Whether some key was shown.
         shown: bool,
@@ -60,8 +58,8 @@ impl From<SfuError> for WebRtcError {
         match error {
             SfuError::TooMany(what) => Self::Full(format!("too many {what}")),
             SfuError::UnsupportedCodec(codec) => Self::NothingInCommon(format!("the viewer can't receive {codec}")),
-            SfuError::BadParameters(why) => Self::NothingInCommon(why),
             SfuError::WorkerGone => Self::ShuttingDown,
+            bad if bad.is_bad_parameters() => Self::NothingInCommon(bad.to_string()),
             other => Self::Sfu(other),
         }
     }

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 /// Longest template file that is read: it has to fit a message to the child with all tracks of a stream.
 const MAX_TEMPLATE: u64 = 12 * 1024;
 
-/// The built-in templates.
 const BUILT_IN: [(&str, &str); 7] = [
     ("segment-h264", include_str!("../../../pipelines/segment-h264.launch")),
     ("segment-aac", include_str!("../../../pipelines/segment-aac.launch")),
@@ -26,20 +25,14 @@ pub enum TemplateError {
     /// No such template.
     #[error("there is no pipeline template named {0:?}")]
     Missing(String),
-    /// The operator's file can't be used.
-    #[error("can't read the pipeline template {path}: {why}")]
-    Unreadable {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        why: String,
-    },
+    #[error("can't read the pipeline template {path}: {source}")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("can't use the pipeline template {path}: longer than {MAX_TEMPLATE} bytes")]
+    TooLong { path: PathBuf },
     /// A placeholder nobody knows.
     #[error("the pipeline template {template:?} uses {{{placeholder}}}; known here: {known}")]
     UnknownPlaceholder {
-        /// In which template.
         template: String,
-        /// Its name.
         placeholder: String,
         /// The names that have a value.
         known: String,
@@ -71,12 +64,11 @@ impl Templates {
 
     fn text(&self, name: &str) -> Result<String, TemplateError> {
         if let Some(path) = self.dir.as_ref().map(|dir| dir.join(format!("{name}.launch"))) {
-            let unreadable = |why: String| TemplateError::Unreadable { path: path.clone(), why };
             match std::fs::metadata(&path) {
-                Ok(found) if found.len() > MAX_TEMPLATE => return Err(unreadable(format!("longer than {MAX_TEMPLATE} bytes"))),
-                Ok(_) => return std::fs::read_to_string(&path).map_err(|error| unreadable(error.to_string())),
+                Ok(found) if found.len() > MAX_TEMPLATE => return Err(TemplateError::TooLong { path }),
+                Ok(_) => return std::fs::read_to_string(&path).map_err(|source| TemplateError::Unreadable { path, source }),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(unreadable(error.to_string())),
+                Err(source) => return Err(TemplateError::Unreadable { path, source }),
             }
         }
         let built_in = BUILT_IN.iter().find(|(known, _)| *known == name);
@@ -125,6 +117,6 @@ mod tests {
         assert!(templates.render("transcode-aac-opus", &[("channels", "2".into())]).unwrap().contains("opusenc"));
         assert!(matches!(templates.render("nothing", &[]), Err(TemplateError::Missing(_))));
         std::fs::write(dir.path().join("segment-opus.launch"), vec![b'x'; 20_000]).unwrap();
-        assert!(matches!(templates.render("segment-opus", &[]), Err(TemplateError::Unreadable { .. })));
+        assert!(matches!(templates.render("segment-opus", &[]), Err(TemplateError::TooLong { .. })));
     }
 }

@@ -116,7 +116,7 @@ impl PipelineTranscoder {
         output: U,
     ) -> Result<TranscodeGuard, TranscodeError> {
         // What can never work is said now, not in a loop.
-        let start = self.describe(&name, &format, target).map_err(|error| TranscodeError::Start(error.to_string()))?;
+        let start = self.describe(&name, &format, target).map_err(|error| TranscodeError::Start(error.into()))?;
         let slot = self.slot(format.kind())?;
         let transcoder = self.clone();
         let task = runtime.spawn(async move {

@@ -49,7 +49,7 @@ impl WorkerPool {
             0 => std::thread::available_parallelism().map_or(1, usize::from).min(256),
             workers => workers,
         };
-        let certificate = Certificate::generate().map_err(|error| SfuError::Start(error.to_string()))?;
+        let certificate = Certificate::generate()?;
         let (mut links, mut queues) = (Vec::new(), Vec::new());
         for _ in 0..count {
             let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
@@ -67,10 +67,10 @@ impl WorkerPool {
             let thread = std::thread::Builder::new()
                 .name(format!("sfu-{index}"))
                 .spawn(move || run(index, worker, clock, shared, &addresses, count > 1, queues, notices, &report))
-                .map_err(|error| SfuError::Start(error.to_string()))?;
+                .map_err(SfuError::Thread)?;
             lock(&pool.threads).push(thread);
             // The first worker settles which port 0 has become, and which addresses exist at all.
-            pool.addresses = started.recv().map_err(|_| SfuError::Start("its thread ended".into()))??;
+            pool.addresses = started.recv().map_err(|_| SfuError::ThreadEnded)??;
         }
         let media = pool.media_addresses();
         let tcp: &[SocketAddr] = if config.ice_tcp { &media } else { &[] };
@@ -151,7 +151,7 @@ fn run(
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let _ = report.send(Err(SfuError::Start(error.to_string())));
+            let _ = report.send(Err(SfuError::Thread(error)));
             return;
         }
     };

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::rtp::batch::RtpBatch;
 use crate::sfu::config::SfuConfig;
-use crate::sfu::error::SfuError;
+use crate::sfu::error::{Noun, SfuError};
 use crate::sfu::id::{ConsumerId, ProducerId, RouterId, TransportId};
 use crate::sfu::ortc::IceCandidate;
 use crate::sfu::peer::Tuple;
@@ -28,14 +28,7 @@ pub(super) type Command<S> = Box<dyn FnOnce(&mut S, Instant) + Send>;
 #[derive(Debug)]
 pub(super) enum Incoming {
     /// Of a direct producer or a pipe.
-    Batch {
-        /// On which router.
-        router: RouterId,
-        /// For which producer.
-        producer: ProducerId,
-        /// The packets.
-        batch: RtpBatch,
-    },
+    Batch { router: RouterId, producer: ProducerId, batch: RtpBatch },
     /// A datagram that came to another worker's socket.
     Datagram(Tuple, BytesMut),
 }
@@ -58,7 +51,6 @@ pub(super) enum Notice {
     Route(Tuple, usize, bool),
     /// A TCP connection whose first frame says that it is for this worker.
     Tcp(std::net::TcpStream, Tuple, BytesMut),
-    /// End.
     Stop,
 }
 
@@ -95,7 +87,7 @@ impl<S> Shared<S> {
         worker: usize,
         command: impl FnOnce(&mut S, Instant) -> R + Send + 'static,
     ) -> Result<R, SfuError> {
-        let link = self.links.get(worker).ok_or(SfuError::NotFound("worker"))?;
+        let link = self.links.get(worker).ok_or(SfuError::NotFound(Noun::Worker))?;
         let (answer, result) = oneshot::channel();
         let command: Command<S> = Box::new(move |shard, now| {
             let _ = answer.send(command(shard, now));

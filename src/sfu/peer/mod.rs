@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 
 pub(crate) use candidates::host_candidates;
 pub use certificate::Certificate;
+pub(crate) use certificate::CertificateError;
 pub(crate) use dtls::DtlsEvent;
 pub use dtls::DtlsSession;
 pub(crate) use ice::{IceEvent, IceLite};

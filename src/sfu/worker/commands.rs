@@ -9,11 +9,11 @@ use rand::{RngExt, SeedableRng};
 use super::{Event, Worker};
 use crate::base::{Chance, MediaKind};
 use crate::sfu::consumer::{Consumer, Outlet, Phase};
-use crate::sfu::error::SfuError;
+use crate::sfu::error::{Noun, SfuError};
 use crate::sfu::id::{ConsumerId, ProducerId, RouterId, TransportId};
 use crate::sfu::ortc::{ConsumerWish, DtlsParameters, IceParameters, MAX_MID_LEN, ProducerRtp, RtpParameters, consumer_parameters};
 use crate::sfu::outbox::Outbox;
-use crate::sfu::peer::{Peer, PeerError};
+use crate::sfu::peer::Peer;
 use crate::sfu::producer::{Producer, Source};
 use crate::sfu::sender::Sender;
 use crate::sfu::transport::Transport;
@@ -23,7 +23,6 @@ use crate::sfu::types::{ConsumerInfo, ConsumerOptions, ProducerOptions, Producer
 const MAX_CNAME_LEN: usize = 255;
 
 impl Worker {
-    /// Makes a router.
     pub(crate) fn create_router(&mut self) -> RouterId {
         let id = RouterId::next();
         self.routers.insert(id, ());
@@ -46,7 +45,7 @@ impl Worker {
     }
 
     pub(super) fn check_router(&self, id: RouterId) -> Result<(), SfuError> {
-        self.routers.get(&id).copied().ok_or(SfuError::NotFound("router"))
+        self.routers.get(&id).copied().ok_or(SfuError::NotFound(Noun::Router))
     }
 
     /// Makes a transport. Gives our ICE and DTLS parameters.
@@ -71,11 +70,11 @@ impl Worker {
     }
 
     pub(super) fn transport_key(&self, id: TransportId) -> Result<usize, SfuError> {
-        self.transport_keys.get(&id).copied().ok_or(SfuError::NotFound("transport"))
+        self.transport_keys.get(&id).copied().ok_or(SfuError::NotFound(Noun::Transport))
     }
 
     pub(super) fn producer_key(&self, router: RouterId, id: ProducerId) -> Result<usize, SfuError> {
-        self.producer_keys.get(&(router, id)).copied().ok_or(SfuError::NotFound("producer"))
+        self.producer_keys.get(&(router, id)).copied().ok_or(SfuError::NotFound(Noun::Producer))
     }
 
     /// Tells the peer's DTLS parameters.
@@ -87,21 +86,20 @@ impl Worker {
         out: &mut impl Outbox,
     ) -> Result<(), SfuError> {
         let key = self.transport_key(id)?;
-        self.peer_of(key)?.connect(now, remote).map_err(peer_error)?;
+        self.peer_of(key)?.connect(now, remote)?;
         self.service_peer(now, key, out);
         Ok(())
     }
 
     fn peer_of(&mut self, key: usize) -> Result<&mut Peer, SfuError> {
         let peer = self.transports[key].peer.as_mut();
-        peer.ok_or_else(|| SfuError::BadParameters("this is a plain transport: it has neither ICE nor DTLS".into()))
+        peer.ok_or(SfuError::PlainTransport)
     }
 
-    /// New ICE credentials.
     pub(crate) fn restart_ice(&mut self, id: TransportId) -> Result<IceParameters, SfuError> {
         let key = self.transport_key(id)?;
         let mut chance = Chance::from_rng(&mut self.chance);
-        let ice = self.peer_of(key)?.restart_ice(&mut chance).map_err(peer_error)?.clone();
+        let ice = self.peer_of(key)?.restart_ice(&mut chance)?.clone();
         self.ufrags.insert(ice.username_fragment.clone(), key);
         Ok(ice)
     }
@@ -180,12 +178,12 @@ impl Worker {
         let transport = self.transport_key(id)?;
         let rtp = ProducerRtp::parse(options.kind, &options.rtp_parameters)?;
         if rtp.codec == crate::codec::Codec::Aac && self.transports[transport].plain.is_none() {
-            return Err(SfuError::BadParameters("AAC can't be received over WebRTC; offer Opus".into()));
+            return Err(SfuError::AacOverWebRtc);
         }
         let router = self.transports[transport].router;
         let taken = [rtp.ssrc, rtp.rtx_ssrc].into_iter().flatten().any(|ssrc| self.transports[transport].find_ssrc(ssrc).is_some());
         if taken {
-            return Err(SfuError::BadParameters("the SSRC is already used by another producer of this transport".into()));
+            return Err(SfuError::SsrcTaken);
         }
         let id = ProducerId::next();
         let producer = self.add_producer(router, id, Source::Network(transport), options.rtp_parameters, rtp.clone())?;
@@ -261,7 +259,6 @@ impl Worker {
         }
     }
 
-    /// Closes a consumer.
     pub(crate) fn close_consumer(&mut self, id: ConsumerId, out: &mut impl Outbox) {
         let Some(key) = self.consumer_keys.get(&id).copied() else { return };
         if let Some(Outlet::Network { transport, sender }) = self.consumers.get(key).map(|consumer| &consumer.outlet) {
@@ -294,7 +291,7 @@ impl Worker {
         let router = self.transports[transport_key].router;
         let producer_key = self.producer_key(router, options.producer)?;
         if options.cname.len() > MAX_CNAME_LEN || options.mid.as_ref().is_some_and(|mid| mid.len() > MAX_MID_LEN) {
-            return Err(SfuError::BadParameters("mid or CNAME is too long".into()));
+            return Err(SfuError::NameTooLong);
         }
         let (ssrc, rtx_ssrc) = (self.random_ssrc(), self.random_ssrc());
         let producer = &self.producers[producer_key];
@@ -371,10 +368,9 @@ impl Worker {
         self.serve(key, now, wallclock, out);
     }
 
-    /// Pauses or resumes a consumer.
     #[cfg(test)]
     pub(crate) fn set_paused(&mut self, now: Instant, id: ConsumerId, paused: bool, out: &mut impl Outbox) -> Result<(), SfuError> {
-        let key = self.consumer_keys.get(&id).copied().ok_or(SfuError::NotFound("consumer"))?;
+        let key = self.consumer_keys.get(&id).copied().ok_or(SfuError::NotFound(Noun::Consumer))?;
         let consumer = &mut self.consumers[key];
         consumer.paused = paused;
         if paused {
@@ -391,11 +387,7 @@ impl Worker {
         if old.codec() == new.codec() {
             return Ok(());
         }
-        Err(SfuError::BadParameters(format!(
-            "{} can't be replaced by {}: viewers' decoders are set up for one codec",
-            old.codec().display_name(),
-            new.codec().display_name()
-        )))
+        Err(SfuError::OtherCodec { old: old.codec(), new: new.codec() })
     }
 
     /// Lets the consumers of `old` go on with `new`, and closes `old`. Pipes of `old` end: `new` has its own.
@@ -461,7 +453,6 @@ impl Worker {
         Ok(ProducerOptions { kind: producer.kind(), rtp_parameters: producer.parameters.clone() })
     }
 
-    /// What is known of a producer.
     pub(crate) fn producer_stats(&mut self, now: Instant, router: RouterId, id: ProducerId) -> Result<ProducerStats, SfuError> {
         let key = self.producer_key(router, id)?;
         let mut stats = self.producers[key].stats(now);
@@ -479,12 +470,5 @@ impl Worker {
         for router in routers {
             self.close_router(now, router, out);
         }
-    }
-}
-
-fn peer_error(error: PeerError) -> SfuError {
-    match error {
-        PeerError::Closed => SfuError::NotFound("transport"),
-        other => SfuError::BadParameters(other.to_string()),
     }
 }

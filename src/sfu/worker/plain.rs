@@ -21,7 +21,7 @@ impl Worker {
             return Err(SfuError::TooMany("transports on this worker (sfu.max_transports)"));
         }
         if self.plain_ports.contains_key(&port) {
-            return Err(SfuError::BadParameters(format!("port {port} belongs to another plain transport")));
+            return Err(SfuError::PortTaken(port));
         }
         let id = TransportId::next();
         let ssrc = self.random_ssrc();
@@ -42,7 +42,7 @@ impl Worker {
     ) -> Result<(), SfuError> {
         let key = self.transport_key(id)?;
         if self.transports[key].plain.is_none() || local.is_ipv4() != remote.is_ipv4() || remote.port() == 0 {
-            return Err(SfuError::BadParameters(format!("a plain transport on {local} can't reach {remote}")));
+            return Err(SfuError::Unreachable { local, remote });
         }
         self.select_plain(now, key, Tuple { local, remote, protocol: Protocol::Udp }, out);
         Ok(())

@@ -8,7 +8,7 @@ use super::table::Table;
 use super::writer::{TrackWriter, WriterCore};
 use crate::base::lock;
 use crate::codec::Format;
-use crate::sfu::{ProducerId, Router, SfuError};
+use crate::sfu::{Noun, ProducerId, Router, SfuError};
 use crate::stream::core::{Begun, Generation, Replace, Replacement, StreamCore, Track, Warning};
 use crate::stream::format_history::FormatHistory;
 use crate::timing::Timeline;
@@ -34,7 +34,6 @@ impl Publication {
         Self { table, stream, generation: begun.generation, taken_over: begun.taken_over, timeline }
     }
 
-    /// The stream.
     pub(crate) fn stream(&self) -> &Stream {
         &self.stream
     }
@@ -91,7 +90,7 @@ impl Publication {
             place.take(|state, replacement| state.act(|core| core.put(replacement, track, formats, handed_over, state.now().at)))
         else {
             home.close_producer(producer).await;
-            return Err(SfuError::NotFound("publication"));
+            return Err(SfuError::NotFound(Noun::Publication));
         };
         self.table.carry_out(&self.stream, actions);
         Ok(())
@@ -105,7 +104,7 @@ impl Publication {
             match replace {
                 Replace::Begun(replacement, old) => return Ok((Place { state: state.clone(), replacement: Some(replacement) }, old)),
                 Replace::Wait => drop(state.changed(seen).await),
-                Replace::Gone => return Err(SfuError::NotFound("publication")),
+                Replace::Gone => return Err(SfuError::NotFound(Noun::Publication)),
             }
         }
     }

@@ -87,7 +87,7 @@ impl Stream {
     async fn derive(&self, mut start: Start<'_>) -> Result<Running, SelectError> {
         let ToStart { track, target, .. } = start.to_start;
         let Some(transcoder) = self.shared().transcoder.get() else {
-            return Err(TranscodeError::Start("no transcoder is configured".into()).into());
+            return Err(TranscodeError::NotConfigured.into());
         };
         let input = self.home().consume_direct(track.producer).await?;
         let chance = self.shared().lots.draw();

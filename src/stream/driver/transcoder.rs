@@ -16,13 +16,11 @@ use crate::stream::format_history::FormatHistory;
 pub(crate) struct TranscodeJob {
     /// For logs: `live/cam1 AAC → Opus`.
     pub name: String,
-    /// The source.
     pub input: DirectConsumer,
     /// The source's format.
     pub input_format: Format,
     /// Where the source's format changes; `None` if it is published as RTP.
     pub input_formats: Option<FormatHistory>,
-    /// What to make.
     pub target: TranscodeTarget,
     /// Where it goes, with `write_at`. Key-frame requests come out of it. For H.264 and AAC, `set_format` is called with the
     /// parameter sets once they are known.
@@ -38,9 +36,12 @@ pub enum TranscodeError {
     /// The budget of transcodes is used up.
     #[error("the transcoding budget is used up ({0} at work)")]
     Budget(usize),
-    /// It did not start.
+    /// Its pipeline can't be described or started.
     #[error("the transcoder did not start: {0}")]
-    Start(String),
+    Start(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// This server makes none.
+    #[error("no transcoder is configured")]
+    NotConfigured,
 }
 
 /// Dropping it stops the transcode.

@@ -8,7 +8,7 @@ use super::request::SessionRequest;
 use super::role::{Publishing, Role, Viewing};
 use crate::base::Lots;
 use crate::sdp::{Answer, Offer, RemoteIce, SectionAnswer};
-use crate::sfu::{ConsumerOptions, ProducerOptions, Router, SfuError, WebRtcTransport, WebRtcTransportOptions};
+use crate::sfu::{ConsumerOptions, Noun, ProducerOptions, Router, SfuError, WebRtcTransport, WebRtcTransportOptions};
 use crate::stream::{Hub, PublishRequest, SelectError, Stream, Wanted};
 use crate::webrtc::{WebRtcError, whep, whip};
 
@@ -74,7 +74,7 @@ enum Setback {
 
 impl From<SfuError> for Setback {
     fn from(error: SfuError) -> Self {
-        if matches!(error, SfuError::NotFound("producer")) { Self::Again } else { Self::Refused(error.into()) }
+        if matches!(error, SfuError::NotFound(Noun::Producer)) { Self::Again } else { Self::Refused(error.into()) }
     }
 }
 
@@ -138,7 +138,7 @@ async fn try_viewer(
         let lease = match stream.select(wanted_form).await {
             Ok(lease) => lease,
             Err(SelectError::Ended) => return Err(not_live()),
-            Err(SelectError::Sfu(SfuError::NotFound("producer"))) => return Err(Setback::Again),
+            Err(SelectError::Sfu(SfuError::NotFound(Noun::Producer))) => return Err(Setback::Again),
             Err(error) => {
                 tracing::debug!(path = %request.path, kind = %media.kind, %error, "section answered inactive");
                 refused = Some(better_reason(refused, error));
