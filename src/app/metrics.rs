@@ -53,7 +53,6 @@ impl Metrics {
 }
 
 impl Scrape {
-    /// The text of a scrape.
     pub(super) fn text(self: Arc<Self>) -> BoxFuture<'static, String> {
         Box::pin(async move {
             self.sfu.set(self.workers.stats().await); // the workers count on their own threads

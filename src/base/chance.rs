@@ -23,12 +23,10 @@ pub fn seeded(seed: u64) -> Chance {
 pub(crate) struct Lots(Arc<Mutex<Chance>>);
 
 impl Lots {
-    /// From this generator.
     pub(crate) fn new(chance: Chance) -> Self {
         Self(Arc::new(Mutex::new(chance)))
     }
 
-    /// A generator.
     pub(crate) fn draw(&self) -> Chance {
         Chance::from_rng(&mut *lock(&self.0))
     }

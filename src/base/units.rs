@@ -14,7 +14,6 @@ const NTP_UNIX_OFFSET_S: i64 = 2_208_988_800;
 pub struct NtpTime(pub u64);
 
 impl NtpTime {
-    /// From Unix nanoseconds.
     pub fn from_unix_nanos(t: UnixNanos) -> Self {
         let seconds = t.div_euclid(1_000_000_000) + NTP_UNIX_OFFSET_S;
         let nanos = t.rem_euclid(1_000_000_000) as u64;

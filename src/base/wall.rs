@@ -25,7 +25,6 @@ const SLEW: i64 = 500;
 pub(crate) struct Now {
     /// By the monotonic clock.
     pub(crate) at: Instant,
-    /// By the wall clock.
     pub(crate) wall: UnixNanos,
 }
 

@@ -45,7 +45,6 @@ impl SeqExtender {
         }
     }
 
-    /// The highest so far.
     #[cfg(test)]
     pub(crate) fn highest(&self) -> Option<u64> {
         self.highest

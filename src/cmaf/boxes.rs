@@ -9,7 +9,6 @@ use super::four_cc::FourCc;
 /// One box inside a slice.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BoxRef<'a> {
-    /// Its type.
     pub name: FourCc,
     /// Where its header begins in the slice that was walked.
     pub offset: usize,
@@ -182,7 +181,6 @@ impl BoxWriter {
         });
     }
 
-    /// Raw bytes.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
@@ -212,7 +210,6 @@ impl BoxWriter {
         self.out.len()
     }
 
-    /// The bytes.
     pub(crate) fn finish(self) -> Vec<u8> {
         self.out
     }

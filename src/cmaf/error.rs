@@ -9,7 +9,6 @@ pub enum CmafError {
     /// The bytes end inside a box; with more of the file this could be whole.
     #[error("box {name} at byte {offset} needs {need} bytes, but only {have} are there: the file is cut off")]
     Truncated {
-        /// Which box.
         name: FourCc,
         /// Where it begins.
         offset: usize,
@@ -21,7 +20,6 @@ pub enum CmafError {
     /// A box that must be there is not.
     #[error("there is no {name} box in {parent}")]
     Missing {
-        /// Which box.
         name: FourCc,
         /// Where it was looked for (`file` at the top).
         parent: &'static str,
@@ -29,7 +27,6 @@ pub enum CmafError {
     /// A box contradicts itself or another one.
     #[error("box {name} is damaged: {why}")]
     Damaged {
-        /// Which box.
         name: FourCc,
         /// What was wrong.
         why: &'static str,
@@ -37,7 +34,6 @@ pub enum CmafError {
     /// Well formed, but not CMAF as a segmenter here makes it.
     #[error("box {name} is not usable: {why}")]
     Unsupported {
-        /// Which box.
         name: FourCc,
         /// What it asks for, and what is expected instead.
         why: &'static str,

@@ -16,7 +16,6 @@ pub(crate) struct Extent {
     pub offset: u64,
     /// How many bytes.
     pub len: u32,
-    /// Which track, by its index.
     pub track: u16,
     /// Which file of the track: the index of its epoch.
     pub file: u16,
@@ -25,11 +24,8 @@ pub(crate) struct Extent {
 /// Where a piece of the progressive file comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Piece {
-    /// From memory.
     Header(Bytes),
-    /// From a track file.
     File {
-        /// Index of the track.
         track: u16,
         /// Index of the epoch.
         file: u16,

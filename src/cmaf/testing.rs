@@ -37,7 +37,6 @@ pub(crate) fn video(size: &str, seconds: u32, b_frames: u32, extra: &str) -> Cut
     ))
 }
 
-/// A tone.
 pub(crate) fn audio(codec: &str, rate: u32, seconds: f32) -> Cut {
     ffmpeg_cmaf(&format!(
         "-f lavfi -i sine=frequency=440:sample_rate={rate} -t {seconds} -c:a {codec} -b:a 64k -movflags +cmaf+empty_moov+default_base_moof \

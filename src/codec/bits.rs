@@ -23,12 +23,10 @@ impl<'a> BitReader<'a> {
         self.position
     }
 
-    /// Bits left.
     pub(super) fn left(&self) -> usize {
         (self.data.len() * 8).saturating_sub(self.position)
     }
 
-    /// One bit.
     pub(super) fn flag(&mut self) -> Option<bool> {
         let byte = self.data.get(self.position / 8)?;
         let bit = (byte >> (7 - self.position % 8)) & 1;

@@ -31,15 +31,12 @@ pub struct ApiConfig {
 pub(crate) struct ApiRoutes {
     /// The `[api]` section.
     pub config: ApiConfig,
-    /// The streams.
     pub hub: Hub,
-    /// The recordings.
     pub recordings: Recordings,
     /// The port where RTMP is taken, for the pages' advice.
     pub rtmp_port: u16,
 }
 
-/// Adds the routes.
 pub(crate) fn register(routes: &mut Routes, state: ApiRoutes) {
     let router = Router::new()
         .route("/api/v1/info", get(info))

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::proxy::{Network, is_prefix};
 use crate::base::{Bounds, Section};
 
-/// The HTTP server.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {

@@ -140,7 +140,6 @@ fn render(reply: Reply, headers: &HeaderMap, gzipped: bool) -> Response<Answer> 
 pub(super) enum Answer {
     /// Nothing (any more).
     Empty,
-    /// All at once.
     Whole(Bytes),
     /// A segment, all its parts at once: they leave with one system call.
     Segment(SegmentBytes),

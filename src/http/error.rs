@@ -80,7 +80,6 @@ impl ApiError {
         Self::new(status, code, message)
     }
 
-    /// Adds a header.
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
@@ -91,7 +90,6 @@ impl ApiError {
         self.with_header(axum::http::header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    /// The status.
     #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.status

@@ -25,7 +25,6 @@ impl Readiness {
         self.0.store(ready, Ordering::Relaxed);
     }
 
-    /// Whether it is.
     pub(crate) fn get(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

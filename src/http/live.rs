@@ -41,7 +41,6 @@ pub(super) const TIME_PATH: &str = "/api/v1/time";
 pub(crate) struct LiveRoutes {
     /// Who is live, and who may watch.
     pub hub: Hub,
-    /// The presentations.
     pub live: Live,
 }
 
@@ -167,13 +166,11 @@ pub(super) struct Reply {
     lots: Lots,
 }
 
-/// Its body.
 pub(super) enum Content {
     /// A text that clients may like compressed.
     Playlist(Playlist),
     /// An initialization or a part.
     Whole(Bytes),
-    /// A complete segment.
     Segment(Arc<Segment>),
     /// Bytes from here and there.
     Pieces(Vec<Bytes>),

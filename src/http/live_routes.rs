@@ -10,7 +10,6 @@ use super::live::{LiveRoutes, TIME_PATH, file, manifest, multivariant, time};
 use super::routes::Routes;
 use super::streams::Known;
 
-/// Adds the routes.
 pub(crate) fn register(routes: &mut Routes, state: LiveRoutes) {
     routes.stream("index.m3u8", compressed(get(multivariant).with_state(state.clone())));
     routes.stream("manifest.mpd", compressed(get(manifest).with_state(state.clone())));

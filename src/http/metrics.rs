@@ -7,7 +7,6 @@ use prometheus_client::registry::Registry;
 /// What the server counts. Cheap to clone; nothing is looked up per request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct HttpMetrics {
-    /// Connections now.
     pub(super) connections: Gauge,
     /// Connections answered by 503 because there were too many.
     pub(super) refused: Counter,

@@ -6,9 +6,7 @@
 use crate::base::StreamPath;
 use crate::package::MediaName;
 
-/// The multivariant playlist.
 pub(super) const PLAYLIST: &str = "index.m3u8";
-/// The DASH manifest.
 pub(super) const MANIFEST: &str = "manifest.mpd";
 
 /// Extensions, in lower case, of files that are no stream: a player that gets a page in their place says nothing that helps.

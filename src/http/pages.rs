@@ -51,7 +51,6 @@ const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-poli
 /// A file of the pages.
 #[derive(Debug, Clone)]
 pub(crate) struct Asset {
-    /// Its content.
     pub bytes: Cow<'static, [u8]>,
     /// Its `Content-Type`.
     pub content_type: &'static str,

@@ -88,7 +88,6 @@ impl StreamRoute {
 /// What may be said about a stream to somebody who shows a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
-    /// It is live.
     Live,
     /// Nobody publishes there.
     Away,
@@ -99,7 +98,6 @@ pub(super) enum Known {
 /// Asks for [`Known`].
 pub(super) type Knowledge = Arc<dyn Fn(&StreamPath, Option<&str>) -> Known + Send + Sync>;
 
-/// The table.
 #[derive(Clone, Default)]
 pub(super) struct StreamRoutes {
     routes: Vec<StreamRoute>,

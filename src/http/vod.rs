@@ -23,13 +23,11 @@ use crate::stream::Hub;
 /// What these routes need.
 #[derive(Debug, Clone)]
 pub(crate) struct VodRoutes {
-    /// The recordings.
     pub recordings: Recordings,
     /// Who may watch: a recording is as open as the stream it is of.
     pub hub: Hub,
 }
 
-/// Adds the routes.
 pub(crate) fn register(routes: &mut Routes, state: VodRoutes) {
     let router = Router::new()
         .route("/vod/{id}", get(whole))

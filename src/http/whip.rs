@@ -24,7 +24,6 @@ const FULL_RETRY: u16 = 10;
 
 /// What these routes need of the `webrtc` adapter.
 pub(crate) trait SessionService: Clone + Send + Sync + 'static {
-    /// Makes a session.
     fn create(&self, role: Role, request: SessionRequest<'_>) -> impl Future<Output = Result<SessionCreated, WebRtcError>> + Send;
     /// Trickled candidates or an ICE restart.
     fn patch(

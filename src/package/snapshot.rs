@@ -67,7 +67,6 @@ pub struct Segment {
     pub duration: u64,
     /// Ticks per second.
     pub timescale: u32,
-    /// Its parts.
     pub parts: Vec<Part>,
     /// Whether no part will follow.
     pub complete: bool,
@@ -82,7 +81,6 @@ pub struct Part {
     pub duration: u64,
     /// Begins with a sync sample.
     pub independent: bool,
-    /// Its bytes.
     pub data: Bytes,
 }
 
@@ -104,18 +102,15 @@ impl TrackSnapshot {
         self.inits.last().map_or(MediaKind::Video, |init| init.codec.kind())
     }
 
-    /// The segments that playlists list.
     pub fn listed(&self) -> &[Arc<Segment>] {
         self.segments.get(self.unlisted..).unwrap_or_default()
     }
 
-    /// The segment of that number.
     pub fn segment(&self, number: u64) -> Option<&Arc<Segment>> {
         let first = self.segments.first()?.number;
         self.segments.get(usize::try_from(number.checked_sub(first)?).ok()?)
     }
 
-    /// The initialization of an epoch.
     pub fn init(&self, epoch: u32) -> Option<&Arc<TrackInit>> {
         self.inits.iter().find(|init| init.epoch == epoch)
     }
@@ -136,7 +131,6 @@ impl TrackSnapshot {
 }
 
 impl Snapshot {
-    /// The track of that number.
     pub fn track(&self, track: u32) -> Option<&TrackSnapshot> {
         self.tracks.iter().find(|known| known.track == track)
     }

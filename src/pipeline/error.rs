@@ -20,16 +20,13 @@ pub enum PipelineError {
     /// Children are restarting too often; tried again after a pause.
     #[error("GStreamer children keep dying; the next one is started in {0:?}")]
     BackingOff(std::time::Duration),
-    /// All children are full.
     #[error("all {0} GStreamer children are full (pipeline.children_max, pipeline.jobs_per_child)")]
     Full(usize),
     /// The child went away while the pipeline was being handed to it.
     #[error("the GStreamer child is gone")]
     ChildGone,
-    /// The supervisor is shutting down.
     #[error("the pipelines are shutting down")]
     ShuttingDown,
-    /// A template is wrong.
     #[error(transparent)]
     Template(#[from] super::driver::template::TemplateError),
     /// The job does not fit into a message.

@@ -28,7 +28,6 @@ pub(crate) struct Catalogue {
 /// A recording as the API shows it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Recording {
-    /// Its id.
     pub id: RecordingId,
     /// The stream that was recorded.
     pub path: String,
@@ -40,7 +39,6 @@ pub(crate) struct Recording {
     pub duration: f64,
     /// Size on disk; grows while live.
     pub bytes: u64,
-    /// Its tracks.
     pub tracks: Vec<RecordingTrack>,
     /// Whether it is being recorded.
     pub live: bool,
@@ -57,7 +55,6 @@ pub(crate) struct Recording {
 pub(crate) struct RecordingTrack {
     /// Audio or video.
     pub kind: MediaKind,
-    /// The codec.
     pub codec: Codec,
     /// RFC 6381 string, such as `avc1.64001f`.
     pub codec_string: String,
@@ -67,7 +64,6 @@ pub(crate) struct RecordingTrack {
     pub height: Option<u32>,
     /// In Hz, for audio.
     pub sample_rate: Option<u32>,
-    /// For audio.
     pub channels: Option<u8>,
 }
 
@@ -76,9 +72,7 @@ pub(crate) struct RecordingTrack {
 pub(crate) struct Urls {
     /// Progressive MP4.
     pub mp4: String,
-    /// HLS.
     pub hls: String,
-    /// DASH.
     pub dash: String,
 }
 
@@ -135,7 +129,6 @@ impl Catalogue {
         write(&self.items).remove(id);
     }
 
-    /// Those of a path that are live.
     pub(super) fn live_of(&self, path: &StreamPath) -> Vec<Arc<Meta>> {
         let items = read(&self.items);
         items.values().filter(|m| m.state == State::Live && m.path == *path).cloned().collect()

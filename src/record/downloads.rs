@@ -23,13 +23,11 @@ pub(super) enum Sent {
     Nothing,
     /// Nothing that is known, but somebody has an older state.
     Unknown,
-    /// This state.
     One(Snapshot),
     /// Several; this was the last one. Which one is meant can't be told.
     Several(Snapshot),
 }
 
-/// The table.
 #[derive(Debug, Default)]
 pub(super) struct Downloads {
     table: HashMap<(RecordingId, u64), Download>,

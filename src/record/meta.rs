@@ -31,7 +31,6 @@ pub(crate) enum State {
 pub(crate) struct Meta {
     /// Of the format: 1.
     pub version: u32,
-    /// The recording.
     pub id: RecordingId,
     /// The stream that was recorded.
     pub path: StreamPath,
@@ -39,7 +38,6 @@ pub(crate) struct Meta {
     pub started_at_ms: i64,
     /// When it ended, likewise; none while live.
     pub ended_at_ms: Option<i64>,
-    /// How it stands.
     pub state: State,
     /// Why it ended, if by an error.
     pub error: Option<String>,
@@ -51,7 +49,6 @@ pub(crate) struct Meta {
     /// that are older than this field.
     #[serde(default)]
     pub target_duration: Option<u64>,
-    /// The tracks, by number.
     pub tracks: Vec<TrackMeta>,
 }
 
@@ -62,7 +59,6 @@ pub(crate) struct TrackMeta {
     pub track: u32,
     /// Audio or video.
     pub kind: MediaKind,
-    /// The codec.
     pub codec: Codec,
     /// RFC 6381 string.
     pub codec_string: String,

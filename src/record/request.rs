@@ -89,7 +89,6 @@ pub(crate) struct VodResponse {
 /// The bytes of a response.
 #[derive(Debug)]
 pub(crate) enum VodBody {
-    /// In memory.
     Bytes(Bytes),
     /// On disk, to be read block by block ([`super::driver::body_stream`]).
     File(VodReader),

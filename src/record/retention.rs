@@ -10,7 +10,6 @@ use super::id::RecordingId;
 /// A recording as retention sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Candidate {
-    /// Which.
     pub id: RecordingId,
     /// When it ended; none while live.
     pub ended_at: Option<UnixNanos>,
@@ -30,7 +29,6 @@ pub(crate) enum StopReason {
     DiskFull,
 }
 
-/// What to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// Recordings to delete, oldest first. Never live ones.

@@ -31,7 +31,6 @@ const RETRY_SEGMENTS: u64 = 15;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub(crate) enum RecordEvent {
-    /// A new epoch of a track.
     Init(TrackInit),
     /// A chunk of the epoch announced before.
     Chunk(Chunk),

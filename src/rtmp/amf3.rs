@@ -20,7 +20,6 @@ struct Traits<'a> {
     external: bool,
 }
 
-/// Reads one value.
 pub(super) fn read_value<'a>(reader: &mut Reader<'a>, tables: &mut Tables<'a>, depth: usize) -> Result<Value, AmfError> {
     reader.count(depth)?;
     let [marker] = reader.array()?;

@@ -19,20 +19,17 @@ const CAN_FORWARD: f64 = 4.0;
 pub(super) struct Command {
     /// What the answer has to carry; 0 where none is expected.
     pub transaction: f64,
-    /// What is wanted.
     pub verb: Verb,
     /// Something behind what is used could not be read.
     pub cut: bool,
 }
 
-/// What is wanted.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Verb {
     /// `connect`
     Connect {
         /// The application, with whatever query the client put there.
         app: String,
-        /// The URL connected to.
         tc_url: String,
         /// `flashVer`: how the client calls itself.
         agent: Option<String>,

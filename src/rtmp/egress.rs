@@ -28,7 +28,6 @@ pub(super) struct Tag {
     pub kind: u8,
     /// Milliseconds from the player's beginning, modulo 2^32.
     pub timestamp: u32,
-    /// The body of the message.
     pub body: Bytes,
 }
 

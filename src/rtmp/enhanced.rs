@@ -30,9 +30,7 @@ pub(super) struct Kind {
     pub multitrack: u8,
 }
 
-/// Video messages.
 pub(super) const VIDEO: Kind = Kind { multitrack: 6 };
-/// Audio messages.
 pub(super) const AUDIO: Kind = Kind { multitrack: 5 };
 
 /// Reads the header. `packet_type` is the low half of the first byte, `at` where the next one stands. Of several tracks the one called `wanted`

@@ -28,9 +28,7 @@ impl std::fmt::Display for Position {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem} ({at})")]
 pub struct RtmpError {
-    /// Where.
     pub at: Position,
-    /// What.
     #[source]
     pub problem: Problem,
 }
@@ -50,12 +48,7 @@ pub enum Problem {
     Handshake(String),
     /// Something did not come in time.
     #[error("nothing came for {after:?} while waiting for {waiting_for}")]
-    Timeout {
-        /// The limit.
-        after: Duration,
-        /// For what.
-        waiting_for: &'static str,
-    },
+    Timeout { after: Duration, waiting_for: &'static str },
     /// A chunk with a compressed header came first on its chunk stream, so there is nothing to complete it from.
     #[error("chunk stream {csid} begins with a header of type {format}, which refers to a chunk that never came")]
     NoPreviousChunk {
@@ -66,46 +59,31 @@ pub enum Problem {
     },
     /// More chunk streams than any encoder uses.
     #[error("more than {limit} chunk streams")]
-    TooManyChunkStreams {
-        /// The limit.
-        limit: usize,
-    },
+    TooManyChunkStreams { limit: usize },
     /// A message declares more than is allowed.
     #[error("a message declares {declared} bytes; at most {limit} are allowed{}", if *.before_publishing { " before publishing" } else { "" })]
     MessageTooLong {
         /// What the header says.
         declared: usize,
-        /// The limit.
         limit: usize,
         /// Whether the limit is the lower one for peers that were not let in yet.
         before_publishing: bool,
     },
     /// All the incomplete messages together are too long.
     #[error("more than {limit} bytes of incomplete messages")]
-    TooMuchInAssembly {
-        /// The limit.
-        limit: usize,
-    },
+    TooMuchInAssembly { limit: usize },
     /// Set Chunk Size with 0 or with the highest bit set (RTMP 1.0 section 5.4.1).
     #[error("a chunk size of {0} is not allowed")]
     BadChunkSize(u32),
     /// A protocol control message is shorter than its fields.
     #[error("the message is too short: {len} bytes")]
-    ShortMessage {
-        /// Its length.
-        len: usize,
-    },
+    ShortMessage { len: usize },
     /// A command or data message is not AMF0, or is beyond its bounds.
     #[error("bad AMF0: {0}")]
     Amf(#[from] super::amf0::AmfError),
     /// A command came in the wrong order or with unusable arguments.
     #[error("bad command {name:?}: {why}")]
-    Command {
-        /// Which.
-        name: String,
-        /// Why, and what to do.
-        why: String,
-    },
+    Command { name: String, why: String },
 }
 
 /// What the first byte tells about who is knocking.

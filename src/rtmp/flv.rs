@@ -9,12 +9,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::chunk::kind;
 use super::enhanced;
 
-/// A video tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VideoTag {
-    /// An AVCDecoderConfigurationRecord.
     SequenceHeader(Bytes),
-    /// A picture.
     Picture {
         /// What the tag says; whether it is an IDR picture is for `codec` to see.
         key: bool,
@@ -29,10 +26,8 @@ pub enum VideoTag {
     Other,
 }
 
-/// An audio tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AudioTag {
-    /// An AudioSpecificConfig.
     SequenceHeader(Bytes),
     /// A raw AAC frame.
     Frame(Bytes),
@@ -60,7 +55,6 @@ pub enum FlvError {
 /// A tag, and which track of its kind it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read<T> {
-    /// The tag.
     pub tag: T,
     /// Its track id; 0 but for Enhanced RTMP's several tracks.
     pub track: u8,

@@ -82,7 +82,6 @@ struct Audio {
 }
 
 impl Ingest {
-    /// For one publication.
     pub(crate) fn new() -> Self {
         Self::default()
     }

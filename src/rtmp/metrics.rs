@@ -12,13 +12,11 @@ use super::oddity::Oddity;
 /// The counters of one server. Cheap to clone; clones count together.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RtmpMetrics {
-    /// Open connections.
     pub connections: Gauge,
     /// Connections that publish.
     pub publishers: Gauge,
     /// Connections that play.
     pub players: Gauge,
-    /// Connections accepted.
     pub accepted: Counter,
     /// Connections closed at once because `max_connections` was reached.
     pub over_limit: Counter,
@@ -26,9 +24,7 @@ pub(crate) struct RtmpMetrics {
     pub refused: Counter,
     /// Connections ended by what the peer sent, or by a timeout.
     pub errors: Counter,
-    /// Bytes received.
     pub received: Counter,
-    /// Bytes sent.
     pub sent: Counter,
     /// Publishers' pictures and frames left out: before a sequence header, damaged, or in a codec that isn't carried.
     pub ingest_dropped: Counter,
@@ -40,7 +36,6 @@ pub(crate) struct RtmpMetrics {
     pub player_dropped: Counter,
     /// Connections that did not speak RTMP: HTTP, TLS, RTMPE. They are errors too.
     pub strangers: Counter,
-    /// Players that wait for a publisher.
     pub waiting_players: Gauge,
     /// What peers did otherwise than they should, by kind.
     oddities: Family<[(&'static str, &'static str); 1], Counter>,

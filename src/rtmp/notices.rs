@@ -6,7 +6,6 @@ use crate::codec::aac::AacConfig;
 use crate::codec::h264::{Notice, SpsInfo};
 use crate::stream::Warning;
 
-/// What an SPS shows.
 pub(super) fn of_sps(info: &SpsInfo) -> Vec<Warning> {
     let mut told = Vec::new();
     if info.interlaced {

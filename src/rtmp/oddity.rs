@@ -48,7 +48,6 @@ pub enum Oddity {
 }
 
 impl Oddity {
-    /// All of them.
     pub const ALL: [Self; 19] = [
         Self::StreamName,
         Self::RepeatedConnect,

@@ -104,7 +104,6 @@ fn keys_of(parts: [&Part; 3]) -> Vec<String> {
 struct Part {
     /// What is between slashes, decoded.
     segments: Vec<String>,
-    /// As it came.
     query: String,
     /// It was a whole address.
     is_url: bool,

@@ -76,7 +76,6 @@ impl SenderClock {
         Some(time.saturating_add(rescale(ticks, self.clock_rate, NANOS)))
     }
 
-    /// The timestamp of a time.
     pub(crate) fn rtp(&self, time: UnixNanos) -> Option<u32> {
         let (reference, at) = self.reference?;
         let ticks = rescale(time.saturating_sub(at), NANOS, self.clock_rate);

@@ -25,7 +25,6 @@ pub(crate) struct FrameReader {
 }
 
 impl FrameReader {
-    /// An empty one.
     pub(crate) fn new() -> Self {
         Self::default()
     }
@@ -73,7 +72,6 @@ pub(crate) struct FrameWriter {
 }
 
 impl FrameWriter {
-    /// An empty one.
     pub(crate) fn new() -> Self {
         Self::default()
     }

@@ -15,7 +15,6 @@ const MIN_INTERVAL: Duration = Duration::from_millis(20);
 /// Round trip time assumed while none is known.
 const DEFAULT_RTT: Duration = Duration::from_millis(100);
 
-/// How to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NackConfig {
     /// How long a gap may be mere reordering before it is asked for.

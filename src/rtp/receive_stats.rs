@@ -81,7 +81,6 @@ impl ReceiveStats {
         }
     }
 
-    /// A sender report came.
     pub(crate) fn on_sender_report(&mut self, now: Instant, ntp: NtpTime) {
         self.last_sr = Some((ntp, now));
     }

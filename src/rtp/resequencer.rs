@@ -19,9 +19,7 @@ const MAX_WAIT_NS: i64 = 200_000_000;
 pub(crate) struct Packet {
     /// Sequence number.
     pub seq: u16,
-    /// RTP timestamp.
     pub timestamp: u32,
-    /// Marker bit.
     pub marker: bool,
     /// With the first packet of a unit: what its source knows.
     pub unit: Option<UnitFacts>,
@@ -86,7 +84,6 @@ impl Resequencer {
         }
     }
 
-    /// The next packet.
     pub(crate) fn pop(&mut self) -> Option<Packet> {
         if let Some(packet) = self.ready.take() {
             self.next = self.next.map(|next| next + 1);

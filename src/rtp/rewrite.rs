@@ -13,7 +13,6 @@ const WORDS: usize = (WINDOW / 64) as usize;
 pub struct Rewritten {
     /// Extended sequence number: its low 16 bits go into the packet, and its low 48 bits are the SRTP packet index.
     pub index: u64,
-    /// RTP timestamp.
     pub timestamp: u32,
 }
 

@@ -23,12 +23,7 @@ pub enum SdpError {
     },
     /// Well formed, but a value in it can't be used.
     #[error("the SDP has an unusable {what}: {why}")]
-    Invalid {
-        /// Which attribute.
-        what: &'static str,
-        /// What is wrong with it.
-        why: String,
-    },
+    Invalid { what: &'static str, why: String },
 }
 
 impl SdpError {

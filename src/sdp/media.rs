@@ -28,11 +28,8 @@ const MAX_CNAME_LEN: usize = 255;
 pub enum Direction {
     /// Both ways.
     SendRecv,
-    /// Only from the writer.
     SendOnly,
-    /// Only to the writer.
     RecvOnly,
-    /// Neither.
     Inactive,
 }
 
@@ -70,7 +67,6 @@ pub struct OfferedMedia {
     /// What the section says about the stream that the client sends: SSRCs and CNAME. Of several encodings (simulcast) only the
     /// first is here: an answer without `a=simulcast` makes the client send just that one (RFC 8853 section 5.3.2).
     pub encoding: RtpEncodingParameters,
-    /// The CNAME of that SSRC.
     pub cname: Option<String>,
     /// `a=msid`: stream id and track id, as given.
     pub msid: Option<String>,

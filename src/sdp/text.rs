@@ -18,7 +18,6 @@ pub(super) struct Attribute {
     pub(super) value: String,
 }
 
-/// A whole description.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Description {
     /// What stands before the first section.

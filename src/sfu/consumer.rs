@@ -69,7 +69,6 @@ pub(super) struct Run {
 /// A track that goes out.
 #[derive(Debug)]
 pub(super) struct Consumer {
-    /// Its id.
     pub id: ConsumerId,
     /// Slab key of its producer.
     pub producer: usize,
@@ -98,7 +97,6 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
-    /// One that is idle.
     pub(super) fn new(id: ConsumerId, producer: usize, kind: MediaKind, outlet: Outlet) -> Self {
         Self {
             id,

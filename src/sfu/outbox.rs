@@ -9,7 +9,6 @@ use crate::rtp::batch::RtpBatch;
 /// Whether a direct consumer or a pipe takes a batch now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Readiness {
-    /// Yes.
     Ready,
     /// Its queue is full: try again later.
     Full,

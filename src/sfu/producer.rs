@@ -32,7 +32,6 @@ const BLOCK: usize = 64 * 1024;
 /// Where the packets come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    /// This process.
     Direct,
     /// A copy of a producer on another worker.
     Pipe,
@@ -45,7 +44,6 @@ pub(super) enum Source {
 /// What became of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// It is in the store.
     Stored,
     /// Seen before, or too old.
     Duplicate,
@@ -56,9 +54,7 @@ pub(super) enum Taken {
 /// A track that comes in.
 #[derive(Debug)]
 pub(super) struct Producer {
-    /// Its id.
     pub id: ProducerId,
-    /// Its router.
     pub router: RouterId,
     /// Where its packets come from.
     pub source: Source,
@@ -68,7 +64,6 @@ pub(super) struct Producer {
     pub parameters: RtpParameters,
     /// The parsed form of `parameters`.
     pub rtp: ProducerRtp,
-    /// Its recent packets.
     pub store: PacketStore,
     /// Slab keys of its consumers.
     pub consumers: Vec<usize>,
@@ -138,7 +133,6 @@ impl Producer {
         self.rtp.codec.kind()
     }
 
-    /// Its codec.
     pub(super) fn codec(&self) -> Codec {
         self.rtp.codec
     }

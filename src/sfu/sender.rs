@@ -26,7 +26,6 @@ const DEFAULT_RTT: Duration = Duration::from_millis(50);
 /// What sealing and sending needs from the transport.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Path<'a> {
-    /// Where to.
     pub tuple: &'a Tuple,
     /// With which keys; `None` sends RTP as it is.
     pub srtp: Option<&'a SrtpSender>,
@@ -44,7 +43,6 @@ struct Rtx {
 /// The sending side of a consumer.
 #[derive(Debug)]
 pub(super) struct Sender {
-    /// Its SSRC.
     pub ssrc: u32,
     /// RTP packets sent, without retransmissions, as sender reports count them.
     pub packets: u32,
@@ -54,7 +52,6 @@ pub(super) struct Sender {
     pub rtt: Option<Duration>,
     /// Fraction lost of the last receiver report, in 1/256.
     pub fraction_lost: u8,
-    /// RTCP CNAME.
     pub cname: String,
     payload_type: u8,
     rtx: Option<Rtx>,

@@ -28,7 +28,6 @@ pub(super) struct StoredPacket {
     pub unit: Option<UnitFacts>,
     /// Its sequence number, extended over the wraps.
     pub seq: u64,
-    /// Its RTP timestamp.
     pub timestamp: u32,
     /// When it came.
     pub arrival: Instant,
@@ -50,7 +49,6 @@ impl StoredPacket {
         self.buffer.get(self.range.start as usize..self.range.end as usize).unwrap_or_default()
     }
 
-    /// Its payload.
     pub(super) fn payload(&self) -> &[u8] {
         self.bytes().get(usize::from(self.payload_start)..usize::from(self.payload_end)).unwrap_or_default()
     }
@@ -78,7 +76,6 @@ pub(super) struct PacketStore {
 }
 
 impl PacketStore {
-    /// An empty store.
     pub(super) fn new(limits: StoreLimits) -> Self {
         Self { ring: VecDeque::new(), first: 0, key_frame: None, bytes: 0, limits }
     }
@@ -160,7 +157,6 @@ impl PacketStore {
         self.key_frame
     }
 
-    /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

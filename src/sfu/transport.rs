@@ -47,7 +47,6 @@ impl std::fmt::Debug for Srtp {
 /// An SSRC that a peer sends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ssrc {
-    /// The number.
     pub ssrc: u32,
     /// Slab key of the producer.
     pub producer: usize,
@@ -67,13 +66,10 @@ pub(super) struct Plain {
 /// A path to one browser, or to somebody who speaks RTP as it is.
 #[derive(Debug)]
 pub(super) struct Transport {
-    /// Its id.
     pub id: TransportId,
-    /// Its router.
     pub router: RouterId,
     /// ICE and DTLS; `None` for a plain transport.
     pub peer: Option<Peer>,
-    /// For a plain transport.
     pub plain: Option<Plain>,
     /// Once DTLS is done.
     pub srtp: Option<Box<Srtp>>,
@@ -139,7 +135,6 @@ impl Transport {
         }
     }
 
-    /// Whose SSRC it is.
     pub(super) fn find_ssrc(&self, ssrc: u32) -> Option<Ssrc> {
         self.ssrcs.iter().find(|known| known.ssrc == ssrc).copied()
     }
@@ -194,7 +189,6 @@ impl Transport {
         }
     }
 
-    /// Notes a sender report of a producer.
     pub(super) fn note_sender_report(&mut self, now: Instant, producer: usize, info: &SenderInfo) {
         if let Some(input) = self.input(producer) {
             input.stats.on_sender_report(now, info.ntp);

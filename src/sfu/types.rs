@@ -57,7 +57,6 @@ pub(crate) enum TransportEvent {
 /// How to consume on a WebRtcTransport.
 #[derive(Debug, Clone)]
 pub(crate) struct ConsumerOptions {
-    /// What to consume.
     pub producer: ProducerId,
     /// What the viewer can receive. Payload types and extension ids are used as preferred there.
     pub rtp_capabilities: RtpCapabilities,
@@ -74,7 +73,6 @@ pub(crate) struct ConsumerOptions {
 /// A consumer that was made.
 #[derive(Debug, Clone)]
 pub(crate) struct ConsumerInfo {
-    /// Its id.
     #[cfg(test)]
     pub id: super::id::ConsumerId,
     /// Audio or video.
@@ -106,7 +104,6 @@ pub(crate) struct ProducerStats {
     pub jitter: f64,
     /// Round trip time in seconds, where known.
     pub rtt: Option<f64>,
-    /// Key frames seen.
     pub key_frames: u64,
     /// Pictures (distinct timestamps) seen.
     pub frames: u64,

@@ -53,7 +53,6 @@ impl Default for StreamConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnConflict {
-    /// The new one is refused.
     Refuse,
     /// The old one is sent away.
     TakeOver,

@@ -33,7 +33,6 @@ impl FormatHistory {
         Self(Arc::new(Inner { format: Mutex::new(format), next, changed: AtomicU64::new(0) }))
     }
 
-    /// The format now.
     pub(crate) fn format(&self) -> Format {
         lock(&self.0.format).clone()
     }

@@ -22,7 +22,6 @@ pub(crate) struct Packing {
 }
 
 impl Packing {
-    /// Of a track of this format.
     pub(crate) fn new(format: Format, chance: &mut Chance) -> Self {
         let framer = Framer::new(format.codec(), chance);
         let formats = FormatHistory::new(format, framer.next_sequence_number());

@@ -43,7 +43,6 @@ pub(crate) struct Position {
 }
 
 impl Placing {
-    /// For the track of that number.
     pub(crate) fn new(timeline: Arc<Mutex<Timeline>>, track: usize) -> Self {
         Self { timeline, track, order: PictureOrder::default(), entrances: Entrances::default(), advice: Advice::default() }
     }

@@ -101,7 +101,6 @@ impl Timeline {
         Self { floor, ..Self::default() }
     }
 
-    /// Adds a track.
     pub(crate) fn add_track(&mut self) -> usize {
         self.tracks.push(None);
         self.tracks.len() - 1

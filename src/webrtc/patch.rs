@@ -3,7 +3,6 @@
 use super::WebRtcError;
 use crate::sdp::{Fragment, RemoteIce};
 
-/// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PatchAction {
     /// New candidates for the current generation (section 4.3.2). An ICE-lite server needs none of them.

@@ -53,7 +53,6 @@ pub(super) struct Facts {
     unusual: bool,
 }
 
-/// The facts of the published tracks.
 pub(super) fn facts(tracks: &[Track]) -> Vec<Facts> {
     let facts = |t: &Track| Facts { kind: t.kind, codec: t.format.codec(), reordered: t.reordered, unusual: t.format.unusual().is_some() };
     tracks.iter().map(facts).collect()

@@ -8,7 +8,6 @@ use crate::sfu::ortc::{ParameterValue, RtpCapabilities, RtpParameters};
 /// A section that is going to be received.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Taken {
-    /// Its codec.
     pub codec: Codec,
     /// The one media payload type that the answer leaves (its RTX besides).
     pub payload_type: u8,

@@ -18,7 +18,6 @@ const LOAS_HEADER: usize = 3;
 pub(crate) struct LatmFrames {
     /// The configuration, where the element had it.
     pub config: Option<Bytes>,
-    /// Raw frames.
     pub frames: Vec<Bytes>,
 }
 

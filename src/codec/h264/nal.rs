@@ -31,7 +31,6 @@ pub(crate) enum NalType {
     StapA,
     /// 28: fragmentation unit (RTP only).
     FuA,
-    /// Any other.
     Other(u8),
 }
 
@@ -111,7 +110,6 @@ pub(super) enum Sei {
     RecoveryPoint(u32),
     /// Payload type 47: degrees counter-clockwise by which pictures are to be turned (section D.2.27).
     Rotation(u16),
-    /// Another one.
     Other,
 }
 

@@ -21,7 +21,6 @@ pub(super) struct ParameterSets {
 }
 
 impl ParameterSets {
-    /// Those of a format.
     pub(super) fn of(format: &Format) -> Self {
         match format {
             Format::H264 { sps, pps } => Self { sps: sps.clone(), pps: pps.clone() },

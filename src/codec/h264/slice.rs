@@ -95,7 +95,6 @@ impl Layout {
         })
     }
 
-    /// The one with the PPS id.
     pub(super) fn find(layouts: &[Self], pps: u8) -> Option<&Self> {
         layouts.iter().find(|layout| layout.pps == pps)
     }

@@ -54,7 +54,6 @@ pub struct SpsInfo {
     pub delta_pic_order_always_zero: bool,
     /// `separate_colour_plane_flag`: slices say which plane they belong to.
     pub separate_planes: bool,
-    /// Macroblocks in a frame.
     pub macroblocks: u32,
 }
 

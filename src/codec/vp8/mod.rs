@@ -16,7 +16,6 @@ pub(crate) const CODEC_STRING: &str = "vp08.00.10.08";
 /// What the header of a frame says (RFC 6386 section 9.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameInfo {
-    /// A key frame.
     pub key: bool,
     /// Width and height in pixels, 1 to 16383; key frames only.
     pub resolution: Option<(u32, u32)>,

@@ -39,12 +39,7 @@ Access-Control-Allow-Origin: *\r\nContent-Length: 97\r\n\r\n\
 pub(crate) enum ServeError {
     /// The address can't be listened on.
     #[error("can't listen for HTTP on {address}: {source}; choose another with --http or http.listen, or stop what uses it")]
-    Listen {
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
+    Listen { address: SocketAddr, source: io::Error },
 }
 
 /// A bound server that is not accepting yet.

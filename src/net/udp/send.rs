@@ -27,7 +27,6 @@ const FLUSH_AT: usize = 256 * 1024;
 pub struct SendCounters {
     /// Datagrams handed to the kernel.
     pub packets: u64,
-    /// Their bytes.
     pub bytes: u64,
     /// `sendmmsg` calls.
     pub calls: u64,

@@ -37,7 +37,6 @@ const PICTURE: i64 = 40_000_000;
 /// Why an input can't go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Ended {
-    /// Another format.
     #[error("the format changed")]
     Format,
     /// Another timeline.
@@ -85,7 +84,6 @@ fn usual_length(format: &Format) -> i64 {
     fps.map_or(PICTURE, |fps| (1e9 / fps) as i64)
 }
 
-/// One input.
 #[derive(Debug)]
 pub(crate) struct Input {
     format: Format,

@@ -83,7 +83,6 @@ impl Cuts {
     }
 }
 
-/// One track.
 #[derive(Debug)]
 pub(super) struct Lane {
     track: usize,
@@ -91,7 +90,6 @@ pub(super) struct Lane {
     /// Decides where all tracks are cut.
     master: bool,
     targets: Targets,
-    /// The segment it is in.
     segment: Option<u64>,
     /// Decoding times.
     segment_start: i64,
@@ -141,7 +139,6 @@ impl Lane {
         self.repeater = repeater;
     }
 
-    /// Whether it has one.
     pub(super) fn has_repeater(&self) -> bool {
         self.repeater.is_some()
     }

@@ -18,16 +18,13 @@ pub(crate) struct Unit {
     pub duration: i64,
     /// Whether decoding can start here.
     pub key: bool,
-    /// The coded bytes.
     pub data: Bytes,
 }
 
 /// What to cut before a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Split {
-    /// Nothing.
     None,
-    /// A chunk ends.
     Chunk,
     /// A segment ends (or the track begins); the unit begins the one with this number.
     Segment(u64),
@@ -36,10 +33,8 @@ pub(crate) enum Split {
 /// A unit that may go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Placed {
-    /// Which track.
     pub track: usize,
     /// The cut before it.
     pub split: Split,
-    /// The unit.
     pub unit: Unit,
 }

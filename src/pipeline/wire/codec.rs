@@ -227,9 +227,7 @@ fn rtp_packet(w: &mut Writer<'_>, packet: BatchPacket<'_>) -> usize {
 /// What stands before the packets of one input.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RtpHead {
-    /// For which job.
     pub job: JobId,
-    /// For which of its inputs.
     pub input: u8,
     /// When they are sent.
     pub sent: UnixNanos,

@@ -38,7 +38,6 @@ struct Fragment<'a> {
 }
 
 impl Joiner {
-    /// For a track in this codec.
     pub(crate) fn new(codec: Codec) -> Self {
         Self { h264: codec == Codec::H264, fewer: 0, known: None }
     }

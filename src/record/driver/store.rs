@@ -110,17 +110,14 @@ impl StoredFile {
     }
 }
 
-/// The file of a track's epoch.
 pub(crate) fn track_file(track: u32, epoch: u32) -> String {
     format!("track-{track}-e{epoch}.mp4")
 }
 
-/// The index of a track.
 pub(crate) fn index_file(track: u32) -> String {
     format!("index-{track}")
 }
 
-/// The track that an index belongs to.
 pub(crate) fn track_of_index(name: &str) -> Option<u32> {
     name.strip_prefix("index-")?.parse().ok()
 }

@@ -36,7 +36,6 @@ const MAX_LINGER: usize = 4 << 20;
 /// Why a connection is over.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum End {
-    /// The peer closed it.
     #[error("the peer closed the connection")]
     Closed,
     /// The socket failed.

@@ -102,12 +102,7 @@ pub(crate) enum RtmpServerError {
     Setting(#[from] SettingError),
     /// The port could not be opened.
     #[error("can't listen for RTMP on {address}: {source} (is another server running there? rtmp.listen changes the address)")]
-    Listen {
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
+    Listen { address: SocketAddr, source: std::io::Error },
 }
 
 /// What all connections share.

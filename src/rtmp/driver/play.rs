@@ -43,12 +43,7 @@ pub(super) enum PlayerError {
     Ended,
     /// It has waited as long as players may.
     #[error("nobody published {path} within {waited:?} (rtmp.play_wait)")]
-    NobodyCame {
-        /// Where.
-        path: StreamPath,
-        /// The limit.
-        waited: Duration,
-    },
+    NobodyCame { path: StreamPath, waited: Duration },
 }
 
 impl PlayerError {
@@ -126,7 +121,6 @@ impl Player {
         Ok(Self { stream, path: path.clone(), egress, source, context, peer, _counted: counted })
     }
 
-    /// Its message stream.
     pub(super) fn stream(&self) -> u32 {
         self.stream
     }

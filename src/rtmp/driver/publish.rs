@@ -60,7 +60,6 @@ impl Publisher {
         Self { stream, publication, ingest: Ingest::new(), audio: None, video: None, actions: Vec::new(), context, peer, _counted: counted }
     }
 
-    /// Its message stream.
     pub(super) fn stream(&self) -> u32 {
         self.stream
     }

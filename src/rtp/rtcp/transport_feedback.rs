@@ -20,9 +20,7 @@ const LARGE_DELTA: u8 = 2;
 /// Which packets came, and when.
 #[derive(Debug, Clone, Copy)]
 pub struct TransportFeedback<'a> {
-    /// Who reports.
     pub sender_ssrc: u32,
-    /// One of the streams.
     pub media_ssrc: u32,
     /// The first transport-wide sequence number.
     pub base_seq: u16,

@@ -36,7 +36,6 @@ pub enum SrtpError {
     /// The buffer has no room for the tag.
     #[error("SRTP needs {needed} bytes, the buffer has {room}")]
     NoRoom {
-        /// Bytes needed.
         needed: usize,
         /// Bytes there.
         room: usize,

@@ -15,7 +15,6 @@ use crate::sfu::id::{ConsumerId, ProducerId, RouterId};
 /// The way in for a producer fed from this process. Dropping it closes the producer.
 #[derive(Debug)]
 pub(crate) struct DirectProducer {
-    /// Its id.
     pub id: ProducerId,
     pub(super) router: RouterId,
     pub(super) media: mpsc::Sender<Incoming>,
@@ -48,7 +47,6 @@ impl DirectProducer {
 /// The way out for a consumer read by this process. Dropping it closes the consumer.
 #[derive(Debug)]
 pub(crate) struct DirectConsumer {
-    /// Its id.
     pub id: ConsumerId,
     pub(super) batches: mpsc::Receiver<RtpBatch>,
     pub(super) shared: Arc<Shared>,

@@ -27,15 +27,12 @@ pub(super) struct Port {
 
 /// Where a consumer's batches go.
 pub(super) enum Reader {
-    /// To this process.
     Local(mpsc::Sender<RtpBatch>),
     /// To a copy of the producer on another worker.
     Pipe {
         /// The other worker's queue.
         media: mpsc::Sender<Incoming>,
-        /// Which worker it is.
         worker: usize,
-        /// The router there.
         router: RouterId,
         /// The producer, here and there.
         producer: ProducerId,

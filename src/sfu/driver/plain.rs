@@ -14,7 +14,6 @@ use crate::sfu::types::{ConsumerInfo, ConsumerOptions, ProducerOptions};
 /// RTP and RTCP over UDP as they are, on one port. Dropping it closes it.
 #[derive(Debug)]
 pub(crate) struct PlainTransport {
-    /// Its id.
     pub id: TransportId,
     /// Where the peer is to send to (the port; the address may be a wildcard).
     pub local_address: SocketAddr,

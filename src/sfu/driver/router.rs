@@ -51,7 +51,6 @@ impl Router {
             .await
     }
 
-    /// Which worker it lives on.
     pub(crate) fn worker(&self) -> usize {
         self.inner.worker
     }

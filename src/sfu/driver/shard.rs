@@ -32,13 +32,10 @@ pub(super) type Shared = shared::Shared<Shard>;
 
 /// Whom to ask for a key frame of a direct producer.
 pub(super) enum Upstream {
-    /// The handle in this process.
     Handle(mpsc::Sender<()>),
     /// The worker it is piped from.
     Pipe {
-        /// Which worker.
         worker: usize,
-        /// The router there.
         router: RouterId,
     },
 }

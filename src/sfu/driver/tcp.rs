@@ -32,7 +32,6 @@ pub(super) const READ_QUEUE: usize = 256;
 /// What comes from connections.
 #[derive(Debug)]
 pub(super) enum Input {
-    /// A datagram.
     Frame(Tuple, BytesMut),
     /// The connection is gone.
     Closed(Tuple),

@@ -16,7 +16,6 @@ use crate::sfu::types::{ConsumerInfo, ConsumerOptions, ProducerOptions, Transpor
 /// A transport to a browser. Dropping it closes it.
 #[derive(Debug)]
 pub(crate) struct WebRtcTransport {
-    /// Its id.
     pub id: TransportId,
     /// Our ICE credentials.
     pub ice_parameters: IceParameters,

@@ -193,13 +193,10 @@ impl ExtensionIds {
 /// What a producer needs of its `RtpParameters`, checked.
 #[derive(Debug, Clone)]
 pub(crate) struct ProducerRtp {
-    /// The codec of the encoding.
     pub codec: Codec,
     /// Its clock rate in Hz, never 0.
     pub clock_rate: u32,
-    /// Its payload type.
     pub payload_type: u8,
-    /// The payload type of its retransmissions.
     pub rtx_payload_type: Option<u8>,
     /// Its SSRC, where signalled.
     pub ssrc: Option<u32>,

@@ -22,7 +22,6 @@ pub(crate) struct ConsumerWish<'a> {
     pub capabilities: &'a RtpCapabilities,
     /// The `mid` to send with.
     pub mid: Option<&'a str>,
-    /// RTCP CNAME.
     pub cname: &'a str,
     /// SSRC to send with.
     pub ssrc: u32,

@@ -49,7 +49,6 @@ pub struct RtpCodecCapability {
     pub preferred_payload_type: Option<u8>,
     /// In Hz.
     pub clock_rate: u32,
-    /// For audio.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<u8>,
     /// `a=fmtp`.
@@ -64,9 +63,7 @@ pub struct RtpCodecCapability {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RtpHeaderExtension {
-    /// Which media it is for.
     pub kind: MediaKind,
-    /// Its URI.
     pub uri: String,
     /// The id this side would like, 1 to 14.
     pub preferred_id: u8,
@@ -84,7 +81,6 @@ pub struct RtpHeaderExtension {
 pub struct RtpCapabilities {
     /// The codecs, RTX included.
     pub codecs: Vec<RtpCodecCapability>,
-    /// The header extensions.
     #[serde(default)]
     pub header_extensions: Vec<RtpHeaderExtension>,
 }
@@ -99,7 +95,6 @@ pub struct RtpCodecParameters {
     pub payload_type: u8,
     /// In Hz.
     pub clock_rate: u32,
-    /// For audio.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<u8>,
     /// `a=fmtp`; for `video/rtx` has `apt`.
@@ -114,7 +109,6 @@ pub struct RtpCodecParameters {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RtpHeaderExtensionParameters {
-    /// Its URI.
     pub uri: String,
     /// On the wire, 1 to 14.
     pub id: u8,
@@ -126,7 +120,6 @@ pub struct RtpHeaderExtensionParameters {
 /// The retransmission stream of an encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RtxParameters {
-    /// Its SSRC.
     pub ssrc: u32,
 }
 
@@ -188,13 +181,10 @@ pub struct RtpParameters {
     pub mid: Option<String>,
     /// The codecs in use, each followed by its RTX.
     pub codecs: Vec<RtpCodecParameters>,
-    /// The header extensions in use.
     #[serde(default)]
     pub header_extensions: Vec<RtpHeaderExtensionParameters>,
-    /// The encodings.
     #[serde(default)]
     pub encodings: Vec<RtpEncodingParameters>,
-    /// RTCP.
     #[serde(default)]
     pub rtcp: RtcpParameters,
 }
@@ -224,7 +214,6 @@ pub struct IceCandidate {
     pub address: String,
     /// `udp` or `tcp`.
     pub protocol: String,
-    /// The port to send to.
     pub port: u16,
     /// `host`.
     #[serde(rename = "type")]

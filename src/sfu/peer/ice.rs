@@ -302,7 +302,6 @@ impl IceLite {
         self.answers.pop_front()
     }
 
-    /// The next event.
     pub(crate) fn poll_event(&mut self) -> Option<IceEvent> {
         self.events.pop_front()
     }

@@ -40,7 +40,6 @@ pub(crate) enum Event {
     Route(Tuple, bool),
     /// The source of a direct producer or of a pipe should make a key frame.
     KeyFrameWanted(RouterId, ProducerId),
-    /// A producer is gone.
     ProducerClosed(RouterId, ProducerId),
     /// A direct consumer or a pipe is gone.
     ConsumerClosed(ConsumerId),
@@ -51,7 +50,6 @@ pub(crate) enum Event {
 pub(crate) enum Owner {
     /// This worker's.
     Here,
-    /// That worker's.
     Worker(usize),
     /// Nobody's, as far as can be told.
     Nobody,
@@ -127,7 +125,6 @@ impl Worker {
         }
     }
 
-    /// An SSRC of ours.
     fn random_ssrc(&mut self) -> u32 {
         self.chance.random_range(1..u32::MAX)
     }

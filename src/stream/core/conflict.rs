@@ -25,7 +25,6 @@ pub(super) struct Incumbent {
 /// What the SFU said of a publisher's producers, whose media does not pass through the stream's writers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Heard {
-    /// Of whom.
     pub generation: Generation,
     /// Whether anything comes.
     pub speaks: bool,
@@ -38,7 +37,6 @@ pub(super) enum Verdict {
     Free,
     /// The newcomer; the other one has to go.
     TakeOver,
-    /// The one who is there.
     Refuse,
     /// Not known yet: the newcomer waits so long, until the one who is there proves silent, or alive.
     Hold(Duration),

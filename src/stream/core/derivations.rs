@@ -22,7 +22,6 @@ pub(crate) struct Running {
     pub id: DerivationId,
     /// Its producer on the stream's home router.
     pub producer: ProducerId,
-    /// Its format.
     pub formats: FormatHistory,
     /// In words.
     pub what: &'static str,
@@ -36,7 +35,6 @@ pub(crate) struct Starting(DerivationId);
 /// What somebody who needs a derived track has to do.
 #[derive(Debug)]
 pub(super) enum Want<G> {
-    /// Use it, and release it.
     Use(Running),
     /// Start it, once what is of no use to anybody has been stopped.
     Start(Starting, Vec<G>),

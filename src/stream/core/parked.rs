@@ -35,7 +35,6 @@ impl<W> Parked<W> {
         Some(self.0.swap_remove(at).1)
     }
 
-    /// All of them.
     pub(super) fn drain(&mut self) -> Vec<W> {
         self.0.drain(..).map(|(_, writer)| writer).collect()
     }

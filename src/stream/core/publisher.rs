@@ -9,7 +9,6 @@ use crate::base::UnixNanos;
 pub(crate) struct Generation(u64);
 
 impl Generation {
-    /// The one after this.
     pub(super) fn next(self) -> Self {
         Self(self.0 + 1)
     }
@@ -23,9 +22,7 @@ impl Generation {
 /// Who wants to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Newcomer {
-    /// By which protocol.
     pub protocol: &'static str,
-    /// From where.
     pub remote: Option<IpAddr>,
     /// What it calls itself.
     pub agent: Option<String>,

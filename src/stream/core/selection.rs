@@ -27,13 +27,10 @@ pub(crate) struct Wanted<'a> {
 /// The form of a track that fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Choice {
-    /// As it is published.
     Published,
     /// As it is published, without the pictures that no other refers to.
     WithoutDisposable,
-    /// Made from it.
     Derived {
-        /// What.
         target: TranscodeTarget,
         /// Where it can't be made.
         otherwise: Otherwise,
@@ -43,9 +40,7 @@ pub(super) enum Choice {
 /// What is better than nothing where a track can't be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Otherwise {
-    /// Nothing is.
     Nothing,
-    /// The published one.
     Published,
     /// The published one without its disposable pictures.
     WithoutDisposable,

@@ -52,7 +52,6 @@ pub(crate) enum Event {
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum Action<W, G> {
-    /// Tell everybody.
     Tell(Event),
     /// Close a published track's producer.
     Close(ProducerId),
@@ -68,7 +67,6 @@ pub(crate) enum Action<W, G> {
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum Begin<W, G> {
-    /// It publishes.
     Begun(Begun, Vec<Action<W, G>>),
     /// Somebody else does.
     Refused,
@@ -107,8 +105,10 @@ pub(crate) enum Replace {
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum Selected<W, G> {
-    /// A published track.
-    Published { track: Track, drop_disposable: bool },
+    Published {
+        track: Track,
+        drop_disposable: bool,
+    },
     /// A derived track at work, to be released.
     Derived(Running),
     /// A derived track that the caller has to start, once the actions are carried out.
@@ -121,7 +121,6 @@ pub(crate) enum Selected<W, G> {
 #[derive(Debug)]
 pub(crate) struct ToStart {
     pub starting: Starting,
-    /// What it is made from.
     pub track: Track,
     pub target: TranscodeTarget,
     /// What is better than nothing where it can't be made.
@@ -131,7 +130,6 @@ pub(crate) struct ToStart {
 /// Why a consumer gets nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoForm {
-    /// No track of that kind.
     NoTrack,
     /// Nothing that can be played can be made of this codec.
     CantDerive(Codec),
@@ -319,7 +317,6 @@ impl<W, G> StreamCore<W, G> {
         warned
     }
 
-    /// All warnings.
     pub(crate) fn warnings(&self) -> &[Warning] {
         self.warnings.all()
     }
@@ -331,7 +328,6 @@ impl<W, G> StreamCore<W, G> {
         self.tracks.all()
     }
 
-    /// The published track with that producer.
     pub(crate) fn track(&self, producer: ProducerId) -> Option<&Track> {
         self.tracks.by_producer(producer)
     }
@@ -494,7 +490,6 @@ impl<W, G> StreamCore<W, G> {
         comes
     }
 
-    /// A viewer goes.
     pub(crate) fn detach_viewer(&mut self, protocol: &'static str) {
         self.viewers.detach(protocol);
     }
@@ -509,7 +504,6 @@ impl<W, G> StreamCore<W, G> {
         self.viewers.watch()
     }
 
-    /// Viewers now.
     pub(crate) fn viewer_counts(&self, now: UnixNanos) -> ViewerCounts {
         self.viewers.counts(now)
     }

@@ -14,7 +14,6 @@ use crate::stream::format_history::FormatHistory;
 pub(crate) struct Track {
     /// Audio or video.
     pub kind: MediaKind,
-    /// Its format now.
     pub format: Format,
     /// Whether pictures come in another order than they are shown in (B-frames).
     pub reordered: bool,

@@ -7,10 +7,8 @@ use serde::Serialize;
 use super::http_viewers::HttpViewers;
 use crate::base::UnixNanos;
 
-/// Viewers by protocol.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct ViewerCounts {
-    /// All of them.
     pub total: usize,
     /// By protocol: `webrtc`, `rtmp`, `hls`, `dash`.
     pub by_protocol: BTreeMap<&'static str, usize>,

@@ -22,11 +22,9 @@ const MAX_AGENT: usize = 200;
 /// Somebody wants to publish.
 #[derive(Debug, Clone)]
 pub(crate) struct PublishRequest {
-    /// Where.
     pub path: StreamPath,
     /// By which protocol: `"rtmp"`, `"whip"`.
     pub protocol: &'static str,
-    /// From where.
     pub remote: Option<IpAddr>,
     /// What the publisher calls itself (`flashVer`, `User-Agent`), at most 200 characters are kept.
     pub agent: Option<String>,
@@ -47,7 +45,6 @@ pub(crate) enum PublishError {
     /// The bound on streams is reached.
     #[error("the server has reached its limit of {0} streams (stream.max_streams)")]
     TooManyStreams(usize),
-    /// The server is shutting down.
     #[error("the server is shutting down")]
     ShuttingDown,
     /// The SFU could not.
@@ -62,7 +59,6 @@ pub(crate) struct HubOptions {
     pub config: StreamConfig,
     /// What WebRTC viewers get of streams with B-frames (`webrtc.b_frames`).
     pub b_frames: BFrames,
-    /// The SFU.
     pub workers: Arc<WorkerPool>,
     /// The one that the SFU has too.
     pub clock: Clock,
@@ -87,7 +83,6 @@ impl std::fmt::Debug for Hub {
 }
 
 impl Hub {
-    /// An empty hub.
     pub(crate) fn new(options: HubOptions) -> Self {
         let HubOptions { config, b_frames, workers, clock, lots } = options;
         let shared = Arc::new(Shared::new(config, b_frames, workers, clock, lots));

@@ -11,13 +11,11 @@ use crate::stream::core::{ViewerCounts, Warning, Why};
 /// A live stream, as told by the API.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct StreamInfo {
-    /// Its path.
     pub path: StreamPath,
     /// Unix time in ms when it began.
     pub started_at_ms: i64,
     /// Who publishes; none within the reconnect window.
     pub publisher: Option<PublisherInfo>,
-    /// The published tracks.
     pub tracks: Vec<TrackInfo>,
     /// The derived tracks at work.
     pub derived: Vec<DerivedInfo>,
@@ -27,12 +25,10 @@ pub(crate) struct StreamInfo {
     pub warnings: Vec<Warning>,
 }
 
-/// Who publishes.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct PublisherInfo {
     /// `rtmp`, `whip`.
     pub protocol: &'static str,
-    /// Its address.
     pub remote: Option<String>,
     /// What it calls itself.
     pub agent: Option<String>,
@@ -40,12 +36,10 @@ pub(crate) struct PublisherInfo {
     pub since_ms: i64,
 }
 
-/// A published track.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct TrackInfo {
     /// Audio or video.
     pub kind: MediaKind,
-    /// The codec.
     pub codec: Codec,
     /// RFC 6381 string, as far as known.
     pub codec_string: String,
@@ -55,7 +49,6 @@ pub(crate) struct TrackInfo {
     pub height: Option<u32>,
     /// In Hz, for audio.
     pub sample_rate: Option<u32>,
-    /// For audio.
     pub channels: Option<u8>,
     /// Whether it has B-frames.
     pub b_frames: bool,
@@ -65,18 +58,15 @@ pub(crate) struct TrackInfo {
     pub packets: u64,
     /// Packets that never came.
     pub lost: u64,
-    /// Key frames so far.
     pub key_frames: u64,
     /// Pictures so far.
     pub frames: u64,
 }
 
-/// A derived track.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct DerivedInfo {
     /// In words: `AAC → Opus`.
     pub what: &'static str,
-    /// The codec it has.
     pub codec: Codec,
     /// How many consumers it has; 0 shortly before it is stopped.
     pub users: usize,

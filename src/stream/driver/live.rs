@@ -45,7 +45,6 @@ impl Stream {
         &self.0.shared
     }
 
-    /// The router on which it lives.
     pub(super) fn home(&self) -> &Router {
         &self.0.home
     }
@@ -63,7 +62,6 @@ impl Stream {
         self.0.state.see(|core| core.has_started() || (core.publisher().is_some() && !core.warnings().is_empty()))
     }
 
-    /// Its path.
     pub(crate) fn path(&self) -> &StreamPath {
         self.0.state.path()
     }

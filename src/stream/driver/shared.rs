@@ -34,7 +34,6 @@ impl Shared {
         Rules { on_conflict, takeover_silence, reconnect_window, b_frames: self.b_frames, long_gops }
     }
 
-    /// The worker for a new stream.
     pub(super) fn worker_for_stream(&self) -> usize {
         self.next_home.fetch_add(1, Ordering::Relaxed) % self.workers.len().max(1)
     }

@@ -15,7 +15,6 @@ use crate::stream::core::{self, Begin, Generation, Heard, Newcomer, Rules, Strea
 
 /// Keeps a transcode at work until it is dropped.
 pub(super) type Work = Box<dyn Any + Send + Sync>;
-/// What is to be done.
 pub(super) type Action<W> = core::Action<W, Work>;
 
 /// The state of a stream whose writers are `W`.
@@ -55,12 +54,10 @@ impl<W> State<W> {
         &self.path
     }
 
-    /// The time.
     pub(super) fn now(&self) -> Now {
         self.clock.now()
     }
 
-    /// Reads.
     pub(super) fn see<R>(&self, look: impl FnOnce(&StreamCore<W, Work>) -> R) -> R {
         look(&lock(&self.core))
     }
@@ -128,7 +125,6 @@ impl<W> State<W> {
         begin
     }
 
-    /// Media passes.
     pub(super) fn note_media(&self, now: UnixNanos) {
         self.last_media.store(now, Ordering::Relaxed);
     }

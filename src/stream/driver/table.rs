@@ -22,7 +22,6 @@ pub(crate) enum StreamEvent {
     Started(Stream),
     /// The publisher went away or came back.
     PublisherChanged(#[expect(dead_code, reason = "who listens so far asks for beginnings only")] Stream),
-    /// The stream is over.
     Ended(#[cfg_attr(not(test), expect(dead_code, reason = "who listens so far asks for beginnings only"))] StreamPath),
 }
 

@@ -68,7 +68,6 @@ impl WebRtcService {
         }
     }
 
-    /// What is counted.
     pub(crate) fn metrics(&self) -> &WebRtcMetrics {
         self.inner.table.metrics()
     }

@@ -11,7 +11,6 @@ use crate::webrtc::WebRtcError;
 /// Somebody wants to publish or to watch.
 #[derive(Debug, Clone)]
 pub(crate) struct SessionRequest<'a> {
-    /// Which stream.
     pub path: &'a StreamPath,
     /// The body: an SDP offer.
     pub offer: &'a [u8],
@@ -19,7 +18,6 @@ pub(crate) struct SessionRequest<'a> {
     pub key: Option<&'a str>,
     /// `User-Agent`.
     pub agent: Option<&'a str>,
-    /// From where.
     pub remote: Option<IpAddr>,
 }
 
@@ -28,7 +26,6 @@ pub(crate) struct SessionRequest<'a> {
 pub(crate) struct SessionCreated {
     /// The last segment of the session's URL.
     pub id: Id,
-    /// The SDP answer.
     pub answer: String,
     /// The entity tag of the first ICE generation, without quotes.
     pub etag: String,

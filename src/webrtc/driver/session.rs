@@ -15,7 +15,6 @@ use crate::sfu::{TransportEvent, WebRtcTransport};
 use crate::webrtc::WebRtcError;
 use crate::webrtc::patch::{PatchAction, decide};
 
-/// One session.
 #[derive(Debug)]
 pub(super) struct Session {
     // Dropped in this order: the transport first, so that nothing is sent for a stream that has gone.

@@ -268,7 +268,6 @@ mod tests {
     /// Gives a picture of 33 ms every so often, until 10 s of them have come; then as time passes.
     struct Pictures {
         every: Duration,
-        /// Of the newest one.
         timestamp: Arc<AtomicU32>,
         left: u32,
     }

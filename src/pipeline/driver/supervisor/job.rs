@@ -95,7 +95,6 @@ pub struct Job {
     events: mpsc::Receiver<JobEvent>,
 }
 
-/// Starts a job on a child.
 pub(super) async fn start(reservation: Reservation, start: Start, clock: Clock) -> Result<Job, PipelineError> {
     let child = Arc::clone(&reservation.0);
     let (sender, events) = mpsc::channel(MAX_EVENTS);
@@ -112,7 +111,6 @@ pub(super) async fn start(reservation: Reservation, start: Start, clock: Clock) 
 }
 
 impl Job {
-    /// The way in.
     pub fn sender(&self) -> &JobSender {
         &self.sender
     }

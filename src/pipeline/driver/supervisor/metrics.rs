@@ -17,9 +17,7 @@ pub struct PipelineMetrics {
     pub children_died: Counter,
     /// Child processes killed because they did not answer.
     pub children_hung: Counter,
-    /// Jobs running.
     pub jobs: Gauge,
-    /// Jobs started.
     pub jobs_started: Counter,
     /// Jobs that failed by themselves (not by their child's death).
     pub jobs_failed: Counter,

@@ -15,12 +15,10 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    /// For one job.
     pub(super) fn new(output: Output, job: JobId) -> Self {
         Self { output, job, told: Arc::default() }
     }
 
-    /// The pipeline is broken.
     pub(super) fn broken(&self, text: &str) {
         self.failed(Failure::Broken, 0, text.to_owned());
     }

@@ -24,9 +24,7 @@ pub(super) const UNSET: i64 = i64::MIN;
 /// What is known of a chunk when its first unit goes into the muxer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Begun {
-    /// Its segment.
     pub segment: u64,
-    /// First of its segment.
     pub first: bool,
     /// Begins with a sync sample.
     pub independent: bool,
@@ -49,11 +47,8 @@ pub(super) struct Shared {
 /// Takes what comes out of one output.
 #[derive(Debug)]
 pub(super) struct Sink {
-    /// Of which job.
     pub job: JobId,
-    /// Which output.
     pub index: u8,
-    /// Where to.
     pub output: Output,
     /// Where to say that it is broken.
     pub reporter: Reporter,
@@ -211,7 +206,6 @@ fn reordering(shown: u64, begun: Begun, timescale: u32) -> u32 {
     u32::try_from(i128::from(shown) - decoded).unwrap_or(0)
 }
 
-/// Connects a sink element.
 pub(super) fn connect(element: &gst_app::AppSink, chunks: bool, mut sink: Sink) {
     element.set_callbacks(
         gst_app::AppSinkCallbacks::builder()
