@@ -88,7 +88,7 @@ fn in_timeline(track: &TrackSnapshot) -> impl Iterator<Item = &Segment> {
 
 /// The presentation's beginning, in whole seconds: never after its first sample.
 fn availability_start(snapshot: &Snapshot) -> UnixNanos {
-    i64::try_from(snapshot.first_number).unwrap_or(0).saturating_sub(60).max(0) * i64::from(NANOS)
+    (snapshot.began / i64::from(NANOS) - 60).max(0) * i64::from(NANOS)
 }
 
 /// The epochs that make Periods: those with all of their tracks. Shaka gives up on a Period that is empty or has fewer tracks than others.

@@ -1,6 +1,7 @@
 //! Lets requests wait for what is about to come: the live presentations, for async callers.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ struct Inner {
     config: PackageConfig,
     targets: Targets,
     presentations: RwLock<HashMap<StreamPath, Presentation>>,
+    /// Beyond all numbers of the presentations that are over. One for all paths: a number for each would be kept for ever.
+    unused_number: AtomicU64,
 }
 
 /// One live presentation. Cheap to clone.
@@ -111,19 +114,31 @@ pub struct SegmentReader {
 impl Live {
     /// None yet. Their segments and parts keep to `targets`.
     pub fn new(config: PackageConfig, targets: Targets) -> Self {
-        Self(Arc::new(Inner { config, targets, presentations: RwLock::default() }))
+        Self(Arc::new(Inner { config, targets, presentations: RwLock::default(), unused_number: AtomicU64::new(0) }))
     }
 
     /// Begins a presentation at `path`, in the place of the one before.
     pub fn begin(&self, path: &StreamPath, now: UnixNanos) -> Presentation {
+        let mut presentations = write(&self.0.presentations);
+        if let Some(before) = presentations.get(path) {
+            self.retire(before);
+        }
+        let unused = self.0.unused_number.load(Ordering::Relaxed);
+        let window = Window::new(&self.0.config, self.0.targets, now, unused);
+        let empty = Rendered { snapshot: window.snapshot(), ..Rendered::default() };
         let presentation = Presentation(Arc::new(PresentationInner {
-            window: Mutex::new(Window::new(&self.0.config, self.0.targets, now)),
-            now: watch::channel(Arc::default()).0,
+            window: Mutex::new(window),
+            now: watch::channel(Arc::new(empty)).0,
             // RFC 8216bis section 6.2.5.2: three target durations.
             max_wait: self.0.config.max_wait.min(Duration::from_secs(3 * self.0.targets.target_duration())),
         }));
-        write(&self.0.presentations).insert(path.clone(), presentation.clone());
+        presentations.insert(path.clone(), presentation.clone());
         presentation
+    }
+
+    /// A presentation is not found any more: its numbers are not used again.
+    fn retire(&self, presentation: &Presentation) {
+        self.0.unused_number.fetch_max(presentation.snapshot().unused_number(), Ordering::Relaxed);
     }
 
     /// The presentation at `path`.
@@ -135,6 +150,7 @@ impl Live {
     pub fn remove(&self, path: &StreamPath, presentation: &Presentation) {
         let mut presentations = write(&self.0.presentations);
         if presentations.get(path).is_some_and(|known| Arc::ptr_eq(&known.0, &presentation.0)) {
+            self.retire(presentation);
             presentations.remove(path);
         }
     }

@@ -1,7 +1,10 @@
 //! Names of the playlists, initializations, segments and parts below a stream's path.
 //!
-//! `v.m3u8` and `a.m3u8`; `v-init-7.mp4`; `v-1700000012.m4s`; `v-1700000012.3.m4s`. Numbers never repeat, not even after a restart, so
-//! everything but the playlists may be cached for ever.
+//! `v.m3u8` and `a.m3u8`; `v-init-7.mp4`; `v-1700000012.m4s`; `v-1700000012.3.m4s`. Numbers never repeat ([`first_number`]), not even after
+//! a restart, so everything but the playlists may be cached for ever.
+
+use crate::base::UnixNanos;
+use crate::cmaf::Targets;
 
 /// What a name below a stream's path stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,17 @@ pub enum MediaName {
         /// Index within the segment.
         part: usize,
     },
+}
+
+const SECOND: i64 = 1_000_000_000;
+
+/// The media sequence number with which a presentation begins at `now`: the Unix time in seconds, or in half seconds where segments may be as
+/// short, so that numbers are not used up faster than time passes and those of another run of the server lie before it. `unused` is beyond
+/// all numbers of this run: the clock may have been set back, or encoders that break off every moment may have made shorter segments.
+pub(super) fn first_number(now: UnixNanos, targets: Targets, unused: u64) -> u64 {
+    // No smaller unit: a DASH number is below 2^32.
+    let unit = if targets.segment() < SECOND { SECOND / 2 } else { SECOND };
+    u64::try_from(now / unit).unwrap_or(0).max(unused)
 }
 
 /// Letters of the tracks, by number: a stream has one video and one audio track now, and room for what later issues bring.
@@ -118,6 +132,23 @@ mod tests {
             "v-99999999999999999999.m4s",
         ] {
             assert_eq!(MediaName::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn first_numbers() {
+        let targets = |ms| Targets::new(std::time::Duration::from_millis(ms), std::time::Duration::from_millis(100));
+        for (now, segment, unused, wanted) in [
+            (1_700_000_000_900_000_000, 2000, 0, 1_700_000_000),
+            (1_700_000_000_900_000_000, 1000, 5, 1_700_000_000),
+            (1_700_000_000_900_000_000, 999, 0, 3_400_000_001),
+            (1_700_000_000_900_000_000, 500, 0, 3_400_000_001),
+            // The clock was set back.
+            (1_600_000_000_000_000_000, 2000, 1_700_000_000, 1_700_000_000),
+            (-5, 2000, 0, 0),
+            (-5, 500, 7, 7),
+        ] {
+            assert_eq!(first_number(now, targets(segment), unused), wanted, "{now} {segment} {unused}");
         }
     }
 

@@ -13,9 +13,10 @@ pub(super) const NANOS: u32 = 1_000_000_000;
 /// A presentation at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// Media sequence number of the presentation's first segment: the Unix time in seconds when it began, so that a
-    /// later presentation of the same path always has higher numbers.
+    /// Media sequence number of the presentation's first segment, see [`first_number`](super::name::first_number).
     pub first_number: u64,
+    /// When it began.
+    pub began: UnixNanos,
     /// The bounds that its segments and parts keep.
     pub targets: Targets,
     /// Nothing more will come.
@@ -133,6 +134,16 @@ impl TrackSnapshot {
 impl Snapshot {
     pub fn track(&self, track: u32) -> Option<&TrackSnapshot> {
         self.tracks.iter().find(|known| known.track == track)
+    }
+
+    /// The first number beyond those of its segments and initializations.
+    pub fn unused_number(&self) -> u64 {
+        let of_track = |track: &TrackSnapshot| {
+            let segments = track.segments.last().map_or(0, |last| last.number + 1);
+            let inits = track.inits.iter().map(|init| self.first_number + u64::from(init.epoch) + 1).max();
+            segments.max(inits.unwrap_or(0))
+        };
+        self.tracks.iter().map(of_track).max().unwrap_or(0)
     }
 }
 

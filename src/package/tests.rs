@@ -46,7 +46,7 @@ fn chunk(track: u32, epoch: u32, segment: u64, part: u64) -> Chunk {
 
 /// `segments` complete segments and `parts` parts of the next, on both tracks.
 fn window(segments: u64, parts: u64) -> Window {
-    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW);
+    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0);
     window.init(init(0, 0));
     window.init(init(1, 0));
     for position in 0..segments * 10 + parts {
@@ -78,7 +78,7 @@ fn the_multivariant_playlist_names_both_tracks() {
 
 #[test]
 fn audio_alone_is_a_variant_of_its_own() {
-    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW);
+    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0);
     window.init(init(1, 0));
     (0..10).for_each(|part| window.chunk(chunk(1, 0, 0, part)));
     let text = hls::multivariant(&window.snapshot(), "");
@@ -175,7 +175,7 @@ fn the_window_slides_and_keeps_late_segments() {
 #[test]
 fn the_window_keeps_to_its_memory() {
     let config = PackageConfig { max_bytes: 4_000_000, window: Duration::from_secs(600), ..Default::default() };
-    let mut window = Window::new(&config, Targets::default(), NOW);
+    let mut window = Window::new(&config, Targets::default(), NOW, 0);
     window.init(init(0, 0));
     for position in 0..1000 {
         window.chunk(chunk(0, 0, position / 10, position % 10));
@@ -386,6 +386,42 @@ async fn waiting_ends() {
     assert_eq!(presentation.part(0, first, 10).await.unwrap_err(), Missing::NotFound, "a part its segment never had");
     assert_eq!(presentation.part(0, first + 1, 3).await.unwrap_err(), Missing::TimedOut);
     assert_eq!(presentation.playlist(7, BlockingReload::default(), false, "").await.unwrap_err(), Missing::NotFound);
+}
+
+#[test]
+fn numbers_never_repeat_whatever_the_clock_does() {
+    let live = Live::new(PackageConfig::default(), Targets::default());
+    let path = StreamPath::parse("live/a").unwrap();
+    let mut used = 0;
+    // When the next publisher comes, how many segments it makes in how many epochs, and whether players of the one before are gone by then.
+    for (now, segments, epochs, removed) in [
+        (NOW, 9, 1, true),
+        (NOW + S, 1, 1, false), // 9 segments in one second: an encoder that breaks off all the time
+        (NOW - 3600 * S, 3, 1, true),
+        (NOW - 3599 * S, 2, 5, false),
+        (NOW + 3600 * S, 1, 1, true),
+        (NOW + 3600 * S, 0, 0, true),
+        (NOW + 3600 * S, 1, 1, true),
+    ] {
+        let presentation = live.begin(&path, now);
+        let first = presentation.snapshot().first_number;
+        assert!(first >= used, "{first} comes again, {used} numbers are used");
+        for epoch in 0..epochs {
+            presentation.init(init(0, epoch));
+            used = used.max(first + u64::from(epoch) + 1);
+        }
+        for segment in 0..segments {
+            (0..10).for_each(|part| presentation.chunk(chunk(0, epochs - 1, segment, part)));
+            used = used.max(first + segment + 1);
+        }
+        let manifest = dash::manifest(&presentation.snapshot(), now, "t", "");
+        let start = format!("availabilityStartTime=\"{}\"", crate::base::date_time(now - 60 * S));
+        assert!(manifest.contains(&start), "the time is no matter of numbers: {manifest}");
+        presentation.end();
+        if removed {
+            live.remove(&path, &presentation);
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::PackageConfig;
+use super::name::first_number;
 use super::snapshot::{Epoch, Part, Segment, Snapshot, TrackSnapshot, ticks_to_nanos};
 use crate::base::UnixNanos;
 use crate::cmaf::{Chunk, Targets, TrackInit};
@@ -18,7 +19,6 @@ const UNLISTED_SEGMENTS: usize = 2;
 const MAX_PARTS: usize = 3000;
 /// Most tracks of a presentation.
 const MAX_TRACKS: usize = 4;
-/// How far `first_number` is set back in the life of a presentation for the rare segments shorter than a second.
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 /// The window of one presentation.
@@ -36,10 +36,10 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// An empty window of a presentation that begins at `now`.
-    pub(crate) fn new(config: &PackageConfig, targets: Targets, now: UnixNanos) -> Self {
+    /// An empty window of a presentation that begins at `now`; `unused` is beyond all numbers of those before it.
+    pub(crate) fn new(config: &PackageConfig, targets: Targets, now: UnixNanos, unused: u64) -> Self {
         Self {
-            snapshot: Snapshot { first_number: (now / NANOS_PER_SECOND).max(0) as u64, targets, ..Default::default() },
+            snapshot: Snapshot { first_number: first_number(now, targets, unused), began: now, targets, ..Default::default() },
             window: nanos(config.window),
             max_bytes: config.max_bytes,
             totals: Vec::new(),

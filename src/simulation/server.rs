@@ -208,7 +208,7 @@ impl Server {
             core: StreamCore::new(rules),
             last_media: wall,
             written_up_to: i64::MIN,
-            window: Window::new(&config, settings.targets, wall),
+            window: Window::new(&config, settings.targets, wall, 0),
             segmenter: Segmenter::new(settings.segment, settings.part),
             ledger: Ledger::new(settings.targets, settings.parts_fit),
             timescales: BTreeMap::new(),
