@@ -75,8 +75,8 @@ pub enum Problem {
     /// Set Chunk Size with 0 or with the highest bit set (RTMP 1.0 section 5.4.1).
     #[error("a chunk size of {0} is not allowed")]
     BadChunkSize(u32),
-    /// A protocol control message is shorter than its fields.
-    #[error("the message is too short: {len} bytes")]
+    /// Set Chunk Size without a whole number: where chunks end from now on is not known.
+    #[error("Set Chunk Size has {len} bytes, too few to say where chunks end from now on")]
     ShortMessage { len: usize },
     /// A command or data message is not AMF0, or is beyond its bounds.
     #[error("bad AMF0: {0}")]

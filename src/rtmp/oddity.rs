@@ -45,10 +45,14 @@ pub enum Oddity {
     BareHeader,
     /// An acknowledgement window of nothing or next to nothing.
     AckWindow,
+    /// The handshake's last part has nothing to do with what we sent.
+    HandshakeAnswer,
+    /// A control message too short to say anything.
+    ShortControl,
 }
 
 impl Oddity {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::StreamName,
         Self::RepeatedConnect,
         Self::RepeatedPublish,
@@ -68,6 +72,8 @@ impl Oddity {
         Self::CutAggregate,
         Self::BareHeader,
         Self::AckWindow,
+        Self::HandshakeAnswer,
+        Self::ShortControl,
     ];
 
     /// For machines.
@@ -129,6 +135,10 @@ impl Oddity {
             Self::CutAggregate => ("cut_aggregate", "an aggregate ended within a tag or had too many; those before were taken", None),
             Self::BareHeader => ("bare_header", "chunk headers came without their extended timestamp, and were read nevertheless", None),
             Self::AckWindow => ("ack_window", "an acknowledgement window too small to be of use was widened", None),
+            Self::HandshakeAnswer => {
+                ("handshake_answer", "the handshake's last part (C2) neither repeated ours nor was signed for it, and was taken", None)
+            }
+            Self::ShortControl => ("short_control", "a control message too short to say anything was left out", None),
         }
     }
 }

@@ -66,6 +66,8 @@ pub struct ReaderCounters {
     pub headless: u64,
     /// Headers without the extended timestamp that they should have repeated.
     pub bare_headers: u64,
+    /// Aborts that don't say of what.
+    pub short: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -397,6 +399,10 @@ impl ChunkReader {
             return Ok(Some(message));
         }
         let Some(value) = message.body.first_chunk::<4>().map(|b| u32::from_be_bytes(*b)) else {
+            if message.kind == kind::ABORT {
+                self.counters.short += 1;
+                return Ok(None);
+            }
             return Err(self.error(Problem::ShortMessage { len: message.body.len() }, Some(message.kind)));
         };
         if message.kind == kind::SET_CHUNK_SIZE {

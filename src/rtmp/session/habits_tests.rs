@@ -365,6 +365,13 @@ fn acknowledgement_windows_of_any_size() {
 }
 
 #[test]
+fn a_handshake_that_does_not_answer_ours_is_counted() {
+    let mut client = Client::new();
+    client.send(&handshake()).unwrap();
+    assert_eq!(client.count(Oddity::HandshakeAnswer), 1);
+}
+
+#[test]
 fn control_messages_of_all_kinds() {
     let mut client = Client::with_publications(&["a"]);
     client.said.clear();
@@ -391,6 +398,20 @@ fn control_messages_of_all_kinds() {
         assert_eq!(answers(&mut client, kind, b"whatever"), []);
     }
     assert_eq!((client.count(Oddity::UnknownControl), client.count(Oddity::UnknownMessage)), (2, 9));
+    for (kind, body) in [
+        (kind::USER_CONTROL, &[][..]),
+        (kind::USER_CONTROL, &[0]),
+        (kind::WINDOW_ACK_SIZE, &[]),
+        (kind::WINDOW_ACK_SIZE, &[0, 0, 1]),
+        (kind::SET_PEER_BANDWIDTH, &[]),
+        (kind::SET_PEER_BANDWIDTH, &[0, 1]),
+        (kind::ABORT, &[]),
+        (kind::ABORT, &[0, 0, 0]),
+    ] {
+        assert_eq!(answers(&mut client, kind, body), [], "{kind} {body:?}");
+    }
+    assert_eq!(answers(&mut client, kind::ACKNOWLEDGEMENT, &[]), []);
+    assert_eq!(client.count(Oddity::ShortControl), 8);
     assert_eq!(streams_of_media(&client.picture(1)), [1]);
     client.server.send_ping(7);
     client.listen();

@@ -161,6 +161,9 @@ impl ServerSession {
             self.handshake_bytes += bytes.len() as u64;
             self.output.extend_from_slice(&step.output);
             let Some(rest) = step.rest else { return Ok(()) };
+            if step.unanswered {
+                self.oddities.note(Oddity::HandshakeAnswer);
+            }
             self.handshake = None;
             self.deadline = Some(now + self.timeouts.idle);
             behind = rest;
@@ -200,6 +203,7 @@ impl ServerSession {
         self.oddities.add(Oddity::OversizedData, now.oversized - before.oversized);
         self.oddities.add(Oddity::HeadlessChunk, now.headless - before.headless);
         self.oddities.add(Oddity::BareHeader, now.bare_headers - before.bare_headers);
+        self.oddities.add(Oddity::ShortControl, now.short - before.short);
     }
 
     /// To be called when `poll_timeout`'s time has come: an error if the peer took too long.
@@ -397,7 +401,7 @@ impl ServerSession {
                 }
             }
             kind::WINDOW_ACK_SIZE => {
-                let asked = word(&message.body, 0)?;
+                let Some(asked) = self.word(&message.body) else { return Ok(()) };
                 if asked < MIN_WINDOW {
                     self.oddities.note(Oddity::AckWindow);
                 }
@@ -406,13 +410,13 @@ impl ServerSession {
             }
             kind::SET_PEER_BANDWIDTH => {
                 // TCP sees to the bandwidth; but the peer hears back what it asked for, whatever the limit type (section 5.4.5).
-                let asked = word(&message.body, 0)?;
+                let Some(asked) = self.word(&message.body) else { return Ok(()) };
                 if asked != self.announced_window {
                     self.announced_window = asked;
                     self.send_control(kind::WINDOW_ACK_SIZE, &asked.to_be_bytes());
                 }
             }
-            kind::USER_CONTROL => self.handle_user_control(&message.body)?,
+            kind::USER_CONTROL => self.handle_user_control(&message.body),
             kind::ACKNOWLEDGEMENT => {}
             _ => self.oddities.note(Oddity::UnknownMessage),
         }
@@ -449,15 +453,23 @@ impl ServerSession {
         self.events.extend(metadata.map(|metadata| Event::Metadata(id, metadata)));
     }
 
-    fn handle_user_control(&mut self, body: &[u8]) -> Result<(), Problem> {
-        let event = body.first_chunk::<2>().map(|b| u16::from_be_bytes(*b)).ok_or(Problem::ShortMessage { len: body.len() })?;
-        if event == control::PING_REQUEST {
+    fn handle_user_control(&mut self, body: &[u8]) {
+        match body.split_first_chunk::<2>().map(|(event, value)| (u16::from_be_bytes(*event), value)) {
             // The same time comes back.
-            self.send_user_control(control::PING_RESPONSE, word(body, 2).unwrap_or(0));
-        } else if !control::OTHERS.contains(&event) {
-            self.oddities.note(Oddity::UnknownControl);
+            Some((control::PING_REQUEST, time)) => self.send_user_control(control::PING_RESPONSE, word(time).unwrap_or(0)),
+            Some((event, _)) if control::OTHERS.contains(&event) => {}
+            Some(_) => self.oddities.note(Oddity::UnknownControl),
+            None => self.oddities.note(Oddity::ShortControl),
         }
-        Ok(())
+    }
+
+    /// The number that a control message carries. One without says nothing, which is no reason to end a publication.
+    fn word(&mut self, body: &[u8]) -> Option<u32> {
+        let word = word(body);
+        if word.is_none() {
+            self.oddities.note(Oddity::ShortControl);
+        }
+        word
     }
 
     fn send_publish_start(&mut self, stream: u32) {
@@ -482,9 +494,8 @@ impl ServerSession {
     }
 }
 
-fn word(body: &[u8], at: usize) -> Result<u32, Problem> {
-    let bytes = body.get(at..).and_then(|b| b.first_chunk::<4>()).ok_or(Problem::ShortMessage { len: body.len() })?;
-    Ok(u32::from_be_bytes(*bytes))
+fn word(body: &[u8]) -> Option<u32> {
+    body.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
 #[cfg(test)]
