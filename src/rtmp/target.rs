@@ -4,10 +4,14 @@
 //! addresses into fields that want a part of one, and clients cut addresses in places of their own; what names one stream beyond
 //! doubt is understood.
 
-use crate::base::{PathError, StreamPath, keys_in_query, percent_decode};
+use std::borrow::Cow;
+
+use crate::base::{PathError, StreamPath, keys_in_query, percent_decode, query};
 
 /// Media types that players put before names (`mp4:cam1`).
 const PREFIXES: [&str; 10] = ["mp4", "flv", "mp3", "f4v", "m4v", "m4a", "mov", "id3", "raw", "smil"];
+/// What comes along when a text is copied out of a command or a configuration.
+const QUOTES: [(char, char); 6] = [('"', '"'), ('\'', '\''), ('`', '`'), ('<', '>'), ('“', '”'), ('‘', '’')];
 /// The instance of an application that is meant where none is named.
 const DEFAULT_INSTANCE: &str = "_definst_";
 /// Most keys that are tried: three texts with a few readings each.
@@ -31,7 +35,7 @@ impl Target {
     /// Puts `<app>/<name>` together. Each of the three may have a query and escapes; slashes at the ends and double ones don't matter,
     /// nor does what can't be seen at the ends (blanks, line ends, NUL, byte order marks). With an empty name the app alone is the path
     /// (`rtmp://host/live/cam1` with an empty stream key); without an app that of the tcUrl is taken. A whole address as the name
-    /// stands for itself.
+    /// stands for itself. Quotes around a text, and the options that librtmp takes behind an address (`cam1 live=1`), are not part of it.
     pub fn parse(app: &str, tc_url: &str, name: &str) -> Result<Self, PathError> {
         let (app_part, url, name_part) = (Part::read(app), Part::read(tc_url), Part::read(name));
         let keys = keys_of([&name_part, &app_part, &url]);
@@ -91,7 +95,7 @@ fn joined(app: &Part, name: &Part) -> Result<StreamPath, PathError> {
 fn keys_of(parts: [&Part; 3]) -> Vec<String> {
     let mut keys: Vec<String> = Vec::new();
     let queries = parts.iter().flat_map(|part| keys_in_query(&part.query));
-    for key in queries.chain(parts.iter().filter_map(|part| part.password.clone())) {
+    for key in queries.chain(parts.iter().flat_map(|part| part.passwords.clone())) {
         if keys.len() < MAX_KEYS && !keys.contains(&key) {
             keys.push(key);
         }
@@ -107,30 +111,27 @@ struct Part {
     query: String,
     /// It was a whole address.
     is_url: bool,
-    /// From `user:password@` before the host.
-    password: Option<String>,
+    /// What the password in `user:password@` before the host may mean.
+    passwords: Vec<String>,
     mended: bool,
 }
 
 impl Part {
     fn read(text: &str) -> Self {
         let tidied = tidy(text);
-        let (path, query) = split_query(tidied);
+        // Some escape all of it, the scheme and the question mark too. Else a password is taken out before anything is decoded: it may have
+        // every character that parts the rest.
+        let unescaped = percent_decode(tidied);
+        let whole = if is_address(tidied) || !is_address(&unescaped) { tidied } else { &unescaped };
+        let (password, address) = without_authority(whole);
+        let (path, query) = split_query(address.unwrap_or(whole));
+        let (path, options) = split_options(path);
         let decoded = percent_decode(path);
-        // Some escape all of it, the question mark too.
         let (path, inner) = split_query(tidy(&decoded));
-        let mut part = Self { mended: tidied != text || path.len() != decoded.len() || has_ampersand(tidied), ..Self::default() };
+        let odd = !options.is_empty() || path.len() != decoded.len() || address.is_some() || has_ampersand(whole);
+        let mut part = Self { mended: tidied != text || odd, is_url: address.is_some(), ..Self::default() };
+        part.passwords = password.map(|password| query::readings(password).map(Cow::into_owned).collect()).unwrap_or_default();
         part.query = [inner, query].into_iter().filter(|query| !query.is_empty()).collect::<Vec<_>>().join("&");
-        let path = match path.split_once("://") {
-            Some((scheme, rest)) if !scheme.is_empty() && scheme.bytes().all(|c| c.is_ascii_alphanumeric()) => {
-                let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-                (part.is_url, part.mended) = (true, true);
-                part.password =
-                    authority.rsplit_once('@').map(|(user, _)| user.split_once(':').map_or(user, |(_, password)| password).to_owned());
-                path
-            }
-            _ => path,
-        };
         part.segments = path.split('/').filter(|segment| !segment.is_empty()).map(str::to_owned).collect();
         if let Some(last) = part.segments.last_mut() {
             *last = without_prefix(last).to_owned();
@@ -143,10 +144,62 @@ impl Part {
     }
 }
 
-/// Without what can't be seen at the ends; what follows a NUL is not part of a text either.
+/// Without what can't be seen at the ends, and quotes around it; what follows a NUL is not part of a text either.
 fn tidy(text: &str) -> &str {
     let text = text.trim_matches(invisible);
-    text.split('\0').next().unwrap_or_default().trim_end_matches(invisible)
+    let text = text.split('\0').next().unwrap_or_default().trim_end_matches(invisible);
+    let quoted = QUOTES.iter().find_map(|(open, close)| text.strip_prefix(*open)?.strip_suffix(*close));
+    quoted.map_or(text, |inner| inner.trim_matches(invisible))
+}
+
+fn is_address(text: &str) -> bool {
+    scheme_end(text).is_some()
+}
+
+/// Where `rtmp://` ends; or 0 before `host:1935/`, from which the scheme was left out.
+fn scheme_end(text: &str) -> Option<usize> {
+    if let Some((scheme, _)) = text.split_once("://") {
+        let is_scheme = !scheme.is_empty() && scheme.bytes().all(|c| c.is_ascii_alphanumeric());
+        return is_scheme.then_some(scheme.len() + 3);
+    }
+    let (host, rest) = text.split_once(':')?;
+    let (port, _) = rest.split_once('/')?;
+    let is_host = host.contains('.') && host.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-'));
+    (is_host && is_port(port)).then_some(0)
+}
+
+fn is_port(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit())
+}
+
+/// The password (or the user, where that stands alone) in front of an address's host, and what follows the host; `None` where it is none.
+fn without_authority(text: &str) -> (Option<&str>, Option<&str>) {
+    let Some(rest) = scheme_end(text).and_then(|end| text.get(end..)) else { return (None, None) };
+    let end = |from: usize| rest[from..].find(['/', '?']).map_or(rest.len(), |at| from + at);
+    let host_is_whole = |authority: &str| {
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let port = host.rsplit_once(']').map_or(host, |(_, port)| port).split_once(':').map(|(_, port)| port);
+        port.is_none_or(is_port)
+    };
+    let mut at = end(0);
+    // A password with a raw slash or question mark in it.
+    if !host_is_whole(&rest[..at])
+        && let Some(host) = rest.rfind('@')
+    {
+        at = end(host);
+    }
+    let (authority, path) = rest.split_at(at);
+    let user = authority.rsplit_once('@').map(|(user, _)| user);
+    (user.map(|user| user.split_once(':').map_or(user, |(_, password)| password)), Some(path))
+}
+
+/// At the first blank, if what follows reads like `live=1`.
+fn split_options(path: &str) -> (&str, &str) {
+    let is_option = |rest: &str| {
+        let name = rest.trim_start_matches(['-', ' ']).split_once('=').map_or("", |(name, _)| name);
+        !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric())
+    };
+    path.split_once(char::is_whitespace).filter(|(_, rest)| is_option(rest)).unwrap_or((path, ""))
 }
 
 fn invisible(c: char) -> bool {

@@ -42,6 +42,19 @@ fn targets_as_encoders_send_them() {
         ("live", "", "cam1%20", "live/cam1", None),
         ("live", "", "cam1%0D%0A", "live/cam1", None),
         ("live", "", "cam1%00", "live/cam1", None),
+        // Quotes around it, options behind it
+        ("live", "", "\"cam1\"", "live/cam1", None),
+        ("live", "", " 'cam1?token=t' ", "live/cam1", Some("t")),
+        ("live", "", "“rtmp://h/live/cam1”", "live/cam1", None),
+        ("live", "", "<cam1>", "live/cam1", None),
+        ("live", "", "cam1?token=t\"", "live/cam1", Some("t\"")),
+        ("live", "", "cam1?token='t'", "live/cam1", Some("'t'")),
+        ("live", "", "cam1 live=1", "live/cam1", None),
+        ("live", "", "cam1 -live=1", "live/cam1", None),
+        ("live", "", "cam1?-live=1", "live/cam1", None),
+        ("live", "", "cam1 live=1 timeout=9 pageUrl=http://h/x?y=z", "live/cam1", None),
+        ("live", "", "cam1?token=a b=c", "live/cam1", Some("a b=c")),
+        ("live", "", "rtmp://h/live/cam1 live=1", "live/cam1", None),
         // Escapes
         ("live", "", "c%61m1", "live/cam1", None),
         ("live", "", "room%2Fcam1", "live/room/cam1", None),
@@ -57,6 +70,8 @@ fn targets_as_encoders_send_them() {
         ("live", "", "rtmp://h/live/mp4:cam1", "live/cam1", None),
         ("", "", " rtmp://h/live/cam1\r\n", "live/cam1", None),
         ("rtmp://h/live", "rtmp://h/live", "cam1", "live/cam1", None),
+        ("live", "", "h.example:1935/live/cam1?token=t", "live/cam1", Some("t")),
+        ("live", "", "10.0.0.5:1935/live/room/cam1", "live/room/cam1", None),
         // Queries
         ("live", "", "cam1?", "live/cam1", None),
         ("live?", "", "cam1", "live/cam1", None),
@@ -71,6 +86,14 @@ fn targets_as_encoders_send_them() {
         ("live", "rtmp://h/live?user=u&pass=p", "cam1", "live/cam1", Some("p")),
         ("live", "rtmp://u:p%40@h/live", "cam1", "live/cam1", Some("p@")),
         ("live", "rtmp://k@h/live", "cam1", "live/cam1", Some("k")),
+        ("live", "rtmp://u:a%2Bb%2Fc%3D%3D@h/live", "cam1", "live/cam1", Some("a+b/c==")),
+        ("live", "rtmp://u:a%26b%3Fc%23d%40e@h:1935/live", "cam1", "live/cam1", Some("a&b?c#d@e")),
+        ("live", "rtmp://u:p@ss:w/rd@h/live", "cam1", "live/cam1", Some("p@ss:w/rd")),
+        ("live", "rtmp://u:a/b?c@[::1]:1935/live", "cam1", "live/cam1", Some("a/b")),
+        ("live", "", "rtmp://u:a%2Fb%26c@h/live/cam1", "live/cam1", Some("a/b&c")),
+        ("live", "", "rtmp://h/live/cam1?token=a@b", "live/cam1", Some("a@b")),
+        ("live", "", "rtmp://[::1]:1935/live/cam1?token=a@b", "live/cam1", Some("a@b")),
+        ("live", "", "rtmp%3A%2F%2Fu%3Ap%2540%40h%2Flive%2Fcam1", "live/cam1", Some("p@")),
         ("live", "", "rtmp://u:p@h/live/cam1", "live/cam1", Some("p")),
         // Prefixes and instances
         ("live", "", "flv:cam1", "live/cam1", None),
@@ -94,6 +117,42 @@ fn a_slash_in_a_key_that_the_client_took_for_the_end_of_the_app() {
     assert_eq!(readings, [("live/cam1/b", Some("a")), ("live/cam1", Some("a/b"))]);
 }
 
+/// A password in front of the host is among the keys, whatever is in it, escaped or as far as possible raw.
+#[test]
+fn passwords_of_any_characters() {
+    for secret in [
+        "abc",
+        "a+b/c==",
+        "a&b",
+        "a b",
+        "a%b",
+        "50%25",
+        "a#b?c",
+        "it's",
+        "\"q\"",
+        "é日本",
+        "<x>&amp;",
+        "a=b&token=c",
+        "%41",
+        "p@ss:w/rd",
+        ":",
+        "@",
+        "?",
+    ] {
+        let escaped: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        for written in [secret, &escaped] {
+            let url = format!("rtmp://user:{written}@host:1935/live");
+            for (app, tc_url, name) in
+                [("live", &*url, "cam1"), ("live", "", &*format!("{url}/cam1")), (&*url, "", "cam1"), ("", &*url, "cam1?x=y")]
+            {
+                let target = Target::parse(app, tc_url, name).unwrap_or_else(|error| panic!("{app:?} {tc_url:?} {name:?}: {error}"));
+                let found = target.readings().any(|(path, key)| path.as_str() == "live/cam1" && key == Some(secret));
+                assert!(found, "{app:?} {tc_url:?} {name:?}: {target:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_was_mended_is_said() {
     for (name, mended) in [
@@ -103,6 +162,8 @@ fn what_was_mended_is_said() {
         ("cam1 ", true),
         ("rtmp://h/live/cam1", true),
         ("cam1&token=t", true),
+        ("cam1 live=1", true),
+        ("\"cam1\"", true),
     ] {
         assert_eq!(Target::parse("live", "rtmp://h/live", name).unwrap().mended, mended, "{name:?}");
     }
