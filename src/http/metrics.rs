@@ -10,6 +10,8 @@ pub(crate) struct HttpMetrics {
     pub(super) connections: Gauge,
     /// Connections answered by 503 because there were too many.
     pub(super) refused: Counter,
+    /// Connections that spoke TLS or RTMP.
+    pub(super) strangers: Counter,
     pub(super) requests: Counter,
     pub(super) client_errors: Counter,
     pub(super) server_errors: Counter,
@@ -20,6 +22,7 @@ impl HttpMetrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register("http_connections", "HTTP connections now", self.connections.clone());
         registry.register("http_connections_refused", "HTTP connections beyond http.max_connections", self.refused.clone());
+        registry.register("http_strangers", "Connections to the HTTP port that spoke TLS or RTMP", self.strangers.clone());
         registry.register("http_requests", "HTTP requests answered", self.requests.clone());
         registry.register("http_client_errors", "HTTP answers 400 to 499", self.client_errors.clone());
         registry.register("http_server_errors", "HTTP answers 500 to 599", self.server_errors.clone());

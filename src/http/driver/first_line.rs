@@ -1,7 +1,8 @@
-//! A connection whose first line never ends: an address too long is 414, which hyper can't tell from a head too large (431).
+//! A connection whose first line never ends: an address too long is 414, which hyper can't tell from a head too large (431). And one that
+//! begins with another protocol, which hyper would answer by 400 to a peer that can't read it.
 //!
 //! In: the bytes of a connection. Out: the same bytes; or, where more of them than a head may have come without a line's end, an answer and
-//! the connection's end. Only the first request is looked at: whoever sends such an address begins with it.
+//! the connection's end; or a [`Stranger`]. Only the first request is looked at: whoever sends such an address begins with it.
 
 use std::io;
 use std::pin::Pin;
@@ -16,6 +17,36 @@ pub(super) const MAX_HEAD: usize = 16 * 1024;
 const TOO_LONG: &[u8] = b"HTTP/1.1 414 URI Too Long\r\nContent-Type: application/json\r\nConnection: close\r\n\
 Access-Control-Allow-Origin: *\r\nContent-Length: 69\r\n\r\n\
 {\"error\":{\"code\":\"uri_too_long\",\"message\":\"the address is too long\"}}";
+
+/// A connection to the HTTP port whose first byte is another protocol's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum Stranger {
+    /// A TLS ClientHello.
+    #[error("that is TLS: use http:// on this port, or put a reverse proxy with a certificate in front (see the README)")]
+    Tls,
+    /// RTMP's version, or RTMPE's.
+    #[error("that is RTMP: its port is that of rtmp.listen")]
+    Rtmp,
+}
+
+impl Stranger {
+    fn of(first: u8) -> Option<Self> {
+        match first {
+            0x16 => Some(Self::Tls),
+            0x03 | 0x06 => Some(Self::Rtmp),
+            _ => None,
+        }
+    }
+
+    /// Whether it is why a connection failed.
+    pub(super) fn behind<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
+        std::iter::successors(Some(error), |error| error.source()).find_map(|error| {
+            let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            inner.and_then(|inner| inner.downcast_ref::<Self>()).or_else(|| error.downcast_ref())
+        })
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -41,6 +72,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for FirstLine<T> {
             ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
             let Some(read) = this.read else { return Poll::Ready(Ok(())) };
             let new = buf.filled().get(before..).unwrap_or_default();
+            if let Some(stranger) = new.first().filter(|_| read == 0).and_then(|first| Stranger::of(*first)) {
+                buf.set_filled(before);
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, stranger)));
+            }
             this.read = if new.contains(&b'\n') { None } else { Some(read + new.len()) };
             // Below that, hyper reads on; at it, it would answer itself.
             if this.read.is_none_or(|read| read < MAX_HEAD) || new.is_empty() {
@@ -114,6 +149,25 @@ mod tests {
         assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
         let (read, failed) = server.await.unwrap();
         assert!(failed && read < MAX_HEAD);
+    }
+
+    #[tokio::test]
+    async fn other_protocols_are_named() {
+        for (first, wanted) in [
+            (&b"\x16\x03\x01\x02\x00"[..], Some(Stranger::Tls)),
+            (b"\x03\x00\x00\x00\x00", Some(Stranger::Rtmp)),
+            (b"\x06\x00", Some(Stranger::Rtmp)),
+            (b"GET / HTTP/1.1\r\n\x03\x16", None),
+            (b"\r\n\r\nGET / HTTP/1.1\r\n", None),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", None),
+        ] {
+            let (mut near, far) = tokio::io::duplex(4096);
+            near.write_all(first).await.unwrap();
+            drop(near);
+            let read = FirstLine::new(far).read_to_end(&mut Vec::new()).await;
+            assert_eq!(read.as_ref().err().and_then(|error| Stranger::behind(error)), wanted.as_ref(), "{first:?}");
+        }
+        assert_eq!(Stranger::behind(&io::Error::other("x")), None);
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::first_line::{FirstLine, MAX_HEAD};
+use super::first_line::{FirstLine, MAX_HEAD, Stranger};
 use super::idle::IdleIo;
 use super::rarely::Rarely;
 use super::timer::LazyTimer;
@@ -191,7 +191,13 @@ impl Connection {
             }
         };
         if let Err(error) = result {
-            tracing::debug!(%peer, %error, "HTTP connection ended");
+            match Stranger::behind(error.as_ref()) {
+                Some(stranger) => {
+                    self.counted.metrics.strangers.inc();
+                    tracing::info!(%peer, "the peer does not speak HTTP: {stranger}");
+                }
+                None => tracing::debug!(%peer, %error, "HTTP connection ended"),
+            }
         }
         drop(self.counted);
     }
