@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -17,7 +17,7 @@ use serde::Deserialize;
 use super::error::JSON;
 use super::multipart::Multipart;
 use super::{ApiError, ClientIp, Outside, StreamTarget, shown_key};
-use crate::base::ranges::{Conditions, Selection, Version};
+use crate::base::ranges::{Conditions, Selection, Version, http_date};
 use crate::base::{Lots, StreamPath, query};
 use crate::package::{BlockingReload, Live, MediaName, Missing, Playlist, Presentation, Segment, SegmentBody, SegmentReader};
 use crate::stream::Hub;
@@ -323,10 +323,14 @@ pub(super) fn growing(reader: SegmentReader) -> Body {
     }))
 }
 
-/// The time, for players that must know what is the live edge.
+/// The time, for players that must know what is the live edge: by the clock that media goes by, in `Date` (which others would take from the
+/// machine) as well as in the body.
 pub(super) async fn time(State(state): State<LiveRoutes>) -> Response {
-    let now = crate::base::date_time(state.hub.clock().unix());
-    ([(CONTENT_TYPE, "text/plain"), (CACHE_CONTROL, "no-store")], now).into_response()
+    let now = state.hub.clock().unix();
+    let mut response = ([(CONTENT_TYPE, "text/plain"), (CACHE_CONTROL, "no-store")], crate::base::date_time(now)).into_response();
+    let date = http_date(now.div_euclid(1_000_000_000)).and_then(|date| HeaderValue::from_str(&date).ok());
+    date.map(|date| response.headers_mut().insert(DATE, date));
+    response
 }
 
 impl From<Missing> for ApiError {
