@@ -232,6 +232,30 @@ fn a_publisher_that_returns_continues_its_recording() {
 }
 
 #[test]
+fn a_publisher_that_is_gone_at_once_leaves_a_recording_of_all() {
+    let server = Server::start_with("[stream]\nreconnect_window = \"1s\"");
+    // Pictures, how far their key frames are apart, whether there is sound.
+    let publishers = [(1, 30, false), (1, 30, true), (9, 1, true), (9, 30, false), (400, 30, true)];
+    for (n, (pictures, gop, sound)) in publishers.into_iter().enumerate() {
+        let (frames, gop, url) = (pictures.to_string(), gop.to_string(), format!("rtmp://127.0.0.1:{}/live/cam{n}", server.rtmp));
+        let mut ffmpeg = std::process::Command::new("ffmpeg");
+        ffmpeg.args(["-v", "error", "-nostdin", "-f", "lavfi", "-i", "testsrc2=size=160x90:rate=30"]);
+        if sound {
+            ffmpeg.args(["-f", "lavfi", "-i", "sine=440:r=48000", "-c:a", "aac", "-shortest"]);
+        }
+        ffmpeg.args(["-c:v", "libx264", "-preset", "ultrafast", "-g", &gop, "-frames:v", &frames, "-f", "flv", &url]);
+        assert!(ffmpeg.status().unwrap().success());
+    }
+    for (n, (pictures, gop, sound)) in publishers.into_iter().enumerate() {
+        let mp4 = finished_mp4(&server, &format!("live/cam{n}"));
+        assert_eq!(packets(&mp4, "video"), pictures, "with key frames every {gop}");
+        assert!(pictures < 9 || (packets(&mp4, "audio") > 0) == sound, "{pictures} with sound: {sound}");
+        let (good, complaints) = decode(&mp4, 60);
+        assert!(good && complaints.is_empty(), "{complaints}");
+    }
+}
+
+#[test]
 fn a_publisher_that_sends_as_fast_as_it_can_takes_nothing_from_the_others() {
     let server = Server::start_with("[stream]\nreconnect_window = \"1s\"");
     let tags = make(Clip { seconds: 8, ..Default::default() });

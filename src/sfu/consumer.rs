@@ -82,7 +82,7 @@ pub(super) struct Consumer {
     pub paused: bool,
     /// Leave out disposable pictures.
     pub drop_disposable: bool,
-    /// Begin with the sound that is still held, not with the next packet.
+    /// Begin with all that is still held and can be decoded, not with the next packet of sound and the last key frame.
     pub from_history: bool,
     /// Whether the worker has it on its list of consumers to wake.
     pub listed: bool,
@@ -118,9 +118,8 @@ impl Consumer {
         }
     }
 
-    /// May send from now on. Whether a key frame has to be asked for. Audio begins with the next packet (or all that
-    /// is held: `from_history`); video with the cached
-    /// key frame if there is one (`fast_start`), or where it stopped if nothing was lost since.
+    /// May send from now on. Whether a key frame has to be asked for. Audio begins with the next packet; video with the cached
+    /// key frame if there is one (`fast_start`), or where it stopped if nothing was lost since. `from_history`: with all that is held.
     pub(super) fn start(&mut self, now: Instant, store: &PacketStore, fast_start: bool) -> bool {
         if self.paused || self.phase != Phase::Idle {
             return false;
@@ -136,7 +135,7 @@ impl Consumer {
             return false;
         }
         self.phase = Phase::AwaitKeyFrame;
-        self.cursor = if fast_start { store.begin() } else { store.end() };
+        self.cursor = if fast_start || self.from_history { store.begin() } else { store.end() };
         self.cached_key_frame(store).is_none()
     }
 
@@ -162,7 +161,8 @@ impl Consumer {
     }
 
     fn cached_key_frame(&self, store: &PacketStore) -> Option<u64> {
-        store.key_frame().filter(|key| *key >= self.cursor)
+        let key = if self.from_history { store.oldest_key_frame() } else { store.key_frame() };
+        key.filter(|key| *key >= self.cursor)
     }
 
     /// The viewer can't decode and asks for a key frame, which the source may not be able to make: if none comes, the viewer is
@@ -223,7 +223,7 @@ impl Consumer {
                 if now < next && self.paced() {
                     return None;
                 }
-                if let Some(key) = store.key_frame().filter(|key| *key > self.cursor) {
+                if let Some(key) = store.key_frame().filter(|key| *key > self.cursor && !self.from_history) {
                     // What lies before a newer key frame would only hold it up.
                     (self.cursor, self.resume) = (key, true);
                 }

@@ -82,22 +82,30 @@ impl PacketStore {
 
     /// Appends a packet and lets old ones go. Returns the index of the packet.
     pub(super) fn push(&mut self, packet: StoredPacket) -> u64 {
-        let (now, timestamp, key_frame_start) = (packet.arrival, packet.timestamp, packet.key_frame_start);
+        let (now, key_frame_start) = (packet.arrival, packet.key_frame_start);
         let index = self.end();
         self.bytes += packet.bytes().len();
         self.ring.push_back(packet);
         if key_frame_start {
-            // Parameter sets stand before the picture under the same timestamp: the key frame begins with them. Where the source says what
-            // begins a unit, another picture may be stamped the same.
-            let mut start = index;
-            let begins_unit = |at| self.get(at).is_some_and(|packet| packet.unit.is_some());
-            while !begins_unit(start) && start > self.first && self.get(start - 1).is_some_and(|before| before.timestamp == timestamp) {
-                start -= 1;
-            }
-            self.key_frame = Some(start);
+            self.key_frame = Some(self.start_of(index));
         }
         self.evict(now);
         index
+    }
+
+    /// Where the key frame begins that the packet with this index is of: parameter sets stand before the picture under the same timestamp. Where
+    /// the source says what begins a unit, another picture may be stamped the same.
+    fn start_of(&self, index: u64) -> u64 {
+        let timestamp = self.get(index).map(|packet| packet.timestamp);
+        let mut start = index;
+        while !self.begins_unit(start) && start > self.first && self.get(start - 1).map(|before| before.timestamp) == timestamp {
+            start -= 1;
+        }
+        start
+    }
+
+    fn begins_unit(&self, index: u64) -> bool {
+        self.get(index).is_some_and(|packet| packet.unit.is_some())
     }
 
     fn evict(&mut self, now: Instant) {
@@ -155,6 +163,15 @@ impl PacketStore {
     /// Where the last key frame begins, if everything since then is here.
     pub(super) fn key_frame(&self) -> Option<u64> {
         self.key_frame
+    }
+
+    /// Where the oldest key frame begins that is here as a whole; all that came since is here too.
+    pub(super) fn oldest_key_frame(&self) -> Option<u64> {
+        let newest = self.key_frame?;
+        // Of the picture at the front of the ring the beginning may be gone.
+        let is_whole = |start: &u64| *start > self.first || self.first == 0 || self.begins_unit(*start);
+        let keys = (self.first..newest).filter(|index| self.get(*index).is_some_and(|packet| packet.key_frame_start));
+        keys.map(|index| self.start_of(index)).find(is_whole).or(Some(newest))
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -225,6 +242,33 @@ mod tests {
                 store.push(StoredPacket { unit, ..packet(t, seq as u64, *timestamp, *key, 100) });
             }
             assert_eq!(store.key_frame(), Some(begin), "{packets:?}");
+        }
+    }
+
+    #[test]
+    fn the_oldest_key_frame_is_whole() {
+        // Of each packet: its timestamp, whether its source says that a unit begins with it, whether decoding can begin with it.
+        let (picture, more, key, slice) = ((true, false), (false, false), (true, true), (false, true));
+        type Packets<'a> = &'a [(u32, (bool, bool))];
+        // How many packets are kept, the oldest and the last key frame among them.
+        let tables: [(Packets<'_>, usize, Option<u64>, Option<u64>); 7] = [
+            (&[(1, key), (2, key), (3, key)], 9, Some(0), Some(2)),
+            (&[(1, picture), (2, key), (2, slice), (3, picture), (4, key), (5, picture)], 9, Some(1), Some(4)),
+            // Its source says nothing: sets stand before it.
+            (&[(1, more), (2, more), (2, slice), (3, slice)], 9, Some(1), Some(3)),
+            (&[(2, more), (2, slice), (3, slice)], 9, Some(0), Some(2)),
+            // Of the first one the beginning is gone, or may be.
+            (&[(1, key), (1, slice), (2, key), (3, key)], 3, Some(2), Some(3)),
+            (&[(1, more), (2, slice), (3, slice), (4, slice)], 3, Some(2), Some(3)),
+            (&[(1, key), (2, picture), (3, picture)], 2, None, None),
+        ];
+        for (packets, kept, oldest, last) in tables {
+            let (t, mut store) = (Instant::now(), PacketStore::new(StoreLimits { max_bytes: kept * 100, ..LIMITS }));
+            for (seq, (timestamp, (begins, key))) in packets.iter().enumerate() {
+                let unit = begins.then_some(UnitFacts { composition: 0, key: *key, disposable: false });
+                store.push(StoredPacket { unit, ..packet(t, seq as u64, *timestamp, *key, 100) });
+            }
+            assert_eq!((store.oldest_key_frame(), store.key_frame()), (oldest, last), "{packets:?} {kept}");
         }
     }
 

@@ -27,7 +27,7 @@ use crate::sfu::peer::Tuple;
 use crate::sfu::types::Reading;
 use crate::sfu::worker::Worker;
 use crate::sfu::{ConsumerId, ProducerId, RouterId};
-use crate::stream::Warning;
+use crate::stream::{Generation, Warning};
 
 /// As `sfu/driver/router.rs` has it.
 const READER_QUEUE: usize = 128;
@@ -208,6 +208,7 @@ fn signature(core: &Core) -> Signature {
 
 /// One job.
 struct Job {
+    publisher: Generation,
     signature: Signature,
     consumers: Vec<ConsumerId>,
     sources: Vec<FormatSpan<Reader>>,
@@ -283,6 +284,8 @@ pub(super) struct Segmenter {
     job: Option<Job>,
     segment: i64,
     part: i64,
+    /// The publisher whose media went through a job to its end.
+    served: Option<Generation>,
     ready_at: i64,
     pause: i64,
     next_round: i64,
@@ -318,7 +321,11 @@ impl Segmenter {
             return;
         }
         let Some(job) = &self.job else { return self.begin(core, around) };
-        if core.publisher().is_none() || signature(core) != job.signature {
+        if core.publisher().is_none() {
+            self.served = Some(job.publisher);
+            return self.rebuild(around, out);
+        }
+        if signature(core) != job.signature {
             return self.rebuild(around, out);
         }
         if around.now < self.next_round {
@@ -388,7 +395,8 @@ impl Segmenter {
     }
 
     fn begin(&mut self, core: &mut Core, around: &mut Around<'_>) {
-        let ready = core.publisher().is_some() && core.tracks().next().is_some() && around.now >= self.ready_at;
+        let waits = core.publisher().is_some() || self.served != Some(core.generation());
+        let ready = waits && core.tracks().next().is_some() && around.now >= self.ready_at;
         if !ready || (self.continuity.next_segment == 0 && core.settling(around.at).is_some()) {
             return;
         }
@@ -417,6 +425,7 @@ impl Segmenter {
             given: i64::MIN,
         };
         self.job = Some(Job {
+            publisher: core.generation(),
             signature,
             consumers,
             sources,

@@ -19,7 +19,7 @@ pub(crate) use config::{BFrames, StreamConfig, opens};
 pub use core::TranscodeTarget;
 #[cfg(test)]
 pub(crate) use core::ViewerCounts;
-pub(crate) use core::{Track, Wanted, Warning};
+pub(crate) use core::{Generation, Track, Wanted, Warning};
 #[cfg(test)]
 pub(crate) use driver::TrackInfo;
 pub use driver::TranscodeError;

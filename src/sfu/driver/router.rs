@@ -134,8 +134,8 @@ impl Router {
         self.read(producer, Reading::Live).await
     }
 
-    /// As [`Self::consume_direct`], but sound begins with what is still held of it: for readers that keep what belongs together
-    /// together, and don't play it at once.
+    /// As [`Self::consume_direct`], but begins with all that is still held and can be decoded: for readers that keep what belongs
+    /// together together, and don't play it at once.
     pub(crate) async fn consume_recent(&self, producer: ProducerId) -> Result<DirectConsumer, SfuError> {
         self.read(producer, Reading::Recent).await
     }

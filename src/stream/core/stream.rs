@@ -259,6 +259,11 @@ impl<W, G> StreamCore<W, G> {
         self.place.holder()
     }
 
+    /// The newest publisher, whether it is still there or not.
+    pub(crate) fn generation(&self) -> Generation {
+        self.place.generation()
+    }
+
     /// Somebody wants to publish. `last_media`: when media passed through the stream's writers; `heard`: the answer to
     /// [`Begin::Listen`].
     pub(crate) fn begin(&mut self, who: &Newcomer, last_media: UnixNanos, heard: Option<Heard>, now: Now) -> Begin<W, G> {

@@ -78,7 +78,7 @@ impl Lease {
         self.0.stream.home().consume_direct(self.producer()).await
     }
 
-    /// As [`Self::consume_direct`], with the sound that is still held.
+    /// As [`Self::consume_direct`], with all that is still held.
     pub(crate) async fn consume_recent(&self) -> Result<DirectConsumer, SfuError> {
         self.0.stream.home().consume_recent(self.producer()).await
     }

@@ -8,7 +8,7 @@ use super::state::{Action, State, Work};
 use super::writer::WriterCore;
 use crate::base::{StreamPath, UnixNanos};
 use crate::sfu::{ProducerId, Router, SfuError};
-use crate::stream::core::{Begin, Event, Heard, Newcomer, StreamCore, Track, Warning};
+use crate::stream::core::{Begin, Event, Generation, Heard, Newcomer, StreamCore, Track, Warning};
 use crate::stream::format_history::FormatHistory;
 
 /// A live stream. Cheap to clone; holding it does not keep it alive.
@@ -99,6 +99,11 @@ impl Stream {
     /// Whether a publisher is connected now (false within the reconnect window).
     pub(crate) fn is_publishing(&self) -> bool {
         self.0.state.see(|core| core.publisher().is_some())
+    }
+
+    /// The newest publisher, whether it is still there or not.
+    pub(crate) fn generation(&self) -> Generation {
+        self.0.state.see(StreamCore::generation)
     }
 
     /// Sends the publisher away, if there is one: [`super::Publication::evicted`] tells it why.

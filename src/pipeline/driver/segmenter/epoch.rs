@@ -4,9 +4,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use super::event::{ChunkSink, SegmenterEvent};
 use crate::base::{Clock, MANY_STREAMS, MediaKind, Rounds, UnixNanos, rescale};
@@ -100,6 +99,8 @@ pub enum EpochEnd {
     Ended,
     /// Something changed: the next epoch can begin at once.
     Rebuild,
+    /// The publisher went away.
+    Left,
     /// The child died.
     Lost,
     /// The pipeline failed.
@@ -181,8 +182,9 @@ pub async fn run_epoch<S: RtpSource>(
             JobEvent::Message(message) => begun |= give(message, continuity, sink),
         }
     };
-    if matches!(end, EpochEnd::Ended | EpochEnd::Rebuild) {
-        feeds.finish().await;
+    if matches!(end, EpochEnd::Ended | EpochEnd::Rebuild | EpochEnd::Left) {
+        // Where nothing more comes, there may still be much: a file that was pushed at once.
+        feeds.finish(if end == EpochEnd::Rebuild { Rest::OfThePast } else { Rest::All }).await;
         let rest = tokio::time::timeout(STOP_TIME, drain(&mut job, continuity, sink)).await;
         begun |= rest.unwrap_or_default();
     }
@@ -232,6 +234,15 @@ fn give(message: Message, continuity: &mut Continuity, sink: &mut impl ChunkSink
 /// for a machine that has other things to do.
 const REST_TIME: Duration = Duration::from_millis(50);
 
+/// What is still taken of the sources at an epoch's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// What comes within [`REST_TIME`]: the next epoch begins with what is still held.
+    OfThePast,
+    /// Everything, until nothing comes for [`REST_TIME`].
+    All,
+}
+
 /// Packets are carried over in rounds of this length, the same for all streams: waking a task and a child for every picture and every
 /// audio frame of fifty streams costs more than all that is done with them. A fifth of the usual part.
 const SHORT: Rounds = Rounds::new(Duration::from_millis(40), Duration::ZERO);
@@ -268,11 +279,32 @@ async fn give_all<S: RtpSource>(first: RtpBatch, source: &mut S, job: &mut JobIn
     }
 }
 
+/// Gives the job what is left of the source.
+async fn give_rest<S: RtpSource>(rest: Rest, source: &mut S, job: &mut JobInput) {
+    let (each, all) = match rest {
+        Rest::OfThePast => (STOP_TIME, REST_TIME),
+        Rest::All => (REST_TIME, STOP_TIME),
+    };
+    let _ = tokio::time::timeout(all, async {
+        while let Ok(Some(batch)) = tokio::time::timeout(each, source.recv()).await {
+            if !give_all(batch, source, job).await {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+/// Waits until the epoch is over.
+async fn stopped(stop: &mut watch::Receiver<Option<Rest>>) -> Rest {
+    stop.wait_for(Option::is_some).await.ok().and_then(|rest| *rest).unwrap_or(Rest::OfThePast)
+}
+
 /// The tasks that carry packets from the sources to the job.
 struct Feeds {
     tasks: JoinSet<()>,
     requests: Vec<mpsc::Sender<()>>,
-    stop: CancellationToken,
+    stop: watch::Sender<Option<Rest>>,
 }
 
 impl Feeds {
@@ -284,26 +316,26 @@ impl Feeds {
     ) -> Self {
         let mut tasks = JoinSet::new();
         let mut requests = Vec::new();
-        let stop = CancellationToken::new();
+        let (stop, stopping) = watch::channel(None);
         for (index, (codec, mut source)) in sources.into_iter().enumerate() {
             // One request waiting is as good as many.
             let (request, mut requested) = mpsc::channel(1);
             requests.push(request);
             let mut job = job.input(index as u8, codec);
-            let stop = stop.clone();
+            let mut stop = stopping.clone();
             let (clock, metrics) = (clock.clone(), metrics.clone());
             tasks.spawn(async move {
                 loop {
                     tokio::select! {
                         batch = source.recv() => {
                             let Some(mut batch) = batch else { return };
-                            let _ = tokio::time::timeout(until_next_round(&clock, &metrics), stop.cancelled()).await;
+                            let _ = tokio::time::timeout(until_next_round(&clock, &metrics), stopped(&mut stop)).await;
                             // As long as every round has something, the clock alone wakes this task, not the first picture of each.
                             loop {
                                 if !give_all(batch, &mut source, &mut job).await {
                                     return;
                                 }
-                                if tokio::time::timeout(until_next_round(&clock, &metrics), stop.cancelled()).await.is_ok() {
+                                if tokio::time::timeout(until_next_round(&clock, &metrics), stopped(&mut stop)).await.is_ok() {
                                     break;
                                 }
                                 if requested.try_recv().is_ok() {
@@ -317,16 +349,7 @@ impl Feeds {
                             }
                         },
                         Some(()) = requested.recv() => source.request_key_frame(),
-                        () = stop.cancelled() => {
-                            let _ = tokio::time::timeout(REST_TIME, async {
-                                while let Some(batch) = source.recv().await {
-                                    if !give_all(batch, &mut source, &mut job).await {
-                                        return;
-                                    }
-                                }
-                            }).await;
-                            return;
-                        }
+                        rest = stopped(&mut stop) => return give_rest(rest, &mut source, &mut job).await,
                     }
                 }
             });
@@ -341,8 +364,8 @@ impl Feeds {
     }
 
     /// Gives what was sent so far, up to where each track's part ends.
-    async fn finish(mut self) {
-        self.stop.cancel();
+    async fn finish(mut self, rest: Rest) {
+        let _ = self.stop.send(Some(rest)); // or all of them have ended
         let all = async { while self.tasks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(STOP_TIME, all).await;
     }

@@ -14,7 +14,7 @@ use tokio::time::MissedTickBehavior;
 use crate::base::wrap::timestamp_distance;
 use crate::base::{MediaKind, rescale};
 use crate::codec::{Codec, Format};
-use crate::stream::{Lease, ProducerId, SelectError, Stream, Wanted, Warning};
+use crate::stream::{Generation, Lease, ProducerId, SelectError, Stream, Wanted, Warning};
 
 use super::supervisor::Supervisor;
 use crate::pipeline::error::PipelineError;
@@ -51,10 +51,9 @@ impl Segmenter {
         let mut entrances = None;
         let mut pause = RETRY_FIRST;
         let mut seen = 0;
+        let mut served = None;
         loop {
-            if !wait_for_publisher(&stream, &mut seen).await {
-                break;
-            }
+            let Some(publisher) = wait_for_publisher(&stream, served, &mut seen).await else { break };
             if continuity.next_segment == 0 {
                 // Nothing is lost meanwhile: the pipeline begins with the key-frame cache.
                 stream.settled().await;
@@ -71,6 +70,7 @@ impl Segmenter {
             match end {
                 EpochEnd::Ended => break,
                 EpochEnd::Rebuild => pause = RETRY_FIRST,
+                EpochEnd::Left => (pause, served) = (RETRY_FIRST, Some(publisher)),
                 EpochEnd::Lost | EpochEnd::Broken => {
                     if continuity.next_segment > before {
                         pause = RETRY_FIRST;
@@ -140,6 +140,13 @@ impl Segmenter {
         let made = entrances.is_some();
         let changed = async {
             loop {
+                // A publisher that went away leaves what it sent last in the pipeline: it is let out, and the next one begins anew.
+                if !stream.is_publishing() {
+                    return EpochEnd::Left;
+                }
+                if self::signature(stream) != signature {
+                    return EpochEnd::Rebuild;
+                }
                 tokio::select! {
                     count = stream.changed(*seen) => match count {
                         None => return EpochEnd::Ended,
@@ -154,10 +161,6 @@ impl Segmenter {
                         *entrances = Some(lease);
                         return EpochEnd::Rebuild;
                     }
-                }
-                // A publisher that went away leaves what it sent last in the pipeline: it is let out, and the next one begins anew.
-                if !stream.is_publishing() || self::signature(stream) != signature {
-                    return EpochEnd::Rebuild;
                 }
             }
         };
@@ -246,15 +249,16 @@ async fn affordable(stream: &Stream, left_out: &[Wanted<'_>], freed: &mut watch:
     }
 }
 
-/// False once the stream is over.
-async fn wait_for_publisher(stream: &Stream, seen: &mut u64) -> bool {
-    while !stream.is_publishing() || stream.tracks().is_empty() {
-        match stream.changed(*seen).await {
-            Some(count) => *seen = count,
-            None => return false,
+/// Waits for a publisher with tracks; one that has been `served` has to be there still, and one that came and went meanwhile has left what it sent
+/// in the SFU. `None` once the stream is over.
+async fn wait_for_publisher(stream: &Stream, served: Option<Generation>, seen: &mut u64) -> Option<Generation> {
+    loop {
+        let publisher = stream.generation();
+        if !stream.tracks().is_empty() && (stream.is_publishing() || served != Some(publisher)) {
+            return Some(publisher);
         }
+        *seen = stream.changed(*seen).await?;
     }
-    true
 }
 
 #[cfg(test)]
