@@ -100,7 +100,9 @@ pub(super) async fn finish(State(common): State<Arc<Common>>, mut request: Reque
     let preflight = (method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD))
         .then(|| Preflight { headers: headers.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned() });
     let mut response = next.run(request).await;
-    if method == Method::OPTIONS && response.status() == StatusCode::METHOD_NOT_ALLOWED {
+    // A page of another origin whose preflight is refused hears of a network error, and never what was wrong.
+    let refused = response.status() == StatusCode::METHOD_NOT_ALLOWED || preflight.is_some() && response.status().is_client_error();
+    if method == Method::OPTIONS && refused {
         response = options_for(&response);
     }
     if response.status().is_client_error() || response.status().is_server_error() {

@@ -266,6 +266,14 @@ async fn preflights_and_origins() {
     assert_eq!(header(response.headers(), ACCESS_CONTROL_ALLOW_HEADERS), "authorization,x-y");
     assert_eq!(header(response.headers(), ACCESS_CONTROL_ALLOW_ORIGIN), "*");
 
+    // What the request itself gets, the page hears from its answer.
+    for uri in ["/favicon.ico", "/live/cam1/x.m4s", "/live/cam1/nothing.m3u8", "/api/v1/none", "/live/../x/", "/vod/none.mp4"] {
+        let response = call(&open, "OPTIONS", uri, &ask, "").await;
+        assert_eq!((response.status().as_u16(), header(response.headers(), ALLOW)), (204, "OPTIONS"), "{uri}");
+        assert_eq!(header(response.headers(), ACCESS_CONTROL_ALLOW_HEADERS), "authorization,x-y", "{uri}");
+    }
+    assert_eq!(call(&open, "OPTIONS", "/favicon.ico", &[], "").await.status(), 404, "who asks what there is, is told");
+
     let (closed, ..) = router(&HttpConfig { cors_origins: vec!["https://a.example".into()], ..HttpConfig::default() });
     let allowed = |response: &Response| header(response.headers(), ACCESS_CONTROL_ALLOW_ORIGIN).to_owned();
     assert_eq!(allowed(&call(&closed, "OPTIONS", "/live/cam1/whip", &ask, "").await), "https://a.example");
