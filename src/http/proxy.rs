@@ -213,7 +213,9 @@ impl Proxies {
         let element = forwarded(headers).into_iter().next().unwrap_or_default();
         let scheme = first(&X_FORWARDED_PROTO).unwrap_or(element.scheme);
         let scheme = if scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss") { "https" } else { "http" };
-        let host = first(&X_FORWARDED_HOST).or(Some(element.host)).filter(|host| !host.is_empty()).or_else(|| own_host.map(str::to_owned));
+        // What is no host is as good as none.
+        let told = [first(&X_FORWARDED_HOST), Some(element.host)].into_iter().flatten().find(|host| is_authority(host));
+        let host = told.or_else(|| own_host.map(str::to_owned));
         let port = first(&X_FORWARDED_PORT).and_then(|port| port.parse::<u16>().ok());
         let host = host.map(|host| match port {
             Some(port) if !has_port(&host) && port != if scheme == "https" { 443 } else { 80 } => format!("{host}:{port}"),
@@ -393,6 +395,10 @@ mod tests {
             ("127.0.0.1", vec![host, ("x-forwarded-prefix", "/a\"b")], "http://in.example:8080/x"),
             ("127.0.0.1", vec![host, ("forwarded", "for=1.2.3.4;host=\"a.example:444\";proto=https")], "https://a.example:444/x"),
             ("127.0.0.1", vec![host, ("x-forwarded-proto", "javascript")], "http://in.example:8080/x"),
+            ("127.0.0.1", vec![host, ("x-forwarded-host", "\"><x")], "http://in.example:8080/x"),
+            ("127.0.0.1", vec![host, ("x-forwarded-host", "")], "http://in.example:8080/x"),
+            ("127.0.0.1", vec![host, ("x-forwarded-host", "a.example/x"), ("forwarded", "host=b.example")], "http://b.example/x"),
+            ("127.0.0.1", vec![host, ("forwarded", "for=1.2.3.4;host=\"a b\"")], "http://in.example:8080/x"),
         ] {
             let outside = proxies().outside(peer.parse().unwrap(), &headers(&lines), &Uri::from_static("/x"), 0);
             assert_eq!(outside.url("/x"), url, "{peer} {lines:?}");
