@@ -91,7 +91,8 @@ fn hint(first: u8) -> &'static str {
     match first {
         0x16 => " (that is TLS: use rtmp://, not rtmps://, on this port)",
         0x06 | 0x08 => " (that is encrypted RTMPE, which is not supported: use rtmp://)",
-        b'G' | b'P' | b'H' | b'O' | b'D' => " (that looks like HTTP: this is the RTMP port)",
+        b'P' => " (that looks like HTTP, or like RTMP in HTTP (RTMPT), which is not supported: use rtmp:// on this port)",
+        b'G' | b'H' | b'O' | b'D' => " (that looks like HTTP: this is the RTMP port)",
         _ => "",
     }
 }

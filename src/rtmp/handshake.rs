@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn strangers_are_told_apart() {
         for (first, word) in
-            [(0x16, "TLS"), (b'G', "HTTP"), (b'P', "HTTP"), (b'O', "HTTP"), (6, "RTMPE"), (8, "RTMPE"), (0, "RTMP"), (4, "RTMP")]
+            [(0x16, "TLS"), (b'G', "HTTP"), (b'P', "RTMPT"), (b'O', "HTTP"), (6, "RTMPE"), (8, "RTMPE"), (0, "RTMP"), (4, "RTMP")]
         {
             let error = Handshake::new().handle_input(&[first, 1, 2]).unwrap_err();
             assert!(error.to_string().contains(word), "{error}");

@@ -18,13 +18,13 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Context;
 use super::budget::Share;
 use super::play::{self, Player};
-use super::publish::{self, Publisher};
+use super::publish::{self, Publisher, Refusal};
 use super::rounds;
 use crate::net::low_water::set_low_water;
 use crate::rtmp::oddity::Oddity;
 use crate::rtmp::session::{Event, MAX_ACTIVE, ServerSession};
 use crate::rtmp::{Problem, RtmpError, Target};
-use crate::stream::{Publication, PublishError};
+use crate::stream::Publication;
 
 /// Read at once at most: a key frame in a few reads, and 1000 connections hold 32 MiB.
 const READ_BUFFER: usize = 32 * 1024;
@@ -350,7 +350,7 @@ impl Connection {
             Err(error) => {
                 self.context.metrics.refused.inc();
                 tracing::info!(path = %target.path, peer = %self.peer, %error, "RTMP publisher refused");
-                self.session.reject_publish(stream, publish::refusal_code(&error), &error.to_string());
+                self.session.reject_publish(stream, error.code(), &error.to_string());
                 return Ok(None);
             }
         };
@@ -373,7 +373,7 @@ impl Connection {
 
     /// Asks the hub, for each of what may be meant until a key fits. What the peer sends while the hub waits for another publisher to
     /// prove silent is read, as far as there is room for it: so it is seen if the peer goes away.
-    async fn ask(&mut self, target: &Target) -> Result<Result<Publication, PublishError>, End> {
+    async fn ask(&mut self, target: &Target) -> Result<Result<Publication, Refusal>, End> {
         let (hub, cancel) = (self.context.hub.clone(), self.context.cancel.clone());
         let (remote, agent) = (self.peer.ip().to_canonical(), self.session.agent().map(str::to_owned));
         // Other streams of this connection don't wait for this one.

@@ -17,7 +17,7 @@ use crate::rtmp::amf0::{self, Value};
 use crate::rtmp::chunk::{ChunkReader, ChunkWriter, Limits, Message, kind};
 use crate::rtmp::handshake::HANDSHAKE_LEN;
 use crate::sfu::{SfuConfig, WorkerPool};
-use crate::stream::{BFrames, HubOptions, StreamConfig};
+use crate::stream::{AccessRule, BFrames, HubOptions, StreamConfig};
 
 /// No answer takes longer, on a machine under load.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -314,6 +314,23 @@ async fn an_encoder_that_comes_back_every_moment_gets_in_every_time() {
         let publisher = bench.publisher("a").await;
         assert!(bench.publishes("a"));
         drop(publisher);
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_publish_is_told_why() {
+    let rule = AccessRule { paths: "live/*".into(), secret: "k".into() };
+    let bench = Bench::start(RtmpConfig::default(), StreamConfig { publish_keys: vec![rule], ..StreamConfig::default() });
+    for (name, wanted) in [("a", "?token="), ("a?x=y", "?token="), ("a?token=no", "is wrong"), ("rtmp://user:no@h/live/a", "is wrong")] {
+        let mut client = bench.connect().await;
+        client.command(1, "publish", Value::Null, Some(name)).await;
+        let (_, sentence) = client.heard("NetStream.Publish.Denied").await;
+        assert!(sentence.starts_with("publishing to live/a needs") && sentence.contains(wanted), "{name}: {sentence}");
+    }
+    for name in ["a?token=k", "rtmp://user:k@h/live/b"] {
+        let mut client = bench.connect().await;
+        client.command(1, "publish", Value::Null, Some(name)).await;
+        client.heard("NetStream.Publish.Start").await;
     }
 }
 

@@ -5,40 +5,54 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Context, Counted};
-use crate::base::MediaKind;
+use crate::base::{MediaKind, StreamPath};
 use crate::rtmp::Target;
 use crate::rtmp::amf0::Value;
 use crate::rtmp::ingest::{Action, Ingest};
 use crate::rtmp::session::MediaMessage;
 use crate::stream::{Hub, Publication, PublishError, PublishRequest, TrackWriter, Warning};
 
+/// Why somebody may not publish.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum Refusal {
+    /// RTMP has no place for a user and a password: encoders keep theirs until a server asks for them in a way of Adobe's.
+    #[error(
+        "publishing to {0} needs a key: put ?token=… behind the stream key. What an encoder has in fields for user and password does not come here"
+    )]
+    NoKey(StreamPath),
+    /// None of those shown opens it.
+    #[error("publishing to {0} needs another key: the one shown is wrong")]
+    WrongKey(StreamPath),
+    /// Something else.
+    #[error(transparent)]
+    Hub(#[from] PublishError),
+}
+
+impl Refusal {
+    /// The code that goes with it; encoders show the sentence, or at least react to the code.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Hub(PublishError::Busy(_)) => "NetStream.Publish.BadName",
+            Self::NoKey(_) | Self::WrongKey(_) => "NetStream.Publish.Denied",
+            Self::Hub(_) => "NetStream.Publish.Failed",
+        }
+    }
+}
+
 /// Asks for each of what the target may mean until a key fits; patiently where another publisher may be gone without a word.
-pub(super) async fn ask(
-    hub: &Hub,
-    target: &Target,
-    remote: IpAddr,
-    agent: Option<String>,
-    patient: bool,
-) -> Result<Publication, PublishError> {
+pub(super) async fn ask(hub: &Hub, target: &Target, remote: IpAddr, agent: Option<String>, patient: bool) -> Result<Publication, Refusal> {
     for (path, key) in target.readings() {
         let (path, key) = (path.clone(), key.map(str::to_owned));
         let request = PublishRequest { path, protocol: "rtmp", remote: Some(remote), agent: agent.clone(), key };
         let answer = if patient { hub.publish_patiently(request).await } else { hub.publish(request).await };
         match answer {
             Err(PublishError::Forbidden(_)) => {}
-            other => return other,
+            other => return other.map_err(Refusal::Hub),
         }
     }
-    Err(PublishError::Forbidden(target.path.clone()))
-}
-
-/// The code that goes with a refusal; encoders show the sentence, or at least react to the code.
-pub(super) fn refusal_code(error: &PublishError) -> &'static str {
-    match error {
-        PublishError::Busy(_) => "NetStream.Publish.BadName",
-        PublishError::Forbidden(_) => "NetStream.Publish.Denied",
-        _ => "NetStream.Publish.Failed",
-    }
+    let path = target.path.clone();
+    Err(if target.readings().any(|(_, key)| key.is_some()) { Refusal::WrongKey(path) } else { Refusal::NoKey(path) })
 }
 
 /// One publication of a connection.
