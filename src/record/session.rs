@@ -27,6 +27,11 @@ const MAX_TRACKS: usize = 16;
 /// hammered nor the log filled.
 const RETRY_SEGMENTS: u64 = 15;
 
+/// How many segments a track may be behind the others where one recording follows another: more than a GOP that segments are cut in, and
+/// than what is flushed at a stream's end. Its chunks go into the recording that ends until then; a track that comes no more
+/// doesn't hold the files open for longer.
+const MAX_BEHIND: u64 = 16;
+
 /// What the segmenter of a stream says.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -90,12 +95,16 @@ struct Current {
     tracks: BTreeSet<u32>,
 }
 
-/// A recording whose last segment may not be complete on all tracks, because the next one has begun on another.
+/// A recording that goes on for some tracks, because the next one has begun on another: each track moves with a segment that plays
+/// from its beginning.
 #[derive(Debug)]
 struct Closing {
     writer: Writer,
-    /// The first segment that isn't in it any more.
+    /// The first segment of the next one.
     until: u64,
+    /// The newest segment in it.
+    newest: u64,
+    /// Tracks that have not moved yet.
     tracks: BTreeSet<u32>,
 }
 
@@ -151,17 +160,18 @@ impl Session {
         if let Some(reason) = self.room.get() {
             return if self.current.is_some() { Err(RecordError::Stopped(reason)) } else { Ok(()) };
         }
+        let begins = chunk.first && chunk.independent;
         if let Some(closing) = &mut self.closing {
-            if chunk.segment < closing.until {
+            let moves = begins && chunk.segment >= closing.until;
+            if !moves && closing.tracks.contains(&chunk.track) {
+                closing.newest = closing.newest.max(chunk.segment);
                 return put(&mut closing.writer, &init, chunk, now, &mut self.bad_chunks);
             }
             closing.tracks.remove(&chunk.track);
-            // A track that has ended must not hold the file open: one segment later it is closed anyway.
-            if closing.tracks.is_empty() || chunk.segment > closing.until {
+            if closing.tracks.is_empty() || chunk.segment > closing.newest + MAX_BEHIND {
                 self.finish_closing(now);
             }
         }
-        let begins = chunk.first && chunk.independent;
         if let Some(current) = &self.current {
             let full = current.writer.duration_ms() >= self.max_duration_ms || current.writer.epochs() >= MAX_EPOCHS;
             if full && begins && chunk.segment > current.from && self.closing.is_none() {
@@ -193,7 +203,7 @@ impl Session {
         if let Some(full) = self.current.take() {
             let mut tracks = full.tracks;
             tracks.remove(&chunk.track);
-            self.closing = Some(Closing { writer: full.writer, until: chunk.segment, tracks });
+            self.closing = Some(Closing { writer: full.writer, until: chunk.segment, newest: chunk.segment, tracks });
         }
     }
 

@@ -418,6 +418,51 @@ fn a_long_recording_goes_on_in_the_next() {
     assert_eq!(frames, 240);
 }
 
+/// Whatever a track's segments begin with, and however far it is behind the others.
+#[test]
+fn nothing_is_lost_where_one_recording_follows_another() {
+    let (picture, sound) = two_tracks(8);
+    let usual = events(&[vec![(Codec::H264, &picture), (Codec::Aac, &sound)]]);
+    let chunk_of = |event: &RecordEvent| if let RecordEvent::Chunk(chunk) = event { Some(chunk.clone()) } else { None };
+    let seconds = |track| {
+        let chunks = usual.iter().filter_map(chunk_of).filter(|chunk| chunk.track == track);
+        chunks.map(|chunk| chunk.duration).sum::<u64>() as f64 / if track == 0 { 90_000.0 } else { 44_100.0 }
+    };
+    // Segments of pictures that are cut inside a GOP; how many segments pictures come late.
+    for (name, inside, late) in [
+        ("usual", 9..9, 0),
+        ("one cut", 2..3, 0),
+        ("two cuts", 2..4, 0),
+        ("late by one", 9..9, 1),
+        ("late by two", 9..9, 2),
+        ("both", 2..4, 2),
+    ] {
+        let house = House::new();
+        let mut session = house.session(3000);
+        let mut events = usual.clone();
+        for event in &mut events {
+            if let RecordEvent::Chunk(chunk) = event {
+                chunk.independent &= chunk.track > 0 || !inside.contains(&chunk.segment);
+            }
+        }
+        events.sort_by_key(|event| chunk_of(event).map(|chunk| chunk.segment + if chunk.track == 0 { late } else { 0 }));
+        events.into_iter().for_each(|event| session.handle(event, NOW));
+        session.end(NOW);
+        let items = house.catalogue.list(None, None, 10).unwrap().items;
+        assert!(items.len() > 1, "{name}");
+        for track in [0, 1] {
+            let texts = items.iter().filter_map(|item| house.get(&format!("{}/track-{track}.m3u8", item.id)).ok());
+            let texts: Vec<String> = texts.map(|response| String::from_utf8(bytes(response)).unwrap()).collect();
+            let lengths = texts
+                .iter()
+                .flat_map(|text| text.lines())
+                .filter_map(|line| line.strip_prefix("#EXTINF:")?.trim_end_matches(',').parse::<f64>().ok());
+            let (sum, wanted): (f64, f64) = (lengths.sum(), seconds(track));
+            assert!((sum - wanted).abs() < 0.001, "{name}: {sum} s of track {track} are recorded, {wanted} came");
+        }
+    }
+}
+
 #[test]
 fn no_room_stops_recording_and_room_starts_it_again() {
     let house = House::new();
