@@ -101,6 +101,13 @@ impl View {
         }
     }
 
+    /// The segment that begins at `time` in the epoch with this number. One that still grows has no URL yet.
+    pub(super) fn find<'a>(&self, track: &'a TrackView, epoch: u32, time: u64) -> Option<&'a Segment> {
+        let index = track.epochs.iter().position(|e| e.epoch == epoch)? as u32;
+        // Not by halving: where segments are cut inside a GOP with B-frames, all of one may be shown after the first picture of the next.
+        self.playable(track).iter().find(|segment| (segment.epoch, segment.time) == (index, time))
+    }
+
     /// For each number of a segment how many holes come before it: a hole is a number that no track has.
     fn holes(&self) -> BTreeMap<u64, u64> {
         let numbers: BTreeSet<u64> = self.tracks.iter().flat_map(|t| t.segments.iter().map(|s| s.number)).collect();
@@ -154,9 +161,11 @@ impl TrackView {
                     debug_assert!(last.timescale > 0);
                     self.fragments += 1;
                     let epoch = self.epochs.len() as u32 - 1;
+                    let shown = entry.decode_time.saturating_add_signed(last.presentation_shift.saturating_add(i64::from(entry.earliest)));
                     let open = self.segments.last_mut();
                     match open {
                         Some(s) if s.number == entry.segment && s.epoch == epoch && s.offset.saturating_add(s.len) == entry.offset => {
+                            s.time = s.time.min(shown);
                             s.duration = s.duration.saturating_add(u64::from(entry.duration));
                             s.len = s.len.saturating_add(u64::from(entry.len));
                             s.complete |= entry.last;
@@ -168,9 +177,7 @@ impl TrackView {
                             self.segments.push(Segment {
                                 epoch,
                                 number: entry.segment,
-                                time: entry
-                                    .decode_time
-                                    .saturating_add_signed(last.presentation_shift.saturating_add(i64::from(entry.earliest))),
+                                time: shown,
                                 duration: u64::from(entry.duration),
                                 offset: entry.offset,
                                 len: u64::from(entry.len),
@@ -186,13 +193,6 @@ impl TrackView {
         let good = records.good() as u64;
         debug_assert!(self.parsed > 0 || good == 0 || good >= HEADER.len() as u64);
         self.parsed += good;
-    }
-
-    /// The segment that begins at `time` in the epoch with this number.
-    pub(super) fn find(&self, epoch: u32, time: u64) -> Option<&Segment> {
-        let index = self.epochs.iter().position(|e| e.epoch == epoch)? as u32;
-        let key = |s: &Segment| (s.epoch, s.time);
-        self.segments.binary_search_by_key(&(index, time), key).ok().map(|at| &self.segments[at])
     }
 }
 
@@ -220,22 +220,27 @@ mod tests {
         prop_oneof![0u64..10, any::<u64>(), Just(u64::MAX)]
     }
 
+    fn an_epoch(epoch: u32, timescale: u32, presentation_shift: i64) -> Epoch {
+        Epoch {
+            epoch,
+            init_len: u32::MAX,
+            timescale,
+            kind: MediaKind::Video,
+            codec: Codec::H264,
+            codec_string: "avc1".into(),
+            resolution: Some((u32::MAX, u32::MAX)),
+            sar: Some((u32::MAX, 1)),
+            audio: Some((u32::MAX, 255)),
+            presentation_shift,
+        }
+    }
+
     fn index(track: u32, entries: &[(u32, u64, u64, u64, u32, bool)]) -> TrackView {
         let mut bytes = HEADER.to_vec();
         let mut view = TrackView { track, epochs: vec![], segments: vec![], fragments: 0, parsed: 0 };
         for (epoch, segment, decode_time, offset, duration, last) in entries {
-            let epoch = Epoch {
-                epoch: *epoch,
-                init_len: u32::MAX,
-                timescale: 1 + *duration,
-                kind: if track == 0 { MediaKind::Video } else { MediaKind::Audio },
-                codec: Codec::H264,
-                codec_string: "avc1".into(),
-                resolution: Some((u32::MAX, u32::MAX)),
-                sar: Some((u32::MAX, 1)),
-                audio: Some((u32::MAX, 255)),
-                presentation_shift: i64::MIN,
-            };
+            let kind = if track == 0 { MediaKind::Video } else { MediaKind::Audio };
+            let epoch = Epoch { kind, ..an_epoch(*epoch, 1 + *duration, i64::MIN) };
             put_epoch(&epoch, &mut bytes);
             let entry = FragmentEntry {
                 epoch: epoch.epoch,
@@ -252,6 +257,31 @@ mod tests {
         }
         view.read_on(&bytes);
         view
+    }
+
+    /// A picture alone in its segment, that is shown after those of the next one; and one at the head of its segment.
+    #[test]
+    fn segments_are_found_whatever_is_shown_first() {
+        let mut bytes = HEADER.to_vec();
+        let mut view = TrackView { track: 0, epochs: vec![], segments: vec![], fragments: 0, parsed: 0 };
+        put_epoch(&an_epoch(0, 90_000, 0), &mut bytes);
+        // Segment, when it is decoded, how much later it is shown.
+        let pictures = [(0, 0, 1000), (0, 1000, 4000), (0, 2000, 1000), (1, 3000, 6000), (2, 4000, 0), (2, 5000, 0), (2, 6000, 4000)];
+        for (at, (segment, decode_time, earliest)) in pictures.into_iter().enumerate() {
+            let (offset, last) = (100 * at as u64, at == 6);
+            let entry =
+                FragmentEntry { segment, decode_time, earliest, offset, len: 100, duration: 1000, last, ..FragmentEntry::default() };
+            put_fragment(&entry, &[], &mut bytes);
+        }
+        view.read_on(&bytes);
+        let view = View { tracks: vec![view], live: true, target_duration: None };
+        let track = &view.tracks[0];
+        assert_eq!(track.segments.iter().map(|segment| segment.time).collect::<Vec<_>>(), [1000, 9000, 4000]);
+        let text = hls::media(&view, 0, "").unwrap();
+        for segment in &track.segments {
+            assert_eq!(view.find(track, 0, segment.time), Some(segment));
+            assert!(text.contains(&segment_name(0, 0, segment.time)), "{text}");
+        }
     }
 
     proptest! {

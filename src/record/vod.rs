@@ -135,12 +135,7 @@ impl Vod {
         let (offset, len) = match time {
             None => (0, found.epochs.iter().find(|e| e.epoch == epoch).map(|e| u64::from(e.init_len)).ok_or(RecordError::NotFound)?),
             Some(time) => {
-                let segment = found.find(epoch, time).ok_or(RecordError::NotFound)?;
-                // A segment that still grows has no URL yet.
-                let key = |s: &super::view::Segment| (s.epoch, s.time);
-                if view.playable(found).last().is_none_or(|last| key(last) < key(segment)) {
-                    return Err(RecordError::NotFound);
-                }
+                let segment = view.find(found, epoch, time).ok_or(RecordError::NotFound)?;
                 (segment.offset, segment.len)
             }
         };
