@@ -273,7 +273,7 @@ fn refused_publishers_see_the_sentence() {
     while !session.is_closing() && pump(&mut socket, &mut session) {
         assert!(now() < deadline);
         if let Some(Event::Publish(stream, _)) = session.poll_event() {
-            session.reject_publish(stream, "NetStream.Publish.BadName", "live/cam1 is being published already");
+            session.reject_publish(now(), stream, "NetStream.Publish.BadName", "live/cam1 is being published already").unwrap();
         }
     }
     while pump(&mut socket, &mut session) {

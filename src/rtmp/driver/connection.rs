@@ -350,7 +350,7 @@ impl Connection {
             Err(error) => {
                 self.context.metrics.refused.inc();
                 tracing::info!(path = %target.path, peer = %self.peer, %error, "RTMP publisher refused");
-                self.session.reject_publish(stream, error.code(), &error.to_string());
+                self.session.reject_publish(self.context.now(), stream, error.code(), &error.to_string())?;
                 return Ok(None);
             }
         };
@@ -404,7 +404,7 @@ impl Connection {
             Err(error) => {
                 self.context.metrics.refused.inc();
                 tracing::info!(path = %target.path, peer = %self.peer, %error, "RTMP player refused");
-                self.session.reject_play(stream, error.code(), &error.to_string());
+                self.session.reject_play(self.context.now(), stream, error.code(), &error.to_string())?;
             }
         }
         Ok(())

@@ -165,7 +165,7 @@ fn several_streams_at_once() {
     // A refused third one, and a misnamed one, leave them alone.
     client.publish(3, "c");
     client.events();
-    client.server.reject_publish(3, "NetStream.Publish.BadName", "live/c is being published already");
+    client.server.reject_publish(client.now, 3, "NetStream.Publish.BadName", "live/c is being published already").unwrap();
     client.publish(3, "../c");
     assert_eq!(client.heard(), ["onStatus NetStream.Publish.BadName", "onStatus NetStream.Publish.BadName"]);
     assert!(!client.server.is_closing());
@@ -177,6 +177,52 @@ fn several_streams_at_once() {
     assert_eq!(streams_of_media(&[client.picture(2), client.picture(1)].concat()), [1]);
     client.server.finish_stream(1, "another publisher took over");
     assert!(client.server.is_closing());
+}
+
+/// What a hasty client sends behind a request that is refused is read nevertheless: for the other streams of the connection it is as
+/// if nobody had asked.
+#[test]
+fn what_comes_behind_a_refused_stream_is_read() {
+    for (asked, plays) in [(2, false), (2, true)] {
+        for piece in [1, 7, 1000] {
+            let mut client = Client::with_publications(&["a"]);
+            let mut input = BytesMut::new();
+            let name = if plays { "play" } else { "publish" };
+            let ask = body(name, 0.0, vec![Value::Null, Value::text("b"), Value::text("live")]);
+            let messages = [
+                (kind::COMMAND, asked, ask),
+                (kind::VIDEO, 1, b"one".into()),
+                (kind::VIDEO, asked, b"two".into()),
+                (kind::AUDIO, 1, b"three".into()),
+            ];
+            for (kind, stream, body) in messages {
+                client.writer.write(&Message { kind, stream, timestamp: 40, body: body.into() }, &mut input);
+            }
+            let (mut seen, mut refused) = (Vec::new(), false);
+            for part in input.chunks(piece) {
+                client.send(part).unwrap();
+                for event in client.events() {
+                    match event {
+                        Event::Publish(..) | Event::Play(..) => refused = true,
+                        other => seen.push(other),
+                    }
+                }
+                // The owner takes its time.
+                if refused && client.server.room() < 262_144 - 20 {
+                    refused = false;
+                    if plays {
+                        client.server.reject_play(client.now, asked, "NetStream.Play.StreamNotFound", "nobody is there").unwrap();
+                    } else {
+                        client.server.reject_publish(client.now, asked, "NetStream.Publish.BadName", "somebody is there").unwrap();
+                    }
+                    seen.extend(client.events());
+                }
+            }
+            assert!(!refused && !client.server.is_closing());
+            let bodies = seen.iter().filter_map(|event| if let Event::Media(1, media) = event { Some(&media.body[..]) } else { None });
+            assert_eq!(bodies.collect::<Vec<_>>(), [&b"one"[..], b"three"], "{name} in pieces of {piece}");
+        }
+    }
 }
 
 #[test]

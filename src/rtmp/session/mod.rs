@@ -283,10 +283,10 @@ impl ServerSession {
         self.read_held(now)
     }
 
-    /// Refuses the publisher with a sentence, and closes unless the connection carries others. `code` such as
-    /// `NetStream.Publish.BadName`.
-    pub fn reject_publish(&mut self, stream: u32, code: &str, description: &str) {
-        self.refuse(stream, code, description);
+    /// Refuses the publisher with a sentence, and closes unless the connection carries others: then it reads on in what came meanwhile,
+    /// as `accept_publish` does. `code` such as `NetStream.Publish.BadName`.
+    pub fn reject_publish(&mut self, now: Instant, stream: u32, code: &str, description: &str) -> Result<(), RtmpError> {
+        self.refuse(now, stream, code, description)
     }
 
     /// Lets the player begin, and reads on in what it sent meanwhile. Metadata and media follow by `send_metadata` and `send_media`.
@@ -306,10 +306,10 @@ impl ServerSession {
         self.read_held(now)
     }
 
-    /// Refuses the player with a sentence, and closes unless the connection carries others. `code` such as
-    /// `NetStream.Play.StreamNotFound`.
-    pub fn reject_play(&mut self, stream: u32, code: &str, description: &str) {
-        self.refuse(stream, code, description);
+    /// Refuses the player with a sentence, and closes unless the connection carries others: then it reads on in what came meanwhile, as
+    /// `accept_play` does. `code` such as `NetStream.Play.StreamNotFound`.
+    pub fn reject_play(&mut self, now: Instant, stream: u32, code: &str, description: &str) -> Result<(), RtmpError> {
+        self.refuse(now, stream, code, description)
     }
 
     /// Sends a player `onMetaData`.
@@ -377,10 +377,12 @@ impl ServerSession {
         self.read_messages(now, &held)
     }
 
-    fn refuse(&mut self, stream: u32, code: &str, description: &str) {
+    fn refuse(&mut self, now: Instant, stream: u32, code: &str, description: &str) -> Result<(), RtmpError> {
         self.send_status(stream, "error", code, description);
         self.streams.end(stream);
         self.closing |= self.streams.is_empty();
+        // Else the next bytes would be taken for what follows the message that asked.
+        self.read_held(now)
     }
 
     fn handle_message(&mut self, now: Instant, message: Message, at: Position) -> Result<(), Problem> {

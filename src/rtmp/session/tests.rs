@@ -17,7 +17,7 @@ fn start() -> Instant {
 pub(super) struct Client {
     pub(super) now: Instant,
     pub(super) server: ServerSession,
-    writer: ChunkWriter,
+    pub(super) writer: ChunkWriter,
     reader: ChunkReader,
     /// Bytes of the server's handshake still to be skipped.
     skip: usize,
@@ -212,14 +212,14 @@ fn refusals_are_told_and_close() {
 
     let mut client = Client::publishing();
     client.heard();
-    client.server.reject_publish(1, "NetStream.Publish.BadName", "live/cam1 is being published already");
+    client.server.reject_publish(client.now, 1, "NetStream.Publish.BadName", "live/cam1 is being published already").unwrap();
     assert_eq!(client.heard(), ["onStatus NetStream.Publish.BadName"]);
     assert!(client.server.is_closing());
 
     let mut client = Client::connected("live", "");
     client.on_stream("play", 3.0, vec![Value::Null, Value::text("nobody")]).unwrap();
     client.heard();
-    client.server.reject_play(1, "NetStream.Play.StreamNotFound", "nobody is publishing live/nobody");
+    client.server.reject_play(client.now, 1, "NetStream.Play.StreamNotFound", "nobody is publishing live/nobody").unwrap();
     assert_eq!(client.heard(), ["onStatus NetStream.Play.StreamNotFound"]);
     assert!(client.server.is_closing());
 }
