@@ -40,14 +40,20 @@ pub enum MediaName {
 }
 
 const SECOND: i64 = 1_000_000_000;
+/// The beginning of 2020.
+const YEAR_2020: UnixNanos = 1_577_836_800 * SECOND;
 
-/// The media sequence number with which a presentation begins at `now`: the Unix time in seconds, or in half seconds where segments may be as
-/// short, so that numbers are not used up faster than time passes and those of another run of the server lie before it. `unused` is beyond
-/// all numbers of this run: the clock may have been set back, or encoders that break off every moment may have made shorter segments.
+/// The media sequence number with which a presentation begins at `now`: the Unix time in seconds; or the half seconds since 2020 where segments
+/// may be as short, so that numbers are not used up faster than time passes and those of another run of the server lie before it. `unused` is
+/// beyond all numbers of this run: the clock may have been set back, or encoders that break off every moment may have made shorter segments.
 pub(super) fn first_number(now: UnixNanos, targets: Targets, unused: u64) -> u64 {
-    // No smaller unit: a DASH number is below 2^32.
-    let unit = if targets.segment() < SECOND { SECOND / 2 } else { SECOND };
-    u64::try_from(now / unit).unwrap_or(0).max(unused)
+    // Below 2^31 all the time: ffmpeg takes a DASH number for an `int`, and asks for negative ones beyond.
+    let number = match targets.segment() < SECOND {
+        true if now >= YEAR_2020 => (now - YEAR_2020) / (SECOND / 2),
+        true => now / (SECOND / 2),
+        false => now / SECOND,
+    };
+    u64::try_from(number).unwrap_or(0).max(unused)
 }
 
 /// Letters of the tracks, by number: a stream has one video and one audio track now, and room for what later issues bring.
@@ -141,14 +147,19 @@ mod tests {
         for (now, segment, unused, wanted) in [
             (1_700_000_000_900_000_000, 2000, 0, 1_700_000_000),
             (1_700_000_000_900_000_000, 1000, 5, 1_700_000_000),
-            (1_700_000_000_900_000_000, 999, 0, 3_400_000_001),
-            (1_700_000_000_900_000_000, 500, 0, 3_400_000_001),
+            (1_700_000_000_900_000_000, 999, 0, 244_326_401),
+            (1_700_000_000_900_000_000, 500, 0, 244_326_401),
+            (2_100_000_000_000_000_000, 2000, 0, 2_100_000_000),
+            (2_100_000_000_000_000_000, 500, 0, 1_044_326_400),
+            // A clock that was never set.
+            (1_000_000_000_000_000_000, 500, 0, 2_000_000_000),
             // The clock was set back.
             (1_600_000_000_000_000_000, 2000, 1_700_000_000, 1_700_000_000),
             (-5, 2000, 0, 0),
             (-5, 500, 7, 7),
         ] {
             assert_eq!(first_number(now, targets(segment), unused), wanted, "{now} {segment} {unused}");
+            assert!(wanted < 1 << 31, "ffmpeg's int");
         }
     }
 
