@@ -2,6 +2,9 @@
 //!
 //! In: the track's packets, and where the formats changed. Out: the packets of one span, however late they are read.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::source::RtpSource;
 use crate::base::wrap::seq_newer;
 use crate::codec::Format;
@@ -22,13 +25,15 @@ pub(crate) struct FormatSpan<S> {
     clock: Option<ClockMapping>,
     /// Came with the last of this span, and belongs to the next one.
     rest: RtpBatch,
+    ends_at_key: Arc<AtomicBool>,
     over: bool,
 }
 
 impl<S: RtpSource> FormatSpan<S> {
     /// The span that has begun with the last change.
     pub(crate) fn current(source: S, formats: Option<FormatHistory>) -> Self {
-        let mut span = Self { source, formats, version: 0, from: None, clock: None, rest: RtpBatch::default(), over: false };
+        let (rest, ends_at_key) = (RtpBatch::default(), Arc::default());
+        let mut span = Self { source, formats, version: 0, from: None, clock: None, rest, ends_at_key, over: false };
         span.go_on();
         span
     }
@@ -46,6 +51,11 @@ impl<S: RtpSource> FormatSpan<S> {
         self.formats.as_ref().map(FormatHistory::format)
     }
 
+    /// Once this is set, the span ends before the next key frame, as far as its source tells which these are: the next span loses nothing.
+    pub(crate) fn ends_at_key(&self) -> Arc<AtomicBool> {
+        self.ends_at_key.clone()
+    }
+
     /// Leaves out what belongs to other spans.
     fn cut(&mut self, batch: &mut RtpBatch) {
         if let Some(from) = self.from {
@@ -61,6 +71,13 @@ impl<S: RtpSource> FormatSpan<S> {
             let mine = batch.iter().take_while(|packet| before(packet, until)).count();
             self.over |= mine < batch.len();
             self.rest = batch.split_off(mine);
+        }
+        if !self.over && self.ends_at_key.load(Ordering::Relaxed) {
+            let key = batch.iter().position(|packet| packet.unit.is_some_and(|unit| unit.key));
+            if let Some(key) = key {
+                self.over = true;
+                self.rest = batch.split_off(key);
+            }
         }
     }
 }
@@ -160,6 +177,27 @@ mod tests {
         let mut span = FormatSpan::current(Batches(batches.into()), Some(formats));
         let first = span.recv().now_or_never().flatten().map(|batch| (batch.len(), batch.clock));
         assert_eq!(first, Some((2, clock)));
+    }
+
+    #[test]
+    fn it_ends_before_a_key_frame_where_that_is_wanted() {
+        // Pictures of two packets each; every third is a key frame.
+        let pictures = |from: u32, count: u32| {
+            let whole = batch(2 * from..2 * (from + count));
+            let places = whole.iter().enumerate().map(|(index, packet)| {
+                let key = (from + index as u32 / 2).is_multiple_of(3);
+                let facts = crate::rtp::batch::UnitFacts { composition: 0, key, disposable: false };
+                (packet.range(), (index % 2 == 0).then_some(facts))
+            });
+            RtpBatch::of_places(whole.buffer().clone(), places.collect::<Vec<_>>())
+        };
+        for (second, given) in [(pictures(2, 3), Some(vec![4, 5])), (pictures(3, 3), None)] {
+            let mut span = FormatSpan::current(Batches([pictures(0, 2), second].into()), None);
+            assert_eq!(numbers(&mut span), Some(vec![0, 1, 2, 3]), "nobody asked");
+            span.ends_at_key().store(true, Ordering::Relaxed);
+            assert_eq!(numbers(&mut span), given);
+            assert!(span.recv().now_or_never().is_some_and(|end| end.is_none()));
+        }
     }
 
     #[test]

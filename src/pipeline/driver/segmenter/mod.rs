@@ -6,6 +6,7 @@
 mod epoch;
 mod event;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -33,6 +34,8 @@ const AUDIO: [Codec; 1] = [Codec::Aac];
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// How often a track that is being made is looked at, until it is in time: rounds of some pictures, as a busy machine makes them, even out.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How long a track that joins pictures waits for their next key frame: with it the next epoch begins, and none is lost. OBS makes one every 8.3 s.
+const JOIN_WITHIN: Duration = Duration::from_secs(10);
 /// Longest pause between epochs that fail.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
@@ -43,6 +46,13 @@ pub(crate) struct Segmenter;
 /// What an epoch depends on.
 #[derive(Debug, PartialEq, Eq)]
 struct Signature(Vec<(MediaKind, ProducerId, Format)>);
+
+impl Signature {
+    /// Whether `other` has all of this, and more.
+    fn is_joined_by(&self, other: &Self) -> bool {
+        self.0.len() < other.0.len() && self.0.iter().all(|track| other.0.contains(track))
+    }
+}
 
 impl Segmenter {
     /// Runs until the stream is over; `sink` gets [`SegmenterEvent::End`] last. Dropping the future stops at once, without `End`.
@@ -102,6 +112,7 @@ impl Segmenter {
         entrances.take_if(|_| !has_long_gops(stream));
         let mut leases = Vec::new();
         let mut left_out = Vec::new();
+        let mut at_key = None;
         let (mut freed, mut freed_for_entrances) = (supervisor.budget_freed(), supervisor.budget_freed());
         let mut tracks = Tracks { formats: Vec::new(), sources: Vec::new() };
         for (kind, _, _) in &signature.0 {
@@ -128,7 +139,9 @@ impl Segmenter {
                 Err(error) => return Err(error.into()),
             };
             let formats = stream.formats(lease.producer());
-            tracks.sources.push(FormatSpan::current(lease.consume_recent().await?, formats));
+            let span = FormatSpan::current(lease.consume_recent().await?, formats);
+            at_key = at_key.or((*kind == MediaKind::Video).then(|| span.ends_at_key()));
+            tracks.sources.push(span);
             tracks.formats.push(lease.format());
             leases.push(lease);
         }
@@ -138,20 +151,28 @@ impl Segmenter {
         let derived: Vec<_> = leases.iter().filter_map(Lease::derivation).collect();
         tracing::info!(stream = %stream.path(), epoch = continuity.epoch, ?derived, "segmenter started");
         let made = entrances.is_some();
+        let mut joins = None;
         let changed = async {
             loop {
                 // A publisher that went away leaves what it sent last in the pipeline: it is let out, and the next one begins anew.
                 if !stream.is_publishing() {
                     return EpochEnd::Left;
                 }
-                if self::signature(stream) != signature {
-                    return EpochEnd::Rebuild;
+                let now = self::signature(stream);
+                match &at_key {
+                    _ if now == signature => {}
+                    Some(at_key) if signature.is_joined_by(&now) => {
+                        at_key.store(true, Ordering::Relaxed);
+                        joins.get_or_insert_with(|| Box::pin(tokio::time::sleep(JOIN_WITHIN)));
+                    }
+                    _ => return EpochEnd::Rebuild,
                 }
                 tokio::select! {
                     count = stream.changed(*seen) => match count {
                         None => return EpochEnd::Ended,
                         Some(count) => *seen = count,
                     },
+                    () = async { if let Some(joins) = &mut joins { joins.await } }, if joins.is_some() => return EpochEnd::Rebuild,
                     () = affordable(stream, &left_out, &mut freed) => {
                         tracing::info!(stream = %stream.path(), "a track that was left out can be transcoded now");
                         return EpochEnd::Rebuild;
