@@ -51,8 +51,8 @@ fn encoder() -> impl Strategy<Value = Encoder> {
         |(rate, gop, b_frames, sound, rounded, drops, sound_later, kinds)| Encoder {
             picture: if kinds == 3 { 0 } else { (1e9 / rate) as i64 },
             gop,
-            // No encoder waits seconds for the picture that comes after.
-            b_frames: if gop < 8 || rate < 1.0 { 0 } else { b_frames },
+            // Beside sound no encoder waits seconds for the picture that comes after.
+            b_frames: if gop < 8 || (rate < 1.0 && kinds != 2) { 0 } else { b_frames },
             frame: if kinds == 2 { 0 } else { (sound * 1e9) as i64 },
             rounded,
             drops,
@@ -314,11 +314,13 @@ proptest! {
 #[test]
 fn promises_are_kept_at_the_usual_rates() {
     for rate in [23.976, 24.0, 25.0, 29.97, 30.0, 50.0, 60.0, 120.0, 240.0, 1.0, 0.2, 1.0 / 3.0] {
-        for (gop, b_frames, frame) in [(1, 0, 0.0), (60, 0, 1024.0 / 48_000.0), (250, 3, 0.128), (u64::MAX, 2, 1024.0 / 96_000.0)] {
+        for (gop, b_frames, frame) in
+            [(1, 0, 0.0), (7, 2, 0.0), (250, 3, 0.0), (60, 0, 1024.0 / 48_000.0), (250, 3, 0.128), (u64::MAX, 2, 1024.0 / 96_000.0)]
+        {
             let encoder = Encoder {
                 picture: (1e9 / rate) as i64,
                 gop,
-                b_frames: if rate < 1.0 { 0 } else { b_frames },
+                b_frames: if rate < 1.0 && frame > 0.0 { 0 } else { b_frames },
                 frame: (frame * 1e9) as i64,
                 rounded: true,
                 drops: vec![(100, 7)],

@@ -212,6 +212,7 @@ impl Lane {
             self.emit(pending, split, out);
         }
         self.fill(unit.dts, cuts, out);
+        self.bridge(&unit, cuts, out);
         self.decide(&unit, cuts);
         let Some(split) = self.split(&unit, cuts) else { return true };
         let length = unit.dts - self.chunk_start;
@@ -300,10 +301,12 @@ impl Lane {
             if at >= until {
                 return;
             }
-            let pts = at.max(self.repeated + STEP);
-            let Some(data) = self.repeater.as_mut().and_then(|repeater| repeater.repeat(pts)) else { return };
-            self.repeated = pts;
-            let unit = Unit { pts, dts: at, source: None, duration: 0, key: false, data };
+            let mut pts = at.max(self.repeated + STEP);
+            if let Some(last) = cuts.last().filter(|_| at >= self.segment_start + longest - MARGIN) {
+                // It ends the segment, which may have begun with a picture that is shown long after it was decoded.
+                pts = pts.max(last + STEP);
+            }
+            let Some(unit) = self.repetition(pts, at) else { return };
             self.decide(&unit, cuts);
             let split = match self.split(&unit, cuts) {
                 Some(Split::Segment(number)) => Split::Segment(number),
@@ -311,6 +314,33 @@ impl Lane {
             };
             self.emit_repeated(unit, split, out);
         }
+    }
+
+    /// Repeats the last picture where the next one is shown so long after it is decoded that a segment in between would have none.
+    fn bridge(&mut self, next: &Unit, cuts: &mut Cuts, out: &mut Vec<Placed>) {
+        let longest = self.targets.longest_segment();
+        let is_in = |cuts: &Cuts, segment| cuts.cuts.back().is_some_and(|(number, _)| Some(*number) == segment);
+        while self.master
+            && is_in(cuts, self.segment)
+            && let Some(last) = cuts.last().filter(|last| self.time(next) - last > longest)
+        {
+            self.finish(out);
+            let at = self.last + (next.dts - self.last) / 2;
+            let pts = at.max(self.repeated + STEP).max(last + longest);
+            let Some(unit) = Some(at).filter(|at| *at > self.last).and_then(|at| self.repetition(pts, at)) else { return };
+            let Some(time) = Some(self.time(&unit)).filter(|time| *time > last) else { return };
+            cuts.cut(time);
+            if let Some(number) = cuts.at(time) {
+                self.emit_repeated(unit, Split::Segment(number), out);
+            }
+        }
+    }
+
+    /// A picture that looks like what is shown at `pts`, to be decoded at `dts`.
+    fn repetition(&mut self, pts: i64, dts: i64) -> Option<Unit> {
+        let data = self.repeater.as_mut()?.repeat(pts)?;
+        self.repeated = pts;
+        Some(Unit { pts, dts, source: None, duration: 0, key: false, data })
     }
 
     fn emit(&mut self, unit: Unit, split: Split, out: &mut Vec<Placed>) {
