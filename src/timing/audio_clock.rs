@@ -23,6 +23,8 @@ pub(crate) struct AudioClock {
     frame: i64,
     /// When the next frame is due, in samples.
     next: Option<i64>,
+    /// The stamp of the last one.
+    stamp_ms: Option<i64>,
     /// Average error, in samples times `AVERAGE`.
     error: i64,
     jumps: u64,
@@ -31,14 +33,17 @@ pub(crate) struct AudioClock {
 impl AudioClock {
     /// For `rate` samples per second (at least 1) and `frame` samples per frame.
     pub(crate) fn new(rate: u32, frame: u32) -> Self {
-        Self { rate: rate.max(1), frame: i64::from(frame), next: None, error: 0, jumps: 0 }
+        Self { rate: rate.max(1), frame: i64::from(frame), next: None, stamp_ms: None, error: 0, jumps: 0 }
     }
 
     /// The time of a frame in samples, from its stamp in milliseconds.
     pub(crate) fn time(&mut self, stamp_ms: i64) -> i64 {
         let stamp = rescale(stamp_ms, 1000, self.rate);
         let ms = |n: i64| n * i64::from(self.rate) / 1000;
+        let again = self.stamp_ms.replace(stamp_ms) == Some(stamp_ms);
         let time = match self.next {
+            // No frame is shorter than a millisecond: several have one stamp, or the encoder doesn't stamp. The samples are counted.
+            Some(next) if again => next,
             Some(next) if (stamp - next).abs() <= ms(MAX_ERROR_MS) => {
                 self.error += (stamp - next) - self.error / AVERAGE;
                 let slew = if self.error / AVERAGE > ms(DRIFT_MS) {
@@ -104,6 +109,19 @@ mod tests {
         let times: Vec<_> = [0, 21, 43, 85, 107].into_iter().map(|ms| clock.time(ms)).collect();
         assert_eq!(times, [0, 1024, 2048, 4080, 5104]);
         assert_eq!(clock.jumps(), 1);
+    }
+
+    #[test]
+    fn frames_with_one_stamp_follow_each_other() {
+        let table: [(&[i64], &[i64]); 3] = [
+            (&[0, 0, 0, 0, 0], &[0, 1024, 2048, 3072, 4096]),
+            (&[0, 0, 43, 43, 85, 85], &[0, 1024, 2048, 3072, 4096, 5120]),
+            (&[0, 0, 0, 0, 1000, 1021], &[0, 1024, 2048, 3072, 48_000, 49_024]),
+        ];
+        for (stamps, times) in table {
+            let mut clock = AudioClock::new(48_000, 1024);
+            assert_eq!(stamps.iter().map(|ms| clock.time(*ms)).collect::<Vec<_>>(), times, "{stamps:?}");
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ const MAX_START_SKEW: i64 = 11_000 * MS;
 const WRAPS: [i64; 4] = [(1 << 24) * MS, (1 << 31) * MS, (1 << 32) * MS, (1 << 33) / 90 * MS + (1 << 33) % 90 * MS / 90];
 /// Composition offsets beyond this are nonsense, in ns: 16 pictures (the most H.264 can reorder) at 2 a second.
 const MAX_COMPOSITION: i64 = 8_000 * MS;
+/// So many units in a row whose stamps don't go on, over more than [`MAX_STEP_BACK`], are an encoder that doesn't stamp, no sloppy one.
+const STANDS_STILL: u32 = 3;
 /// What a step is taken for until two units are known, in ns.
 const USUAL_STEP: i64 = 33 * MS;
 /// Longest usual step that a mended stamp is moved by the half of, in ns.
@@ -75,12 +77,24 @@ struct TrackTime {
     usual_step: i64,
     /// When the last unit came.
     last_arrival: UnixNanos,
+    /// The last unit whose stamp went on: its media time, when it came, and where it was put before `shift`, in ns.
+    went_on: (i64, UnixNanos, i64),
+    /// Units since then.
+    still: u32,
     /// Where its decoding time was put, in ns.
     last_dts: UnixNanos,
     /// Where its latest presentation time was put, in ns.
     shown: UnixNanos,
     /// How much earlier pictures are decoded than stamped, because some are shown before their decoding time. In ns.
     shift: i64,
+}
+
+impl TrackTime {
+    /// What comes from here on lies so much later.
+    fn move_by(&mut self, shift: i64) {
+        self.offset = self.offset.saturating_add(shift);
+        self.went_on.2 = self.went_on.2.saturating_add(shift);
+    }
 }
 
 /// One publication's timeline. Tracks are named by small numbers, as given by [`Timeline::add_track`].
@@ -145,7 +159,7 @@ impl Timeline {
         let ticks = if known.is_some() { ticks.max(rescale(at.last_dts, NANOS, rate).saturating_add(1)) } else { ticks };
         at.last_dts = wall.max(rescale(ticks, rate, NANOS));
         at.shown = at.shown.max(at.last_dts.saturating_add(composition));
-        at.offset = at.offset.saturating_add(correction.shift);
+        at.move_by(correction.shift);
         (at.last_media, at.last_arrival) = (media, now);
         if let Some(slot) = self.tracks.get_mut(track) {
             *slot = Some(at);
@@ -165,6 +179,8 @@ impl Timeline {
             last_step: None,
             usual_step: USUAL_STEP,
             last_arrival: now,
+            went_on: (media, now, media.saturating_add(offset)),
+            still: 0,
             last_dts: i64::MIN,
             shown: i64::MIN,
             shift: 0,
@@ -178,11 +194,13 @@ impl Timeline {
         let passed = now.saturating_sub(at.last_arrival).max(0);
         let regular = |last: i64| step <= MAX_CADENCE && step.abs_diff(last) <= last.unsigned_abs() / 5;
         // After a stall, media from before it comes in a burst: what does not lie in the future is no jump either.
-        let not_ahead = step <= passed.saturating_add(MAX_STEP_AHEAD)
+        let most = if at.still >= STANDS_STILL { MAX_STEP_BACK } else { MAX_STEP_AHEAD };
+        let not_ahead = step <= passed.saturating_add(most)
             || media.saturating_add(at.offset) <= now.saturating_add(NOT_AHEAD)
             || at.last_step.is_some_and(regular)
             || self.other_is_at(track, at.offset, media);
-        if step < -MAX_STEP_BACK || !not_ahead {
+        let jumps = step < -MAX_STEP_BACK || !not_ahead;
+        if jumps {
             self.mended.jumps += 1;
             let expected = at.last_dts.saturating_add(at.shift).saturating_add(passed.max(1));
             let near = |offset: i64| media.saturating_add(offset).abs_diff(expected) <= MAX_STEP_BACK.unsigned_abs();
@@ -199,6 +217,18 @@ impl Timeline {
             at.usual_step = if at.last_step.is_none() { usual } else { at.usual_step + (usual - at.usual_step) / 8 };
         }
         at.last_step = (step > 0).then_some(step);
+        if jumps || media > at.went_on.0 {
+            (at.went_on, at.still) = ((media, now, media.saturating_add(at.offset)), 0);
+            return at;
+        }
+        at.still += 1;
+        let since = now.saturating_sub(at.went_on.1);
+        if at.still >= STANDS_STILL && since > MAX_STEP_BACK {
+            // Time passes all the same. Where the stamps go on one day, they do so from here, or from where they were.
+            self.mended.steps_back += 1;
+            let offset = at.went_on.2.saturating_add(since).saturating_sub(media);
+            (at.offset_before, at.offset) = (at.offset_before.or(Some(at.offset)), offset);
+        }
         at
     }
 
@@ -220,7 +250,7 @@ impl Timeline {
         if shift != 0 {
             self.mended.drift = self.mended.drift.saturating_add(shift);
             for at in self.tracks.iter_mut().flatten() {
-                at.offset = at.offset.saturating_add(shift);
+                at.move_by(shift);
                 at.offset_before = at.offset_before.map(|offset| offset.saturating_add(shift));
             }
         }
