@@ -81,6 +81,8 @@ pub(super) struct Session {
     closing: Option<Closing>,
     /// After a failure of the disk: the segment with which a new try may begin.
     retry_from: Option<u64>,
+    /// A recording has begun, ever.
+    begun: bool,
     bad_chunks: u64,
     /// Names what begins.
     chance: Chance,
@@ -119,7 +121,22 @@ impl Session {
         chance: Chance,
     ) -> Self {
         let (inits, current, closing, retry_from) = (BTreeMap::new(), None, None, None);
-        Self { store, catalogue, room, path, max_duration_ms, target_duration, inits, current, closing, retry_from, bad_chunks: 0, chance }
+        let (begun, bad_chunks) = (false, 0);
+        Self {
+            store,
+            catalogue,
+            room,
+            path,
+            max_duration_ms,
+            target_duration,
+            inits,
+            current,
+            closing,
+            retry_from,
+            begun,
+            bad_chunks,
+            chance,
+        }
     }
 
     /// Takes one event. Errors end the recording, not the session: it tries again about half a minute later.
@@ -186,7 +203,9 @@ impl Session {
                 tracing::info!(path = %self.path, recording = %writer.meta().id, "recording starts");
                 self.catalogue.put(writer.meta());
                 self.retry_from = None;
-                self.current.insert(Current { writer, from: chunk.segment, tracks: BTreeSet::new() })
+                // A stream's first one has all of it, also where another track begins earlier: publishers' tracks lie up to ten seconds apart.
+                let from = if std::mem::replace(&mut self.begun, true) { chunk.segment } else { 0 };
+                self.current.insert(Current { writer, from, tracks: BTreeSet::new() })
             }
             None => return Ok(()),
         };

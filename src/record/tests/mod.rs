@@ -169,6 +169,21 @@ fn two_tracks(seconds: u32) -> (Cut, Cut) {
 }
 
 #[test]
+fn a_track_may_begin_before_the_one_that_comes_first() {
+    let house = House::new();
+    let (picture, sound) = two_tracks(4);
+    let mut events = events(&[vec![(Codec::H264, &picture), (Codec::Aac, &sound)]]);
+    // Of the sound there is the second segment only, and it comes first: an encoder stamps it seconds ahead of the pictures.
+    events.retain(|event| !matches!(event, RecordEvent::Chunk(chunk) if chunk.track == 1 && chunk.segment == 0));
+    events.sort_by_key(|event| matches!(event, RecordEvent::Chunk(chunk) if chunk.track == 0));
+    let id = house.record(&events);
+    let file = house.dir.path().join("out.mp4");
+    std::fs::write(&file, bytes(house.get(&format!("{id}.mp4")).unwrap())).unwrap();
+    assert_eq!(decode(&file, "0:v"), 120);
+    assert!(decode(&file, "0:a") >= 80);
+}
+
+#[test]
 fn a_recording_is_listed_and_plays() {
     let house = House::new();
     let (picture, sound) = two_tracks(4);
