@@ -139,6 +139,7 @@ fn why_nothing(info: &StreamInfo) -> &'static str {
         _ if video.key_frames == 0 => {
             "no key frame has come yet. Set the key-frame interval to 2 s: in OBS Settings → Output → \"Keyframe Interval\" 2 s; in ffmpeg -g with twice the frame rate."
         }
+        _ if video.frames < 2 => "only one picture has come so far, and how long it is shown tells the next one.",
         _ => "its pictures could not be read. The log of the server says more.",
     }
 }
@@ -174,6 +175,7 @@ mod tests {
             (vec![track(video, Codec::H264, 9, None, 0)], "parameter sets"),
             (vec![track(video, Codec::H264, 9, Some(640), 0)], "key frame"),
             (vec![track(video, Codec::Vp8, 9, None, 0)], "key frame"),
+            (vec![track(video, Codec::H264, 1, Some(640), 1)], "only one picture"),
             (vec![track(video, Codec::H264, 9, Some(640), 3)], "log"),
         ] {
             let info = StreamInfo {

@@ -112,6 +112,17 @@ impl Ingest {
         }
     }
 
+    /// Whether a picture waits for what follows it.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.assembler.is_waiting()
+    }
+
+    /// Nothing has come for a while: no more slices of the picture that waits for them will.
+    pub(crate) fn quiet(&mut self, out: &mut Vec<Action>) {
+        self.assembler.quiet(&mut self.assembled);
+        self.take_assembled(out);
+    }
+
     /// The publication has ended: the picture that waited for the rest of its slices is whole.
     pub(crate) fn finish(&mut self, out: &mut Vec<Action>) {
         self.assembler.finish(&mut self.assembled);

@@ -77,6 +77,28 @@ fn parameter_sets_in_band_change_the_format() {
 }
 
 #[test]
+fn a_picture_that_nothing_follows_goes_on_after_a_while() {
+    // Whether the pictures before came whole or in slices.
+    for slices in [false, true] {
+        let (mut ingest, mut out) = (Ingest::new(), Vec::new());
+        ingest.handle(&video_header(BASELINE), &mut out);
+        assert!(!ingest.is_waiting());
+        ingest.handle(&picture(0, 0, true), &mut out);
+        if slices {
+            let slice = [0, 0, 0, 3, 0x65, 0x48, 0x80];
+            ingest.handle(&media(kind::VIDEO, 0, flv::write_picture(true, 0, &slice)), &mut out);
+        }
+        assert!(ingest.is_waiting() && units(&out).is_empty(), "it may be the first slice of more");
+        ingest.quiet(&mut out);
+        assert_eq!(units(&out), [(0, 0, true)]);
+        ingest.handle(&picture(10_000, 0, false), &mut out);
+        assert_eq!(ingest.is_waiting(), slices);
+        ingest.quiet(&mut out);
+        assert_eq!(units(&out), [(0, 0, true), (900_000, 900_000, false)]);
+    }
+}
+
+#[test]
 fn composition_times_are_kept() {
     let mut ingest = Ingest::new();
     // I P B B: decoding order, with two pictures' delay.

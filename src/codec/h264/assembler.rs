@@ -236,6 +236,19 @@ impl Assembler {
         }
     }
 
+    /// Whether a picture waits for the rest of its slices, or for what shows that it is whole.
+    pub fn is_waiting(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Nothing has come for a while: what waits is whole.
+    pub fn quiet(&mut self, out: &mut Vec<Assembled>) {
+        if self.mode == Mode::Unknown && self.current.is_some() {
+            self.mode = Mode::Whole;
+        }
+        self.finish(out);
+    }
+
     /// The other track has got to this time: a first picture that nothing followed is whole.
     pub fn time_passed(&mut self, ms: i64, out: &mut Vec<Assembled>) {
         if self.mode == Mode::Unknown && self.current.as_ref().is_some_and(|current| current.stamp.dts_ms < ms) {

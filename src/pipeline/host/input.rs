@@ -31,6 +31,8 @@ fn is_jump(step: i64, passed: Option<i64>) -> bool {
     step < -JUMP_BACK || (step >= JUMP_FORWARD && !waited)
 }
 
+/// A first picture isn't held any longer once the other track is so much further, in ns: the next one is seconds away.
+const ALONE: i64 = 1_000_000_000;
 /// How long a picture lasts where nobody knows, in ns.
 const PICTURE: i64 = 40_000_000;
 
@@ -74,6 +76,20 @@ impl First {
             }
             _ => Self::Gone,
         };
+    }
+}
+
+impl First {
+    /// Gives the picture that is held, once another track has come to `time` and it is alone.
+    fn release(&mut self, time: i64) -> Option<Unit> {
+        let alone = matches!(self, Self::Held(only) if time.saturating_sub(only.pts) >= ALONE);
+        match std::mem::replace(self, Self::Gone) {
+            Self::Held(only) if alone => Some(only),
+            other => {
+                *self = other;
+                None
+            }
+        }
     }
 }
 
@@ -287,11 +303,18 @@ impl Input {
         Ok(())
     }
 
+    /// Another input has come to `time`: a first picture that nothing follows goes on.
+    pub(crate) fn other_is_at(&mut self, time: i64, out: &mut Vec<Unit>) {
+        if let Some(only) = self.first.release(time) {
+            out.push(Unit { duration: usual_length(&self.format), ..only });
+        }
+    }
+
     /// The stream has ended: gives what was held back.
     pub(crate) fn finish(&mut self, out: &mut Vec<Unit>) -> Result<(), Ended> {
         self.depacketizer.finish();
         let drained = self.drain(None, out);
-        if let First::Held(only) = std::mem::replace(&mut self.first, First::Gone) {
+        if let Some(only) = self.first.release(i64::MAX) {
             out.push(Unit { duration: usual_length(&self.format), ..only });
         }
         drained
@@ -316,6 +339,21 @@ mod tests {
                 assert_eq!(out, (0..*gone).map(unit).collect::<Vec<_>>(), "{steps:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_first_picture_is_not_held_while_sound_goes_on() {
+        let unit = |n: i64| Unit { pts: n, dts: n, source: Some(n), duration: 0, key: n == 0, data: bytes::Bytes::new() };
+        let mut first = First::NotYet;
+        assert_eq!(first.release(ALONE), None, "there is none");
+        let mut out = vec![unit(5)];
+        first.hold(0, &mut out);
+        for (time, given) in [(-ALONE, None), (5, None), (4 + ALONE, None), (5 + ALONE, Some(unit(5))), (5 + 2 * ALONE, None)] {
+            assert_eq!(first.release(time), given, "{time}");
+        }
+        out.push(unit(9));
+        first.hold(0, &mut out);
+        assert_eq!(out, [unit(9)], "the next one is a picture as all others");
     }
 
     #[test]

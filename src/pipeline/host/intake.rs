@@ -47,7 +47,16 @@ impl Intake {
             return Ok(());
         }
         let mut ended = self.inputs[index].push(batch, now, &mut self.units);
+        let newest = self.units.last().map(|unit| unit.pts);
         self.units_in(now, index, out);
+        for other in (0..self.inputs.len()).filter(|other| *other != index) {
+            if let Some(newest) = newest {
+                self.inputs[other].other_is_at(newest, &mut self.units);
+            }
+            if !self.units.is_empty() {
+                self.units_in(now, other, out);
+            }
+        }
         if ended.is_ok() && self.cutter.as_ref().is_some_and(Cutter::is_torn) {
             ended = Err(Ended::Gap);
         }

@@ -96,6 +96,7 @@ enum Wake {
 
 enum SlotWake {
     Evicted(&'static str),
+    Silent,
     Player(play::Wake),
 }
 
@@ -417,6 +418,13 @@ impl Connection {
                 self.session.finish_stream(publisher.stream(), why);
                 self.free(index, why).await;
             }
+            (Slot::Publisher(publisher), SlotWake::Silent) => {
+                if let Err(error) = publisher.quiet().await {
+                    let why = error.to_string();
+                    self.session.finish_stream(publisher.stream(), &why);
+                    self.free(index, &why).await;
+                }
+            }
             (Slot::Player(player), SlotWake::Player(wake)) => {
                 if let Err(error) = player.handle(wake, &mut self.session, backlog).await {
                     let why = error.to_string();
@@ -506,7 +514,10 @@ impl Slot {
     async fn next(&mut self) -> SlotWake {
         match self {
             Self::Free => pending().await,
-            Self::Publisher(publisher) => SlotWake::Evicted(publisher.evicted().await),
+            Self::Publisher(publisher) => select! {
+                why = publisher.evicted() => SlotWake::Evicted(why),
+                () = publisher.silent() => SlotWake::Silent,
+            },
             Self::Player(player) => SlotWake::Player(player.next().await),
         }
     }

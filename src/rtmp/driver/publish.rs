@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Context, Counted};
 use crate::base::{MediaKind, StreamPath};
@@ -40,6 +40,9 @@ impl Refusal {
     }
 }
 
+/// After so much silence the slices of a picture have all come: longer than a network holds up a part of a picture.
+const QUIET: Duration = Duration::from_millis(500);
+
 /// Asks for each of what the target may mean until a key fits; patiently where another publisher may be gone without a word.
 pub(super) async fn ask(hub: &Hub, target: &Target, remote: IpAddr, agent: Option<String>, patient: bool) -> Result<Publication, Refusal> {
     for (path, key) in target.readings() {
@@ -63,6 +66,8 @@ pub(super) struct Publisher {
     audio: Option<TrackWriter>,
     video: Option<TrackWriter>,
     actions: Vec<Action>,
+    /// When the picture that waits for what follows it has waited long enough.
+    quiet_at: Option<Instant>,
     context: Arc<Context>,
     peer: SocketAddr,
     _counted: Counted,
@@ -71,7 +76,18 @@ pub(super) struct Publisher {
 impl Publisher {
     pub(super) fn new(stream: u32, publication: Publication, context: Arc<Context>, peer: SocketAddr) -> Self {
         let counted = Counted::new(&context.metrics.publishers);
-        Self { stream, publication, ingest: Ingest::new(), audio: None, video: None, actions: Vec::new(), context, peer, _counted: counted }
+        Self {
+            stream,
+            publication,
+            ingest: Ingest::new(),
+            audio: None,
+            video: None,
+            actions: Vec::new(),
+            quiet_at: None,
+            context,
+            peer,
+            _counted: counted,
+        }
     }
 
     pub(super) fn stream(&self) -> u32 {
@@ -100,7 +116,27 @@ impl Publisher {
         self.ingest.handle(media, &mut actions);
         let wait = self.act(&mut actions).await?;
         self.actions = actions;
+        // While it is left unread it can't be silent.
+        self.quiet_at = self.ingest.is_waiting().then(|| self.context.now() + wait + QUIET);
         Ok(wait)
+    }
+
+    /// Waits until the publisher has been silent while a picture waits for what follows it. Cancel safe.
+    pub(super) async fn silent(&self) {
+        match self.quiet_at {
+            Some(at) => tokio::time::sleep_until(at.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// It has been silent: lets out what waits.
+    pub(super) async fn quiet(&mut self) -> Result<(), PublishError> {
+        self.quiet_at = None;
+        let mut actions = std::mem::take(&mut self.actions);
+        self.ingest.quiet(&mut actions);
+        self.act(&mut actions).await?;
+        self.actions = actions;
+        Ok(())
     }
 
     /// Takes what the publisher says of itself.

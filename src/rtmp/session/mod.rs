@@ -4,6 +4,7 @@
 //! events. It touches no socket and reads no clock. What peers do otherwise than they should is put up with and counted (`Oddity`).
 
 mod commands;
+mod pace;
 mod streams;
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use super::flv;
 use super::handshake::{HANDSHAKE_LEN, Handshake};
 use super::oddity::{Oddities, Oddity};
 use super::target::Target;
+use pace::Pace;
 use streams::{State, Streams};
 
 pub(crate) use streams::MAX_ACTIVE;
@@ -45,7 +47,7 @@ mod control {
 pub struct SessionTimeouts {
     /// From the connection's beginning to the end of the handshake.
     pub handshake: Duration,
-    /// From there to `publish` or `play`; and for a publisher, without any byte.
+    /// From there to `publish` or `play`; and for a publisher, without any byte, at least: who makes pauses may make them.
     pub idle: Duration,
 }
 
@@ -106,6 +108,7 @@ pub struct ServerSession {
     announced_window: u32,
     acknowledged: u64,
     deadline: Option<Instant>,
+    pace: Pace,
     /// What came between `publish` or `play` and the owner's decision: some encoders don't wait for it.
     held: BytesMut,
     output: BytesMut,
@@ -135,6 +138,7 @@ impl ServerSession {
             announced_window: WINDOW,
             acknowledged: 0,
             deadline: Some(now + timeouts.handshake),
+            pace: Pace::default(),
             held: BytesMut::new(),
             output: BytesMut::new(),
             events: VecDeque::new(),
@@ -149,9 +153,6 @@ impl ServerSession {
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> Result<(), RtmpError> {
         if self.closing || bytes.is_empty() {
             return Ok(());
-        }
-        if self.streams.is_publishing() {
-            self.deadline = Some(now + self.timeouts.idle);
         }
         let behind;
         let mut input = bytes;
@@ -169,7 +170,16 @@ impl ServerSession {
             behind = rest;
             input = &behind;
         }
-        self.read_messages(now, input)
+        let read = self.read_messages(now, input);
+        if self.streams.is_publishing() {
+            self.deadline = Some(now + self.idle());
+        }
+        read
+    }
+
+    /// How long a peer may be silent.
+    fn idle(&self) -> Duration {
+        if self.streams.is_publishing() { self.pace.silence(self.timeouts.idle) } else { self.timeouts.idle }
     }
 
     fn read_messages(&mut self, now: Instant, mut input: &[u8]) -> Result<(), RtmpError> {
@@ -213,7 +223,7 @@ impl ServerSession {
         }
         let (after, waiting_for) = match &self.handshake {
             Some(_) => (self.timeouts.handshake, "the handshake"),
-            None if self.streams.is_publishing() => (self.timeouts.idle, "the publisher's media"),
+            None if self.streams.is_publishing() => (self.idle(), "the publisher's media"),
             None => (self.timeouts.idle, "publish or play"),
         };
         self.deadline = None;
@@ -223,7 +233,7 @@ impl ServerSession {
     /// The peer was left unread until now: its silence doesn't count.
     pub fn touch(&mut self, now: Instant) {
         if self.deadline.is_some() {
-            self.deadline = Some(now + self.timeouts.idle);
+            self.deadline = Some(now + self.idle());
         }
     }
 
@@ -387,7 +397,10 @@ impl ServerSession {
 
     fn handle_message(&mut self, now: Instant, message: Message, at: Position) -> Result<(), Problem> {
         match message.kind {
-            kind::AUDIO | kind::VIDEO => self.media(message.stream, message.kind, message.timestamp, message.body, at),
+            kind::AUDIO | kind::VIDEO => {
+                self.pace.note(now);
+                self.media(message.stream, message.kind, message.timestamp, message.body, at)
+            }
             kind::COMMAND | kind::COMMAND_AMF3 => {
                 let command = Command::read(message.kind, &message.body)?;
                 self.handle_command(now, command, message.stream)?;

@@ -278,6 +278,12 @@ fn timeouts_of_each_stage() {
     client.server.accept_publish(client.now, 1).unwrap();
     client.now += Duration::from_secs(9);
     client.message(kind::AUDIO, 1, 0, b"x").unwrap();
+    assert!(late(&mut client, 45).contains("the publisher's media"), "how often it sends nobody knows yet");
+    let mut client = Client::publishing();
+    client.server.accept_publish(client.now, 1).unwrap();
+    for stamp in 0..5 {
+        client.message(kind::AUDIO, 1, stamp, b"x").unwrap();
+    }
     assert!(late(&mut client, 10).contains("the publisher's media"));
 }
 
