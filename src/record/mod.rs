@@ -42,4 +42,6 @@ pub(crate) use request::{VodBody, VodRequest};
 pub(crate) use session::RecordEvent;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

@@ -40,6 +40,23 @@ pub(super) enum Trouble {
     Evict,
 }
 
+/// A fault in the server that the invariants have to find: it is planted where two parts of it meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plant {
+    /// A byte is lost behind a chunk header of type 3 with an extended timestamp.
+    LostByte,
+    /// The wall clock that media is put on runs away from the real one.
+    Drift,
+    /// A viewer isn't sent some packets.
+    LostPackets,
+    /// The window isn't given a part.
+    LostPart,
+    /// A playlist says another TARGETDURATION after a while.
+    OtherTarget,
+    /// The recorder is given what comes after a reconnect twice.
+    RecordedTwice,
+}
+
 /// How one publisher sends.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
@@ -66,9 +83,16 @@ pub(super) struct Plan {
 /// A life.
 #[derive(Debug)]
 pub(super) struct Script {
+    pub plant: Option<Plant>,
     pub clean: bool,
     pub lasts: i64,
     pub publishers: Vec<(i64, Plan)>,
+    /// Somebody who publishes on another path.
+    pub other: Option<(i64, Plan)>,
+    /// When the machine dies, as far as the recordings are concerned.
+    pub crash_at: Option<i64>,
+    /// Whether what is published is recorded.
+    pub records: bool,
     pub troubles: Vec<(i64, Trouble)>,
     pub viewers: u64,
     pub window_bytes: usize,
@@ -85,7 +109,7 @@ impl Script {
             let most = ((part_target - MS) as f64 / each).floor();
             most >= 1.0 && most * each >= part_target as f64 * 0.85 + 2.0 * MS as f64
         };
-        self.publishers.iter().all(|(_, plan)| {
+        self.publishers.iter().chain(&self.other).all(|(_, plan)| {
             let sound = plan.audio.is_none_or(|(rate, _)| [rate, 44_100, 48_000].iter().all(|rate| fits(1024e9 / f64::from(*rate))));
             sound && plan.video.is_none_or(|(fps, ..)| fits(1e9 / fps) || fps < 5.0) && plan.drift == 1.0
         })
@@ -122,10 +146,14 @@ impl Script {
         }
         troubles.sort_by_key(|(at, _)| *at);
         let (segment, part) = random.pick(&[(2000, 200), (2000, 200), (2000, 200), (1000, 100), (4000, 500), (500, 50), (6000, 1000)]);
-        Self {
+        let mut script = Self {
+            plant: None,
             clean,
             lasts,
             publishers,
+            other: None,
+            crash_at: None,
+            records: true,
             troubles,
             viewers: random.next() % 4,
             window_bytes: if random.chance(10) { 40_000 } else { 256 << 20 },
@@ -137,7 +165,16 @@ impl Script {
                 crate::stream::OnConflict::TakeOver,
                 crate::stream::OnConflict::Refuse,
             ]),
+        };
+        if random.chance(7) {
+            script.other = Some((random.range(0, lasts / 2), plan(random, clean, lasts)));
         }
+        if random.chance(20) {
+            script.crash_at = Some(random.range(SECOND, lasts));
+        } else {
+            script.records = random.chance(60);
+        }
+        script
     }
 }
 

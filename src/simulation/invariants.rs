@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::segmenter::samples;
+use bytes::Bytes;
+
+use super::muxer::Sample;
 use super::{MS, SECOND};
 use crate::base::{MediaKind, UnixNanos};
 use crate::cmaf::{Chunk, Targets};
-use crate::package::{Snapshot, Window, dash, hls};
+use crate::package::{Snapshot, TrackSnapshot, Window, dash, hls};
 
 /// Why a unit that was accepted is not in the recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +36,8 @@ pub(super) enum Reason {
 #[derive(Debug, Default)]
 struct Lane {
     accepted: Vec<(u64, bool)>,
+    /// What chunks had.
+    handed: Vec<Bytes>,
     /// Index in `accepted` of what should come next.
     next: usize,
     /// How many were accepted before the first job began to read.
@@ -63,12 +67,18 @@ pub(super) struct Ledger {
     accepted_now: bool,
     pub busy_seconds: u64,
     parts_fit: bool,
+    wavers: bool,
+    /// How often playlists were looked at.
+    looked: u64,
     pub newest: [Option<UnixNanos>; 2],
 }
 
 impl Ledger {
-    pub(super) fn new(targets: Targets, parts_fit: bool) -> Self {
+    /// `wavers`: playlists say another TARGETDURATION after a while.
+    pub(super) fn new(targets: Targets, parts_fit: bool, wavers: bool) -> Self {
         Self {
+            wavers,
+            looked: 0,
             lanes: Default::default(),
             reasons: BTreeMap::new(),
             broken: Vec::new(),
@@ -112,13 +122,12 @@ impl Ledger {
     }
 
     /// A chunk goes to its takers.
-    pub(super) fn chunk(&mut self, chunk: &Chunk, timescale: u32) {
+    pub(super) fn chunk(&mut self, chunk: &Chunk, samples: &[Sample], timescale: u32) {
         let kind = if chunk.track == 0 { MediaKind::Video } else { MediaKind::Audio };
         let name = format!("{kind} chunk of segment {} in epoch {}", chunk.segment, chunk.epoch);
         let (targets, parts_fit) = (self.targets, self.parts_fit);
         self.busy_seconds = 0;
         self.newest[kind as usize] = Some(chunk.wallclock + ns(chunk.duration, timescale));
-        let samples = samples(chunk);
         let mut broken = Vec::new();
         let lane = &mut self.lanes[kind as usize];
         let same_epoch = lane.epoch == Some(chunk.epoch);
@@ -139,7 +148,7 @@ impl Ledger {
             broken.push(format!("{name}: {} ms long, PART-TARGET is {}", length / MS, targets.part_target() / MS));
         }
         let mut gaps = Vec::new();
-        for sample in &samples {
+        for sample in samples {
             if sample.pts < sample.dts {
                 broken.push(format!("{name}: a sample is shown {} ns before it is decoded", sample.dts - sample.pts));
             }
@@ -176,6 +185,7 @@ impl Ledger {
         lane.segment = Some(chunk.segment);
         lane.ended = Some(chunk.last);
         lane.chunks += 1;
+        lane.handed.push(chunk.data.clone());
         for (skipped, keys, number, key, within) in gaps {
             self.gap(kind, &name, skipped, keys, number, key, within);
         }
@@ -206,12 +216,29 @@ impl Ledger {
     pub(super) fn playlists(&mut self, window: &Window, wall: UnixNanos) {
         let snapshot = window.snapshot();
         let mut broken = Vec::new();
+        self.looked += 1;
         for track in &snapshot.tracks {
-            let text = hls::media(&snapshot, track, false, "");
+            let mut text = hls::media(&snapshot, track, false, "");
+            if self.wavers && self.looked > 20 {
+                text = text.replace("TARGETDURATION:", "TARGETDURATION:1");
+            }
+            self.whole(track, &mut broken);
             self.listed.hls(track.track, &text, &snapshot, self.parts_fit, &mut broken);
         }
         self.listed.dash(&dash::manifest(&snapshot, wall, "/", ""), &mut broken);
         broken.into_iter().for_each(|what| self.fail(what));
+    }
+
+    /// The window has the newest chunks of a track, none left out and none twice.
+    fn whole(&self, track: &TrackSnapshot, broken: &mut Vec<String>) {
+        let kind = if track.track == 0 { MediaKind::Video } else { MediaKind::Audio };
+        let lane = &self.lanes[kind as usize];
+        let parts = track.segments.iter().rev().flat_map(|segment| segment.parts.iter().rev());
+        let mut handed = lane.handed.iter().rev();
+        let other = parts.enumerate().find(|(_, part)| handed.next().is_none_or(|handed| part.data != *handed));
+        if let Some((back, _)) = other {
+            broken.push(format!("the window of track {}: the part {back} before the newest isn't what the segmenter made", track.track));
+        }
     }
 
     /// How far the newest chunk of each track that is published is from the wall clock: in real time, and without a fault, within two

@@ -1,12 +1,14 @@
 //! The whole server in virtual time, with seeded faults: what finds the faults that nobody has thought of.
 //!
-//! In: a seed. Out: a life of some publishers, viewers, a segmenter and a window, and every invariant that broke in it. No sockets, no
-//! GStreamer, no clock: FLV tags go through `rtmp::ingest`, the timeline, the SFU's worker, the segmenter's pure parts and `package`, put
-//! together as the drivers do it. Boxes are not written: a chunk's bytes say which units are in it. The recording is the list of chunks.
+//! In: a seed. Out: a life of some publishers, viewers, a segmenter, a window and a recorder, and every invariant that broke in it. No
+//! sockets, no GStreamer, no clock: encoders write RTMP's bytes, which go through `rtmp::session` and `rtmp::ingest`, the timeline, the
+//! SFU's worker, the segmenter's pure parts, `package` and `record`, put together as the drivers do it. A muxer of the simulation's own
+//! writes boxes whose samples say which units they are; recordings are read again as players read them.
 //!
 //! A seed that fails is shown with how to replay it.
 //!
-//! That it finds faults: this one is found again when the line that mends it is taken out.
+//! That it finds faults: `planted_faults_are_found` plants some where parts of the server meet ([`faults::Plant`]). And this is found
+//! again when the line that mends it is taken out:
 //!
 //! | taken out | seed | what it says |
 //! |---|---|---|
@@ -14,29 +16,35 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)] // tests
 
+mod client;
 mod connection;
 mod core;
 mod faults;
 mod invariants;
+mod muxer;
+mod publication;
 mod publisher;
 mod random;
+mod recording;
 mod segmenter;
 mod server;
 mod viewer;
+mod wire;
 mod world;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use faults::Plant;
 use world::World;
 
 const MS: i64 = 1_000_000;
 const SECOND: i64 = 1_000 * MS;
 
 /// What is broken in the life of a seed.
-fn live(seed: u64, verbose: bool) -> (Vec<String>, BTreeMap<String, u64>) {
+fn live(seed: u64, plant: Option<Plant>, verbose: bool) -> (Vec<String>, BTreeMap<String, u64>) {
     let lived = catch_unwind(AssertUnwindSafe(|| {
-        let mut world = World::new(seed, verbose);
+        let mut world = World::new(seed, plant, verbose);
         world.run();
         world.result()
     }));
@@ -55,7 +63,7 @@ fn lives(first: u64, count: u64) {
     let mut counts = BTreeMap::<String, u64>::new();
     let mut failed = Vec::new();
     for seed in first..first + count {
-        let (broken, counted) = live(seed, false);
+        let (broken, counted) = live(seed, None, false);
         for (what, count) in counted {
             *counts.entry(what).or_default() += count;
         }
@@ -91,6 +99,23 @@ usual_lives! {
     lives_from_900: 900,
 }
 
+/// What is planted is found within these seeds, and said so.
+#[test]
+fn planted_faults_are_found() {
+    for (plant, says) in [
+        (Plant::LostByte, "message stream"),
+        (Plant::Drift, "ahead of the wall clock"),
+        (Plant::LostPackets, "no key frame begins there"),
+        (Plant::LostPart, "isn't what the segmenter made"),
+        (Plant::OtherTarget, "TARGETDURATION"),
+        (Plant::RecordedTwice, "the recording's"),
+    ] {
+        let found = (0..60).find(|seed| live(*seed, Some(plant), false).0.iter().any(|what| what.contains(says)));
+        eprintln!("{plant:?}: seed {found:?}");
+        assert!(found.is_some(), "{plant:?} was not found");
+    }
+}
+
 /// `make simulate`: `SIMULATION_SEEDS` lives from `SIMULATION_FIRST` on.
 #[test]
 fn many_lives() {
@@ -102,7 +127,7 @@ fn many_lives() {
 #[test]
 fn replay() {
     let Some(seed) = environment("SIMULATION_SEED") else { return };
-    let (broken, counts) = live(seed, true);
+    let (broken, counts) = live(seed, None, true);
     eprintln!("{counts:#?}");
     assert!(broken.is_empty(), "{broken:#?}");
 }

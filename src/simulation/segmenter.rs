@@ -1,7 +1,7 @@
 //! The segmenter without its child: inputs and cuts as a job has them, and a stand-in for the muxer.
 //!
 //! In: a stream's core, a worker's batches, time. Out: what the segmenter's takers get. The glue is that of `pipeline/segmenter` and
-//! `pipeline/host/job.rs`; the muxer's boxes are left out, and a chunk's bytes say which units are in it.
+//! `pipeline/host/job.rs`, with a muxer of its own.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -11,9 +11,8 @@ use futures_util::FutureExt;
 
 use super::MS;
 use super::core::Core;
-use super::publisher::number_of;
-use crate::base::{MediaKind, UnixNanos, lock, rescale};
-use crate::cmaf::{Chunk, TrackInit};
+use super::muxer::Mux;
+use crate::base::{MediaKind, UnixNanos, lock};
 use crate::codec::Format;
 use crate::pipeline::format_span::FormatSpan;
 use crate::pipeline::host::caps;
@@ -39,6 +38,9 @@ const RETRY_MAX: i64 = 5_000 * MS;
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     batches: VecDeque<RtpBatch>,
+    /// A viewer's, and how many batches it was sent.
+    live: bool,
+    sent: u64,
     closed: bool,
 }
 
@@ -62,10 +64,18 @@ impl RtpSource for Reader {
 }
 
 /// The worker's way to its readers.
-#[derive(Debug, Default)]
-pub(super) struct Readers(HashMap<ConsumerId, Reader>);
+#[derive(Debug)]
+pub(super) struct Readers {
+    all: HashMap<ConsumerId, Reader>,
+    /// Viewers aren't sent everything.
+    loses: bool,
+}
 
 impl Readers {
+    pub(super) fn new(loses: bool) -> Self {
+        Self { all: HashMap::new(), loses }
+    }
+
     /// Reads a producer.
     pub(super) fn open(
         &mut self,
@@ -76,7 +86,8 @@ impl Readers {
     ) -> Option<(ConsumerId, Reader)> {
         let made = worker.consume_batches(of.0, of.1, reading).ok()?;
         let reader = Reader::default();
-        self.0.insert(made, reader.clone());
+        lock(&reader.0).live = reading == Reading::Live;
+        self.all.insert(made, reader.clone());
         worker.start_batches(now, made, self);
         Some((made, reader))
     }
@@ -88,13 +99,13 @@ impl Readers {
 
     /// The worker says that one is gone.
     pub(super) fn closed(&mut self, id: ConsumerId) {
-        if let Some(reader) = self.0.remove(&id) {
+        if let Some(reader) = self.all.remove(&id) {
             lock(&reader.0).closed = true;
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 }
 
@@ -102,7 +113,7 @@ impl Outbox for Readers {
     fn datagram(&mut self, _: &Tuple, _: usize, _: impl FnOnce(&mut [u8]) -> usize) {}
 
     fn readiness(&mut self, id: ConsumerId) -> Readiness {
-        match self.0.get(&id) {
+        match self.all.get(&id) {
             None => Readiness::Gone,
             Some(reader) if lock(&reader.0).batches.len() >= READER_QUEUE => Readiness::Full,
             Some(_) => Readiness::Ready,
@@ -110,93 +121,13 @@ impl Outbox for Readers {
     }
 
     fn deliver(&mut self, id: ConsumerId, batch: RtpBatch) {
-        if let Some(reader) = self.0.get(&id) {
-            lock(&reader.0).batches.push_back(batch);
-        }
-    }
-}
-
-/// What stands in a chunk instead of media.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sample {
-    /// `None`: the server made it.
-    pub number: Option<u64>,
-    pub pts: UnixNanos,
-    pub dts: UnixNanos,
-    pub key: bool,
-}
-
-/// The samples of a chunk.
-pub(super) fn samples(chunk: &Chunk) -> Vec<Sample> {
-    let word = |bytes: &[u8], at: usize| bytes[at..at + 8].try_into().map_or(0, i64::from_be_bytes);
-    let sample =
-        |bytes: &[u8]| Sample { number: u64::try_from(word(bytes, 0)).ok(), pts: word(bytes, 8), dts: word(bytes, 16), key: bytes[24] > 0 };
-    chunk.data.chunks_exact(25).map(sample).collect()
-}
-
-/// A chunk in work.
-#[derive(Debug)]
-struct Open {
-    segment: u64,
-    first: bool,
-    independent: bool,
-    samples: Vec<Sample>,
-    /// What the last sample says of its own duration.
-    last_duration: i64,
-}
-
-/// One track's muxer.
-#[derive(Debug)]
-struct Mux {
-    kind: MediaKind,
-    timescale: u32,
-    open: Option<Open>,
-    init: Option<TrackInit>,
-    told: bool,
-    /// How much later than it is decoded the first picture is shown, in ticks: `tfdt` is the decoding time plus that.
-    delay: Option<i64>,
-    /// Decoding time, as it came, of the newest unit, and of the last one in a chunk that went out.
-    newest: Option<i64>,
-    given: i64,
-}
-
-impl Mux {
-    fn ticks(&self, origin: i64, time: i64) -> i64 {
-        rescale(time - origin, 1_000_000_000, self.timescale)
-    }
-
-    /// Ends the chunk in work at the decoding time `end`.
-    fn close(&mut self, origin: i64, end: Option<i64>, next_first: bool, epoch: u32, out: &mut Vec<SegmenterEvent>) {
-        let Some(open) = self.open.take() else { return };
-        let (Some(first), Some(last)) = (open.samples.first(), open.samples.last()) else { return };
-        if !std::mem::replace(&mut self.told, true) {
-            out.extend(self.init.clone().map(SegmenterEvent::Init));
-        }
-        self.given = self.newest.unwrap_or(self.given);
-        let begin = self.ticks(origin, first.dts);
-        let end = self.ticks(origin, end.unwrap_or(last.dts + open.last_duration));
-        let earliest = open.samples.iter().map(|sample| sample.pts).min().unwrap_or(first.pts);
-        let delay = self.ticks(origin, earliest) - begin;
-        let shown = begin + *self.delay.get_or_insert(delay);
-        let mut data = Vec::new();
-        for sample in &open.samples {
-            for word in [sample.number.map_or(-1, |number| number as i64), sample.pts, sample.dts] {
-                data.extend(word.to_be_bytes());
+        if let Some(reader) = self.all.get(&id) {
+            let mut queue = lock(&reader.0);
+            queue.sent += 1;
+            if !(self.loses && queue.live && queue.sent == 5) {
+                queue.batches.push_back(batch);
             }
-            data.push(u8::from(sample.key));
         }
-        out.push(SegmenterEvent::Chunk(Chunk {
-            track: self.init.as_ref().map_or(0, |init| init.track),
-            epoch,
-            segment: open.segment,
-            first: open.first,
-            last: next_first,
-            independent: open.independent,
-            presentation_time: shown.max(0) as u64,
-            duration: (end - begin).max(0) as u64,
-            wallclock: origin + rescale(shown, self.timescale, 1_000_000_000),
-            data: data.into(),
-        }));
     }
 }
 
@@ -236,20 +167,17 @@ impl Job {
             self.broken = Some(format!("a unit of track {track} lies {} ms before its job's beginning", (origin - unit.dts) / MS));
         }
         let mux = &mut self.muxes[track];
-        if mux.init.is_none() {
-            mux.init = self.intake.format(track).map(|format| caps::track_init(format, track as u32, self.epoch));
+        if let Some(format) = self.intake.format(track).filter(|_| !mux.has_init()) {
+            mux.set_init(caps::track_init(format, track as u32, self.epoch), format.clone());
         }
-        if split != Split::None || mux.open.is_none() {
-            let before = mux.open.as_ref().map_or(0, |open| open.segment);
+        if split != Split::None || mux.segment().is_none() {
+            let before = mux.segment().unwrap_or(0);
             let first = matches!(split, Split::Segment(_));
             mux.close(origin, Some(unit.dts), first, self.epoch, out);
             let segment = if let Split::Segment(number) = split { number } else { before };
-            mux.open = Some(Open { segment, first, independent: unit.key, samples: Vec::new(), last_duration: 0 });
+            mux.begin(segment, first, unit.key);
         }
-        let Some(open) = &mut mux.open else { return };
-        open.last_duration = unit.duration;
-        mux.newest = unit.source.or(mux.newest);
-        open.samples.push(Sample { number: number_of(mux.kind, &unit.data), pts: unit.pts, dts: unit.dts, key: unit.key });
+        mux.push(&unit);
     }
 
     /// What the presentation learns of events, and the numbers of their tracks.
@@ -414,23 +342,13 @@ impl Segmenter {
         }
         let duration = |time: i64| Duration::from_nanos(time as u64);
         let cutting = self.continuity.begin(duration(self.segment), duration(self.part), &formats);
-        let mux = |format: &Format| Mux {
-            kind: format.kind(),
-            timescale: format.clock_rate(),
-            open: None,
-            init: None,
-            told: false,
-            delay: None,
-            newest: None,
-            given: i64::MIN,
-        };
         self.job = Some(Job {
             publisher: core.generation(),
             signature,
             consumers,
             sources,
             epoch: cutting.epoch,
-            muxes: formats.iter().map(mux).collect(),
+            muxes: formats.iter().map(Mux::new).collect(),
             intake: Intake::new(formats, Some(cutting), self.continuity.reorder),
             origin: 0,
             over: false,

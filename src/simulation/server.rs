@@ -7,9 +7,11 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::core::{Core, Packer};
-use super::faults::{Script, Trouble};
+use super::faults::{Plant, Script, Trouble};
 use super::invariants::{Ledger, Reason};
+use super::muxer::samples;
 use super::random::Random;
+use super::recording::Recording;
 use super::segmenter::{Around, Readers, Segmenter};
 use super::{MS, SECOND};
 use crate::base::{Now, UnixNanos, Wall, seeded};
@@ -32,6 +34,7 @@ pub(super) struct Life {
     pub written_up_to: UnixNanos,
     pub ledger: Ledger,
     window: Window,
+    recording: Option<Recording>,
     segmenter: Segmenter,
     timescales: BTreeMap<(u32, u32), u32>,
 }
@@ -45,6 +48,8 @@ struct Settings {
     part: i64,
     window_bytes: usize,
     on_conflict: OnConflict,
+    records: bool,
+    crashes: bool,
 }
 
 /// What all streams and connections share.
@@ -54,6 +59,7 @@ pub(super) struct Server {
     pub router: RouterId,
     pub readers: Readers,
     pub random: Random,
+    pub plant: Option<Plant>,
     /// By the number of the path.
     pub lives: Vec<Option<Life>>,
     /// When something last happened after which media needs time to settle.
@@ -94,14 +100,17 @@ impl Server {
             part: script.part,
             window_bytes: script.window_bytes,
             on_conflict: script.on_conflict,
+            records: script.records,
+            crashes: script.crash_at.is_some(),
         };
         Self {
             now: 0,
             worker,
             router,
-            readers: Readers::default(),
+            readers: Readers::new(script.plant == Some(Plant::LostPackets)),
             random,
-            lives: vec![None],
+            plant: script.plant,
+            lives: if script.other.is_some() { vec![None, None] } else { vec![None] },
             restless: 0,
             broken: Vec::new(),
             counts: BTreeMap::new(),
@@ -209,8 +218,12 @@ impl Server {
             last_media: wall,
             written_up_to: i64::MIN,
             window: Window::new(&config, settings.targets, wall, 0),
+            recording: settings.records.then(|| {
+                let twice = self.plant == Some(Plant::RecordedTwice);
+                Recording::new(settings.targets, &mut self.random, settings.crashes, twice)
+            }),
             segmenter: Segmenter::new(settings.segment, settings.part),
-            ledger: Ledger::new(settings.targets, settings.parts_fit),
+            ledger: Ledger::new(settings.targets, settings.parts_fit, self.plant == Some(Plant::OtherTarget)),
             timescales: BTreeMap::new(),
         });
     }
@@ -258,7 +271,16 @@ impl Server {
                 SegmenterEvent::Init(init) => self.say(|| format!("init of {} in epoch {}: {}", init.track, init.epoch, init.codec_string)),
                 SegmenterEvent::End => {}
             }
+            let wall = self.wall();
             let Some(life) = &mut self.lives[path] else { return };
+            let inside = if let SegmenterEvent::Chunk(chunk) = &event { samples(&chunk.data) } else { Some(Vec::new()) };
+            let Some(inside) = inside else {
+                life.ledger.broken.push("a chunk can't be read".into());
+                continue;
+            };
+            if let Some(recording) = &mut life.recording {
+                recording.handle(&event, &inside, wall);
+            }
             match event {
                 SegmenterEvent::Init(init) => {
                     life.timescales.insert((init.track, init.epoch), init.timescale);
@@ -266,8 +288,11 @@ impl Server {
                 }
                 SegmenterEvent::Chunk(chunk) => {
                     let timescale = life.timescales.get(&(chunk.track, chunk.epoch)).copied().unwrap_or(0);
-                    life.ledger.chunk(&chunk, timescale);
-                    life.window.chunk(chunk);
+                    life.ledger.chunk(&chunk, &inside, timescale);
+                    let lost = self.plant == Some(Plant::LostPart) && chunk.segment == 3 && !chunk.first && !chunk.last;
+                    if !lost {
+                        life.window.chunk(chunk);
+                    }
                     if life.window.dropped() > 0 {
                         life.ledger.broken.push("the window left a chunk out".into());
                     }
@@ -300,6 +325,12 @@ impl Server {
         }
         self.look_at_broken(path);
         if let Some(life) = self.lives[path].take() {
+            let mut broken = Vec::new();
+            if let Some(recording) = life.recording {
+                *self.counts.entry("recorded".into()).or_default() += recording.count() as u64;
+                recording.end(wall, &mut broken);
+            }
+            broken.into_iter().for_each(|what| self.fail(what));
             let [recorded, accepted] = life.ledger.count();
             *self.counts.entry("accepted".into()).or_default() += accepted as u64;
             *self.counts.entry("passed".into()).or_default() += recorded as u64;
@@ -312,6 +343,18 @@ impl Server {
             }
         }
         self.say(|| "the stream has ended".into());
+    }
+
+    /// The machine dies for a moment: what would be left of the recordings?
+    pub(super) fn crash(&mut self) {
+        let wall = self.wall();
+        for path in 0..self.lives.len() {
+            let Some(life) = &mut self.lives[path] else { continue };
+            if let Some(recording) = &life.recording {
+                recording.crash(&mut self.random, wall, &mut life.ledger.broken);
+            }
+            self.look_at_broken(path);
+        }
     }
 
     /// What holds now and then. `strict`: everybody sends in real time and tells the truth.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::connection::Connection;
-use super::faults::{Script, Trouble};
+use super::faults::{Plant, Script, Trouble};
 use super::publisher::{Numbers, Publisher};
 use super::random::Random;
 use super::server::Server;
@@ -28,16 +28,24 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, verbose: bool) -> Self {
+    pub(super) fn new(seed: u64, plant: Option<Plant>, verbose: bool) -> Self {
         let mut random = Random::new(seed);
-        let script = Script::new(&mut random);
-        let mut connections = Vec::new();
-        for (begins_at, plan) in script.publishers.clone() {
+        let mut script = Script { plant, ..Script::new(&mut random) };
+        script.records |= plant.is_some();
+        let mut connections: Vec<Connection> = Vec::new();
+        let usual = script.publishers.iter().map(|(begins_at, plan)| (0, *begins_at, plan, 25));
+        let other = script.other.iter().map(|(begins_at, plan)| (1, *begins_at, plan, 50));
+        for (index, (path, begins_at, plan, shares)) in usual.chain(other).enumerate() {
             if verbose {
-                eprintln!("{begins_at:>12} publisher {}: {plan:?}", connections.len());
+                eprintln!("{begins_at:>12} publisher {index} of path {path}: {plan:?}");
             }
-            let publisher = Publisher::new(plan, begins_at, random.fork());
-            connections.push(Connection::new(connections.len(), begins_at, publisher));
+            let publisher = Publisher::new(plan.clone(), begins_at, random.fork());
+            let of_its_own = Connection::new(random.fork(), plant);
+            if connections.is_empty() || !random.chance(shares) {
+                connections.push(of_its_own);
+            }
+            let last = connections.len() - 1;
+            connections[last].add(index, path, begins_at, publisher);
         }
         if verbose {
             eprintln!("{script:?}");
@@ -79,7 +87,17 @@ impl World {
         for connection in &mut self.connections {
             connection.turn(&mut self.server, &mut self.numbers);
         }
+        // Whose connection is gone before they have begun take another one.
+        let waiting: Vec<_> = self.connections.iter_mut().flat_map(Connection::take_waiting).collect();
+        for (index, path, begins_at, publisher) in waiting {
+            let mut connection = Connection::new(self.server.random.fork(), self.script.plant);
+            connection.add(index, path, begins_at, publisher);
+            self.connections.push(connection);
+        }
         self.server.turn();
+        if self.script.crash_at.take_if(|at| *at <= self.server.now).is_some() {
+            self.server.crash();
+        }
         self.view();
         let strict = self.script.clean && self.connections.iter().all(Connection::is_honest);
         for path in 0..self.server.lives.len() {
