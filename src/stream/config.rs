@@ -22,7 +22,8 @@ pub struct StreamConfig {
     pub reconnect_window: Duration,
     /// What happens when somebody publishes to a path that is being published.
     pub on_conflict: OnConflict,
-    /// With `on_conflict = "when_silent"`: how long the old publisher must have sent nothing, 0 s to 10 min.
+    /// With `on_conflict = "when_silent"`: how long the old publisher must have sent nothing, 0 s to 10 min. With 1.5 s a newcomer is in within
+    /// 2 s, whatever of the old one was still on its way.
     #[serde(with = "humantime_serde")]
     pub takeover_silence: Duration,
     /// What HLS, DASH, recordings and WebRTC viewers get of H.264 whose key frames are more than 12 s apart, or never come again (intra refresh),
@@ -41,7 +42,7 @@ impl Default for StreamConfig {
             home_preference: 128,
             reconnect_window: Duration::from_secs(10),
             on_conflict: OnConflict::WhenSilent,
-            takeover_silence: Duration::from_secs(2),
+            takeover_silence: Duration::from_millis(1500),
             long_gops: LongGops::default(),
             publish_keys: Vec::new(),
             viewer_tokens: Vec::new(),
