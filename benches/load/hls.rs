@@ -20,11 +20,16 @@ pub(crate) struct Reader {
     wanted: (u64, usize),
 }
 
-/// The newest part of a playlist: its number, its index and its URI.
+/// The newest part of a playlist: its number, its index and its URI. Who comes in gets the parts of a whole segment as ranges of it.
 fn newest_part(text: &str) -> Option<(u64, usize, &str)> {
-    let uri = text.lines().rev().filter(|line| line.starts_with("#EXT-X-PART:")).find_map(uri_of)?;
-    let (number, part) = uri.strip_suffix(".m4s")?.rsplit_once('-')?.1.split_once('.')?;
-    Some((number.parse().ok()?, part.parse().ok()?, uri))
+    let parts = || text.lines().filter(|line| line.starts_with("#EXT-X-PART:")).filter_map(uri_of);
+    let uri = parts().next_back()?;
+    let name = uri.strip_suffix(".m4s")?.rsplit_once('-')?.1;
+    let (number, part) = match name.split_once('.') {
+        Some((number, part)) => (number, part.parse().ok()?),
+        None => (name, parts().filter(|other| *other == uri).count() - 1),
+    };
+    Some((number.parse().ok()?, part, uri))
 }
 
 /// The part that follows, as a player asks for it: of the next segment where that of `newest` is listed as a whole.

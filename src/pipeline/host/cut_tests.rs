@@ -10,9 +10,13 @@ const FRAME: i64 = 40 * MS;
 const AUDIO: i64 = 21_333_333;
 
 fn cutter(video: &[bool]) -> Cutter {
-    let cutting =
-        Cutting { segment: 2_000_000_000, part: 200_000_000, first_segment: 5, epoch: 0, not_before: [i64::MIN; 2], given: [i64::MIN; 2] };
-    Cutter::new(cutting, video)
+    cutter_of(2_000, 200, video)
+}
+
+/// For segments and parts of so many ms.
+fn cutter_of(segment: u64, part: u64, video: &[bool]) -> Cutter {
+    let (segment, part) = (segment * 1_000_000, part * 1_000_000);
+    Cutter::new(Cutting { segment, part, first_segment: 5, epoch: 0, not_before: [i64::MIN; 2], given: [i64::MIN; 2] }, video)
 }
 
 fn unit(pts: i64, duration: i64, key: bool) -> Unit {
@@ -209,7 +213,10 @@ fn picture(pts: i64, key: bool) -> Unit {
 
 /// A cutter that can repeat pictures of constrained baseline, 360p.
 fn repeating() -> Cutter {
-    let mut cutter = cutter(&[true, false]);
+    repeats(cutter(&[true, false]))
+}
+
+fn repeats(mut cutter: Cutter) -> Cutter {
     let hex = "0142c01effe100196742c01ed900a02ff97011000003000100000300320f162e4801000568cb83cb20";
     let record: Vec<u8> = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
     cutter.format(0, &crate::codec::h264::AvcConfig::parse(&record).unwrap().into_format());
@@ -304,4 +311,32 @@ fn what_the_epoch_before_gave_is_left_out_of_each_kind() {
     let mut out = Vec::new();
     (0..200).for_each(|n| begun.push(n * AUDIO, 0, Unit { source: None, ..unit(n * AUDIO, AUDIO, true) }, &mut out));
     assert_eq!(first(&out, 0), Some(96 * AUDIO), "half of it lies before 2050 ms");
+}
+
+#[test]
+fn a_picture_at_a_parts_end_begins_the_next_where_nothing_follows() {
+    // With these there is no room between a part and its target.
+    let targets = Targets::new(std::time::Duration::from_secs(4), std::time::Duration::from_millis(500));
+    assert_eq!(targets.part(), targets.part_target());
+    for period in 420..=520 {
+        let mut cutter = repeats(cutter_of(4_000, 500, &[true, false]));
+        let mut out = Vec::new();
+        let (mut v, mut a) = (0, 0);
+        // Pictures stop after 10 s, sound goes on.
+        while a < 16_000 * MS {
+            if v <= a && v < 10_000 * MS {
+                cutter.push(v, 0, picture(v, v % (4_000 * MS) < period * MS), &mut out);
+                v += period * MS;
+            } else {
+                cutter.push(a, 1, unit(a, AUDIO, true), &mut out);
+                a += AUDIO;
+            }
+        }
+        let parts: Vec<i64> =
+            out.iter().filter(|placed| placed.track == 0 && placed.split != Split::None).map(|placed| placed.unit.dts).collect();
+        assert!(parts.last().is_some_and(|last| *last > 12_000 * MS), "{period}: the last picture is repeated, {parts:?}");
+        for pair in parts.windows(2) {
+            assert!(pair[1] - pair[0] <= targets.part_target(), "{period} ms apart: a part of {} µs", (pair[1] - pair[0]) / 1000);
+        }
+    }
 }

@@ -293,7 +293,12 @@ impl Lane {
             if at >= until {
                 return;
             }
-            self.finish(out);
+            if let Some(pending) = self.pending.take() {
+                // What comes next is beyond the part's end, so that one begins with this picture; then there may be nothing to fill.
+                let split = if until - self.chunk_start > most { Split::Chunk } else { Split::None };
+                self.emit(pending, split, out);
+                continue;
+            }
             if let Some(cut) = cuts.after(current) {
                 at = at.min(cut);
             }
