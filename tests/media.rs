@@ -261,12 +261,14 @@ fn a_publisher_that_sends_as_fast_as_it_can_takes_nothing_from_the_others() {
     let tags = make(Clip { seconds: 8, ..Default::default() });
     let mut publisher = Publisher::start(server.rtmp, "live", "cam1", tags.clone(), |ts| ts);
     server.wait_live("live/cam1", 2);
-    // A quarter of an hour of media in no time, to each worker: also to the one that reads the first publisher. What never ends a chunk must
-    // not end the child that it shares with others.
+    // A quarter of an hour of pictures in no time, to each worker: also to the one that reads the first publisher. What never ends a chunk must
+    // not end the child that it shares with others. With sound beside them time passes, since its samples are counted: that one is held.
     let all: Vec<Tag> = (0..100).flat_map(|_| tags.iter().map(|tag| Tag { ts: 0, ..tag.clone() })).collect();
+    let pictures: Vec<Tag> = all.iter().filter(|tag| tag.kind == 9).cloned().collect();
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let floods: Vec<Publisher> =
-        (0..workers).map(|n| Publisher::start(server.rtmp, "live", &format!("flood{n}"), all.clone(), |ts| ts)).collect();
+        (0..workers).map(|n| Publisher::start(server.rtmp, "live", &format!("flood{n}"), pictures.clone(), |ts| ts)).collect();
+    let _held = Publisher::start(server.rtmp, "live", "held", all, |ts| ts);
     publisher.wait();
     let mp4 = finished_mp4(&server, "live/cam1");
     let (sent, kept) = (video_frames(&tags) as u64, packets(&mp4, "video"));
