@@ -494,7 +494,6 @@ mod tests {
             number: 0,
             epoch: 0,
             wallclock: NOW,
-            begins: 0,
             presentation_time: 0,
             duration: 4,
             timescale: 1,

@@ -45,8 +45,8 @@ struct Rendered {
     snapshot: Snapshot,
     /// Whether every track has a complete segment.
     started: bool,
-    /// By index of track, and form.
-    playlists: Vec<[Kept; 3]>,
+    /// By index of track: whole and delta playlist.
+    playlists: Vec<[Kept; 2]>,
 }
 
 /// A text as it is, and compressed.
@@ -63,14 +63,14 @@ pub struct Playlist {
     pub text: Bytes,
     /// Whether the request named what it waited for: then it may be cached a while, since it will never be asked for again later.
     pub blocking: bool,
-    /// Where it is kept: index of track, and form.
-    kept: Option<(Arc<Rendered>, usize, hls::Form)>,
+    /// Where it is kept: index of track, and whether it is a delta.
+    kept: Option<(Arc<Rendered>, usize, bool)>,
 }
 
 impl Playlist {
     /// The text as `compress` makes it of the plain one; always the same function. Done once however many ask, where the text is.
     pub fn compressed(&self, compress: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
-        match self.kept.as_ref().and_then(|(rendered, at, form)| Some(&rendered.playlists.get(*at)?[*form as usize])) {
+        match self.kept.as_ref().and_then(|(rendered, at, skip)| Some(&rendered.playlists.get(*at)?[usize::from(*skip)])) {
             Some(kept) => kept.compressed.get_or_init(|| compress(&self.text)).clone(),
             None => compress(&self.text),
         }
@@ -241,17 +241,12 @@ impl Presentation {
             self.started().await?
         };
         let at = rendered.snapshot.tracks.iter().position(|known| known.track == track).ok_or(Missing::NotFound)?;
+        let make = || Bytes::from(hls::media(&rendered.snapshot, &rendered.snapshot.tracks[at], skip, query));
         let blocking = reload.msn.is_some();
-        let form = match (skip, blocking) {
-            (true, _) => hls::Form::Delta,
-            (false, true) => hls::Form::Next,
-            (false, false) => hls::Form::First,
-        };
-        let make = || Bytes::from(hls::media(&rendered.snapshot, &rendered.snapshot.tracks[at], form, query));
         match rendered.playlists.get(at) {
             Some(kept) if query.is_empty() => {
-                let text = kept[form as usize].plain.get_or_init(make).clone();
-                Ok(Playlist { text, blocking, kept: Some((rendered, at, form)) })
+                let text = kept[usize::from(skip)].plain.get_or_init(make).clone();
+                Ok(Playlist { text, blocking, kept: Some((rendered, at, skip)) })
             }
             _ => Ok(Playlist { text: make(), blocking, kept: None }),
         }

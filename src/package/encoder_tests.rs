@@ -290,7 +290,7 @@ fn watch(encoder: &Encoder) -> Result<(), TestCaseError> {
             let track = chunk.track;
             window.chunk(chunk);
             let snapshot = window.snapshot();
-            seen.playlist(track, &hls::media(&snapshot, snapshot.track(track).unwrap(), hls::Form::Next, ""))?;
+            seen.playlist(track, &hls::media(&snapshot, snapshot.track(track).unwrap(), false, ""))?;
             if placed.split != Split::Chunk {
                 seen.manifest(&dash::manifest(&snapshot, NOW, "t", ""))?;
             }

@@ -109,32 +109,8 @@ pub(crate) fn multivariant(snapshot: &Snapshot, query: &str) -> String {
     }
 }
 
-/// What of a media playlist a request wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// All of it, for who comes in.
-    First,
-    /// All of it, for who has been here (`_HLS_msn`).
-    Next,
-    /// Without the oldest segments, which the asker has (`_HLS_skip`).
-    Delta,
-}
-
-/// How a segment's parts are listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Parts {
-    None,
-    Files,
-    /// As ranges of their segment, for who comes in. Shaka 5.2 dates what it finds at first part by part (`syncStreamsWithProgramDateTime_` goes
-    /// through an iterator that gives parts in the place of their segment), but what it finds next segment by segment. A segment that had
-    /// parts both times is there twice then, where its date isn't what the durations before it add up to: behind a gap, and by the few
-    /// ms between the first sound and the first picture. From there on it counts wrong by one, and plays a segment again or leaves
-    /// one out. What it finds as ranges it takes as one.
-    Ranges,
-}
-
-/// A track's media playlist.
-pub(crate) fn media(snapshot: &Snapshot, track: &TrackSnapshot, form: Form, query: &str) -> String {
+/// A track's media playlist. `skip`: the request allowed a delta update (`_HLS_skip=YES`).
+pub(crate) fn media(snapshot: &Snapshot, track: &TrackSnapshot, skip: bool, query: &str) -> String {
     let target = snapshot.targets.target_duration();
     let part_target = seconds(snapshot.targets.part_target());
     let listed = track.listed();
@@ -157,7 +133,7 @@ pub(crate) fn media(snapshot: &Snapshot, track: &TrackSnapshot, form: Form, quer
     let _ = writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", first.map_or(snapshot.first_number, |segment| segment.number));
     let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", discontinuity_sequence(snapshot, first.map_or(0, |segment| segment.epoch)));
 
-    let skipped = if form == Form::Delta { skippable(listed, target) } else { 0 };
+    let skipped = if skip { skippable(listed, target) } else { 0 };
     if skipped > 0 {
         let _ = writeln!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
     }
@@ -181,12 +157,7 @@ pub(crate) fn media(snapshot: &Snapshot, track: &TrackSnapshot, form: Form, quer
             epoch = Some(segment.epoch);
         }
         let with_parts = !snapshot.ended && (!segment.complete || until_end <= (PARTS_WITHIN * target) as i64 * i64::from(NANOS));
-        let shown = match with_parts {
-            true if segment.complete && form == Form::First => Parts::Ranges,
-            true => Parts::Files,
-            false => Parts::None,
-        };
-        write_segment(&mut out, snapshot, track, segment, shown, query);
+        write_segment(&mut out, snapshot, track, segment, with_parts, query);
     }
     if snapshot.ended {
         out.push_str("#EXT-X-ENDLIST\n");
@@ -234,30 +205,24 @@ fn skippable(listed: &[std::sync::Arc<Segment>], target: u64) -> usize {
     if whole { skipped } else { 0 }
 }
 
-fn write_segment(out: &mut String, snapshot: &Snapshot, track: &TrackSnapshot, segment: &Segment, shown: Parts, query: &str) {
-    let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(segment.begins * 1_000_000));
-    let whole = MediaName::Segment { track: track.track, number: segment.number };
-    let (mut begins, mut offset) = (0, 0);
-    for (index, part) in segment.parts.iter().enumerate().filter(|_| shown != Parts::None) {
-        let nanos = ticks_to_nanos(part.duration, segment.timescale);
-        // A short part has to say that it is independent: of sound of 8, 12 and 24 kHz no number of frames fills one.
-        let short = nanos < snapshot.targets.shortest_part();
-        let (duration, entrance) = (seconds(nanos), index == 0 || begins >= NO_ENTRANCE_WITHIN || short);
-        begins += nanos;
-        let independent = if part.independent && entrance { ",INDEPENDENT=YES" } else { "" };
-        let _ = write!(out, "#EXT-X-PART:DURATION={duration:.5},");
-        let _ = if shown == Parts::Ranges {
-            let len = part.data.len();
-            offset += len;
-            writeln!(out, "URI=\"{whole}{query}\",BYTERANGE=\"{len}@{}\"{independent}", offset - len)
-        } else {
+fn write_segment(out: &mut String, snapshot: &Snapshot, track: &TrackSnapshot, segment: &Segment, with_parts: bool, query: &str) {
+    let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(segment.wallclock));
+    if with_parts {
+        let mut begins = 0;
+        for (index, part) in segment.parts.iter().enumerate() {
             let name = MediaName::Part { track: track.track, number: segment.number, part: index };
-            writeln!(out, "URI=\"{name}{query}\"{independent}")
-        };
+            let nanos = ticks_to_nanos(part.duration, segment.timescale);
+            // A short part has to say that it is independent: of sound of 8, 12 and 24 kHz no number of frames fills one.
+            let short = nanos < snapshot.targets.shortest_part();
+            let (duration, entrance) = (seconds(nanos), index == 0 || begins >= NO_ENTRANCE_WITHIN || short);
+            begins += nanos;
+            let independent = if part.independent && entrance { ",INDEPENDENT=YES" } else { "" };
+            let _ = writeln!(out, "#EXT-X-PART:DURATION={duration:.5},URI=\"{name}{query}\"{independent}");
+        }
     }
     if segment.complete {
-        let duration = segment.ends_at() - segment.begins;
-        let _ = writeln!(out, "#EXTINF:{}.{:03},\n{whole}{query}", duration / 1000, duration % 1000);
+        let name = MediaName::Segment { track: track.track, number: segment.number };
+        let _ = writeln!(out, "#EXTINF:{:.5},\n{name}{query}", seconds(segment.duration_nanos()));
     }
 }
 

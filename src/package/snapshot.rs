@@ -62,8 +62,6 @@ pub struct Segment {
     pub epoch: u32,
     /// When its first sample was captured.
     pub wallclock: UnixNanos,
-    /// The same in whole ms, as EXT-X-PROGRAM-DATE-TIME tells it: where the one before it in its epoch ends, if they follow each other.
-    pub begins: i64,
     /// When its earliest sample is shown, in the track's timescale.
     pub presentation_time: u64,
     /// Sum of the durations of its parts, in the track's timescale.
@@ -91,17 +89,6 @@ impl Segment {
     /// Duration in ns.
     pub fn duration_nanos(&self) -> i64 {
         ticks_to_nanos(self.duration, self.timescale)
-    }
-
-    /// When it ends, in ns.
-    pub(super) fn ends(&self) -> UnixNanos {
-        self.wallclock + self.duration_nanos()
-    }
-
-    /// When it ends, in whole ms: where the next one begins. EXTINF is the time from [`Self::begins`] to here, so that adding up what was
-    /// listed gives the dates that are told, always. Else a player that does both finds one segment at two times.
-    pub(super) fn ends_at(&self) -> i64 {
-        whole_ms(self.ends()).max(self.begins + 1)
     }
 
     /// Bytes of all its parts.
@@ -158,11 +145,6 @@ impl Snapshot {
         };
         self.tracks.iter().map(of_track).max().unwrap_or(0)
     }
-}
-
-/// The nearest whole millisecond.
-pub(super) fn whole_ms(time: UnixNanos) -> i64 {
-    (time + 500_000).div_euclid(1_000_000)
 }
 
 pub(super) fn ticks_to_nanos(ticks: u64, timescale: u32) -> i64 {

@@ -58,7 +58,7 @@ fn window(segments: u64, parts: u64) -> Window {
 }
 
 fn media(snapshot: &Snapshot, track: u32) -> String {
-    hls::media(snapshot, snapshot.track(track).unwrap(), hls::Form::Next, "")
+    hls::media(snapshot, snapshot.track(track).unwrap(), false, "")
 }
 
 #[test]
@@ -116,81 +116,6 @@ fn a_media_playlist_in_the_middle_of_a_segment() {
     assert!(text.contains("v-1700000006.0.m4s"), "for the last three target durations");
 }
 
-/// What the playlist says of each segment that is whole: date and EXTINF in ms, and how many parts.
-fn listed(text: &str) -> Vec<(i64, i64, usize)> {
-    let mut segments = Vec::new();
-    let (mut date, mut parts) = (0, 0);
-    for line in text.lines() {
-        if let Some(at) = line.strip_prefix("#EXT-X-PROGRAM-DATE-TIME:") {
-            (date, parts) = (chrono::DateTime::parse_from_rfc3339(at).unwrap().timestamp_millis(), 0);
-        } else if line.starts_with("#EXT-X-PART:") {
-            parts += 1;
-        } else if let Some(seconds) = line.strip_prefix("#EXTINF:") {
-            segments.push((date, (seconds.trim_end_matches(',').parse::<f64>().unwrap() * 1000.0).round() as i64, parts));
-        }
-    }
-    segments
-}
-
-#[test]
-fn durations_add_up_to_the_dates() {
-    // A second's ticks, and how many of them a sample lasts: pictures and frames of sound of all kinds.
-    for (timescale, sample) in
-        [(90_000, 3003), (90_000, 1500), (90_000, 3750), (48_000, 1024), (44_100, 1024), (22_050, 1024), (16_000, 1024)]
-    {
-        let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0);
-        window.init(TrackInit { timescale, ..init(1, 0) });
-        let mut time = 0;
-        for segment in 0..40u64 {
-            // The samples that begin before the next cut, each 2 s.
-            let end = ((segment + 1) * 2 * u64::from(timescale)).div_ceil(sample) * sample;
-            let wallclock = NOW + 123_456 + (u128::from(time) * S as u128 / u128::from(timescale)) as i64;
-            let whole = Chunk { last: true, presentation_time: time, duration: end - time, wallclock, ..chunk(1, 0, segment, 0) };
-            window.chunk(whole);
-            time = end;
-        }
-        let segments = listed(&media(&window.snapshot(), 1));
-        assert!(segments.len() >= 15, "{segments:?}");
-        assert!(segments.windows(2).all(|pair| pair[0].0 + pair[0].1 == pair[1].0), "{timescale} {sample}: {segments:?}");
-    }
-}
-
-#[test]
-fn who_comes_in_gets_the_parts_of_whole_segments_as_ranges() {
-    let snapshot = window(9, 3).snapshot();
-    let track = snapshot.track(0).unwrap();
-    let [first, next] = [hls::Form::First, hls::Form::Next].map(|form| hls::media(&snapshot, track, form, "?token=x"));
-    let parts = |text: &str| listed(text).iter().map(|segment| segment.2).collect::<Vec<_>>();
-    // The same ones: hls.js doesn't know again which it has where a list has earlier parts than the one before.
-    assert_eq!((parts(&first), parts(&next)), ([vec![0; 3], vec![10; 6]].concat(), [vec![0; 3], vec![10; 6]].concat()));
-    let line = "#EXT-X-PART:DURATION=0.20000,URI=\"v-1700000008.m4s?token=x\",BYTERANGE=\"50000@";
-    assert!(first.contains(&format!("{line}0\",INDEPENDENT=YES\n")) && first.contains(&format!("{line}450000\"\n")), "{first}");
-    assert!(first.contains("URI=\"v-1700000009.2.m4s?token=x\"\n") && !first.contains("v-1700000008.9.m4s"), "{first}");
-    assert!(!next.contains("BYTERANGE") && next.contains("v-1700000008.9.m4s"), "{next}");
-}
-
-#[test]
-fn all_lists_begin_with_the_same_segment() {
-    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0);
-    window.init(init(0, 0));
-    window.init(init(1, 0));
-    // Sound begins and ends up to half a frame beside the pictures, and comes later.
-    let sound = |position: u64| {
-        let off = if (position / 10).is_multiple_of(2) { 9_000_000 } else { -9_000_000 };
-        let begins = chunk(1, 0, position / 10, position % 10);
-        Chunk { wallclock: begins.wallclock + off, ..begins }
-    };
-    for position in 0..300u64 {
-        window.chunk(chunk(0, 0, position / 10, position % 10));
-        if let Some(before) = position.checked_sub(3) {
-            window.chunk(sound(before));
-        }
-        let snapshot = window.snapshot();
-        let begin = |track| snapshot.track(track).unwrap().listed().first().map_or(NOW / 1_000_000, |first| first.begins);
-        assert!(begin(0).abs_diff(begin(1)) < 100, "{position}: {} {}", begin(0), begin(1));
-    }
-}
-
 #[test]
 fn players_come_in_at_a_segments_start_or_well_behind_it() {
     let text = media(&window(5, 5).snapshot(), 1);
@@ -208,7 +133,7 @@ fn between_two_segments_the_hint_is_the_next_ones_first_part() {
 fn a_delta_update_skips_what_is_old() {
     let snapshot = window(20, 0).snapshot();
     let track = snapshot.track(0).unwrap();
-    let text = hls::media(&snapshot, track, hls::Form::Delta, "");
+    let text = hls::media(&snapshot, track, true, "");
     assert!(text.contains("#EXT-X-SKIP:SKIPPED-SEGMENTS=3"), "{text}");
     assert_eq!(text.matches("#EXT-X-MAP:URI=\"v-init-1700000000.mp4\"").count(), 1, "{text}");
     assert!(!text.contains("#EXT-X-DISCONTINUITY\n"), "{text}");
@@ -388,7 +313,7 @@ fn numbers_have_no_holes_where_a_track_has_nothing() {
                 assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
                 assert!(numbers.iter().all(|number| track.segment(*number).is_some_and(|segment| segment.number == *number)));
                 // The same discontinuity sequence number for the newest segment, whatever has slid out.
-                let text = hls::media(&snapshot, track, hls::Form::Next, "");
+                let text = hls::media(&snapshot, track, false, "");
                 let sequence =
                     text.split("DISCONTINUITY-SEQUENCE:").nth(1).and_then(|rest| rest.lines().next()?.parse::<u32>().ok()).unwrap();
                 let newest = track.segments.last().unwrap().epoch;
@@ -412,7 +337,7 @@ fn a_delta_update_skips_no_discontinuity() {
             (0..10).for_each(|part| window.chunk(chunk(track, 1, segment, part)));
         }
         let snapshot = window.snapshot();
-        let text = hls::media(&snapshot, snapshot.track(0).unwrap(), hls::Form::Delta, "");
+        let text = hls::media(&snapshot, snapshot.track(0).unwrap(), true, "");
         let first = snapshot.track(0).unwrap().listed()[0].epoch;
         assert_eq!(text.contains("#EXT-X-DISCONTINUITY\n"), first == 0, "{text}");
         skips.push((first, text.contains("#EXT-X-SKIP:")));

@@ -7,14 +7,10 @@ use std::time::Duration;
 
 use super::config::PackageConfig;
 use super::name::first_number;
-use super::snapshot::{Epoch, Part, Segment, Snapshot, TrackSnapshot, ticks_to_nanos, whole_ms};
+use super::snapshot::{Epoch, Part, Segment, Snapshot, TrackSnapshot, ticks_to_nanos};
 use crate::base::UnixNanos;
 use crate::cmaf::{Chunk, Targets, TrackInit};
 
-/// A segment that begins so near the end of the one before it, in ns, begins there: both were rounded.
-const FOLLOWS: u64 = 1_000_000;
-/// Sound is cut so near the pictures, in ms, at most: half a frame at 8 kHz, and what was rounded.
-const TOGETHER: i64 = 70;
 /// Fewest complete segments listed, whatever the window's length: players start three segments from the end.
 const MIN_SEGMENTS: usize = 4;
 /// Segments kept after they were taken off the playlists, for players that are about to fetch them (RFC 8216 section 6.2.2).
@@ -121,14 +117,10 @@ impl Window {
             let number = segments.last().map_or(self.snapshot.first_number + chunk.segment, |last| last.number + 1);
             self.newest[at] = Some(chunk.segment);
             self.complete_last(at);
-            let before = self.snapshot.tracks[at].segments.last().filter(|before| before.epoch == chunk.epoch);
-            let follows = before.filter(|before| before.ends().abs_diff(chunk.wallclock) < FOLLOWS);
-            let begins = follows.map_or_else(|| whole_ms(chunk.wallclock), |before| before.ends_at());
             self.snapshot.tracks[at].segments.push(Arc::new(Segment {
                 number,
                 epoch: chunk.epoch,
                 wallclock: chunk.wallclock,
-                begins,
                 presentation_time: chunk.presentation_time,
                 duration: 0,
                 timescale,
@@ -193,28 +185,14 @@ impl Window {
                 break; // one at a time: the next chunk takes the next
             }
         }
-        if let Some(begins) = track.listed().first().map(|first| first.begins) {
-            self.snapshot.tracks.iter_mut().for_each(|other| unlist_before(other, begins));
-        }
-        let spared = if held > self.max_bytes { 0 } else { UNLISTED_SEGMENTS };
-        for track in &mut self.snapshot.tracks {
-            let surplus = track.unlisted.saturating_sub(spared);
-            track.segments.drain(..surplus);
-            track.unlisted -= surplus;
-            let oldest_epoch = track.segments.first().map_or(0, |segment| segment.epoch);
-            track.inits.retain(|init| init.epoch >= oldest_epoch);
-        }
+        let surplus = track.unlisted.saturating_sub(if held > self.max_bytes { 0 } else { UNLISTED_SEGMENTS });
+        track.segments.drain(..surplus);
+        track.unlisted -= surplus;
+        let oldest_epoch = track.segments.first().map_or(0, |segment| segment.epoch);
+        track.inits.retain(|init| init.epoch >= oldest_epoch);
         let oldest_epoch =
             self.snapshot.tracks.iter().filter_map(|track| track.segments.first()).map(|segment| segment.epoch).min().unwrap_or(0);
         self.snapshot.epochs.retain(|epoch| epoch.epoch >= oldest_epoch);
-    }
-}
-
-/// Takes off what ends where another track's list begins: lists that begin with the same segment are the same stretch of time, also to players
-/// that take them for that. Shaka puts the newest segments of the longer one too early by what it has more.
-fn unlist_before(track: &mut TrackSnapshot, begins: i64) {
-    while track.complete() > MIN_SEGMENTS && track.listed().first().is_some_and(|oldest| oldest.ends_at() <= begins + TOGETHER) {
-        track.unlisted += 1;
     }
 }
 

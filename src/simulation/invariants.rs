@@ -218,7 +218,7 @@ impl Ledger {
         let mut broken = Vec::new();
         self.looked += 1;
         for track in &snapshot.tracks {
-            let mut text = hls::media(&snapshot, track, hls::Form::Next, "");
+            let mut text = hls::media(&snapshot, track, false, "");
             if self.wavers && self.looked > 20 {
                 text = text.replace("TARGETDURATION:", "TARGETDURATION:1");
             }
