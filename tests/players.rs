@@ -162,6 +162,19 @@ fn come_in(server: &Server, players: &[(&str, &str)]) {
     }
 }
 
+/// Where there are fewer than three whole segments Shaka took the segment in the making for one in which it could look for captions, and failed.
+#[test]
+fn shaka_comes_to_a_stream_that_has_just_begun() {
+    let server = Server::start();
+    let _publisher = Publisher::start(server.rtmp, "live", "cam1", make(Clip { seconds: 40, gop: 60, ..Default::default() }), |ts| ts);
+    server.wait_live("live/cam1", 2);
+    wait_for("the first segment", || playlist(&server).contains("#EXTINF"), || server.log());
+    for seen in play(&server, "6", &PLAYERS[1], "in the first seconds") {
+        assert!(seen["error"].is_null() && !seen["events"].to_string().contains("FATAL"), "{seen:#}");
+        assert!(seen["firstPictureMs"].as_f64() < Some(5000.0), "{seen:#}");
+    }
+}
+
 /// One key frame in a minute: who comes in is there within seconds, and who is there stays.
 #[test]
 fn players_come_into_the_middle_of_long_gops() {
@@ -198,7 +211,9 @@ fn players_come_in_where_no_key_frame_comes_again() {
     }
 }
 
-/// It shows a picture within 2 s, but in 3 of 4 runs then left out one segment of 2 s and stalled before it. Why isn't known.
+/// It shows a picture within 2 s, but in 3 of 4 runs then left out one segment of 2 s and stalled before it. It dates the first
+/// playlist part by part (`syncStreamsWithProgramDateTime_`), the next ones segment by segment: where the two differ, as behind a gap, the segment
+/// is in its index twice, and it counts wrong by one from there.
 #[test]
 #[ignore = "Shaka 5.2.12 over HLS leaves a segment out a few seconds after it came in behind a discontinuity"]
 fn shaka_over_hls_comes_in_where_no_key_frame_comes_again() {

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use m3u8_rs::{AlternativeMedia, AlternativeMediaType, MasterPlaylist, Resolution, VariantStream};
+use m3u8_rs::{AlternativeMedia, AlternativeMediaType, ClosedCaptionGroupId, MasterPlaylist, Resolution, VariantStream};
 
 use super::name::MediaName;
 use super::snapshot::{NANOS, Segment, Snapshot, TrackSnapshot, ticks_to_nanos};
@@ -79,6 +79,7 @@ pub(crate) fn multivariant(snapshot: &Snapshot, query: &str) -> String {
         codecs: Some(codecs.join(",")),
         resolution: resolution.map(|(width, height)| Resolution { width: u64::from(width), height: u64::from(height) }),
         audio: video.and(audio).map(|_| "audio".to_owned()),
+        closed_captions: (snapshot.is_young() && !snapshot.captions).then_some(ClosedCaptionGroupId::None),
         ..Default::default()
     };
     let alternatives = match (video, audio) {

@@ -3,6 +3,7 @@
 //! In: track initializations and chunks of one stream. Out: playlists, manifests and the media they name. Pure but for the
 //! driver, which lets a request wait for what is about to come: `Snapshot -> String`.
 
+mod captions;
 mod config;
 pub(crate) mod dash;
 mod driver;

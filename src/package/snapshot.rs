@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub targets: Targets,
     /// Nothing more will come.
     pub ended: bool,
+    /// Captions were seen in the first pictures.
+    pub captions: bool,
     /// Video first.
     pub tracks: Vec<TrackSnapshot>,
     /// Each epoch in the window, oldest first.
@@ -131,7 +133,16 @@ impl TrackSnapshot {
     }
 }
 
+/// With fewer whole segments Shaka 5.2 can't look for captions: it fails for good, since it takes the segment in the making for one of them.
+const SEGMENTS_TO_PROBE: usize = 3;
+
 impl Snapshot {
+    /// Whether the presentation is so young that players can't find out whether there are captions, and have to be told.
+    pub fn is_young(&self) -> bool {
+        let video = self.tracks.iter().find(|track| track.kind() == MediaKind::Video);
+        !self.ended && video.is_some_and(|track| track.segments.iter().filter(|segment| segment.complete).count() < SEGMENTS_TO_PROBE)
+    }
+
     pub fn track(&self, track: u32) -> Option<&TrackSnapshot> {
         self.tracks.iter().find(|known| known.track == track)
     }

@@ -77,6 +77,30 @@ fn the_multivariant_playlist_names_both_tracks() {
 }
 
 #[test]
+fn who_comes_to_a_young_stream_is_told_that_there_are_no_captions() {
+    let captions = Bytes::from_static(b"....\x06\x04\x08\xb5\x001GA94\x03\x80");
+    // Whole segments, in which part captions come first, and whether it is said that there are none.
+    for (segments, from, none) in
+        [(1, None, true), (2, None, true), (3, None, false), (9, None, false), (1, Some(0), false), (2, Some(15), false)]
+    {
+        let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0);
+        window.init(init(0, 0));
+        window.init(init(1, 0));
+        for position in 0..segments * 10 + 3 {
+            let picture = chunk(0, 0, position / 10, position % 10);
+            let has = from.is_some_and(|from| position >= from);
+            window.chunk(if has { Chunk { data: captions.clone(), ..picture } } else { picture });
+            // Of what sound has among its bytes nothing follows.
+            window.chunk(Chunk { data: captions.clone(), ..chunk(1, 0, position / 10, position % 10) });
+        }
+        let text = hls::multivariant(&window.snapshot(), "");
+        assert_eq!(text.contains("CLOSED-CAPTIONS=NONE"), none, "{segments} {from:?}: {text}");
+        window.end();
+        assert!(!hls::multivariant(&window.snapshot(), "").contains("CLOSED-CAPTIONS"), "what has ended is not young");
+    }
+}
+
+#[test]
 fn audio_alone_is_a_variant_of_its_own() {
     let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0);
     window.init(init(1, 0));

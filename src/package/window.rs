@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::captions::has_captions;
 use super::config::PackageConfig;
 use super::name::first_number;
 use super::snapshot::{Epoch, Part, Segment, Snapshot, TrackSnapshot, ticks_to_nanos};
-use crate::base::UnixNanos;
+use crate::base::{MediaKind, UnixNanos};
 use crate::cmaf::{Chunk, Targets, TrackInit};
 
 /// Fewest complete segments listed, whatever the window's length: players start three segments from the end.
@@ -129,6 +130,10 @@ impl Window {
                 timeline: None,
             }));
             plan(&mut self.snapshot.tracks[at].segments);
+        }
+        let is_video = self.snapshot.tracks[at].kind() == MediaKind::Video;
+        if is_video && !self.snapshot.captions && self.snapshot.is_young() {
+            self.snapshot.captions = has_captions(&chunk.data);
         }
         let track = &mut self.snapshot.tracks[at];
         let Some(segment) = track.segments.last_mut().map(Arc::make_mut) else { return };
