@@ -140,7 +140,8 @@ impl Snapshot {
     /// Whether the presentation is so young that players can't find out whether there are captions, and have to be told.
     pub fn is_young(&self) -> bool {
         let video = self.tracks.iter().find(|track| track.kind() == MediaKind::Video);
-        !self.ended && video.is_some_and(|track| track.segments.iter().filter(|segment| segment.complete).count() < SEGMENTS_TO_PROBE)
+        !self.ended
+            && video.is_some_and(|track| track.segments.iter().filter(|segment| segment.complete).nth(SEGMENTS_TO_PROBE - 1).is_none())
     }
 
     pub fn track(&self, track: u32) -> Option<&TrackSnapshot> {

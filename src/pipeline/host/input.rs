@@ -77,9 +77,7 @@ impl First {
             _ => Self::Gone,
         };
     }
-}
 
-impl First {
     /// Gives the picture that is held, once another track has come to `time` and it is alone.
     fn release(&mut self, time: i64) -> Option<Unit> {
         let alone = matches!(self, Self::Held(only) if time.saturating_sub(only.pts) >= ALONE);
