@@ -187,10 +187,11 @@ fn players_come_into_the_middle_of_long_gops() {
     let _publisher = Publisher::start(server.rtmp, "live", "cam1", make(Clip { seconds: 70, gop: 1800, ..Default::default() }), |ts| ts);
     server.wait_live("live/cam1", 2);
     wait_for("segments", || playlist(&server).contains("#EXTINF"), || server.log());
-    // Here from the beginning, also when the pictures begin to be transcoded.
+    // Here from the beginning, also when the pictures begin to be transcoded. The only key frame leaves the live edge at once.
     for seen in play(&server, "26", &PLAYERS[0], "from the beginning") {
         assert_plays(&seen);
-        assert!(seen["lastSecondsFps"].as_f64() >= Some(15.0) && seen["longestGapMs"].as_f64() < Some(6000.0), "{seen:#}");
+        assert!(seen["firstPictureMs"].as_f64() < Some(5000.0) && seen["longestGapMs"].as_f64() < Some(3000.0), "{seen:#}");
+        assert!(seen["lastSecondsFps"].as_f64() >= Some(15.0), "{seen:#}");
     }
     assert_eq!(playlist(&server).matches("#EXT-X-DISCONTINUITY\n").count(), 1, "{}", playlist(&server));
     for players in [&PLAYERS[0][..], &PLAYERS[1][1..]] {
@@ -200,6 +201,28 @@ fn players_come_into_the_middle_of_long_gops() {
     assert!(good, "{complaints}");
     let made = server.api("/api/v1/streams/live/cam1")["derived"][0]["what"].clone();
     assert_eq!(made, "H.264 with a key frame every 2 s");
+}
+
+/// A key frame every 8.3 s (OBS by default): who comes in far behind the last one begins there, and doesn't stand still before the next one.
+#[test]
+fn players_come_in_far_behind_a_key_frame() {
+    let server = Server::start();
+    let _publisher = Publisher::start(server.rtmp, "live", "cam1", make(Clip { seconds: 60, gop: 250, ..Default::default() }), |ts| ts);
+    server.wait_live("live/cam1", 2);
+    let far = || {
+        let (_, list) = get(&server.url("/live/cam1/index.m3u8")).unwrap_or_default();
+        let offset = list.split("TIME-OFFSET=-").nth(1).and_then(|rest| rest.split(',').next()?.parse::<f64>().ok());
+        playlist(&server).matches("#EXTINF").count() >= 4 && offset.is_some_and(|offset| (5.5..7.0).contains(&offset))
+    };
+    wait_for("a place far behind a key frame", far, || server.log());
+    for seen in play(&server, "9", &PLAYERS[0], "far behind a key frame") {
+        assert_plays(&seen);
+        assert!(seen["firstPictureMs"].as_f64() < Some(3000.0) && seen["longestGapMs"].as_f64() < Some(2000.0), "{seen:#}");
+        assert!(seen["lastSecondsFps"].as_f64() >= Some(15.0), "{seen:#}");
+    }
+    wait_for("a place far behind a key frame", far, || server.log());
+    let (good, complaints) = decode(&server.url("/live/cam1/index.m3u8"), 3);
+    assert!(good, "{complaints}");
 }
 
 /// No key frame but the first (intra refresh): browsers begin with nothing else, so one has to be made for who comes in.

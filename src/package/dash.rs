@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use super::entrance::entrances;
 use super::name::MediaName;
 use super::snapshot::{Epoch, NANOS, Segment, Snapshot, TrackSnapshot, ticks_to_nanos};
 use crate::base::{MediaKind, UnixNanos, date_time, rescale};
@@ -48,14 +49,14 @@ pub(crate) fn manifest(snapshot: &Snapshot, now: UnixNanos, utc_url: &str, query
             snapshot.tracks.iter().map(|track| track.listed().iter().map(|segment| segment.duration_nanos()).sum()).max().unwrap_or(0);
         let _ = write!(
             out,
-            " minimumUpdatePeriod=\"{UPDATE_PERIOD}\" timeShiftBufferDepth=\"{}\" suggestedPresentationDelay=\"PT{}S\"",
+            " minimumUpdatePeriod=\"{UPDATE_PERIOD}\" timeShiftBufferDepth=\"{}\" suggestedPresentationDelay=\"{}\"",
             duration(window.max(i64::from(NANOS))),
-            DELAY_TARGETS * usual
+            duration(delay(snapshot, now, DELAY_TARGETS * usual * 1000)),
         );
     }
     out.push_str(">\n");
     if !snapshot.ended {
-        let latency = TARGET_LATENCY_MS.max(usual * 1500);
+        let latency = delay(snapshot, now, TARGET_LATENCY_MS.max(usual * 1500)) / 1_000_000;
         let _ = writeln!(
             out,
             " <ServiceDescription id=\"0\"><Latency target=\"{latency}\" min=\"{}\" max=\"{}\" referenceId=\"0\"/><PlaybackRate min=\"0.96\" max=\"1.04\"/></ServiceDescription>",
@@ -79,6 +80,22 @@ pub(crate) fn manifest(snapshot: &Snapshot, now: UnixNanos, utc_url: &str, query
 fn usual_duration(snapshot: &Snapshot) -> u64 {
     let longest = snapshot.tracks.iter().flat_map(in_timeline).map(|segment| segment.duration_nanos()).max().unwrap_or(0);
     ((longest as u64 + u64::from(NANOS / 2)) / u64::from(NANOS)).max(1)
+}
+
+/// How far behind `now` players begin that would be `millis` behind, in ns: with a key frame. dash.js 5.2 that has begun with segments without
+/// one shows nothing for as long as their Period lasts, and doesn't find into the next one. Not before all tracks begin: Shaka waits there
+/// for as long as that lies ahead.
+fn delay(snapshot: &Snapshot, now: UnixNanos, millis: u64) -> i64 {
+    let usual = millis as i64 * 1_000_000;
+    let first = |track: &TrackSnapshot| in_timeline(track).next().map(|first| first.wallclock + first.duration_nanos() / 4);
+    let begin = snapshot.tracks.iter().filter_map(first).max().unwrap_or(now - usual);
+    let at = (now - usual).max(begin);
+    let there = entrances(snapshot, at).and_then(|found| {
+        // Nearer to live it is, where half of the delay is left.
+        let near = found.next.filter(|next| next - at <= usual / 2);
+        near.or(found.before).or(found.next)
+    });
+    (now - there.unwrap_or(at)).max(i64::from(NANOS))
 }
 
 /// The segments that the manifest lists: their lengths are known.

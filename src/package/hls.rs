@@ -4,8 +4,9 @@
 
 use std::fmt::Write as _;
 
-use m3u8_rs::{AlternativeMedia, AlternativeMediaType, ClosedCaptionGroupId, MasterPlaylist, Resolution, VariantStream};
+use m3u8_rs::{AlternativeMedia, AlternativeMediaType, ClosedCaptionGroupId, MasterPlaylist, Resolution, Start, VariantStream};
 
+use super::entrance::entrances;
 use super::name::MediaName;
 use super::snapshot::{NANOS, Segment, Snapshot, TrackSnapshot, ticks_to_nanos};
 use crate::base::{MediaKind, date_time};
@@ -101,6 +102,7 @@ pub(crate) fn multivariant(snapshot: &Snapshot, query: &str) -> String {
         alternatives,
         // Segments of a GOP that is longer than the target duration don't all begin with a key frame, and nobody knows what will come.
         independent_segments: video.is_none(),
+        start: start(snapshot),
         ..Default::default()
     };
     let mut out = Vec::new();
@@ -108,6 +110,17 @@ pub(crate) fn multivariant(snapshot: &Snapshot, query: &str) -> String {
         Ok(()) => String::from_utf8_lossy(&out).into_owned(),
         Err(_) => String::new(), // writing to a Vec can't fail
     }
+}
+
+/// Where players begin, if the segment where they would begin has no key frame at its start: with the last one. hls.js 1.7 that begins with
+/// such a segment shows nothing for seconds, and often stands still behind the next key frame until the one after it. It stands in this
+/// list, which players read once: a media playlist may not change it (RFC 8216bis section 6.2.1).
+fn start(snapshot: &Snapshot) -> Option<Start> {
+    let end = |track: &TrackSnapshot| track.segments.last().map(|last| last.wallclock + last.duration_nanos());
+    let edge = snapshot.tracks.iter().filter_map(end).max().filter(|_| !snapshot.ended)?;
+    let usual = edge - (snapshot.targets.part_target() as f64 * PART_HOLD_BACK) as i64;
+    let at = entrances(snapshot, usual)?.before?;
+    Some(Start { time_offset: (seconds(at - edge) * 1000.0).round() / 1000.0, precise: Some(true), other_attributes: Default::default() })
 }
 
 /// A track's media playlist. `skip`: the request allowed a delta update (`_HLS_skip=YES`).

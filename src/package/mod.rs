@@ -9,6 +9,7 @@ pub(crate) mod dash;
 mod driver;
 #[cfg(test)]
 mod encoder_tests;
+mod entrance;
 pub(crate) mod hls;
 mod name;
 mod snapshot;

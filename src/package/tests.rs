@@ -100,6 +100,50 @@ fn who_comes_to_a_young_stream_is_told_that_there_are_no_captions() {
     }
 }
 
+/// Where lists and manifest send who comes in, in ms behind live: 2 s segments, of which only `keys` begin with a key frame.
+fn sent_to(segments: u64, keys: &[u64]) -> (Option<i64>, String) {
+    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0);
+    window.init(init(0, 0));
+    window.init(init(1, 0));
+    for position in 0..segments * 10 + 3 {
+        let (segment, part) = (position / 10, position % 10);
+        window.chunk(Chunk { independent: part == 0 && keys.contains(&segment), ..chunk(0, 0, segment, part) });
+        window.chunk(chunk(1, 0, segment, part));
+    }
+    let snapshot = window.snapshot();
+    let (_, playlist) = m3u8_rs::parse_master_playlist(hls::multivariant(&snapshot, "").as_bytes()).unwrap();
+    let live = NOW + (segments * 10 + 3) as i64 * S / 5;
+    let mpd = dash::manifest(&snapshot, live, "", "");
+    let attribute = |from: &str| mpd.split(from).nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let delays = format!("{} {}", attribute("suggestedPresentationDelay=\""), attribute("<Latency target=\""));
+    window.end();
+    assert!(!hls::multivariant(&window.snapshot(), "").contains("EXT-X-START"), "what has ended begins at its beginning");
+    (playlist.start.map(|start| (start.time_offset * 1000.0) as i64), delays)
+}
+
+#[test]
+fn who_comes_in_is_sent_to_a_key_frame() {
+    for (segments, keys, offset, delays) in [
+        // Everywhere: nobody is sent elsewhere.
+        (9, (0..10).collect::<Vec<_>>(), None, "PT6.000S 3000"),
+        // Only the first: all the way back. HLS counts from the edge, which is live here.
+        (4, vec![0], Some(-8100), "PT8.100S 8100"),
+        (8, vec![0], Some(-16_100), "PT16.100S 16100"),
+        // HLS players begin three parts behind the edge, in segment 8, and DASH players 3 and 6 s behind it.
+        (9, vec![1, 5, 9], Some(-8100), "PT8.100S 8100"),
+        (9, vec![0, 4, 8], None, "PT10.100S 2100"),
+        (9, vec![0, 4, 7], Some(-4100), "PT4.100S 3000"),
+        (9, vec![3, 6], Some(-6100), "PT6.000S 6100"),
+        // Who would begin before the last key frame, and has none before that any more.
+        (4, vec![3], None, "PT2.100S 2100"),
+        (9, vec![], None, "PT6.000S 3000"),
+        // Younger than the delay.
+        (2, vec![0, 1, 2], None, "PT4.100S 3000"),
+    ] {
+        assert_eq!(sent_to(segments, &keys), (offset, delays.to_owned()), "{segments} {keys:?}");
+    }
+}
+
 #[test]
 fn audio_alone_is_a_variant_of_its_own() {
     let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0);
