@@ -48,7 +48,7 @@ pub struct Chunk {
     /// Sum of the sample durations, in the track's timescale.
     pub duration: u64,
     /// When the earliest sample was captured, as far as known: the media clock put on the wall clock, without jitter
-    /// (EXT-X-PROGRAM-DATE-TIME, ProducerReferenceTime).
+    /// (EXT-X-PROGRAM-DATE-TIME).
     pub wallclock: UnixNanos,
     /// The bytes.
     pub data: Bytes,

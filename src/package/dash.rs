@@ -1,7 +1,8 @@
 //! The DASH manifest of a snapshot (ISO/IEC 23009-1), with the low-latency additions of DASH-IF's guidelines.
 //!
 //! In: a snapshot. Out: an MPD with one Period an epoch. Presentation time is the wall clock less `availabilityStartTime`,
-//! so that tracks are in sync whatever their own times. Pure.
+//! so that tracks are in sync whatever their own times. That makes a ProducerReferenceTime needless; Shaka 5.2 reads it without the
+//! presentationTimeOffset, and took the live edge for days away. Pure.
 
 use std::fmt::Write as _;
 
@@ -59,7 +60,7 @@ pub(crate) fn manifest(snapshot: &Snapshot, now: UnixNanos, utc_url: &str, query
         let latency = delay(snapshot, now, TARGET_LATENCY_MS.max(usual * 1500)) / 1_000_000;
         let _ = writeln!(
             out,
-            " <ServiceDescription id=\"0\"><Latency target=\"{latency}\" min=\"{}\" max=\"{}\" referenceId=\"0\"/><PlaybackRate min=\"0.96\" max=\"1.04\"/></ServiceDescription>",
+            " <ServiceDescription id=\"0\"><Latency target=\"{latency}\" min=\"{}\" max=\"{}\"/><PlaybackRate min=\"0.96\" max=\"1.04\"/></ServiceDescription>",
             latency / 2,
             latency * 3
         );
@@ -180,13 +181,6 @@ fn adaptation_set(
         track.track,
         // Segments of a GOP that is longer than the target duration don't all begin with a key frame.
         if kind == MediaKind::Audio { " startWithSAP=\"1\"" } else { "" }
-    );
-    let _ = writeln!(
-        out,
-        "   <ProducerReferenceTime id=\"0\" type=\"encoder\" wallClockTime=\"{}\" presentationTime=\"{}\"><UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:direct:2014\" value=\"{}\"/></ProducerReferenceTime>",
-        date_time(first.wallclock),
-        first.presentation_time,
-        date_time(first.wallclock)
     );
     let _ = write!(out, "   <Representation id=\"{}\" bandwidth=\"{bandwidth}\" codecs=\"{}\"", track.track, escape(&init.codec_string));
     if let Some((width, height)) = init.resolution {
