@@ -134,6 +134,7 @@ fn push(presentation: &Presentation, position: u64) {
             segment: position / 10,
             first: position.is_multiple_of(10),
             last: position % 10 == 9,
+            end: false,
             independent: position.is_multiple_of(10) || track == 1,
             presentation_time: position * timescale / 5,
             duration: timescale / 5,

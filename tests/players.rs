@@ -203,6 +203,21 @@ fn players_come_into_the_middle_of_long_gops() {
     assert_eq!(made, "H.264 with a key frame every 2 s");
 }
 
+/// What comes behind an epoch was once announced as if it belonged to that epoch: Shaka decoded it by the old parameter sets, and failed.
+#[test]
+fn shaka_over_hls_goes_on_in_the_next_epoch() {
+    let server = Server::start();
+    let _publisher = Publisher::start(server.rtmp, "live", "cam1", make(Clip { seconds: 60, gop: 1800, ..Default::default() }), |ts| ts);
+    server.wait_live("live/cam1", 2);
+    wait_for("segments", || playlist(&server).contains("#EXTINF"), || server.log());
+    // Here from the beginning, and when the pictures begin to be transcoded.
+    for seen in play(&server, "32", &PLAYERS[1][..1], "from one epoch to the next") {
+        assert_plays(&seen);
+        assert!(seen["firstPictureMs"].as_f64() < Some(3000.0) && seen["lastSecondsFps"].as_f64() >= Some(15.0), "{seen:#}");
+    }
+    assert_eq!(playlist(&server).matches("#EXT-X-DISCONTINUITY\n").count(), 1, "{}", playlist(&server));
+}
+
 /// A key frame every 8.3 s (OBS by default): who comes in far behind the last one begins there, and doesn't stand still before the next one.
 #[test]
 fn players_come_in_far_behind_a_key_frame() {

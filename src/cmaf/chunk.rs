@@ -41,6 +41,8 @@ pub struct Chunk {
     pub first: bool,
     /// Last chunk of its segment.
     pub last: bool,
+    /// Last chunk of its track in this epoch: what follows begins with another initialization, if anything does.
+    pub end: bool,
     /// Begins with a sync sample (`INDEPENDENT=YES`).
     pub independent: bool,
     /// When its earliest sample is shown, in the track's timescale: `tfdt` and composition offset.

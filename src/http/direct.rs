@@ -311,6 +311,7 @@ mod tests {
                     segment,
                     first: part == 0,
                     last: part == 9,
+                    end: false,
                     independent: part == 0,
                     presentation_time: position * 18_000,
                     duration: 18_000,

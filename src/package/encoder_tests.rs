@@ -161,6 +161,7 @@ impl Muxer {
             segment,
             first,
             last: false,
+            end: false,
             independent: placed.unit.key,
             presentation_time: ticks(begin),
             duration: 0,

@@ -72,7 +72,15 @@ mod tests {
             data: Bytes::new(),
         };
         let segments = segments.chars().enumerate().map(segment).collect();
-        let track = TrackSnapshot { track: 0, inits: vec![Arc::new(init)], segments, unlisted: 0, peak_bitrate: 0, average_bitrate: 0 };
+        let track = TrackSnapshot {
+            track: 0,
+            inits: vec![Arc::new(init)],
+            segments,
+            between: false,
+            unlisted: 0,
+            peak_bitrate: 0,
+            average_bitrate: 0,
+        };
         Snapshot { tracks: vec![track], ..Default::default() }
     }
 

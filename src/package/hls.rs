@@ -178,7 +178,8 @@ pub(crate) fn media(snapshot: &Snapshot, track: &TrackSnapshot, skip: bool, quer
         return out;
     }
     let (number, part) = track.next();
-    if number > 0 {
+    // A hint behind an epoch's end would promise a part of that epoch: Shaka reads what comes instead with the old EXT-X-MAP, and fails.
+    if number > 0 && !track.between {
         let _ = writeln!(out, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{}{query}\"", MediaName::Part { track: track.track, number, part });
     }
     for other in snapshot.tracks.iter().filter(|other| other.track != track.track) {

@@ -47,6 +47,8 @@ pub struct TrackSnapshot {
     pub inits: Vec<Arc<TrackInit>>,
     /// The segments in the window, oldest first; the last one may be incomplete.
     pub segments: Vec<Arc<Segment>>,
+    /// Its epoch is over, and the next one hasn't begun: nobody knows with which initialization it goes on.
+    pub between: bool,
     /// How many of the oldest segments are no longer listed, but still served to whoever is late.
     pub unlisted: usize,
     /// Highest bit rate of a complete segment so far, bit/s.

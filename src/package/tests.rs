@@ -36,6 +36,7 @@ fn chunk(track: u32, epoch: u32, segment: u64, part: u64) -> Chunk {
         segment,
         first: part == 0,
         last: part == 9,
+        end: false,
         independent: part == 0 || track == 1,
         presentation_time: position * timescale / 5,
         duration: timescale / 5,
@@ -195,6 +196,22 @@ fn players_come_in_at_a_segments_start_or_well_behind_it() {
 fn between_two_segments_the_hint_is_the_next_ones_first_part() {
     let text = media(&window(3, 0).snapshot(), 0);
     assert!(text.contains("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"v-1700000003.0.m4s\""), "{text}");
+}
+
+#[test]
+fn behind_an_epochs_end_nothing_is_promised_of_it() {
+    let mut window = window(2, 9);
+    let hints = |window: &Window| [0, 1].map(|track| media(&window.snapshot(), track).matches("#EXT-X-PRELOAD-HINT").count());
+    assert_eq!(hints(&window), [1, 1]);
+    window.chunk(Chunk { end: true, ..chunk(0, 0, 2, 9) });
+    assert_eq!(hints(&window), [0, 1], "pictures end first");
+    window.chunk(Chunk { end: true, ..chunk(1, 0, 2, 9) });
+    assert_eq!(hints(&window), [0, 0]);
+    window.init(init(0, 1));
+    window.chunk(chunk(0, 1, 3, 0));
+    let text = media(&window.snapshot(), 0);
+    let (map, hint) = (text.find("v-init-1700000001.mp4").unwrap(), text.find("#EXT-X-PRELOAD-HINT").unwrap());
+    assert!(map < hint && hints(&window) == [1, 0], "{text}");
 }
 
 #[test]

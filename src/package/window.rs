@@ -72,6 +72,7 @@ impl Window {
                         track: init.track,
                         inits: Vec::new(),
                         segments: Vec::new(),
+                        between: false,
                         unlisted: 0,
                         peak_bitrate: 0,
                         average_bitrate: 0,
@@ -87,6 +88,7 @@ impl Window {
             }
         };
         self.complete_last(track);
+        self.snapshot.tracks[track].between = false;
         let inits = &mut self.snapshot.tracks[track].inits;
         inits.retain(|known| known.epoch != init.epoch);
         inits.push(Arc::new(init));
@@ -143,6 +145,7 @@ impl Window {
         }
         segment.duration += chunk.duration;
         segment.parts.push(Part { duration: chunk.duration, independent: chunk.independent, data: chunk.data });
+        track.between = chunk.end;
         if chunk.last {
             self.complete_last(at);
         }

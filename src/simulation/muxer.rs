@@ -120,7 +120,7 @@ impl Mux {
     pub(super) fn close(&mut self, origin: i64, end: Option<i64>, next_first: bool, epoch: u32, out: &mut Vec<SegmenterEvent>) {
         let Some(open) = self.open.take() else { return };
         let (Some(first), Some(last)) = (open.samples.first(), open.samples.last()) else { return };
-        let begin = self.ticks(origin, first.dts);
+        let (begin, ends) = (self.ticks(origin, first.dts), end.is_none());
         let end = self.ticks(origin, end.unwrap_or(last.dts + open.last_duration));
         let earliest = open.samples.iter().map(|sample| sample.pts).min().unwrap_or(first.pts);
         let delay = self.ticks(origin, earliest) - begin;
@@ -145,6 +145,7 @@ impl Mux {
             segment: open.segment,
             first: open.first,
             last: next_first,
+            end: ends,
             independent: open.independent,
             presentation_time: shown.max(0) as u64,
             duration: (end - begin).max(0) as u64,

@@ -154,7 +154,8 @@ pub(crate) fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> &'a [u
             w.u32(chunk.track);
             w.u32(chunk.epoch);
             w.u64(chunk.segment);
-            w.u8(u8::from(chunk.first) | u8::from(chunk.last) << 1 | u8::from(chunk.independent) << 2);
+            let flags = [chunk.first, chunk.last, chunk.independent, chunk.end];
+            w.u8(flags.into_iter().rev().fold(0, |all, flag| all << 1 | u8::from(flag)));
             w.u64(chunk.presentation_time);
             w.u64(chunk.duration);
             w.i64(chunk.wallclock);
@@ -430,6 +431,7 @@ pub fn decode(mut bytes: Bytes) -> Result<Message, WireError> {
                     first: flags & 1 != 0,
                     last: flags & 2 != 0,
                     independent: flags & 4 != 0,
+                    end: flags & 8 != 0,
                     presentation_time: r.u64()?,
                     duration: r.u64()?,
                     wallclock: r.i64()?,

@@ -28,6 +28,7 @@ fn chunk(data: Bytes) -> Chunk {
         segment: u64::MAX,
         first: true,
         last: false,
+        end: true,
         independent: true,
         presentation_time: 1 << 40,
         duration: 18_000,

@@ -366,8 +366,8 @@ mod tests {
 
     fn chunk(segment: u64, first: bool, len: usize) -> RecordEvent {
         let data = Bytes::from(vec![0; len]);
-        let (track, epoch, last, independent, presentation_time, duration, wallclock) = (0, 0, false, first, 0, 1, 0);
-        RecordEvent::Chunk(Chunk { track, epoch, segment, first, last, independent, presentation_time, duration, wallclock, data })
+        let (track, epoch, last, end, independent, presentation_time, duration, wallclock) = (0, 0, false, false, first, 0, 1, 0);
+        RecordEvent::Chunk(Chunk { track, epoch, segment, first, last, end, independent, presentation_time, duration, wallclock, data })
     }
 
     fn input() -> (RecorderInput, mpsc::Receiver<RecordEvent>) {

@@ -63,6 +63,7 @@ fn events(epochs: &[Vec<(Codec, &Cut)>]) -> Vec<RecordEvent> {
                     segment,
                     first,
                     last: false,
+                    end: false,
                     independent: fragment.samples[0].sync,
                     presentation_time: fragment.decode_time,
                     duration: fragment.duration(),

@@ -129,13 +129,13 @@ impl Sink {
     /// From what stands before the samples: the chunk, without bytes, its first bytes, and the decoding time of its last unit as it came.
     fn begin_chunk(&mut self, head: &[u8]) -> Option<(Chunk, Vec<u8>, i64)> {
         let times = chunk_times(head, self.defaults).ok()?;
-        let (begun, last, init) = {
+        let (begun, next, init) = {
             let mut shared = lock(&self.shared);
             let begun = shared.begun.pop_front()?;
             // A chunk comes out because the next one has begun, or at the end.
-            let last = shared.begun.front().is_none_or(|next| next.first);
+            let next = shared.begun.front().map(|next| next.first);
             let init = shared.init.as_ref()?;
-            (begun, last, (init.track, init.epoch, init.timescale))
+            (begun, next, (init.track, init.epoch, init.timescale))
         };
         let (track, epoch, timescale) = init;
         // cmafmux puts the earliest presentation time into `tfdt` and negative offsets behind it. Browsers take that as it is meant; ffmpeg
@@ -156,7 +156,8 @@ impl Sink {
             epoch,
             segment: begun.segment,
             first: begun.first,
-            last,
+            last: next.unwrap_or(true),
+            end: next.is_none(),
             independent: begun.independent,
             presentation_time: begin,
             duration: times.duration,
