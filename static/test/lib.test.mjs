@@ -56,7 +56,8 @@ test('live playback comes to its delay and stays there', () => {
   const rate = (behind, ahead) => pace.next({ behind, aim: 0.8, ahead });
   assert.deepEqual([0.8, 0.9, 0.93, 1.2, 2.5, 1.2, 0.9, 0.84, 0.82, 0.9].map((behind) => rate(behind, behind - 0.1)), [1, 1, 1.05, 1.05, 1.1, 1.05, 1.05, 1.05, 1, 1]);
   assert.equal(rate(1.5, 0.2), 1, 'the buffer is nearly empty');
-  assert.equal(rate(12, 11), 1, 'somebody has gone back');
+  assert.equal(rate(9.1, 8), 1.1, 'it began with the last key frame');
+  assert.equal(pace.next({ behind: 9.1, aim: 0.8, ahead: 8, back: true }), 1, 'somebody has gone back');
   assert.equal(rate(NaN, 1), 1);
 });
 

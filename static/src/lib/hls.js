@@ -29,6 +29,8 @@ export const hasMse = () => 'ManagedMediaSource' in window || 'MediaSource' in w
 export class HlsPlayer {
   #abort = null;
   #hls = null;
+  /** Somebody has gone back, and not to live again. */
+  #back = false;
   #frames = { at: 0, total: 0, fps: NaN };
 
   constructor({ video, url, onstate, onlevels = () => {}, isLive }) {
@@ -52,6 +54,7 @@ export class HlsPlayer {
   #drop() {
     this.#hls?.destroy();
     this.#hls = null;
+    this.#back = false;
     if (!hasMse() && this.video.hasAttribute('src')) {
       this.video.removeAttribute('src');
       this.video.load();
@@ -162,7 +165,7 @@ export class HlsPlayer {
     const { video } = this;
     const aim = this.#aim();
     if (video.paused || video.readyState < 3) return;
-    const rate = aim === null ? 1 : pace.next({ behind: this.#hls.latency, aim, ahead: ahead(video) });
+    const rate = aim === null ? 1 : pace.next({ behind: this.#hls.latency, aim, ahead: ahead(video), back: this.#back });
     if (video.playbackRate !== rate) video.playbackRate = rate;
   }
 
@@ -191,6 +194,7 @@ export class HlsPlayer {
 
   toLive() {
     const { video } = this;
+    this.#back = false;
     const edge = this.#hls?.liveSyncPosition ?? (video.seekable.length > 0 ? video.seekable.end(video.seekable.length - 1) - 1 : null);
     if (edge !== null && Number.isFinite(edge)) video.currentTime = edge;
   }
@@ -200,6 +204,7 @@ export class HlsPlayer {
     const { seekable, currentTime } = this.video;
     if (seekable.length === 0) return;
     const end = this.#hls?.liveSyncPosition ?? seekable.end(seekable.length - 1);
+    this.#back = by < 0 || (this.#back && currentTime + by < end);
     this.video.currentTime = Math.min(Math.max(seekable.start(0), currentTime + by), Math.max(currentTime, end));
   }
 
