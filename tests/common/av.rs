@@ -19,14 +19,30 @@ pub(crate) struct Onsets {
 pub(crate) fn onsets(input: &str, seconds: u32, dir: &Path) -> Onsets {
     let (video, audio) = (dir.join("av-video.txt"), dir.join("av-audio.txt"));
     let _ = (std::fs::remove_file(&video), std::fs::remove_file(&audio));
-    let v = format!("scale=32:32,signalstats,metadata=print:key=lavfi.signalstats.YAVG:file={}", video.display());
+    // As counts of ticks: `pts_time` has six digits.
+    let v = format!("scale=32:32,settb=1/{TICKS},signalstats,metadata=print:key=lavfi.signalstats.YAVG:file={}", video.display());
     let a = format!(
-        "aformat=sample_rates=48000:channel_layouts=mono,asetnsamples=96,astats=metadata=1:reset=1,ametadata=print:key=lavfi.astats.Overall.RMS_level:file={}",
+        "aformat=sample_rates=48000:channel_layouts=mono,asetnsamples=96,asettb=1/{TICKS},astats=metadata=1:reset=1,ametadata=print:key=lavfi.astats.Overall.RMS_level:file={}",
         audio.display()
     );
     let out = Command::new("timeout")
-        .args(["60", "ffmpeg", "-v", "warning", "-nostdin", "-copyts", "-i", input, "-map", "0:v?", "-map", "0:a?"])
-        .args(["-fps_mode", "passthrough", "-vf", &v, "-af", &a, "-t", &seconds.to_string(), "-f", "null", "-"])
+        .args([
+            "60",
+            "ffmpeg",
+            "-v",
+            "warning",
+            "-nostdin",
+            "-copyts",
+            "-t",
+            &seconds.to_string(),
+            "-i",
+            input,
+            "-map",
+            "0:v?",
+            "-map",
+            "0:a?",
+        ])
+        .args(["-fps_mode", "passthrough", "-vf", &v, "-af", &a, "-f", "null", "-"])
         .output()
         .expect("ffmpeg runs");
     Onsets {
@@ -36,14 +52,17 @@ pub(crate) fn onsets(input: &str, seconds: u32, dir: &Path) -> Onsets {
     }
 }
 
+/// Ticks a second of what `onsets` reads: pictures' and sound's times are whole numbers of them.
+const TICKS: u32 = 1_440_000;
+
 /// Where the value of a metadata dump rises over a threshold.
 fn rises(text: &str, threshold: f64) -> Vec<f64> {
     let mut at = None;
     let mut above = true;
     let mut found = Vec::new();
     for line in text.lines() {
-        if let Some((_, time)) = line.split_once("pts_time:") {
-            at = time.trim().parse::<f64>().ok();
+        if let Some((_, ticks)) = line.split_once("pts:") {
+            at = ticks.split_whitespace().next().and_then(|ticks| Some(ticks.parse::<i64>().ok()? as f64 / f64::from(TICKS)));
         } else if let Some((_, value)) = line.split_once('=') {
             let now = value.trim().parse::<f64>().unwrap_or(f64::NEG_INFINITY) > threshold;
             if now && !above {
