@@ -2,7 +2,7 @@
 //!
 //! In: a snapshot. Out: an MPD with one Period an epoch. Presentation time is the wall clock less `availabilityStartTime`,
 //! so that tracks are in sync whatever their own times. That makes a ProducerReferenceTime needless; Shaka 5.2 reads it without the
-//! presentationTimeOffset, and took the live edge for days away. Pure.
+//! presentationTimeOffset, and tells a latency that is off by what the Period's start and that differ. Pure.
 
 use std::fmt::Write as _;
 
@@ -37,13 +37,7 @@ pub(crate) fn manifest(snapshot: &Snapshot, now: UnixNanos, utc_url: &str, query
         date_time(now),
     );
     if snapshot.ended {
-        let end = snapshot
-            .tracks
-            .iter()
-            .filter_map(|track| track.segments.last())
-            .map(|last| last.wallclock + last.duration_nanos())
-            .max()
-            .unwrap_or(start);
+        let end = snapshot.tracks.iter().filter_map(|track| track.segments.last()).map(|last| last.end()).max().unwrap_or(start);
         let _ = write!(out, " mediaPresentationDuration=\"{}\"", duration(end - start));
     } else {
         let window: i64 =
@@ -137,7 +131,7 @@ fn periods(snapshot: &Snapshot) -> Vec<Epoch> {
 fn end(snapshot: &Snapshot, epoch: Epoch, next: Option<&Epoch>) -> Option<UnixNanos> {
     let next = next?;
     let lasts = snapshot.tracks.iter().filter_map(|track| track.segments.iter().rfind(|segment| segment.epoch == epoch.epoch));
-    let end = lasts.map(|last| last.wallclock + last.duration_nanos()).max()? + PERIOD_MARGIN;
+    let end = lasts.map(|last| last.end()).max()? + PERIOD_MARGIN;
     (!snapshot.ended && next.begin > end).then_some(end)
 }
 

@@ -3,7 +3,7 @@
 //! In: a snapshot, where on the wall clock a player would begin. Out: the key frames around it. Pure.
 
 use super::snapshot::{NANOS, Segment, Snapshot};
-use crate::base::{MediaKind, UnixNanos};
+use crate::base::UnixNanos;
 
 /// How far into the segment that begins with a key frame, in ns: a player takes the segment that lies there from its beginning, and what
 /// comes while it reads one list after the other must not take it into the next segment.
@@ -11,7 +11,7 @@ const INTO: i64 = NANOS as i64 / 2;
 
 /// The key frames around a place without one: browsers drop pictures up to the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entrances {
+pub(super) struct KeyFrames {
     /// In the segment of the last key frame before it, unless that has left the window.
     pub(super) before: Option<UnixNanos>,
     /// In the segment of the first one behind it, if that has come.
@@ -19,17 +19,17 @@ pub(super) struct Entrances {
 }
 
 /// What there is around `at`. `None` where the segment there begins with a key frame, and where there are no pictures.
-pub(super) fn entrances(snapshot: &Snapshot, at: UnixNanos) -> Option<Entrances> {
-    let listed = snapshot.tracks.iter().find(|track| track.kind() == MediaKind::Video)?.listed();
+pub(super) fn entrances(snapshot: &Snapshot, at: UnixNanos) -> Option<KeyFrames> {
+    let listed = snapshot.video()?.listed();
     let begins = |segment: &&Segment| segment.parts.first().is_some_and(|part| part.independent);
     let into = |segment: &Segment| segment.wallclock + INTO.min(segment.duration_nanos() / 2);
     let there = listed.partition_point(|segment| segment.wallclock <= at).checked_sub(1)?;
     if begins(&listed[there].as_ref()) {
         return None;
     }
-    let before = listed[..there].iter().rev().map(AsRef::as_ref).find(begins);
+    let before = listed[..there].iter().map(AsRef::as_ref).rfind(begins);
     let next = listed[there..].iter().map(AsRef::as_ref).find(begins);
-    Some(Entrances { before: before.map(into), next: next.map(into) })
+    Some(KeyFrames { before: before.map(into), next: next.map(into) })
 }
 
 #[cfg(test)]
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn the_key_frames_around_a_place() {
-        let around = |before, next| Some(Entrances { before, next });
+        let around = |before, next| Some(KeyFrames { before, next });
         for (segments, at, expected) in [
             ("KKKK", 5 * S, None),
             ("KppKppKpp", 6 * S, None),

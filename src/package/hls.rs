@@ -62,7 +62,7 @@ impl BlockingReload {
 
 /// The multivariant playlist. `query` (such as `?token=x`, or empty) is put behind every URI.
 pub(crate) fn multivariant(snapshot: &Snapshot, query: &str) -> String {
-    let video = snapshot.tracks.iter().find(|track| track.kind() == MediaKind::Video);
+    let video = snapshot.video();
     let audio = snapshot.tracks.iter().find(|track| track.kind() == MediaKind::Audio);
     let Some(main) = video.or(audio) else { return String::new() };
     let mut codecs: Vec<&str> = Vec::new();
@@ -116,7 +116,7 @@ pub(crate) fn multivariant(snapshot: &Snapshot, query: &str) -> String {
 /// such a segment shows nothing for seconds, and often stands still behind the next key frame until the one after it. It stands in this
 /// list, which players read once: a media playlist may not change it (RFC 8216bis section 6.2.1).
 fn start(snapshot: &Snapshot) -> Option<Start> {
-    let end = |track: &TrackSnapshot| track.segments.last().map(|last| last.wallclock + last.duration_nanos());
+    let end = |track: &TrackSnapshot| track.segments.last().map(|last| last.end());
     let edge = snapshot.tracks.iter().filter_map(end).max().filter(|_| !snapshot.ended)?;
     let usual = edge - (snapshot.targets.part_target() as f64 * PART_HOLD_BACK) as i64;
     let at = entrances(snapshot, usual)?.before?;

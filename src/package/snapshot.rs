@@ -95,6 +95,11 @@ impl Segment {
         ticks_to_nanos(self.duration, self.timescale)
     }
 
+    /// When its last sample so far ends.
+    pub(super) fn end(&self) -> UnixNanos {
+        self.wallclock + self.duration_nanos()
+    }
+
     /// Bytes of all its parts.
     pub fn bytes(&self) -> usize {
         self.parts.iter().map(|part| part.data.len()).sum()
@@ -141,9 +146,15 @@ const SEGMENTS_TO_PROBE: usize = 3;
 impl Snapshot {
     /// Whether the presentation is so young that players can't find out whether there are captions, and have to be told.
     pub fn is_young(&self) -> bool {
-        let video = self.tracks.iter().find(|track| track.kind() == MediaKind::Video);
         !self.ended
-            && video.is_some_and(|track| track.segments.iter().filter(|segment| segment.complete).nth(SEGMENTS_TO_PROBE - 1).is_none())
+            && self
+                .video()
+                .is_some_and(|track| track.segments.iter().filter(|segment| segment.complete).nth(SEGMENTS_TO_PROBE - 1).is_none())
+    }
+
+    /// The track of pictures.
+    pub(super) fn video(&self) -> Option<&TrackSnapshot> {
+        self.tracks.iter().find(|track| track.kind() == MediaKind::Video)
     }
 
     pub fn track(&self, track: u32) -> Option<&TrackSnapshot> {

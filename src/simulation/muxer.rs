@@ -120,7 +120,8 @@ impl Mux {
     pub(super) fn close(&mut self, origin: i64, end: Option<i64>, next_first: bool, epoch: u32, out: &mut Vec<SegmenterEvent>) {
         let Some(open) = self.open.take() else { return };
         let (Some(first), Some(last)) = (open.samples.first(), open.samples.last()) else { return };
-        let (begin, ends) = (self.ticks(origin, first.dts), end.is_none());
+        let ends = end.is_none();
+        let begin = self.ticks(origin, first.dts);
         let end = self.ticks(origin, end.unwrap_or(last.dts + open.last_duration));
         let earliest = open.samples.iter().map(|sample| sample.pts).min().unwrap_or(first.pts);
         let delay = self.ticks(origin, earliest) - begin;

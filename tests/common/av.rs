@@ -26,22 +26,8 @@ pub(crate) fn onsets(input: &str, seconds: u32, dir: &Path) -> Onsets {
         audio.display()
     );
     let out = Command::new("timeout")
-        .args([
-            "60",
-            "ffmpeg",
-            "-v",
-            "warning",
-            "-nostdin",
-            "-copyts",
-            "-t",
-            &seconds.to_string(),
-            "-i",
-            input,
-            "-map",
-            "0:v?",
-            "-map",
-            "0:a?",
-        ])
+        .args(["60", "ffmpeg", "-v", "warning", "-nostdin", "-copyts", "-t", &seconds.to_string(), "-i", input])
+        .args(["-map", "0:v?", "-map", "0:a?"])
         .args(["-fps_mode", "passthrough", "-vf", &v, "-af", &a, "-f", "null", "-"])
         .output()
         .expect("ffmpeg runs");

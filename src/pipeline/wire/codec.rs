@@ -154,8 +154,8 @@ pub(crate) fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> &'a [u
             w.u32(chunk.track);
             w.u32(chunk.epoch);
             w.u64(chunk.segment);
-            let flags = [chunk.first, chunk.last, chunk.independent, chunk.end];
-            w.u8(flags.into_iter().rev().fold(0, |all, flag| all << 1 | u8::from(flag)));
+            let (first, last, independent, end) = (chunk.first, chunk.last, chunk.independent, chunk.end);
+            w.u8(u8::from(first) | u8::from(last) << 1 | u8::from(independent) << 2 | u8::from(end) << 3);
             w.u64(chunk.presentation_time);
             w.u64(chunk.duration);
             w.i64(chunk.wallclock);
