@@ -3,7 +3,7 @@
 use super::WebRtcError;
 use crate::codec::{Codec, Format};
 use crate::sdp::{Offer, OfferedMedia};
-use crate::sfu::ortc::{ParameterValue, RtpCapabilities, RtpParameters};
+use crate::sfu::ortc::{ParameterValue, RtpCapabilities, RtpParameters, extension_uri};
 
 /// A section that is going to be received.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +52,9 @@ fn offered_names(media: &OfferedMedia) -> String {
 /// What is received of a taken section, and thus answered.
 pub(super) fn receive_parameters(media: &OfferedMedia, mid: Option<&str>, taken: &Taken, ours: &RtpCapabilities) -> Option<RtpParameters> {
     let mut parameters = media.send_parameters(mid, taken.payload_type, ours)?;
+    // A phone held upright sends its pictures lying on their side, and says so beside them, to whoever takes that (3GPP TS 26.114 section 7.4.5).
+    // Segments, recordings and RTMP can't say it, so it is to turn them before it encodes them.
+    parameters.header_extensions.retain(|extension| extension.uri != extension_uri::VIDEO_ORIENTATION);
     if let (Codec::Opus, Some(codec)) = (taken.codec, parameters.codecs.first_mut()) {
         // Ours says what we would like to get (RFC 7587 section 6.1): without it browsers mix down to mono.
         codec.parameters.insert("stereo".to_owned(), ParameterValue::Number(1));
@@ -98,6 +101,18 @@ mod tests {
         let parameters = receive_parameters(media, Some("0"), &taken, &RtpCapabilities::default()).unwrap();
         assert_eq!(parameters.codecs[0].parameters["stereo"], ParameterValue::Number(1));
         assert!(!parameters.codecs[0].parameters.contains_key("sprop-stereo"));
+    }
+
+    #[test]
+    fn has_pictures_turned_by_who_sends_them() {
+        let offer = offer("chromium156_sendonly");
+        let ours = crate::sfu::ortc::router_capabilities();
+        let video = offer.sections[1].media.as_ref().unwrap();
+        assert!(video.capabilities.header_extensions.iter().any(|extension| extension.uri == extension_uri::VIDEO_ORIENTATION));
+        let taken = Taken { codec: Codec::Vp8, payload_type: 96 };
+        let parameters = receive_parameters(video, Some("1"), &taken, ours).unwrap();
+        let uris: Vec<&str> = parameters.header_extensions.iter().map(|extension| extension.uri.as_str()).collect();
+        assert!(uris.contains(&extension_uri::TRANSPORT_CC) && !uris.contains(&extension_uri::VIDEO_ORIENTATION), "{uris:?}");
     }
 
     #[test]
