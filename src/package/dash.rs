@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use super::captions::Service;
 use super::entrance::entrances;
 use super::name::MediaName;
 use super::snapshot::{Epoch, NANOS, Segment, Snapshot, TrackSnapshot, ticks_to_nanos};
@@ -176,6 +177,9 @@ fn adaptation_set(
         // Segments of a GOP that is longer than the target duration don't all begin with a key frame.
         if kind == MediaKind::Audio { " startWithSAP=\"1\"" } else { "" }
     );
+    if kind == MediaKind::Video {
+        accessibility(out, snapshot);
+    }
     let _ = write!(out, "   <Representation id=\"{}\" bandwidth=\"{bandwidth}\" codecs=\"{}\"", track.track, escape(&init.codec_string));
     if let Some((width, height)) = init.resolution {
         let _ = write!(out, " width=\"{width}\" height=\"{height}\"");
@@ -207,6 +211,24 @@ fn adaptation_set(
     out.push_str(">\n     <SegmentTimeline>\n");
     timeline(out, segments);
     out.push_str("     </SegmentTimeline>\n    </SegmentTemplate>\n   </Representation>\n  </AdaptationSet>\n");
+}
+
+/// The captions in the pictures (ANSI/SCTE 214-1 section 7.2); nobody says in which language they are. dash.js and Shaka look for them where
+/// this stands only.
+fn accessibility(out: &mut String, snapshot: &Snapshot) {
+    let (mut channels, mut services) = (Vec::new(), Vec::new());
+    for service in snapshot.captions.services() {
+        match service {
+            Service::Cc(number) => channels.push(format!("CC{number}=und")),
+            Service::Service(number) => services.push(format!("{number}=lang:und")),
+        }
+    }
+    for (standard, values) in [("608", channels), ("708", services)] {
+        if !values.is_empty() {
+            let values = values.join(";");
+            let _ = writeln!(out, "   <Accessibility schemeIdUri=\"urn:scte:dash:cc:cea-{standard}:2015\" value=\"{values}\"/>");
+        }
+    }
 }
 
 /// `S` elements; runs of equal durations are folded.

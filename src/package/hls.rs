@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use m3u8_rs::{AlternativeMedia, AlternativeMediaType, ClosedCaptionGroupId, MasterPlaylist, Resolution, Start, VariantStream};
+use m3u8_rs::{AlternativeMedia, AlternativeMediaType, ClosedCaptionGroupId, InstreamId, MasterPlaylist, Resolution, Start, VariantStream};
 
 use super::entrance::entrances;
 use super::name::MediaName;
@@ -29,6 +29,9 @@ const PARTS_WITHIN: u64 = 3;
 const NO_ENTRANCE_WITHIN: i64 = 250_000_000;
 /// What is told as bit rate of a stream that has no complete segment yet, bit/s.
 const UNKNOWN_BITRATE: u64 = 2_000_000;
+
+/// The group of captions.
+const CAPTIONS: &str = "captions";
 
 /// What a request for a media playlist asked to wait for (`_HLS_msn`, `_HLS_part`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,10 +83,10 @@ pub(crate) fn multivariant(snapshot: &Snapshot, query: &str) -> String {
         codecs: Some(codecs.join(",")),
         resolution: resolution.map(|(width, height)| Resolution { width: u64::from(width), height: u64::from(height) }),
         audio: video.and(audio).map(|_| "audio".to_owned()),
-        closed_captions: (snapshot.is_young() && !snapshot.captions).then_some(ClosedCaptionGroupId::None),
+        closed_captions: closed_captions(snapshot),
         ..Default::default()
     };
-    let alternatives = match (video, audio) {
+    let mut alternatives = match (video, audio) {
         (Some(_), Some(audio)) => vec![AlternativeMedia {
             media_type: AlternativeMediaType::Audio,
             uri: Some(format!("{}{query}", MediaName::Playlist { track: audio.track })),
@@ -96,6 +99,14 @@ pub(crate) fn multivariant(snapshot: &Snapshot, query: &str) -> String {
         }],
         _ => Vec::new(),
     };
+    alternatives.extend(snapshot.captions.services().map(|service| AlternativeMedia {
+        media_type: AlternativeMediaType::ClosedCaptions,
+        group_id: CAPTIONS.to_owned(),
+        name: service.to_string(),
+        autoselect: true,
+        instream_id: Some(InstreamId::Other(service.to_string())),
+        ..Default::default()
+    }));
     let playlist = MasterPlaylist {
         version: Some(VERSION as usize),
         variants: vec![variant],
@@ -110,6 +121,14 @@ pub(crate) fn multivariant(snapshot: &Snapshot, query: &str) -> String {
         Ok(()) => String::from_utf8_lossy(&out).into_owned(),
         Err(_) => String::new(), // writing to a Vec can't fail
     }
+}
+
+/// Which captions there are. That there are none is said only where players can't find out themselves: they may begin at any time.
+fn closed_captions(snapshot: &Snapshot) -> Option<ClosedCaptionGroupId> {
+    if snapshot.captions.are_there() {
+        return Some(ClosedCaptionGroupId::GroupId(CAPTIONS.to_owned()));
+    }
+    snapshot.is_young().then_some(ClosedCaptionGroupId::None)
 }
 
 /// Where players begin, if the segment where they would begin has no key frame at its start: with the last one. hls.js 1.7 that begins with

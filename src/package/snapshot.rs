@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::captions::Captions;
 use crate::base::{MediaKind, UnixNanos, rescale};
 use crate::cmaf::{Targets, TrackInit};
 
@@ -21,8 +22,8 @@ pub struct Snapshot {
     pub targets: Targets,
     /// Nothing more will come.
     pub ended: bool,
-    /// Captions were seen in the first pictures.
-    pub captions: bool,
+    /// What pictures have carried of captions.
+    pub captions: Captions,
     /// Video first.
     pub tracks: Vec<TrackSnapshot>,
     /// Each epoch in the window, oldest first.

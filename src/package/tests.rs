@@ -77,28 +77,59 @@ fn the_multivariant_playlist_names_both_tracks() {
     assert_eq!(playlist.alternatives[0].channels.as_deref(), Some("2"));
 }
 
+/// Lists and manifest of a stream that has captions from a part on, and whatever they would be in among the sound.
+fn captioned(segments: u64, from: Option<u64>) -> (Window, String, String) {
+    let captions = Bytes::from_static(b"....\x06\x04\x0e\xb5\x001GA94\x03\x42\xff\xfc\x94\x2c\xff\x02\x21\xff\x80");
+    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0);
+    window.init(init(0, 0));
+    window.init(init(1, 0));
+    for position in 0..segments * 10 + 3 {
+        let picture = chunk(0, 0, position / 10, position % 10);
+        let has = from.is_some_and(|from| position >= from);
+        window.chunk(if has { Chunk { data: captions.clone(), ..picture } } else { picture });
+        window.chunk(Chunk { data: captions.clone(), ..chunk(1, 0, position / 10, position % 10) });
+    }
+    let snapshot = window.snapshot();
+    let texts = (hls::multivariant(&snapshot, ""), dash::manifest(&snapshot, NOW, "", ""));
+    (window, texts.0, texts.1)
+}
+
 #[test]
 fn who_comes_to_a_young_stream_is_told_that_there_are_no_captions() {
-    let captions = Bytes::from_static(b"....\x06\x04\x08\xb5\x001GA94\x03\x80");
-    // Whole segments, in which part captions come first, and whether it is said that there are none.
-    for (segments, from, none) in
-        [(1, None, true), (2, None, true), (3, None, false), (9, None, false), (1, Some(0), false), (2, Some(15), false)]
-    {
-        let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0);
-        window.init(init(0, 0));
-        window.init(init(1, 0));
-        for position in 0..segments * 10 + 3 {
-            let picture = chunk(0, 0, position / 10, position % 10);
-            let has = from.is_some_and(|from| position >= from);
-            window.chunk(if has { Chunk { data: captions.clone(), ..picture } } else { picture });
-            // Of what sound has among its bytes nothing follows.
-            window.chunk(Chunk { data: captions.clone(), ..chunk(1, 0, position / 10, position % 10) });
-        }
-        let text = hls::multivariant(&window.snapshot(), "");
-        assert_eq!(text.contains("CLOSED-CAPTIONS=NONE"), none, "{segments} {from:?}: {text}");
+    // Whole segments, in which part captions come first, and what is said of them.
+    for (segments, from, said) in [
+        (1, None, Some("NONE")),
+        (2, None, Some("NONE")),
+        (3, None, None),
+        (9, None, None),
+        (1, Some(0), Some("\"captions\"")),
+        (2, Some(15), Some("\"captions\"")),
+        (9, Some(75), Some("\"captions\"")),
+    ] {
+        let (mut window, text, _) = captioned(segments, from);
+        let attribute = text.split(",CLOSED-CAPTIONS=").nth(1).map(|rest| rest.split([',', '\n']).next().unwrap());
+        assert_eq!(attribute, said, "{segments} {from:?}: {text}");
         window.end();
-        assert!(!hls::multivariant(&window.snapshot(), "").contains("CLOSED-CAPTIONS"), "what has ended is not young");
+        let text = hls::multivariant(&window.snapshot(), "");
+        assert!(!text.contains("CLOSED-CAPTIONS=NONE"), "what has ended is not young");
     }
+}
+
+#[test]
+fn captions_are_announced() {
+    let (_, text, mpd) = captioned(4, Some(33));
+    let (_, playlist) = m3u8_rs::parse_master_playlist(text.as_bytes()).unwrap();
+    let services: Vec<_> = playlist.alternatives.iter().filter(|other| other.group_id == "captions").collect();
+    assert_eq!(services.iter().map(|service| service.name.as_str()).collect::<Vec<_>>(), ["CC1", "SERVICE1"], "{text}");
+    assert!(text.contains("TYPE=CLOSED-CAPTIONS,GROUP-ID=\"captions\",NAME=\"CC1\",AUTOSELECT=YES,INSTREAM-ID=\"CC1\""), "{text}");
+    let found: Vec<&str> = mpd.lines().filter(|line| line.contains("<Accessibility")).map(str::trim).collect();
+    let expected = [
+        "<Accessibility schemeIdUri=\"urn:scte:dash:cc:cea-608:2015\" value=\"CC1=und\"/>",
+        "<Accessibility schemeIdUri=\"urn:scte:dash:cc:cea-708:2015\" value=\"1=lang:und\"/>",
+    ];
+    assert_eq!(found, expected, "of the pictures, not of the sound");
+    let (_, text, mpd) = captioned(4, None);
+    assert!(!text.contains("CLOSED-CAPTIONS") && !mpd.contains("Accessibility"), "{text}{mpd}");
 }
 
 /// Where lists and manifest send who comes in, in ms behind live: 2 s segments, of which only `keys` begin with a key frame.

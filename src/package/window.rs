@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::captions::has_captions;
 use super::config::PackageConfig;
 use super::name::first_number;
 use super::snapshot::{Epoch, Part, Segment, Snapshot, TrackSnapshot, ticks_to_nanos};
@@ -134,8 +133,8 @@ impl Window {
             plan(&mut self.snapshot.tracks[at].segments);
         }
         let is_video = self.snapshot.tracks[at].kind() == MediaKind::Video;
-        if is_video && !self.snapshot.captions && self.snapshot.is_young() {
-            self.snapshot.captions = has_captions(&chunk.data);
+        if is_video {
+            self.snapshot.captions.note(&chunk.data);
         }
         let track = &mut self.snapshot.tracks[at];
         let Some(segment) = track.segments.last_mut().map(Arc::make_mut) else { return };
