@@ -10,7 +10,7 @@ use dash_mpd_core::{
 
 use crate::base::{MediaKind, UnixNanos, date_time, rescale};
 
-use super::hls::bandwidth;
+use super::hls::{bandwidth, length};
 use super::meta::Meta;
 use super::view::{Run, Segment, TrackView, View, init_name, segment_name};
 
@@ -53,7 +53,7 @@ pub(super) fn manifest(view: &View, meta: &Meta, now: UnixNanos, query: &str) ->
     if periods.is_empty() {
         return None;
     }
-    let longest = view.tracks.iter().flat_map(|t| view.playable(t).iter().map(|s| seconds(t, s.duration))).fold(1.0, f64::max);
+    let longest = view.tracks.iter().flat_map(|t| view.playable(t).iter().map(|s| length(t, s))).fold(1.0, f64::max);
     let date = |ms: i64| DateTime::from_timestamp_millis(ms);
     let mut mpd = MPD {
         xmlns: Some("urn:mpeg:dash:schema:mpd:2011".to_owned()),
@@ -83,10 +83,6 @@ pub(super) fn manifest(view: &View, meta: &Meta, now: UnixNanos, query: &str) ->
 fn first_wallclock(view: &View, runs: &BTreeMap<Run, Vec<&[Segment]>>) -> Option<UnixNanos> {
     let first = runs.values().next()?;
     first.iter().take(view.tracks.len()).filter_map(|s| s.first()).map(|s| s.wallclock).filter(|w| *w > 0).min()
-}
-
-fn seconds(track: &TrackView, ticks: u64) -> f64 {
-    ticks as f64 / f64::from(track.epochs.first().map_or(1, |e| e.timescale))
 }
 
 fn end_nanos(track: &TrackView, segment: &Segment) -> i64 {

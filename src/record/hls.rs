@@ -85,7 +85,8 @@ pub(super) fn bandwidth(view: &View, track: &TrackView) -> (u64, u64) {
     (peak.max(average).max(1.0) as u64, average.max(1.0) as u64)
 }
 
-fn length(track: &TrackView, segment: &Segment) -> f64 {
+/// In seconds.
+pub(super) fn length(track: &TrackView, segment: &Segment) -> f64 {
     segment.duration as f64 / f64::from(track.epochs[segment.epoch as usize].timescale)
 }
 

@@ -284,6 +284,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_longest_segment_is_known_where_the_clock_rate_changes() {
+        let mut bytes = HEADER.to_vec();
+        let mut view = TrackView { track: 0, epochs: vec![], segments: vec![], fragments: 0, parsed: 0 };
+        // 2 s each, of sound of 8 kHz that goes on with 96 kHz.
+        for (epoch, rate) in [(0, 8_000), (1, 96_000)] {
+            put_epoch(&an_epoch(epoch, rate, 0), &mut bytes);
+            let (segment, duration) = (u64::from(epoch), 2 * rate);
+            let entry = FragmentEntry { epoch, segment, offset: 0, len: 100, duration, last: true, ..FragmentEntry::default() };
+            put_fragment(&entry, &[], &mut bytes);
+        }
+        view.read_on(&bytes);
+        let view = View { tracks: vec![view], live: false, target_duration: None };
+        let meta = Meta::new(RecordingId::new(0, &mut crate::base::seeded(1)), StreamPath::parse("a").unwrap(), 0, None);
+        let text = dash::manifest(&view, &meta, 0, "").unwrap();
+        assert!(text.contains("maxSegmentDuration=\"PT2S\""), "{text}");
+    }
+
     proptest! {
         /// Checksums say that a record is what was written, not that it makes sense.
         #[test]
