@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::av::{Onsets, onsets};
-use common::flv::{Clip, Publisher, Tag, join, make};
+use common::flv::{Clip, Connection, Publisher, Tag, join, make};
 use common::hls::Client;
 use common::{Server, decode, ffprobe, get, node, wait_for};
 use serde_json::Value;
@@ -253,6 +253,26 @@ fn a_publisher_that_is_gone_at_once_leaves_a_recording_of_all() {
         let (good, complaints) = decode(&mp4, 60);
         assert!(good && complaints.is_empty(), "{complaints}");
     }
+}
+
+/// A file of clips that is pushed at once: its format has changed several times before anybody has read the first picture.
+#[test]
+fn every_change_of_a_file_that_is_pushed_at_once_is_recorded() {
+    let server = Server::start_with("[stream]\nreconnect_window = \"1s\"");
+    let clip = |size, channels| make(Clip { size, channels, seconds: 2, ..Default::default() });
+    let (small, large) = (clip("320x180", 2), clip("480x270", 2));
+    let tags = join(&[small.clone(), large.clone(), small.clone(), large, small]);
+    let mut publisher = Connection::publish(server.rtmp, "live", "cam1");
+    tags.iter().for_each(|tag| publisher.send(tag));
+    drop(publisher);
+    let mp4 = finished_mp4(&server, "live/cam1");
+    let sound = tags.iter().filter(|tag| tag.kind == 8 && !tag.is_header()).count() as u64;
+    assert_eq!(packets(&mp4, "video"), video_frames(&tags) as u64, "{}", server.log());
+    // Where clips meet, sound may be a frame longer or shorter than the pictures.
+    assert!(packets(&mp4, "audio") + 5 >= sound, "{} of {sound} frames of sound", packets(&mp4, "audio"));
+    let (good, complaints) = decode(&mp4, 60);
+    let serious = complaints.lines().any(|line| !line.is_empty() && !line.contains("non monotonically increasing dts to muxer"));
+    assert!(good && !serious, "{complaints}");
 }
 
 #[test]

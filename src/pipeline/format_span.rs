@@ -1,6 +1,7 @@
 //! The span of a track between two changes of its stream's formats.
 //!
-//! In: the track's packets, and where the formats changed. Out: the packets of one span, however late they are read.
+//! In: the track's packets, and where the formats changed. Out: the packets of one span, however late they are read, and however often the
+//! formats changed since.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,7 @@ pub(crate) struct FormatSpan<S> {
     /// Tracks published as RTP have none: their formats change in band.
     formats: Option<FormatHistory>,
     /// The change with which this span began.
-    version: u64,
+    change: u64,
     /// The first packet of this span, until it has come.
     from: Option<u16>,
     /// Came with packets that were left out.
@@ -32,23 +33,29 @@ pub(crate) struct FormatSpan<S> {
 impl<S: RtpSource> FormatSpan<S> {
     /// The span that has begun with the last change.
     pub(crate) fn current(source: S, formats: Option<FormatHistory>) -> Self {
-        let (rest, ends_at_key) = (RtpBatch::default(), Arc::default());
-        let mut span = Self { source, formats, version: 0, from: None, clock: None, rest, ends_at_key, over: false };
-        span.go_on();
-        span
+        let change = formats.as_ref().map_or(0, FormatHistory::change);
+        Self::at(source, formats, change)
     }
 
-    /// Goes on with the span that has begun with the last change. False where the track itself has ended.
+    /// The span that has begun with this change.
+    pub(crate) fn at(source: S, formats: Option<FormatHistory>, change: u64) -> Self {
+        let (rest, ends_at_key) = (RtpBatch::default(), Arc::default());
+        let from = formats.as_ref().and_then(|formats| formats.begins(change));
+        Self { source, formats, change, from, clock: None, rest, ends_at_key, over: false }
+    }
+
+    /// Goes on with the next span. False where the track itself has ended.
     pub(crate) fn go_on(&mut self) -> bool {
-        let formats = self.formats.as_ref();
-        self.version = formats.map_or(0, FormatHistory::version);
-        self.from = formats.and_then(FormatHistory::first_since_change);
+        if let Some(formats) = &self.formats {
+            self.change = formats.change_after(self.change).unwrap_or(self.change);
+            self.from = formats.begins(self.change);
+        }
         std::mem::take(&mut self.over)
     }
 
-    /// The track's format now, where it is known out of band.
+    /// The track's format in this span, where it is known out of band.
     pub(crate) fn format(&self) -> Option<Format> {
-        self.formats.as_ref().map(FormatHistory::format)
+        self.formats.as_ref().map(|formats| formats.format_at(self.change))
     }
 
     /// Once this is set, the span ends before the next key frame, as far as its source tells which these are: the next span loses nothing.
@@ -66,8 +73,7 @@ impl<S: RtpSource> FormatSpan<S> {
             }
         }
         // Read after the packets came: a packet that was sent after a change comes with the knowledge of it.
-        let changed = self.formats.as_ref().is_some_and(|formats| formats.version() != self.version);
-        if changed && let Some(until) = self.formats.as_ref().and_then(FormatHistory::first_since_change) {
+        if let Some(until) = self.formats.as_ref().and_then(|formats| formats.ends(self.change)) {
             let mine = batch.iter().take_while(|packet| before(packet, until)).count();
             self.over |= mine < batch.len();
             self.rest = batch.split_off(mine);
@@ -145,16 +151,19 @@ mod tests {
         Some(batch.iter().map(|packet| packet.rtp().unwrap().sequence_number()).collect())
     }
 
+    fn source(batches: &[std::ops::Range<u32>]) -> Batches {
+        Batches(batches.iter().cloned().map(batch).collect())
+    }
+
     #[test]
     fn packets_go_to_the_part_they_were_sent_in() {
         let formats = FormatHistory::new(Format::Vp8, 65_533);
-        let source = |batches: &[std::ops::Range<u32>]| Batches(batches.iter().cloned().map(batch).collect());
         let all = [65_533..65_535, 65_535..65_538, 65_538..65_541];
         let mut before = FormatSpan::current(source(&all), Some(formats.clone()));
         formats.advance(2);
         assert_eq!(numbers(&mut before), Some(vec![65_533, 65_534]));
         formats.advance(2);
-        formats.mark(); // the next packet is number 1
+        formats.mark(1); // the next packet is number 1
         formats.advance(4);
         let mut after = FormatSpan::current(source(&all), Some(formats.clone()));
         assert_eq!(numbers(&mut before), Some(vec![65_535, 0]));
@@ -167,11 +176,38 @@ mod tests {
         assert_eq!(numbers(&mut before), Some(vec![2, 3, 4]));
     }
 
+    /// Several changes before anybody has read the first packet: a file that is pushed at once.
+    #[test]
+    fn every_part_has_its_packets_however_late_it_is_read() {
+        let opus = |channels| Format::Opus { channels };
+        let formats = FormatHistory::new(opus(1), 0);
+        for (change, channels) in [(1, 2), (2, 1)] {
+            formats.advance(3);
+            formats.set_format(opus(channels));
+            formats.mark(change);
+        }
+        formats.advance(3);
+        let all = [0..4, 4..8, 8..9];
+        let parts: [(u64, &[&[u16]], u8); 3] = [(0, &[&[0, 1, 2]], 1), (1, &[&[3], &[4, 5]], 2), (2, &[&[6, 7], &[8]], 1)];
+        let mut through = FormatSpan::at(source(&all), Some(formats.clone()), 0);
+        for (change, batches, channels) in parts {
+            let mut part = FormatSpan::at(source(&all), Some(formats.clone()), change);
+            for span in [&mut part, &mut through] {
+                assert_eq!(span.format(), Some(opus(channels)), "{change}");
+                for expected in batches {
+                    assert_eq!(numbers(span).as_deref(), Some(*expected), "{change}");
+                }
+                let over = span.recv().now_or_never().is_some_and(|end| end.is_none());
+                assert_eq!((over, over && span.go_on()), (change < 2, change < 2), "{change}");
+            }
+        }
+    }
+
     #[test]
     fn what_the_left_out_packets_said_of_the_clock_is_kept() {
         let formats = FormatHistory::new(Format::Vp8, 10);
         formats.advance(5);
-        formats.mark();
+        formats.mark(1);
         let clock = Some(ClockMapping { rtp: 1, wallclock: 2 });
         let batches = [batch(10..12).with_clock(clock), batch(12..15), batch(15..17)];
         let mut span = FormatSpan::current(Batches(batches.into()), Some(formats));

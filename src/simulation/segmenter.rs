@@ -18,7 +18,7 @@ use crate::pipeline::format_span::FormatSpan;
 use crate::pipeline::host::caps;
 use crate::pipeline::host::intake::Intake;
 use crate::pipeline::host::unit::{Placed, Split};
-use crate::pipeline::segmenter::Continuity;
+use crate::pipeline::segmenter::{Continuity, EpochEnd};
 use crate::pipeline::{RtpSource, SegmenterEvent};
 use crate::rtp::batch::RtpBatch;
 use crate::sfu::outbox::{Outbox, Readiness};
@@ -26,7 +26,7 @@ use crate::sfu::peer::Tuple;
 use crate::sfu::types::Reading;
 use crate::sfu::worker::Worker;
 use crate::sfu::{ConsumerId, ProducerId, RouterId};
-use crate::stream::{Generation, Warning};
+use crate::stream::{FormatHistory, Generation, Warning, next_change};
 
 /// As `sfu/driver/router.rs` has it.
 const READER_QUEUE: usize = 128;
@@ -141,6 +141,8 @@ fn signature(core: &Core) -> Signature {
 struct Job {
     publisher: Generation,
     signature: Signature,
+    formats: Vec<FormatHistory>,
+    change: u64,
     consumers: Vec<ConsumerId>,
     sources: Vec<FormatSpan<Reader>>,
     intake: Intake,
@@ -250,18 +252,23 @@ impl Segmenter {
         }
         let Some(job) = &self.job else { return self.begin(core, around) };
         if core.publisher().is_none() {
-            self.served = Some(job.publisher);
-            return self.rebuild(around, out);
+            let publisher = job.publisher;
+            if self.rebuild(EpochEnd::Left, around, out) == EpochEnd::Left {
+                self.served = Some(publisher);
+            }
+            return;
         }
-        if signature(core) != job.signature {
-            return self.rebuild(around, out);
+        // Spans end by themselves where formats change.
+        if !signature(core).iter().map(|track| track.1).eq(job.signature.iter().map(|track| track.1)) {
+            self.rebuild(EpochEnd::Rebuild, around, out);
+            return;
         }
         if around.now < self.next_round {
             return;
         }
         self.next_round = around.now + ROUND;
         if self.carry(around.wall, out) {
-            self.rebuild(around, out);
+            self.rebuild(EpochEnd::Rebuild, around, out);
         }
     }
 
@@ -284,15 +291,17 @@ impl Segmenter {
         over
     }
 
-    fn rebuild(&mut self, around: &mut Around<'_>, out: &mut Vec<SegmenterEvent>) {
+    fn rebuild(&mut self, end: EpochEnd, around: &mut Around<'_>, out: &mut Vec<SegmenterEvent>) -> EpochEnd {
         self.carry(around.wall, out);
-        let Some(mut job) = self.job.take() else { return };
+        let Some(mut job) = self.job.take() else { return end };
+        let end = self.continuity.end(end, &job.formats, job.change);
         let begin = out.len();
         job.stop(around.wall, out);
         job.note(&mut self.continuity, &mut out[begin..]);
         self.end_epoch(job, around);
         self.ready_at = around.now;
         self.pause = RETRY_FIRST;
+        end
     }
 
     fn end_epoch(&mut self, job: Job, around: &mut Around<'_>) {
@@ -318,7 +327,7 @@ impl Segmenter {
 
     /// The stream is over.
     pub(super) fn end(&mut self, around: &mut Around<'_>, out: &mut Vec<SegmenterEvent>) {
-        self.rebuild(around, out);
+        self.rebuild(EpochEnd::Ended, around, out);
         out.push(SegmenterEvent::End);
     }
 
@@ -329,6 +338,8 @@ impl Segmenter {
             return;
         }
         let signature = signature(core);
+        let histories: Vec<FormatHistory> = signature.iter().filter_map(|(_, producer, _)| core.formats(*producer).cloned()).collect();
+        let change = next_change(&histories, self.continuity.done);
         let (mut consumers, mut sources, mut formats) = (Vec::new(), Vec::new(), Vec::new());
         for (kind, producer, format) in &signature {
             let history = core.formats(*producer).cloned();
@@ -337,14 +348,17 @@ impl Segmenter {
                 continue;
             };
             consumers.push(id);
-            sources.push(FormatSpan::current(reader, history));
-            formats.push(format.clone());
+            let span = FormatSpan::at(reader, history, change);
+            formats.push(span.format().unwrap_or_else(|| format.clone()));
+            sources.push(span);
         }
         let duration = |time: i64| Duration::from_nanos(time as u64);
         let cutting = self.continuity.begin(duration(self.segment), duration(self.part), &formats);
         self.job = Some(Job {
             publisher: core.generation(),
             signature,
+            formats: histories,
+            change,
             consumers,
             sources,
             epoch: cutting.epoch,

@@ -1,8 +1,9 @@
-//! A track's format now, and the packet with which it began.
+//! A track's formats, and the packet with which each began.
 //!
-//! In: how many packets were sent, and that the format changed. Out: the first packet of the newest format, for whoever has to
-//! keep what belongs to one format apart from what belongs to the next, however far behind the writer it reads.
+//! In: how many packets were sent, and that the format changed. Out: the packets of each format, for whoever has to keep what belongs to
+//! one apart from what belongs to the next, however far behind the writer it reads, and however often the format changed meanwhile.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -11,8 +12,12 @@ use crate::codec::Format;
 
 /// Packets further back than this can't be told from those to come by their sequence numbers (RFC 3550 appendix A.1).
 const HALF: u64 = 1 << 15;
+/// Most spans that are remembered. Readers are seconds behind at most, and each change costs them a discontinuity.
+const MAX_SPANS: usize = 32;
 
-/// Counts a track's packets, and remembers where its stream's formats changed last. Cheap to clone.
+/// Counts a track's packets, and remembers where its stream's formats changed. Cheap to clone.
+///
+/// Changes are numbered by their stream, for all of its tracks alike: what belongs together has the same number.
 #[derive(Debug, Clone)]
 pub(crate) struct FormatHistory(Arc<Inner>);
 
@@ -21,16 +26,27 @@ struct Inner {
     format: Mutex<Format>,
     /// The next packet's number; the lower 16 bits are its sequence number.
     next: AtomicU64,
-    /// The number of the first packet after the last change; 0: none yet.
-    changed: AtomicU64,
+    /// The newest change.
+    change: AtomicU64,
+    /// Oldest first, never empty.
+    spans: Mutex<VecDeque<Span>>,
+}
+
+/// The packets from one change to the next.
+#[derive(Debug)]
+struct Span {
+    change: u64,
+    /// The number of its first packet.
+    from: u64,
+    format: Format,
 }
 
 impl FormatHistory {
     /// A track whose first packet will have this sequence number.
     pub(crate) fn new(format: Format, sequence_number: u16) -> Self {
-        // Not 0, which means "never".
-        let next = AtomicU64::new((1 << 16) + u64::from(sequence_number));
-        Self(Arc::new(Inner { format: Mutex::new(format), next, changed: AtomicU64::new(0) }))
+        let from = u64::from(sequence_number);
+        let spans = Mutex::new([Span { change: 0, from, format: format.clone() }].into());
+        Self(Arc::new(Inner { format: Mutex::new(format), next: AtomicU64::new(from), change: AtomicU64::new(0), spans }))
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -58,23 +74,80 @@ impl FormatHistory {
         self.0.next.fetch_add(packets as u64, Ordering::Relaxed);
     }
 
-    /// What is sent from here on belongs to another format.
-    pub(crate) fn mark(&self) {
-        // Whoever sees a packet sent after this has to see the mark, too.
-        self.0.changed.store(self.0.next.load(Ordering::Relaxed), Ordering::Release);
+    /// What is sent from here on belongs to another format, its own or another track's.
+    pub(crate) fn mark(&self, change: u64) {
+        self.put(change, false);
     }
 
-    /// Tells one change from the next.
-    pub(crate) fn version(&self) -> u64 {
-        self.0.changed.load(Ordering::Acquire)
+    /// What is sent from here on belongs to another publisher, or is the track's beginning: what was before is nobody's matter any more.
+    pub(crate) fn begin(&self, change: u64) {
+        self.put(change, true);
     }
 
-    /// The sequence number of the first packet after the last change; `None` where that is too long ago to matter.
-    pub(crate) fn first_since_change(&self) -> Option<u16> {
-        let changed = self.version();
+    fn put(&self, change: u64, anew: bool) {
+        let span = Span { change, from: self.0.next.load(Ordering::Relaxed), format: self.format() };
+        let mut spans = lock(&self.0.spans);
+        // Nothing was sent since the last change, or it is forgotten.
+        while spans.back().is_some_and(|last| anew || last.from == span.from) {
+            spans.pop_back();
+        }
+        spans.push_back(span);
+        if spans.len() > MAX_SPANS {
+            spans.pop_front();
+        }
+        // Whoever sees a packet sent after this has to see the change, too.
+        self.0.change.store(change, Ordering::Release);
+    }
+
+    /// The newest change; 0 where there was none.
+    pub(crate) fn change(&self) -> u64 {
+        self.0.change.load(Ordering::Acquire)
+    }
+
+    /// The oldest change that is remembered.
+    pub(crate) fn first_change(&self) -> u64 {
+        lock(&self.0.spans).front().map_or(0, |span| span.change)
+    }
+
+    /// The first change after that one.
+    pub(crate) fn change_after(&self, change: u64) -> Option<u64> {
+        lock(&self.0.spans).iter().map(|span| span.change).find(|other| *other > change)
+    }
+
+    /// The format in which the track was after a change.
+    pub(crate) fn format_at(&self, change: u64) -> Format {
+        let spans = lock(&self.0.spans);
+        let span = spans.iter().rfind(|span| span.change <= change).or(spans.front());
+        span.map_or_else(|| self.format(), |span| span.format.clone())
+    }
+
+    /// The sequence number of the first packet after a change; `None` where that is too long ago to matter.
+    pub(crate) fn begins(&self, change: u64) -> Option<u16> {
+        self.sequence_number(|spans| spans.iter().rfind(|span| span.change <= change).map(|span| span.from))
+    }
+
+    /// The sequence number of the first packet behind what belongs to a change; `None` where everything since then does.
+    pub(crate) fn ends(&self, change: u64) -> Option<u16> {
+        if self.change() == change {
+            return None; // mostly
+        }
+        self.sequence_number(|spans| spans.iter().find(|span| span.change > change).map(|span| span.from))
+    }
+
+    fn sequence_number(&self, number: impl FnOnce(&VecDeque<Span>) -> Option<u64>) -> Option<u16> {
+        let number = number(&lock(&self.0.spans))?;
         let next = self.0.next.load(Ordering::Relaxed);
-        (changed != 0 && next.wrapping_sub(changed) < HALF).then_some(changed as u16)
+        (next.wrapping_sub(number) < HALF).then_some(number as u16)
     }
+}
+
+/// The change with which readers of these tracks go on that are done with what belongs to `done`: the next one that all of the tracks
+/// have been through. `None`: they begin with the first one.
+pub(crate) fn next_change(tracks: &[FormatHistory], done: Option<u64>) -> u64 {
+    let first = tracks.iter().map(FormatHistory::first_change).max().unwrap_or(0);
+    let Some(done) = done else { return first };
+    let next = tracks.iter().filter_map(|track| track.change_after(done)).min();
+    next.or_else(|| tracks.iter().map(FormatHistory::change).max()).unwrap_or(0).max(first)
 }
 
 #[cfg(test)]
@@ -82,19 +155,81 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_change_is_known_until_its_number_could_mean_another_packet() {
+    fn a_change_is_known_until_its_number_could_mean_another_packet() {
         let formats = FormatHistory::new(Format::Vp8, 65_530);
-        assert_eq!((formats.version(), formats.first_since_change()), (0, None));
+        assert_eq!((formats.change(), formats.begins(0), formats.ends(0)), (0, Some(65_530), None));
         formats.advance(10);
-        formats.mark();
-        let version = formats.version();
-        assert_eq!(formats.first_since_change(), Some(4));
+        formats.mark(1);
+        assert_eq!((formats.change(), formats.begins(1), formats.ends(0), formats.ends(1)), (1, Some(4), Some(4), None));
         formats.advance(32_767);
-        assert_eq!(formats.first_since_change(), Some(4));
+        assert_eq!((formats.begins(0), formats.begins(1)), (None, Some(4)));
         formats.advance(1);
-        assert_eq!(formats.first_since_change(), None);
-        formats.mark();
-        assert_ne!(formats.version(), version);
-        assert_eq!(formats.first_since_change(), Some(32_772));
+        assert_eq!((formats.begins(1), formats.ends(0)), (None, None));
+        formats.mark(2);
+        assert_eq!((formats.begins(2), formats.ends(1)), (Some(32_772), Some(32_772)));
+    }
+
+    #[test]
+    fn every_change_is_remembered() {
+        let opus = |channels| Format::Opus { channels };
+        let formats = FormatHistory::new(opus(1), 0);
+        // Another track's change, its own, and one without packets before the next.
+        for (change, channels, packets) in [(1, 1, 10), (2, 2, 5), (3, 1, 0), (5, 2, 7)] {
+            formats.set_format(opus(channels));
+            formats.mark(change);
+            formats.advance(packets);
+        }
+        let spans = |change| (formats.begins(change), formats.ends(change), formats.format_at(change));
+        assert_eq!(spans(1), (Some(0), Some(10), opus(1)));
+        assert_eq!(spans(2), (Some(10), Some(15), opus(2)));
+        assert_eq!(spans(5), (Some(15), None, opus(2)));
+        assert_eq!(spans(4), (Some(10), Some(15), opus(2)), "it had no such change, and was as after the one before");
+        assert_eq!([0, 1, 2, 5].map(|change| formats.change_after(change)), [Some(1), Some(2), Some(5), None]);
+        // The next publisher begins anew.
+        formats.begin(6);
+        assert_eq!((formats.first_change(), formats.ends(2), formats.begins(2)), (6, Some(22), None));
+        for change in 7..100 {
+            formats.advance(1);
+            formats.mark(change);
+        }
+        assert_eq!(formats.first_change(), 68, "it is bounded");
+    }
+
+    #[test]
+    fn readers_go_on_with_the_next_change_of_all_tracks() {
+        // The changes of each track, what was done, and what is next.
+        type Row<'a> = (&'a [&'a [u64]], Option<u64>, u64);
+        let table: [Row<'_>; 9] = [
+            (&[], None, 0),
+            (&[&[]], None, 0),
+            (&[&[], &[]], Some(0), 0),
+            (&[&[1, 2], &[1, 2]], None, 0),
+            (&[&[1, 2], &[1, 2]], Some(0), 1),
+            (&[&[1, 2], &[1, 2]], Some(1), 2),
+            (&[&[1, 2], &[1, 2]], Some(2), 2),
+            // One that was no change of the other: it is as it was.
+            (&[&[1, 3], &[3]], Some(1), 3),
+            (&[&[1, 2, 3], &[1, 3]], Some(1), 2),
+        ];
+        for (changes, done, expected) in table {
+            let tracks: Vec<_> = changes
+                .iter()
+                .map(|changes| {
+                    let formats = FormatHistory::new(Format::Vp8, 0);
+                    for change in *changes {
+                        formats.advance(1);
+                        formats.mark(*change);
+                    }
+                    formats
+                })
+                .collect();
+            assert_eq!(next_change(&tracks, done), expected, "{changes:?} {done:?}");
+        }
+        // A track that joined or returned later has nothing of what was before.
+        let (pictures, sound) = (FormatHistory::new(Format::Vp8, 0), FormatHistory::new(Format::Opus { channels: 1 }, 0));
+        pictures.advance(1);
+        pictures.mark(1);
+        sound.begin(1);
+        assert_eq!(next_change(&[pictures, sound], None), 1);
     }
 }

@@ -27,6 +27,6 @@ pub(crate) use driver::{
     Hub, HubOptions, Lease, Publication, PublishError, PublishRequest, SelectError, Stream, StreamEvent, StreamInfo, TrackWriter,
     TranscodeGuard, TranscodeJob, Transcoder, Viewer,
 };
-pub(crate) use format_history::FormatHistory;
+pub(crate) use format_history::{FormatHistory, next_change};
 // What adapters hold of the core.
 pub(crate) use crate::sfu::{DirectConsumer, ProducerId, SfuError};

@@ -55,6 +55,8 @@ pub(super) struct Tracks {
     entries: Vec<Entry>,
     replacing: Vec<(MediaKind, u64)>,
     serials: u64,
+    /// How often formats changed: numbers the changes.
+    changes: u64,
 }
 
 impl Tracks {
@@ -105,15 +107,15 @@ impl Tracks {
 
     /// The track stands in its place.
     pub(super) fn put(&mut self, replacement: &Replacement, track: Track, formats: Option<FormatHistory>) {
+        let known = self.entries.iter().position(|known| known.track.kind == track.kind);
+        // What a publisher sends does not follow on what was sent before it came.
+        self.changes += u64::from(known.is_some());
+        if let Some(formats) = &formats {
+            formats.begin(self.changes);
+        }
         let entry = Entry { track, generation: replacement.generation, formats };
-        match self.entries.iter_mut().find(|known| known.track.kind == entry.track.kind) {
-            Some(known) => {
-                // What a publisher sends does not follow on what was sent before it came.
-                if let Some(formats) = &entry.formats {
-                    formats.mark();
-                }
-                *known = entry;
-            }
+        match known {
+            Some(at) => self.entries[at] = entry,
             None => self.entries.push(entry),
         }
         self.entries.sort_by_key(|entry| std::cmp::Reverse(entry.track.kind));
@@ -128,7 +130,8 @@ impl Tracks {
         }
         let alike = track.format.is_coded_like(format);
         *track = if alike { Track { format: format.clone(), ..track.clone() } } else { Track::new(format.clone(), track.producer) };
-        self.entries.iter().filter_map(|entry| entry.formats.as_ref()).for_each(FormatHistory::mark);
+        self.changes += 1;
+        self.entries.iter().filter_map(|entry| entry.formats.as_ref()).for_each(|formats| formats.mark(self.changes));
         true
     }
 
@@ -222,7 +225,7 @@ mod tests {
         let ([first, second], mut tracks) = (generations(), Tracks::default());
         let (_, pictures) = put(&mut tracks, first, VP8);
         let (_, sound) = put(&mut tracks, first, OPUS);
-        let versions = || (pictures.version(), sound.version());
+        let versions = || (pictures.change(), sound.change());
         assert_eq!(versions(), (0, 0), "the first formats are no change");
         let mono = Format::Opus { channels: 1 };
         for (generation, format, changes) in [
@@ -236,11 +239,16 @@ mod tests {
             pictures.advance(1);
             sound.advance(1);
             assert_eq!(tracks.set_format(generation, &format), changes, "{format:?}");
-            assert_eq!((pictures.version() != before.0, sound.version() != before.1), (changes, changes), "{format:?}");
+            assert_eq!((pictures.change() != before.0, sound.change() != before.1), (changes, changes), "{format:?}");
+            assert_eq!(pictures.change(), sound.change(), "numbered alike");
         }
         // A track that takes another's place begins another format by itself.
         let (_, next) = put(&mut tracks, second, OPUS);
-        assert_ne!(next.version(), 0);
+        assert!(next.change() > pictures.change() && next.first_change() == next.change());
+        // One that joins is in the midst of what is there.
+        tracks.entries.retain(|entry| entry.track.kind == MediaKind::Audio);
+        let (_, joined) = put(&mut tracks, second.next(), VP8);
+        assert_eq!((joined.change(), joined.begins(joined.change())), (next.change(), Some(0)));
     }
 
     #[test]

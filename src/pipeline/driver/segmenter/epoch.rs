@@ -16,6 +16,7 @@ use crate::pipeline::error::PipelineError;
 use crate::pipeline::source::RtpSource;
 use crate::pipeline::wire::{Cutting, Failure, Message, Start};
 use crate::rtp::batch::RtpBatch;
+use crate::stream::FormatHistory;
 
 /// How long a job that is told to stop gets to let out what is inside.
 const STOP_TIME: Duration = Duration::from_secs(2);
@@ -38,6 +39,8 @@ pub struct Continuity {
     pub reorder: u8,
     /// Why the last epoch's pipeline failed, if it did.
     pub failure: Option<String>,
+    /// The change of formats whose packets are done with.
+    pub(crate) done: Option<u64>,
     timescales: Vec<u32>,
     /// What its tracks carry, by their place in the job.
     kinds: Vec<MediaKind>,
@@ -52,6 +55,7 @@ impl Default for Continuity {
             given: [i64::MIN; 2],
             reorder: 0,
             failure: None,
+            done: None,
             timescales: Vec::new(),
             kinds: Vec::new(),
         }
@@ -70,6 +74,19 @@ impl Continuity {
             epoch: self.epoch,
             not_before: self.ends,
             given: self.given,
+        }
+    }
+
+    /// An epoch of what belongs to `change` has ended so. Where the formats have changed since, it has been let out to its end; the next one goes
+    /// on with the next change, though the publisher may be gone.
+    pub(crate) fn end(&mut self, end: EpochEnd, formats: &[FormatHistory], change: u64) -> EpochEnd {
+        let changed = formats.iter().any(|formats| formats.change() > change);
+        match end {
+            EpochEnd::Rebuild | EpochEnd::Left if changed => {
+                self.done = Some(change);
+                EpochEnd::Rebuild
+            }
+            end => end,
         }
     }
 

@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use crate::base::wrap::timestamp_distance;
 use crate::base::{MediaKind, rescale};
 use crate::codec::{Codec, Format};
-use crate::stream::{Generation, Lease, ProducerId, SelectError, Stream, Wanted, Warning};
+use crate::stream::{FormatHistory, Generation, Lease, ProducerId, SelectError, Stream, Wanted, Warning, next_change};
 
 use super::supervisor::Supervisor;
 use crate::pipeline::error::PipelineError;
@@ -51,6 +51,11 @@ impl Signature {
     /// Whether `other` has all of this, and more.
     fn is_joined_by(&self, other: &Self) -> bool {
         self.0.len() < other.0.len() && self.0.iter().all(|track| other.0.contains(track))
+    }
+
+    /// Whether `other` has the same tracks, in whatever formats.
+    fn has_the_tracks_of(&self, other: &Self) -> bool {
+        self.0.iter().map(|track| track.1).eq(other.0.iter().map(|track| track.1))
     }
 }
 
@@ -108,6 +113,8 @@ impl Segmenter {
         sink: &mut impl ChunkSink,
     ) -> Result<EpochEnd, Trouble> {
         let signature = signature(stream);
+        let formats: Vec<FormatHistory> = signature.0.iter().filter_map(|(_, producer, _)| stream.formats(*producer)).collect();
+        let change = next_change(&formats, continuity.done);
         // The next publisher has key frames of its own.
         entrances.take_if(|_| !has_long_gops(stream));
         let mut leases = Vec::new();
@@ -138,11 +145,10 @@ impl Segmenter {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let formats = stream.formats(lease.producer());
-            let span = FormatSpan::current(lease.consume_recent().await?, formats);
+            let span = FormatSpan::at(lease.consume_recent().await?, stream.formats(lease.producer()), change);
             at_key = at_key.or((*kind == MediaKind::Video).then(|| span.ends_at_key()));
+            tracks.formats.push(span.format().unwrap_or_else(|| lease.format()));
             tracks.sources.push(span);
-            tracks.formats.push(lease.format());
             leases.push(lease);
         }
         if tracks.formats.is_empty() {
@@ -151,6 +157,8 @@ impl Segmenter {
         let derived: Vec<_> = leases.iter().filter_map(Lease::derivation).collect();
         tracing::info!(stream = %stream.path(), epoch = continuity.epoch, ?derived, "segmenter started");
         let made = entrances.is_some();
+        // They end by themselves where their formats change, however late that is read.
+        let spans_end = derived.is_empty() && formats.len() == signature.0.len();
         let mut joins = None;
         let changed = async {
             loop {
@@ -160,7 +168,7 @@ impl Segmenter {
                 }
                 let now = self::signature(stream);
                 match &at_key {
-                    _ if now == signature => {}
+                    _ if now == signature || (spans_end && now.has_the_tracks_of(&signature)) => {}
                     Some(at_key) if signature.is_joined_by(&now) => {
                         at_key.store(true, Ordering::Relaxed);
                         joins.get_or_insert_with(|| Box::pin(tokio::time::sleep(JOIN_WITHIN)));
@@ -186,6 +194,7 @@ impl Segmenter {
             }
         };
         let end = run_epoch(supervisor, stream.path().as_str(), tracks, continuity, changed, sink).await?;
+        let end = continuity.end(end, &formats, change);
         tracing::info!(stream = %stream.path(), epoch = continuity.epoch, ?end, "segmenter's epoch ended");
         Ok(end)
     }
