@@ -113,6 +113,9 @@ fn the_recording_downloads_while_it_grows_and_plays_afterwards() {
     let (status, head, rest) = request("GET", &mp4, &["-H", &range, "-H", &format!("If-Range: {etag}")]).unwrap();
     assert_eq!(status, 206, "{head}");
     assert!(rest == body[1000..], "the rest of the same snapshot");
+    let (status, head, body) = request("GET", &mp4, &["-H", "Range: bytes=-0"]).unwrap();
+    assert!(status == 416 && head.contains("content-range: bytes */") && head.contains("content-type: application/json"), "{head}");
+    assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["error"]["code"], "range_not_satisfiable");
 
     assert!(publisher.wait());
     wait_for("the recording to end", || first().is_some_and(|item| item["live"] == false), || server.log());

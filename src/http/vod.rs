@@ -111,6 +111,12 @@ async fn answer(
     if answer.status == StatusCode::PRECONDITION_FAILED {
         return Err(RecordError::PreconditionFailed.into());
     }
+    if answer.status == StatusCode::RANGE_NOT_SATISFIABLE {
+        // With how long it is (RFC 9110 section 15.5.17).
+        let length = answer.content_range.and_then(|range| HeaderValue::from_str(&range).ok());
+        let refused = ApiError::of_status(StatusCode::RANGE_NOT_SATISFIABLE);
+        return Err(length.into_iter().fold(refused, |refused, length| refused.with_header(CONTENT_RANGE, length)));
+    }
     let (body, content_type, length) = body(answer.body, answer.content_type, answer.content_length, answer.total, state.hub.lots());
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
