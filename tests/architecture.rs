@@ -346,6 +346,97 @@ fn law_7_errors_have_types() {
     }
 }
 
+/// The variants of error enums that show text of their own as it is: a sentence that was made elsewhere. Words of others, such as names, are
+/// shown in quotes (`{name:?}`) or as a list (`.0.join(", ")`).
+fn variants_with_text(lines: &[(usize, &str)]) -> Vec<(usize, String)> {
+    let (mut found, mut derived, mut inside) = (Vec::new(), false, false);
+    let (mut message, mut variant, mut begins) = (String::new(), String::new(), 0);
+    for (number, line) in lines {
+        let line = line.trim();
+        inside |= derived && line.contains("enum ");
+        derived = (derived && line.starts_with("#[")) || line.contains("thiserror::Error");
+        if !inside || line.contains("enum ") {
+            continue;
+        }
+        if line.starts_with("#[error") {
+            (message, variant, begins) = (String::new(), String::new(), *number);
+        }
+        let in_message = variant.is_empty() && begins > 0 && !ends_attribute(&message);
+        if in_message {
+            message.push_str(line);
+        } else if !line.starts_with("#[") {
+            variant.push_str(line);
+            if is_balanced(&variant) {
+                found.extend(shows_text(&message, &variant).then(|| (begins, variant.trim_end_matches(',').to_owned())));
+                (message, variant) = (String::new(), String::new());
+            }
+        }
+        inside = line != "}" || variant.contains('{');
+    }
+    found
+}
+
+fn ends_attribute(text: &str) -> bool {
+    text.ends_with(")]")
+}
+
+fn is_balanced(text: &str) -> bool {
+    let count = |brackets: [char; 2]| text.matches(brackets).count();
+    count(['(', '{']) == count([')', '}'])
+}
+
+/// Whether the message of a variant shows one of its fields that are text without quotes.
+fn shows_text(message: &str, variant: &str) -> bool {
+    let Some(at) = variant.find(['(', '{']) else { return false };
+    let is_struct = variant[at..].starts_with('{');
+    let inside = variant[at + 1..].trim_end_matches([',', ')', '}', ' ']);
+    // Attributes of fields (`#[source]`) say nothing about their types; commas within `<…>` part no fields, but a piece of a type is enough.
+    inside.split(", ").flat_map(|part| part.split(',')).enumerate().any(|(index, field)| {
+        let field = field.rsplit("] ").next().unwrap_or(field).trim();
+        let (name, kind) = if is_struct { field.split_once(": ").unwrap_or(("", field)) } else { ("", field) };
+        let name = if is_struct { name.to_owned() } else { index.to_string() };
+        let is_text = ["String", "Box<str>", "Arc<str>", "Cow<"].iter().any(|text| kind.contains(text));
+        let (plain, braced) = (format!("{{{name}}}"), format!("{{{{{{{name}}}}}}}"));
+        let argument = format!(".{name}");
+        let listed = format!(".{name}.join(\", \")");
+        is_text && (message.replace(&braced, "").contains(&plain) || message.replace(&listed, "").contains(&argument))
+    })
+}
+
+#[test]
+fn law_7_errors_carry_no_sentences() {
+    let mut broken = Vec::new();
+    for source in sources().iter().filter(|source| !is_test_file(&source.path)) {
+        for (number, variant) in variants_with_text(&code_lines(&source.text)) {
+            broken.push(format!(
+                "law 7: src/{}:{number} has an error that carries text ({variant}); make it variants with fields, or carry the error that it comes from",
+                source.path.display()
+            ));
+        }
+    }
+    report(broken);
+    for (message, variant, text) in [
+        ("{0}", "Other(String)", true),
+        ("can't start: {0}", "Start(String),", true),
+        ("can't start: {0}", "Start(std::io::Error),", false),
+        ("bad {what}: {why}", "Bad { what: &'static str, why: String },", true),
+        ("bad {what}: {why}", "Bad { what: &'static str, why: &'static str },", false),
+        ("bad {what}", "Bad {\n    what: Cow<'static, str>,\n},", true),
+        ("{}\", .0.join(\"\\n\")", "Many(Vec<String>)", true),
+        ("{}\", .0.join(\", \")", "Many(Vec<String>)", false),
+        ("no template named {0:?}", "Missing(String),", false),
+        ("{path} uses {{{name}}}", "Unknown { path: PathBuf, name: String }", false),
+        ("{0:?} is {1}", "Odd(String, String)", true),
+        ("{0}", "Io(#[from] std::io::Error)", false),
+        ("the server is gone", "Gone", false),
+    ] {
+        let lines = format!(
+            "#[derive(Debug, thiserror::Error)]\n#[non_exhaustive]\npub enum E {{\n    /// Of one kind.\n    #[error(\"{message}\")]\n    {variant}\n}}"
+        );
+        assert_eq!(!variants_with_text(&code_lines(&lines)).is_empty(), text, "{variant} as {message}");
+    }
+}
+
 /// Whether a line takes a lock of the standard library by itself.
 fn takes_a_lock(line: &str) -> bool {
     let directly = line.split(".lock()").skip(1).any(|after| after.starts_with('.') && !after.starts_with(".await"));

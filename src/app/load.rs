@@ -2,6 +2,7 @@
 //!
 //! In: a file's text and the environment. Out: a configuration whose values are within their bounds, or what is wrong with line, key and a suggestion.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use figment::error::Kind;
@@ -30,8 +31,73 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// One or more things in it are wrong; one line each.
-    #[error("{}", .0.join("\n"))]
-    Wrong(Vec<String>),
+    #[error("{}", lines(.0))]
+    Wrong(Vec<Fault>),
+}
+
+fn lines(faults: &[Fault]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// One thing that is wrong with a configuration. As text: where, what, and what to do.
+#[derive(Debug)]
+pub struct Fault {
+    place: Place,
+    kind: FaultKind,
+}
+
+#[derive(Debug)]
+enum FaultKind {
+    Syntax(toml_edit::TomlError),
+    /// A key that nobody knows, or a value of another type.
+    Value {
+        key: String,
+        kind: Kind,
+    },
+    OutOfBounds(SettingError),
+}
+
+/// Where a value came from.
+#[derive(Debug)]
+enum Place {
+    File { name: String, line: Option<usize> },
+    Variable(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.place)?;
+        match &self.kind {
+            FaultKind::Syntax(error) => write!(f, "{error}"),
+            FaultKind::OutOfBounds(error) => write!(f, "{error}"),
+            FaultKind::Value { key, kind } => match kind {
+                Kind::UnknownField(field, known) => match suggestion(field, known) {
+                    Some(candidate) => write!(f, "unknown key {key}; did you mean {candidate}?"),
+                    None => write!(f, "unknown key {key}; known here: {}", known.join(", ")),
+                },
+                Kind::UnknownVariant(found, known) => write!(f, "{key} should be one of {}, not {found}", known.join(", ")),
+                Kind::InvalidType(found, wanted) => write!(f, "{key} should be {wanted}, not {found}"),
+                Kind::InvalidValue(found, wanted) => write!(f, "{key} should be {wanted}, not {found}"),
+                other => write!(f, "{key}: {other}"),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { name, line: Some(line) } => write!(f, "{name}, line {line}"),
+            Self::File { name, line: None } => f.write_str(name),
+            Self::Variable(name) => write!(f, "environment variable {name}"),
+        }
+    }
+}
+
+/// The key that was meant.
+fn suggestion(field: &str, known: &[&'static str]) -> Option<&'static str> {
+    let distances = known.iter().map(|candidate| (strsim::damerau_levenshtein(field, candidate), *candidate));
+    distances.min().filter(|(distance, _)| *distance <= SUGGESTION_DISTANCE).map(|(_, candidate)| candidate)
 }
 
 /// TOML as figment reads it, by the parser that also tells where things stand: figment's own is a second one, of older versions.
@@ -59,7 +125,10 @@ pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
 /// Loads from the text of a file called `name`, and the environment.
 pub fn load_text(text: &str, name: &str) -> Result<Config, ConfigError> {
     // The parser of toml_edit tells line and column of a syntax error.
-    let document = toml_edit::Document::parse(text).map_err(|error| ConfigError::Wrong(vec![format!("{name}: {error}")]))?;
+    let document = toml_edit::Document::parse(text).map_err(|error| {
+        let place = Place::File { name: name.to_owned(), line: None };
+        ConfigError::Wrong(vec![Fault { place, kind: FaultKind::Syntax(error) }])
+    })?;
     let sections = section_names();
     let environment = Env::prefixed(ENV_PREFIX)
         // Orchestrators put variables of their own with a service's name (HEADEND_PORT, HEADEND_SERVICE_HOST): only sections count.
@@ -72,14 +141,14 @@ pub fn load_text(text: &str, name: &str) -> Result<Config, ConfigError> {
     let figment = Figment::from(Serialized::defaults(Config::default())).merge(Toml::string(text)).merge(environment);
     let file = File { document, text, name };
     let config: Config =
-        figment.extract().map_err(|errors| ConfigError::Wrong(errors.into_iter().map(|error| file.describe(&error)).collect()))?;
+        figment.extract().map_err(|errors| ConfigError::Wrong(errors.into_iter().map(|error| file.fault(&error)).collect()))?;
     let out_of_bounds = |problem: SettingError| {
         let path: Vec<String> = problem.key.split('.').map(str::to_owned).collect();
         // Where a value came from is known by section and key, not for the items of a list.
         let source = figment.find_metadata(&path[..path.len().min(2)].join("."));
-        format!("{}: {problem}", file.place(&path, source))
+        Fault { place: file.place(&path, source), kind: FaultKind::OutOfBounds(problem) }
     };
-    let problems: Vec<String> = config.problems().into_iter().map(out_of_bounds).collect();
+    let problems: Vec<Fault> = config.problems().into_iter().map(out_of_bounds).collect();
     if problems.is_empty() { Ok(config) } else { Err(ConfigError::Wrong(problems)) }
 }
 
@@ -98,42 +167,22 @@ struct File<'a> {
 }
 
 impl File<'_> {
-    /// One error as one line: where, what, and what to do.
-    fn describe(&self, error: &figment::Error) -> String {
+    fn fault(&self, error: &figment::Error) -> Fault {
         let mut path = error.path.clone();
         if let Kind::UnknownField(field, _) = &error.kind {
             path.retain(|part| part != field);
             path.push(field.clone());
         }
-        let (key, place) = (path.join("."), self.place(&path, error.metadata.as_ref()));
-        match &error.kind {
-            Kind::UnknownField(field, known) => {
-                let suggestion = known
-                    .iter()
-                    .map(|candidate| (strsim::damerau_levenshtein(field, candidate), *candidate))
-                    .min()
-                    .filter(|(distance, _)| *distance <= SUGGESTION_DISTANCE);
-                match suggestion {
-                    Some((_, candidate)) => format!("{place}: unknown key {key}; did you mean {candidate}?"),
-                    None => format!("{place}: unknown key {key}; known here: {}", known.join(", ")),
-                }
-            }
-            Kind::UnknownVariant(found, known) => format!("{place}: {key} should be one of {}, not {found}", known.join(", ")),
-            Kind::InvalidType(found, wanted) => format!("{place}: {key} should be {wanted}, not {found}"),
-            Kind::InvalidValue(found, wanted) => format!("{place}: {key} should be {wanted}, not {found}"),
-            other => format!("{place}: {key}: {other}"),
-        }
+        let place = self.place(&path, error.metadata.as_ref());
+        Fault { place, kind: FaultKind::Value { key: path.join("."), kind: error.kind.clone() } }
     }
 
     /// Where the value of a key came from: a variable of the environment, or the file, with the line.
-    fn place(&self, path: &[String], source: Option<&Metadata>) -> String {
+    fn place(&self, path: &[String], source: Option<&Metadata>) -> Place {
         if source.is_some_and(|source| source.name.contains("environment")) {
-            return format!("environment variable {ENV_PREFIX}{}", path[..path.len().min(2)].join("__").to_ascii_uppercase());
+            return Place::Variable(format!("{ENV_PREFIX}{}", path[..path.len().min(2)].join("__").to_ascii_uppercase()));
         }
-        match self.line_of(path) {
-            Some(line) => format!("{}, line {line}", self.name),
-            None => self.name.to_owned(),
-        }
+        Place::File { name: self.name.to_owned(), line: self.line_of(path) }
     }
 
     /// The line, from 1, on which the key (or the nearest thing around it) stands.

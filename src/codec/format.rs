@@ -97,7 +97,23 @@ pub enum FormatError {
         /// Which structure.
         what: &'static str,
         /// What it asks for, and what to use instead.
-        why: String,
+        why: &'static str,
+    },
+    /// MPEG-4 Audio of another kind.
+    #[error("{what} is not supported: it has audio object type {object_type} ({name}); use AAC-LC or HE-AAC")]
+    ObjectType {
+        /// Which structure.
+        what: &'static str,
+        /// ISO/IEC 14496-3 table 1.17.
+        object_type: u8,
+        /// What people call it.
+        name: &'static str,
+    },
+    #[error("{what} is not supported: it has {channels} channels; 1 to 8 are possible")]
+    Channels {
+        /// Which structure.
+        what: &'static str,
+        channels: u8,
     },
 }
 

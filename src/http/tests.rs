@@ -20,7 +20,7 @@ use super::whip::SessionService;
 use super::*;
 use crate::base::StreamPath;
 use crate::sdp::SdpError;
-use crate::webrtc::{PatchOutcome, Role, SessionCreated, SessionRequest, WebRtcError};
+use crate::webrtc::{Bound, Mismatch, PatchOutcome, Role, SessionCreated, SessionRequest, WebRtcError};
 
 /// Answers by the name of the stream, and notes what it was asked.
 #[derive(Clone, Default)]
@@ -44,8 +44,8 @@ impl SessionService for Fake {
             "live/busy" => WebRtcError::Busy(path),
             "live/away" => WebRtcError::NotLive(path),
             "live/locked" => WebRtcError::Forbidden { shown: key.is_some(), path },
-            "live/full" => WebRtcError::Full("for a test".into()),
-            "live/odd" => WebRtcError::NothingInCommon("no codec".into()),
+            "live/full" => WebRtcError::Full(Bound::Sessions(1)),
+            "live/odd" => WebRtcError::NothingInCommon(Mismatch::SendsNothing),
             "live/broken" => WebRtcError::Sdp(SdpError::NotUtf8),
             "live/lacking" => WebRtcError::Sdp(SdpError::Missing { what: "a=fingerprint", why: "test" }),
             _ => return Ok(SessionCreated { id: "id1".into(), answer: "v=0\r\n".into(), etag: "e1".into() }),

@@ -1,5 +1,7 @@
 //! What can go wrong with recordings.
 
+use std::path::{Path, PathBuf};
+
 use crate::cmaf::CmafError;
 
 use super::retention::StopReason;
@@ -27,13 +29,8 @@ pub(crate) enum RecordError {
     #[error("recording stopped: {0}")]
     Stopped(StopReason),
     /// The disk said no.
-    #[error("{what} failed: {source}")]
-    Io {
-        /// What was tried.
-        what: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error("{tried} {path} failed: {source}")]
+    Io { tried: Tried, path: PathBuf, source: std::io::Error },
     /// The segmenter's bytes or the stored ones are not what they should be.
     #[error("the media of this recording can't be used: {0}")]
     Media(#[from] CmafError),
@@ -45,11 +42,43 @@ pub(crate) enum RecordError {
     ShuttingDown,
 }
 
+/// What was tried with a file or a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tried {
+    List,
+    Open,
+    Inspect,
+    Read,
+    Make,
+    Write,
+    Sync,
+    Cut,
+    Delete,
+}
+
+impl std::fmt::Display for Tried {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::List => "listing",
+            Self::Open => "opening",
+            Self::Inspect => "looking at",
+            Self::Read => "reading",
+            Self::Make => "making",
+            Self::Write => "writing to",
+            Self::Sync => "syncing",
+            Self::Cut => "cutting",
+            Self::Delete => "deleting",
+        })
+    }
+}
+
 impl RecordError {
     /// Names what was tried with the disk.
-    pub(super) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
-        let what = what.into();
-        move |source| if source.kind() == std::io::ErrorKind::NotFound { Self::NotFound } else { Self::Io { what, source } }
+    pub(super) fn io(tried: Tried, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| match source.kind() {
+            std::io::ErrorKind::NotFound => Self::NotFound,
+            _ => Self::Io { tried, path: path.to_owned(), source },
+        }
     }
 
     /// The status code an HTTP server answers with (RFC 9110 section 15).

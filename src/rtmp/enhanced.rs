@@ -2,6 +2,8 @@
 //!
 //! In: a message's body behind its first byte. Out: packet type and code of the track that is carried, its bytes, and whether there are others.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 /// `ModEx`: a modifier stands before the packet type proper.
@@ -98,8 +100,8 @@ pub(super) fn read(body: &Bytes, packet_type: u8, kind: Kind, wanted: Option<u8>
     }
 }
 
-/// What a four-character code stands for, for people.
-pub(super) fn name(fourcc: [u8; 4]) -> String {
+/// Writes what a four-character code stands for, for people.
+pub(super) fn write_name(fourcc: [u8; 4], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let text = String::from_utf8_lossy(&fourcc);
     let known = match &fourcc {
         b"hvc1" | b"hev1" => "H.265",
@@ -112,9 +114,9 @@ pub(super) fn name(fourcc: [u8; 4]) -> String {
         b"ac-3" => "Dolby AC-3",
         b"ec-3" => "Dolby E-AC-3",
         b".mp3" => "MP3",
-        _ => return format!("an unknown codec (Enhanced RTMP {text:?})"),
+        _ => return write!(f, "an unknown codec (Enhanced RTMP {text:?})"),
     };
-    format!("{known} (Enhanced RTMP {})", text.trim())
+    write!(f, "{known} (Enhanced RTMP {})", text.trim())
 }
 
 #[cfg(test)]

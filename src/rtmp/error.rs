@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use rml_rtmp::handshake::HandshakeError;
+
 /// Where in a connection something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Position {
@@ -25,7 +27,7 @@ impl std::fmt::Display for Position {
 }
 
 /// An error with its position.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("{problem} ({at})")]
 pub struct RtmpError {
     pub at: Position,
@@ -34,7 +36,7 @@ pub struct RtmpError {
 }
 
 /// What was wrong with a connection.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
     /// The first byte is not RTMP version 3.
@@ -45,7 +47,7 @@ pub enum Problem {
     },
     /// The handshake library refused.
     #[error("the handshake failed: {0}")]
-    Handshake(String),
+    Handshake(#[from] HandshakeError),
     /// Something did not come in time.
     #[error("nothing came for {after:?} while waiting for {waiting_for}")]
     Timeout { after: Duration, waiting_for: &'static str },
@@ -81,9 +83,10 @@ pub enum Problem {
     /// A command or data message is not AMF0, or is beyond its bounds.
     #[error("bad AMF0: {0}")]
     Amf(#[from] super::amf0::AmfError),
-    /// A command came in the wrong order or with unusable arguments.
-    #[error("bad command {name:?}: {why}")]
-    Command { name: String, why: String },
+    #[error("bad command {name:?}: connect has to come first")]
+    NotConnected { name: String },
+    #[error("bad command \"createStream\": too many message streams that nothing is done with")]
+    TooManyMessageStreams,
 }
 
 /// What the first byte tells about who is knocking.

@@ -4,6 +4,8 @@
 //! In: a message's body. Out: a sequence header, a picture or an audio frame, or a sentence about what can't be carried; and bodies
 //! for players. What is inside a sequence header or a picture is `codec`'s matter.
 
+use std::fmt;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::chunk::kind;
@@ -47,9 +49,34 @@ pub enum FlvError {
         /// How long it was.
         len: usize,
     },
-    /// Well formed, but in a codec that isn't carried over RTMP.
-    #[error("{0}")]
-    Unsupported(String),
+    #[error(
+        "Video over RTMP is carried as H.264 only, for now; this is {0}, so the stream goes on without pictures. Choose an H.264 encoder \
+         (in OBS: Settings → Output → Video Encoder; in ffmpeg: -c:v libx264)."
+    )]
+    UnsupportedVideo(CodecName),
+    #[error(
+        "Audio over RTMP is carried as AAC only, for now; this is {0}, so the stream goes on without sound. Choose AAC (in OBS: Settings → \
+         Output → Audio Encoder; in ffmpeg: -c:a aac)."
+    )]
+    UnsupportedAudio(CodecName),
+}
+
+/// A codec that isn't carried over RTMP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodecName {
+    /// From FLV's own numbers.
+    Flv(&'static str),
+    /// Enhanced RTMP's.
+    FourCc([u8; 4]),
+}
+
+impl fmt::Display for CodecName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flv(name) => f.write_str(name),
+            Self::FourCc(code) => enhanced::write_name(*code, f),
+        }
+    }
 }
 
 /// A tag, and which track of its kind it is for.
@@ -91,7 +118,7 @@ pub fn read_video_track(body: &Bytes, wanted: Option<u8>) -> Result<Read<VideoTa
         return read_enhanced_video(body, frame_type, wanted);
     }
     if first & 0x0F != 7 {
-        return Err(unsupported_video(match first & 0x0F {
+        let name = match first & 0x0F {
             1 => "JPEG",
             2 => "Sorenson H.263",
             3 | 6 => "screen video",
@@ -103,7 +130,8 @@ pub fn read_video_track(body: &Bytes, wanted: Option<u8>) -> Result<Read<VideoTa
             14 => "VP8 (old numbering)",
             15 => "VP9 (old numbering)",
             _ => "an unknown codec",
-        }));
+        };
+        return Err(FlvError::UnsupportedVideo(CodecName::Flv(name)));
     }
     let header = body.first_chunk::<5>().ok_or_else(truncated)?;
     let data = body.slice(5..);
@@ -124,7 +152,7 @@ fn read_enhanced_video(body: &Bytes, frame_type: u8, wanted: Option<u8>) -> Resu
         return read(VideoTag::Other);
     }
     if track.fourcc != *b"avc1" {
-        return Err(unsupported_video(&enhanced::name(track.fourcc)));
+        return Err(FlvError::UnsupportedVideo(CodecName::FourCc(track.fourcc)));
     }
     let key = frame_type == 1;
     read(match track.packet_type {
@@ -137,13 +165,6 @@ fn read_enhanced_video(body: &Bytes, frame_type: u8, wanted: Option<u8>) -> Resu
         3 => VideoTag::Picture { key, composition_ms: 0, data: track.data.clone() },
         _ => VideoTag::Other,
     })
-}
-
-fn unsupported_video(what: &str) -> FlvError {
-    FlvError::Unsupported(format!(
-        "Video over RTMP is carried as H.264 only, for now; this is {what}, so the stream goes on without pictures. Choose an H.264 encoder \
-         (in OBS: Settings → Output → Video Encoder; in ffmpeg: -c:v libx264)."
-    ))
 }
 
 /// Reads the body of an audio message; of several tracks the first one.
@@ -169,12 +190,12 @@ pub fn read_audio_track(body: &Bytes, wanted: Option<u8>) -> Result<Read<AudioTa
                 return Ok(Read { tag: AudioTag::Other, track: track.id, left_out: track.other });
             }
             if track.fourcc != *b"mp4a" {
-                return Err(unsupported_audio(&enhanced::name(track.fourcc)));
+                return Err(FlvError::UnsupportedAudio(CodecName::FourCc(track.fourcc)));
             }
             (track.packet_type, track.data, track.id, track.other)
         }
         other => {
-            return Err(unsupported_audio(match other {
+            let name = match other {
                 0 | 3 => "PCM",
                 1 => "ADPCM",
                 2 | 14 => "MP3",
@@ -183,7 +204,8 @@ pub fn read_audio_track(body: &Bytes, wanted: Option<u8>) -> Result<Read<AudioTa
                 8 => "G.711 µ-law",
                 11 => "Speex",
                 _ => "an unknown codec",
-            }));
+            };
+            return Err(FlvError::UnsupportedAudio(CodecName::Flv(name)));
         }
     };
     let tag = match packet_type {
@@ -192,13 +214,6 @@ pub fn read_audio_track(body: &Bytes, wanted: Option<u8>) -> Result<Read<AudioTa
         _ => AudioTag::Other,
     };
     Ok(Read { tag, track, left_out })
-}
-
-fn unsupported_audio(what: &str) -> FlvError {
-    FlvError::Unsupported(format!(
-        "Audio over RTMP is carried as AAC only, for now; this is {what}, so the stream goes on without sound. Choose AAC (in OBS: Settings → \
-         Output → Audio Encoder; in ffmpeg: -c:a aac)."
-    ))
 }
 
 /// Most tags of an aggregate message that are taken. Encoders put a few frames together; the limit keeps a message full of one-byte

@@ -63,10 +63,9 @@ impl Handshake {
         let before_answer = (1 + PACKET_LEN).saturating_sub(self.received).min(input.len());
         self.answer.extend(input[before_answer..].iter().take(PACKET_LEN - self.answer.len()));
         self.received += input.len();
-        let (output, rest) = match self.digests.process_bytes(input) {
-            Ok(HandshakeProcessResult::InProgress { response_bytes }) => (response_bytes, None),
-            Ok(HandshakeProcessResult::Completed { response_bytes, remaining_bytes }) => (response_bytes, Some(remaining_bytes.into())),
-            Err(error) => return Err(Problem::Handshake(error.to_string())),
+        let (output, rest) = match self.digests.process_bytes(input)? {
+            HandshakeProcessResult::InProgress { response_bytes } => (response_bytes, None),
+            HandshakeProcessResult::Completed { response_bytes, remaining_bytes } => (response_bytes, Some(remaining_bytes.into())),
         };
         self.sent.extend(output.iter().take(1 + PACKET_LEN - self.sent.len()));
         let unanswered = rest.is_some() && !self.sent.split_first().is_some_and(|(_, s1)| answers(s1, &self.answer));

@@ -211,11 +211,11 @@ impl Ingest {
 
     fn unreadable(&mut self, media: &MediaMessage, code: &'static str, error: FlvError, out: &mut Vec<Action>) {
         match error {
-            FlvError::Unsupported(why) => {
+            FlvError::UnsupportedVideo(_) | FlvError::UnsupportedAudio(_) => {
                 self.counters.unsupported += 1;
-                self.warn_once(code, || why, out);
+                self.warn_once(code, || error.to_string(), out);
             }
-            error => self.damaged(media, &error),
+            FlvError::Truncated { .. } => self.damaged(media, &error),
         }
     }
 

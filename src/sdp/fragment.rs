@@ -39,8 +39,7 @@ impl Fragment {
         for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
             let mut chars = line.chars();
             if !matches!((chars.next(), chars.next()), (Some('a'..='z'), Some('='))) {
-                let shown: String = line.chars().take(40).collect();
-                return Err(SdpError::Syntax(format!("{shown:?} is not a line of a trickle-ICE fragment")));
+                return Err(SdpError::FragmentLine { line: line.chars().take(40).collect() });
             }
             let Some(attribute) = line.strip_prefix("a=") else { continue };
             let (key, value) = attribute.split_once(':').unwrap_or((attribute, ""));

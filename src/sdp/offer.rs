@@ -56,7 +56,7 @@ impl Offer {
             return Err(SdpError::Missing { what: "m= sections", why: "there is nothing to send or receive" });
         }
         if sections.len() > MAX_SECTIONS {
-            return Err(SdpError::Invalid { what: "number of m= sections", why: format!("{} of at most {MAX_SECTIONS}", sections.len()) });
+            return Err(SdpError::TooManySections { count: sections.len(), limit: MAX_SECTIONS });
         }
         let mids = read_mids(sections)?;
         let group = read_bundle(&session, &mids)?;
@@ -109,10 +109,10 @@ pub(super) fn check_text(bytes: &[u8]) -> Result<&str, SdpError> {
     }
     let text = std::str::from_utf8(bytes).map_err(|_| SdpError::NotUtf8)?;
     if let Some(at) = text.bytes().position(|c| c.is_ascii_control() && !matches!(c, b'\r' | b'\n' | b'\t')) {
-        return Err(SdpError::Syntax(format!("control character at byte {at}")));
+        return Err(SdpError::ControlCharacter { at });
     }
     if let Some((at, _)) = text.match_indices('\r').find(|(at, _)| text.as_bytes().get(at + 1).is_some_and(|c| *c != b'\n')) {
-        return Err(SdpError::Syntax(format!("carriage return without line feed at byte {at}")));
+        return Err(SdpError::LoneCarriageReturn { at });
     }
     Ok(text)
 }
@@ -137,11 +137,10 @@ fn read_mids(sections: &[Section]) -> Result<Vec<Option<String>>, SdpError> {
         if let Some(mid) = mid {
             let good = (1..=MAX_MID_LEN).contains(&mid.len()) && mid.bytes().all(is_token);
             if !good {
-                let shown: String = mid.chars().take(MAX_MID_LEN).collect();
-                return Err(SdpError::Invalid { what: "a=mid", why: format!("{shown:?} is not a token of 1 to {MAX_MID_LEN} characters") });
+                return Err(SdpError::BadMid { mid: mid.chars().take(MAX_MID_LEN).collect(), limit: MAX_MID_LEN });
             }
             if mids.iter().any(|m| m.as_deref() == Some(mid)) {
-                return Err(SdpError::Invalid { what: "a=mid", why: format!("{mid:?} stands in two sections") });
+                return Err(SdpError::MidTwice { mid: mid.to_owned() });
             }
         }
         mids.push(mid.map(str::to_owned));
@@ -166,7 +165,7 @@ fn read_bundle(session: &Description, mids: &[Option<String>]) -> Result<Option<
     });
     let Some(group) = group.filter(|g| !g.is_empty()) else { return Ok(None) };
     match group.iter().find(|mid| !mids.contains(&Some((*mid).clone()))) {
-        Some(mid) => Err(SdpError::Invalid { what: "a=group:BUNDLE", why: format!("no section has the mid {mid:?}") }),
+        Some(mid) => Err(SdpError::UnknownMid { mid: mid.clone() }),
         None => Ok(Some(group)),
     }
 }
@@ -218,7 +217,7 @@ impl<'a> Transport<'a> {
         check_ice(ufrag, pwd)?;
         let ice_lite = value(self.session, "ice-lite").is_some();
         if ice_lite {
-            return Err(SdpError::Invalid { what: "a=ice-lite", why: "this server is ICE-lite too, so nobody would begin".to_owned() });
+            return Err(SdpError::IceLite);
         }
         Ok(IceParameters { username_fragment: ufrag.to_owned(), password: pwd.to_owned(), ice_lite })
     }
@@ -234,9 +233,7 @@ impl<'a> Transport<'a> {
         }
         if fingerprints.is_empty() {
             return Err(match refused {
-                Some(text) => {
-                    SdpError::Invalid { what: "a=fingerprint", why: format!("{text:?} is not a sha-256, sha-384 or sha-512 hash") }
-                }
+                Some(text) => SdpError::BadFingerprint { text },
                 None => SdpError::Missing { what: "a=fingerprint", why: "the media could not be encrypted (DTLS-SRTP, RFC 5763)" },
             });
         }
@@ -246,8 +243,7 @@ impl<'a> Transport<'a> {
             Some("active") => DtlsRole::Client,
             Some("passive") => DtlsRole::Server,
             Some(other) => {
-                let other: String = other.chars().take(20).collect();
-                return Err(SdpError::Invalid { what: "a=setup", why: format!("{other:?} is not actpass, active or passive") });
+                return Err(SdpError::BadSetup { role: other.chars().take(20).collect() });
             }
         };
         Ok(DtlsParameters { role, fingerprints })
@@ -262,10 +258,10 @@ pub(super) fn check_ice(ufrag: &str, pwd: &str) -> Result<(), SdpError> {
             && text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/' | b'-' | b'_' | b'='))
     };
     if !good(ufrag, 4) {
-        return Err(SdpError::Invalid { what: "a=ice-ufrag", why: "it must have 4 to 256 characters of A-Z a-z 0-9 + /".to_owned() });
+        return Err(SdpError::BadUfrag);
     }
     if !good(pwd, 22) {
-        return Err(SdpError::Invalid { what: "a=ice-pwd", why: "it must have 22 to 256 characters of A-Z a-z 0-9 + /".to_owned() });
+        return Err(SdpError::BadPwd);
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! In: text. Out: the session's attributes and the `m=` sections with theirs. Lines that nothing here needs (`o=`, `s=`, `t=`, `c=` …) may be
 //! missing or stand in any order; what is there must be lines of SDP. Names of attributes are in lower case afterwards.
 
-use super::SdpError;
+use super::error::{SdpError, WrongLine};
 
 /// What `m=` lines may be about.
 const MEDIA: [&str; 6] = ["audio", "video", "text", "application", "message", "image"];
@@ -42,20 +42,17 @@ impl Description {
     pub(super) fn parse(text: &str) -> Result<Self, SdpError> {
         let mut description = Self::default();
         for (number, line) in text.trim_start_matches('\u{FEFF}').lines().enumerate().map(|(at, line)| (at + 1, line.trim())) {
-            let wrong =
-                |why: &str| SdpError::Syntax(format!("line {number}, {:?}, {why}", line.chars().take(MAX_SHOWN).collect::<String>()));
+            let wrong = |wrong: WrongLine| SdpError::Line { number, line: line.chars().take(MAX_SHOWN).collect(), wrong };
             if line.is_empty() {
                 continue;
             }
             let (kind, value) = match line.split_once('=') {
                 Some((kind, value)) if kind.len() == 1 && kind.bytes().all(|c| c.is_ascii_alphabetic()) => (kind, value.trim()),
-                _ => return Err(wrong("is not a letter with = and a value")),
+                _ => return Err(wrong(WrongLine::NoLine)),
             };
             match kind.to_ascii_lowercase().as_str() {
-                "v" if value != "0" => return Err(wrong("is not the only version there is, 0")),
-                "m" => {
-                    description.sections.push(Section::parse(value).ok_or_else(|| wrong("is not a media, a port, a protocol and formats"))?)
-                }
+                "v" if value != "0" => return Err(wrong(WrongLine::Version)),
+                "m" => description.sections.push(Section::parse(value).ok_or_else(|| wrong(WrongLine::Media))?),
                 "a" => {
                     let (key, value) = value.split_once(':').unwrap_or((value, ""));
                     let attribute = Attribute { key: key.trim().to_ascii_lowercase(), value: value.trim().to_owned() };

@@ -68,8 +68,8 @@ pub(crate) enum SfuError {
     #[error("a plain transport on {local} can't reach {remote}")]
     Unreachable { local: SocketAddr, remote: SocketAddr },
     /// The consumer's side can't decode the producer's codec.
-    #[error("the viewer can't receive {0}")]
-    UnsupportedCodec(String),
+    #[error("the viewer can't receive {}", .0.display_name())]
+    UnsupportedCodec(Codec),
     /// A stated bound is reached.
     #[error("too many {0}")]
     TooMany(&'static str),

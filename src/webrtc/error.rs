@@ -1,9 +1,9 @@
 //! Why a WHIP or WHEP request was refused.
 
-use crate::base::StreamPath;
+use crate::base::{MediaKind, StreamPath};
 use crate::sdp::SdpError;
 use crate::sfu::SfuError;
-use crate::stream::{PublishError, SelectError};
+use crate::stream::{PublishError, SelectError, TranscodeError};
 
 /// Why there is no session, or it can't do what was asked. The texts are shown to the client.
 #[derive(Debug, thiserror::Error)]
@@ -13,8 +13,8 @@ pub(crate) enum WebRtcError {
     #[error(transparent)]
     Sdp(#[from] SdpError),
     /// The offer is fine, but has nothing that this server or stream can send or receive.
-    #[error("{0}")]
-    NothingInCommon(String),
+    #[error(transparent)]
+    NothingInCommon(#[from] Mismatch),
     /// Nobody publishes there now.
     #[error("{0} is not live; try again when it is being published")]
     NotLive(StreamPath),
@@ -35,7 +35,7 @@ pub(crate) enum WebRtcError {
     Busy(StreamPath),
     /// A bound is reached.
     #[error("the server is full: {0}")]
-    Full(String),
+    Full(#[from] Bound),
     /// The server is going away.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -53,13 +53,45 @@ pub(crate) enum WebRtcError {
     Sfu(SfuError),
 }
 
+/// What an offer and this server, or a stream, don't have in common.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Mismatch {
+    #[error("the offer has {}; headend takes H264, VP8 and opus/48000/2", .0.join(", "))]
+    Codecs(Vec<String>),
+    #[error("the offer has no {0} codec; headend takes H264, VP8 and opus/48000/2")]
+    NoCodec(MediaKind),
+    #[error("the offer sends nothing: a publisher's sections are sendonly or sendrecv")]
+    SendsNothing,
+    #[error("the offer receives nothing that headend can send: a viewer's sections are recvonly with H264, VP8 or opus")]
+    ReceivesNothing,
+    #[error(transparent)]
+    Sfu(SfuError),
+    #[error(transparent)]
+    Select(SelectError),
+}
+
+/// A bound that is reached.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Bound {
+    #[error("it has {0} WebRTC sessions (webrtc.max_sessions)")]
+    Sessions(usize),
+    #[error(transparent)]
+    Sfu(SfuError),
+    #[error(transparent)]
+    Transcode(TranscodeError),
+    #[error(transparent)]
+    Publish(PublishError),
+}
+
 impl From<SfuError> for WebRtcError {
     fn from(error: SfuError) -> Self {
         match error {
-            SfuError::TooMany(what) => Self::Full(format!("too many {what}")),
-            SfuError::UnsupportedCodec(codec) => Self::NothingInCommon(format!("the viewer can't receive {codec}")),
+            SfuError::TooMany(_) => Bound::Sfu(error).into(),
             SfuError::WorkerGone => Self::ShuttingDown,
-            bad if bad.is_bad_parameters() => Self::NothingInCommon(bad.to_string()),
+            SfuError::UnsupportedCodec(_) => Mismatch::Sfu(error).into(),
+            bad if bad.is_bad_parameters() => Mismatch::Sfu(bad).into(),
             other => Self::Sfu(other),
         }
     }
@@ -69,8 +101,8 @@ impl From<SelectError> for WebRtcError {
     fn from(error: SelectError) -> Self {
         match error {
             SelectError::Sfu(sfu) => sfu.into(),
-            SelectError::Transcode(why) => Self::Full(why.to_string()),
-            other => Self::NothingInCommon(other.to_string()),
+            SelectError::Transcode(error) => Bound::Transcode(error).into(),
+            other => Mismatch::Select(other).into(),
         }
     }
 }
@@ -83,7 +115,7 @@ impl WebRtcError {
             PublishError::Forbidden(path) => Self::Forbidden { path, shown },
             PublishError::ShuttingDown => Self::ShuttingDown,
             PublishError::Sfu(sfu) => sfu.into(),
-            full @ PublishError::TooManyStreams(_) => Self::Full(full.to_string()),
+            full @ PublishError::TooManyStreams(_) => Bound::Publish(full).into(),
         }
     }
 

@@ -13,7 +13,7 @@ mod whip;
 
 pub(crate) use config::WebRtcConfig;
 pub(crate) use driver::{PatchOutcome, SessionCreated, SessionRequest, WebRtcService};
-pub(crate) use error::WebRtcError;
+pub(crate) use error::{Bound, Mismatch, WebRtcError};
 pub(crate) use metrics::WebRtcMetrics;
 
 /// Which way a session's media flows.

@@ -1,6 +1,6 @@
 //! What of a viewer's offer is served, and when a change of the stream ends the session.
 
-use super::WebRtcError;
+use super::{Mismatch, WebRtcError};
 use crate::base::MediaKind;
 use crate::codec::Codec;
 use crate::sdp::{Offer, OfferedMedia};
@@ -19,9 +19,7 @@ pub(super) fn plan(offer: &Offer) -> Result<Vec<usize>, WebRtcError> {
         }
     }
     if plan.is_empty() {
-        return Err(WebRtcError::NothingInCommon(
-            "the offer receives nothing that headend can send: a viewer's sections are recvonly with H264, VP8 or opus".to_owned(),
-        ));
+        return Err(Mismatch::ReceivesNothing.into());
     }
     Ok(plan)
 }

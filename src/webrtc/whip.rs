@@ -1,6 +1,6 @@
 //! What of a publisher's offer is taken.
 
-use super::WebRtcError;
+use super::{Mismatch, WebRtcError};
 use crate::codec::{Codec, Format};
 use crate::sdp::{Offer, OfferedMedia};
 use crate::sfu::ortc::{ParameterValue, RtpCapabilities, RtpParameters, extension_uri};
@@ -27,26 +27,26 @@ pub(super) fn plan(offer: &Offer) -> Result<Vec<Option<Taken>>, WebRtcError> {
         });
         match (media, &taken) {
             (Some(media), Some(_)) => kinds.push(media.kind),
-            (Some(media), None) => refused = Some(offered_names(media)),
+            (Some(media), None) => refused = Some(mismatch(media)),
             _ => {}
         }
         plan.push(taken);
     }
     if kinds.is_empty() {
-        return Err(WebRtcError::NothingInCommon(match refused {
-            Some(names) => format!("the offer has {names}; headend takes H264, VP8 and opus/48000/2"),
-            None => "the offer sends nothing: a publisher's sections are sendonly or sendrecv".to_owned(),
-        }));
+        return Err(refused.unwrap_or(Mismatch::SendsNothing).into());
     }
     Ok(plan)
 }
 
-/// The codec names of a section, for an error.
-fn offered_names(media: &OfferedMedia) -> String {
-    let mut names: Vec<&str> = media.capabilities.codecs.iter().map(|c| c.mime_type.as_str()).collect();
+/// Most codec names in an answer: enough to see what was meant.
+const MAX_NAMES: usize = 10;
+
+/// What a section offers instead.
+fn mismatch(media: &OfferedMedia) -> Mismatch {
+    let mut names: Vec<String> = media.capabilities.codecs.iter().map(|c| c.mime_type.clone()).collect();
     names.dedup();
-    names.truncate(10);
-    if names.is_empty() { format!("no {} codec", media.kind) } else { names.join(", ") }
+    names.truncate(MAX_NAMES);
+    if names.is_empty() { Mismatch::NoCodec(media.kind) } else { Mismatch::Codecs(names) }
 }
 
 /// What is received of a taken section, and thus answered.

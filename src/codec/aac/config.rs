@@ -68,13 +68,12 @@ impl AacConfig {
             object_type = read_object_type(reader).ok_or_else(short)?;
         }
         if !(1..=4).contains(&object_type) {
-            let why = format!("it has audio object type {object_type} ({}); use AAC-LC or HE-AAC", object_type_name(object_type));
-            return Err(FormatError::Unsupported { what: WHAT, why });
+            return Err(FormatError::ObjectType { what: WHAT, object_type, name: object_type_name(object_type) });
         }
         // GASpecificConfig, section 4.4.1.
         let core_frame_len = if reader.flag().ok_or_else(short)? { 960 } else { 1024 };
         if reader.flag().ok_or_else(short)? {
-            return Err(FormatError::Unsupported { what: WHAT, why: "it depends on a core coder; use AAC-LC".to_owned() });
+            return Err(FormatError::Unsupported { what: WHAT, why: "it depends on a core coder; use AAC-LC" });
         }
         reader.skip(1).ok_or_else(short)?; // extensionFlag
         let channels = match channel_config {
@@ -85,7 +84,7 @@ impl AacConfig {
             _ => return Err(malformed("its channel configuration is reserved")),
         };
         if !(1..=8).contains(&channels) {
-            return Err(FormatError::Unsupported { what: WHAT, why: format!("it has {channels} channels; 1 to 8 are possible") });
+            return Err(FormatError::Channels { what: WHAT, channels });
         }
         if !sbr
             && extended

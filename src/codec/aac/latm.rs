@@ -39,8 +39,8 @@ fn malformed(why: &'static str) -> FormatError {
     FormatError::Malformed { what: "LATM", why }
 }
 
-fn unsupported(why: &str) -> FormatError {
-    FormatError::Unsupported { what: "LATM", why: why.to_owned() }
+fn unsupported(why: &'static str) -> FormatError {
+    FormatError::Unsupported { what: "LATM", why }
 }
 
 /// The elements of LOAS data, if nothing else is in it.

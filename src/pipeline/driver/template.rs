@@ -30,12 +30,12 @@ pub enum TemplateError {
     #[error("can't use the pipeline template {path}: longer than {MAX_TEMPLATE} bytes")]
     TooLong { path: PathBuf },
     /// A placeholder nobody knows.
-    #[error("the pipeline template {template:?} uses {{{placeholder}}}; known here: {known}")]
+    #[error("the pipeline template {template:?} uses {{{placeholder}}}; known here: {}", .known.join(", "))]
     UnknownPlaceholder {
         template: String,
         placeholder: String,
         /// The names that have a value.
-        known: String,
+        known: Vec<String>,
     },
 }
 
@@ -86,7 +86,7 @@ fn fill(name: &str, text: &str, values: &[(&str, String)]) -> Result<String, Tem
             let value = values.iter().find(|(known, _)| *known == placeholder).ok_or_else(|| TemplateError::UnknownPlaceholder {
                 template: name.to_owned(),
                 placeholder: placeholder.to_owned(),
-                known: values.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", "),
+                known: values.iter().map(|(known, _)| (*known).to_owned()).collect(),
             })?;
             out.push_str(&value.1);
             rest = after;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::base::wrap::TimestampExtender;
 use crate::base::{UnixNanos, rescale};
 use crate::codec::aac::{self, AacConfig};
-use crate::codec::{AccessUnit, Codec, Depacketized, Depacketizer, Format, h264};
+use crate::codec::{AccessUnit, Codec, Depacketized, Depacketizer, Format, FormatError, h264};
 use crate::rtp::batch::{ClockMapping, RtpBatch, UnitFacts};
 use crate::rtp::resequencer::{Packet, Resequencer};
 use crate::timing::{MediaClock, Order, TooShallow};
@@ -52,7 +52,7 @@ pub(crate) enum Ended {
     Reorder(u8),
     /// The parameter sets are no good.
     #[error("unusable parameter sets: {0}")]
-    BadFormat(String),
+    BadFormat(FormatError),
 }
 
 /// The first picture, which lasts until the second one comes. Where none comes, somebody has to say how long that is: the muxer would write
@@ -249,7 +249,7 @@ impl Input {
         if self.begun {
             return Err(Ended::Format);
         }
-        caps::caps(&format).map_err(|error| Ended::BadFormat(error.to_string()))?;
+        caps::caps(&format).map_err(Ended::BadFormat)?;
         self.order = Order::new(depth(&format), self.at_least);
         self.silence = silence(&format);
         self.format = format;

@@ -22,7 +22,7 @@ use crate::base::{Clock, Lots, StreamPath};
 use crate::cmaf::{Targets, TrackInit};
 use crate::record::catalogue::{Catalogue, Page, Recording};
 use crate::record::config::RecordConfig;
-use crate::record::error::RecordError;
+use crate::record::error::{RecordError, Tried};
 use crate::record::meta::State;
 use crate::record::request::{VodBody, VodRequest, VodResponse};
 use crate::record::retention::plan;
@@ -78,7 +78,7 @@ impl Recordings {
         let (loading, into, now) = (store.clone(), catalogue.clone(), clock.unix());
         blocking(move || {
             let root = loading.root();
-            std::fs::create_dir_all(root).map_err(RecordError::io(format!("making {}", root.display())))?;
+            std::fs::create_dir_all(root).map_err(RecordError::io(Tried::Make, root))?;
             recover::load(&loading, &into, now)
         })
         .await?;

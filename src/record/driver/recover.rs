@@ -10,7 +10,7 @@ use crate::base::UnixNanos;
 use super::store::{Store, index_file, track_file, track_of_index};
 use super::writer::{Spans, write_meta};
 use crate::record::catalogue::Catalogue;
-use crate::record::error::RecordError;
+use crate::record::error::{RecordError, Tried};
 use crate::record::id::RecordingId;
 use crate::record::index::{Epoch, FragmentEntry, Record, Records};
 use crate::record::meta::{Meta, State};
@@ -146,10 +146,9 @@ fn is_whole(store: &Store, id: &RecordingId, track: u32, entry: &FragmentEntry) 
 
 fn truncate(store: &Store, id: &RecordingId, name: &str, len: u64) -> Result<(), RecordError> {
     let path = store.dir(id).join(name);
-    let what = || format!("cutting {}", path.display());
-    let file = OpenOptions::new().write(true).open(&path).map_err(RecordError::io(what()))?;
+    let file = OpenOptions::new().write(true).open(&path).map_err(RecordError::io(Tried::Cut, &path))?;
     if file.metadata().is_ok_and(|m| m.len() > len) {
-        file.set_len(len).and_then(|()| file.sync_all()).map_err(RecordError::io(what()))?;
+        file.set_len(len).and_then(|()| file.sync_all()).map_err(RecordError::io(Tried::Cut, &path))?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::record::error::RecordError;
+use crate::record::error::{RecordError, Tried};
 use crate::record::id::RecordingId;
 
 /// Largest small file (`meta.json`, an initialization) that is read whole.
@@ -37,7 +37,7 @@ impl Store {
         let entries = match std::fs::read_dir(&self.root) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(RecordError::io(format!("listing {}", self.root.display()))(error)),
+            Err(error) => return Err(RecordError::io(Tried::List, &self.root)(error)),
         };
         Ok(entries.flatten().filter_map(|entry| RecordingId::parse(entry.file_name().to_str()?)).collect())
     }
@@ -53,15 +53,15 @@ impl Store {
 
     pub(crate) fn open(&self, id: &RecordingId, name: &str) -> Result<StoredFile, RecordError> {
         let path = self.dir(id).join(name);
-        let file = File::open(&path).map_err(RecordError::io(format!("opening {}", path.display())))?;
+        let file = File::open(&path).map_err(RecordError::io(Tried::Open, &path))?;
         Ok(StoredFile { file, path })
     }
 
     /// Deletes a recording: it is renamed first, so that half of it is never listed.
     pub(crate) fn delete(&self, id: &RecordingId) -> Result<(), RecordError> {
         let (dir, gone) = (self.dir(id), self.root.join(format!("deleted-{id}")));
-        std::fs::rename(&dir, &gone).map_err(RecordError::io(format!("deleting {}", dir.display())))?;
-        std::fs::remove_dir_all(&gone).map_err(RecordError::io(format!("deleting {}", gone.display())))
+        std::fs::rename(&dir, &gone).map_err(RecordError::io(Tried::Delete, &dir))?;
+        std::fs::remove_dir_all(&gone).map_err(RecordError::io(Tried::Delete, &gone))
     }
 
     /// Deletes what a crash in the middle of a deletion left.
@@ -98,14 +98,14 @@ pub(crate) struct StoredFile {
 
 impl StoredFile {
     pub(crate) fn len(&self) -> Result<u64, RecordError> {
-        self.file.metadata().map(|m| m.len()).map_err(RecordError::io(format!("looking at {}", self.path.display())))
+        self.file.metadata().map(|m| m.len()).map_err(RecordError::io(Tried::Inspect, &self.path))
     }
 
     /// From `offset` on, `len` bytes or what is there.
     pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>, RecordError> {
         let there = usize::try_from(self.len()?.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; len.min(there)];
-        self.file.read_exact_at(&mut bytes, offset).map_err(RecordError::io(format!("reading {}", self.path.display())))?;
+        self.file.read_exact_at(&mut bytes, offset).map_err(RecordError::io(Tried::Read, &self.path))?;
         Ok(bytes)
     }
 }

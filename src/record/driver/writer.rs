@@ -14,7 +14,7 @@ use crate::base::{Chance, StreamPath, UnixNanos, rescale};
 use crate::cmaf::{Chunk, Init, TrackInit, encode_samples, read_fragment, read_init};
 
 use super::store::{Store, index_file, track_file};
-use crate::record::error::RecordError;
+use crate::record::error::{RecordError, Tried};
 use crate::record::id::RecordingId;
 use crate::record::index::{Epoch, FragmentEntry, HEADER, put_epoch, put_fragment};
 use crate::record::meta::{Meta, State, TrackMeta};
@@ -61,7 +61,7 @@ impl Writer {
     ) -> Result<Self, RecordError> {
         let meta = Meta::new(RecordingId::new(now, chance), path.clone(), started_at / 1_000_000, Some(target_duration));
         let dir = store.dir(&meta.id);
-        std::fs::create_dir_all(&dir).map_err(RecordError::io(format!("making {}", dir.display())))?;
+        std::fs::create_dir_all(&dir).map_err(RecordError::io(Tried::Make, &dir))?;
         let writer = Self { dir, meta, tracks: BTreeMap::new(), spans: Spans::default(), bytes: 0, synced_at: now };
         writer.write_meta()?;
         Ok(writer)
@@ -122,10 +122,9 @@ impl Writer {
             self.spans.note(chunk.epoch, &data.init, &entry);
             at += end;
         }
-        let what = || format!("writing to {}", self.dir.display());
-        data.file.write_all_at(&chunk.data, data.len).map_err(RecordError::io(what()))?;
+        data.file.write_all_at(&chunk.data, data.len).map_err(RecordError::io(Tried::Write, &self.dir))?;
         data.len += chunk.data.len() as u64;
-        track.index.write_all_at(&records, track.index_len).map_err(RecordError::io(what()))?;
+        track.index.write_all_at(&records, track.index_len).map_err(RecordError::io(Tried::Write, &self.dir))?;
         track.index_len += records.len() as u64;
         self.bytes += (chunk.data.len() + records.len()) as u64;
 
@@ -137,17 +136,16 @@ impl Writer {
 
     fn begin_epoch(&mut self, init: &TrackInit) -> Result<(), RecordError> {
         let parsed = read_init(&init.data)?;
-        let what = || format!("writing to {}", self.dir.display());
         let file = create(&self.dir.join(track_file(init.track, init.epoch)))?;
-        file.write_all_at(&init.data, 0).map_err(RecordError::io(what()))?;
+        file.write_all_at(&init.data, 0).map_err(RecordError::io(Tried::Write, &self.dir))?;
         if let Some(previous) = self.tracks.get(&init.track).and_then(|t| t.data.as_ref()) {
-            previous.file.sync_data().map_err(RecordError::io(what()))?;
+            previous.file.sync_data().map_err(RecordError::io(Tried::Write, &self.dir))?;
         }
         let track = match self.tracks.entry(init.track) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => {
                 let index = create(&self.dir.join(index_file(init.track)))?;
-                index.write_all_at(&HEADER, 0).map_err(RecordError::io(what()))?;
+                index.write_all_at(&HEADER, 0).map_err(RecordError::io(Tried::Write, &self.dir))?;
                 self.bytes += HEADER.len() as u64;
                 entry.insert(Track { index, index_len: HEADER.len() as u64, data: None })
             }
@@ -166,12 +164,12 @@ impl Writer {
             presentation_shift: parsed.presentation_shift,
         };
         put_epoch(&epoch, &mut record);
-        track.index.write_all_at(&record, track.index_len).map_err(RecordError::io(what()))?;
+        track.index.write_all_at(&record, track.index_len).map_err(RecordError::io(Tried::Write, &self.dir))?;
         track.index_len += record.len() as u64;
         track.data = Some(Data { epoch: init.epoch, file, len: init.data.len() as u64, init: parsed });
         self.bytes += (init.data.len() + record.len()) as u64;
         // The name of the new file has to survive a power cut too.
-        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(RecordError::io(what()))?;
+        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(RecordError::io(Tried::Write, &self.dir))?;
         if self.meta.note(TrackMeta::of(init)) {
             self.write_meta()?;
         }
@@ -181,14 +179,13 @@ impl Writer {
     /// Makes everything so far survive a power cut.
     pub(crate) fn sync(&mut self, now: UnixNanos) -> Result<(), RecordError> {
         self.synced_at = now;
-        let what = || format!("syncing {}", self.dir.display());
         for track in self.tracks.values() {
             if let Some(data) = &track.data {
-                data.file.sync_data().map_err(RecordError::io(what()))?;
+                data.file.sync_data().map_err(RecordError::io(Tried::Sync, &self.dir))?;
             }
         }
         for track in self.tracks.values() {
-            track.index.sync_data().map_err(RecordError::io(what()))?;
+            track.index.sync_data().map_err(RecordError::io(Tried::Sync, &self.dir))?;
         }
         Ok(())
     }
@@ -222,11 +219,11 @@ pub(crate) fn write_meta(dir: &Path, meta: &Meta) -> Result<(), RecordError> {
         std::fs::rename(&temporary, &target)?;
         File::open(dir)?.sync_all()
     };
-    write().map_err(RecordError::io(format!("writing {}", target.display())))
+    write().map_err(RecordError::io(Tried::Write, &target))
 }
 
 fn create(path: &Path) -> Result<File, RecordError> {
-    OpenOptions::new().write(true).create_new(true).open(path).map_err(RecordError::io(format!("making {}", path.display())))
+    OpenOptions::new().write(true).create_new(true).open(path).map_err(RecordError::io(Tried::Make, path))
 }
 
 fn has_moof(bytes: &[u8]) -> bool {

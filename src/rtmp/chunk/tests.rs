@@ -189,7 +189,7 @@ fn chunk_size_is_obeyed_and_bounded() {
     let input = [set(0x7FFF_FFFF), full(4, 0, kind::AUDIO, 500, &[1; 500])].concat();
     assert_eq!(read(&input).unwrap()[0].body.len(), 500);
     for bad in [0, 0x8000_0000, u32::MAX] {
-        assert_eq!(read(&set(bad)).unwrap_err().problem, Problem::BadChunkSize(bad));
+        assert!(matches!(read(&set(bad)).unwrap_err().problem, Problem::BadChunkSize(found) if found == bad));
     }
     assert!(matches!(read(&full(2, 0, kind::SET_CHUNK_SIZE, 3, &[0; 3])).unwrap_err().problem, Problem::ShortMessage { len: 3 }));
 }
@@ -320,16 +320,16 @@ fn a_chunk_stream_may_begin_with_a_header_of_type_2() {
 fn lies_and_floods_are_errors() {
     let stranger = |input: &[u8]| read_with(&mut ChunkReader::new(0), input, 1000).unwrap_err();
     let error = stranger(&full(6, 0, kind::VIDEO, 0xFF_FFFF, b""));
-    assert_eq!(error.problem, Problem::MessageTooLong { declared: 0xFF_FFFF, limit: 65536, before_publishing: true });
+    assert!(matches!(error.problem, Problem::MessageTooLong { declared: 0xFF_FFFF, limit: 65536, before_publishing: true }));
     assert_eq!((error.at.byte, error.at.message_type), (12, Some(9)));
     let error = read(&full(6, 0, kind::VIDEO, (8 << 20) + 1, b"")).unwrap_err();
     assert!(matches!(error.problem, Problem::MessageTooLong { limit: 8_388_608, .. }), "{error}");
     let error = read(&full(3, 0, kind::COMMAND, 65537, b"")).unwrap_err();
     assert!(matches!(error.problem, Problem::MessageTooLong { limit: 65536, .. }), "{error}");
     let error = read(&[3 << 6 | 5, 0, 0, 0]).unwrap_err();
-    assert_eq!(error.problem, Problem::NoPreviousChunk { csid: 5, format: 3 });
+    assert!(matches!(error.problem, Problem::NoPreviousChunk { csid: 5, format: 3 }));
     let many: Vec<u8> = (0..65).flat_map(|i| [vec![0, i], full(0, 0, kind::AUDIO, 1, b"x")[1..].to_vec()].concat()).collect();
-    assert_eq!(read(&many).unwrap_err().problem, Problem::TooManyChunkStreams { limit: 64 });
+    assert!(matches!(read(&many).unwrap_err().problem, Problem::TooManyChunkStreams { limit: 64 }));
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn memory_is_what_came_and_bounded_in_sum() {
             error
         })
         .unwrap();
-    assert_eq!(error.problem, Problem::TooMuchInAssembly { limit: 16 << 20 });
+    assert!(matches!(error.problem, Problem::TooMuchInAssembly { limit } if limit == 16 << 20));
 }
 
 #[test]

@@ -33,6 +33,9 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// What is still read from a peer after our last word, so that closing doesn't make its kernel throw that word away.
 const MAX_LINGER: usize = 4 << 20;
 
+/// The last word to peers when the server goes.
+const SHUTTING_DOWN: &str = "the server is shutting down";
+
 /// Why a connection is over.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum End {
@@ -50,9 +53,11 @@ pub(super) enum End {
     /// All connections together hold too much, and this one much of it.
     #[error("the server is out of memory for RTMP, and this connection holds {0} bytes of incomplete messages")]
     OverBudget(usize),
-    /// We said the last word.
-    #[error("{0}")]
-    Finished(String),
+    /// All that was asked for was refused.
+    #[error("refused")]
+    Refused,
+    #[error("{SHUTTING_DOWN}")]
+    ShuttingDown,
 }
 
 /// A socket with its session.
@@ -193,7 +198,7 @@ impl Connection {
             self.report_oddities();
             self.take_output();
             if self.session.is_closing() {
-                return Err(End::Finished("refused".into()));
+                return Err(End::Refused);
             }
             self.choose_rounds()?;
             let more = std::mem::take(&mut self.more);
@@ -471,9 +476,8 @@ impl Connection {
 
     /// The last word of a server that stops.
     fn shut_down(&mut self) -> End {
-        let reason = "the server is shutting down";
-        self.session.finish(reason);
-        End::Finished(reason.to_owned())
+        self.session.finish(SHUTTING_DOWN);
+        End::ShuttingDown
     }
 
     /// Sends what is left, then closes in a way that lets the peer read it.

@@ -25,7 +25,7 @@ impl ServerSession {
         let Command { transaction, verb, cut } = command;
         if !self.connected && !matches!(verb, Verb::Connect { .. }) {
             let name = format!("{verb:?}").chars().take(40).collect();
-            return Err(Problem::Command { name, why: "connect has to come first".into() });
+            return Err(Problem::NotConnected { name });
         }
         if cut {
             self.oddities.note(Oddity::UnreadableCommand);
@@ -34,8 +34,7 @@ impl ServerSession {
             Verb::Connect { app, tc_url, agent, enhanced } => self.connect(transaction, app, tc_url, agent, enhanced),
             Verb::CreateStream => {
                 if self.created_in_a_row == MAX_CREATED_IN_A_ROW {
-                    let why = "too many message streams that nothing is done with".into();
-                    return Err(Problem::Command { name: "createStream".into(), why });
+                    return Err(Problem::TooManyMessageStreams);
                 }
                 self.created_in_a_row += 1;
                 self.streams_created += 1;

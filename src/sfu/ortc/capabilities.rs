@@ -25,18 +25,37 @@ pub(crate) const MAX_MID_LEN: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum OrtcError {
-    /// They contradict themselves or the standard.
-    #[error("bad RTP parameters: {0}")]
-    Invalid(String),
     /// None of the other side's codecs fits.
-    #[error("{0} is not among the codecs the other side can receive")]
-    NoCommonCodec(String),
-}
-
-impl OrtcError {
-    pub(crate) fn invalid(why: impl Into<String>) -> Self {
-        Self::Invalid(why.into())
-    }
+    #[error("{} is not among the codecs the other side can receive", .0.display_name())]
+    NoCommonCodec(Codec),
+    #[error("bad RTP parameters: none of the codecs ({}) is one that headend carries", .0.join(", "))]
+    UnknownCodecs(Vec<String>),
+    #[error("bad RTP parameters: {} is not {wanted}", .codec.display_name())]
+    OtherKind { codec: Codec, wanted: MediaKind },
+    #[error("bad RTP parameters: {} with a clock rate of {clock_rate}", .codec.display_name())]
+    ClockRate { codec: Codec, clock_rate: u32 },
+    #[error("bad RTP parameters: {mime_type:?} has clock rate 0")]
+    NoClockRate { mime_type: String },
+    #[error("bad RTP parameters: {mime_type:?} without a usable preferredPayloadType")]
+    NoPreferredPayloadType { mime_type: String },
+    #[error("bad RTP parameters: {0} codecs; there must be 1 to {MAX_CODECS}")]
+    Codecs(usize),
+    #[error("bad RTP parameters: {0} encodings; at most {MAX_ENCODINGS}")]
+    Encodings(usize),
+    #[error("bad RTP parameters: {0} header extensions; at most {MAX_EXTENSIONS}")]
+    HeaderExtensions(usize),
+    #[error("bad RTP parameters: mid must have 1 to {MAX_MID_LEN} bytes")]
+    Mid,
+    #[error("bad RTP parameters: payload type {0}; it must be 0 to 127")]
+    PayloadType(u8),
+    #[error("bad RTP parameters: payload type {0} is used twice")]
+    PayloadTypeTwice(u8),
+    #[error("bad RTP parameters: payload type {0} collides with RTCP (RFC 5761)")]
+    PayloadTypeOfRtcp(u8),
+    #[error("bad RTP parameters: header extension id {0}; it must be 1 to 14 (RFC 8285)")]
+    ExtensionId(u8),
+    #[error("bad RTP parameters: header extension id {0} is used twice")]
+    ExtensionIdTwice(u8),
 }
 
 /// `routerRtpCapabilities`: the same for every router.
@@ -230,15 +249,11 @@ impl ProducerRtp {
             Some(payload_type) => parameters.codecs.iter().filter(media).find(|codec| codec.payload_type == payload_type),
             None => parameters.codecs.iter().find(media),
         };
-        let Some(parameters_codec) = codec else {
-            let names: Vec<&str> = parameters.codecs.iter().map(|codec| codec.mime_type.as_str()).collect();
-            return Err(OrtcError::invalid(format!("none of the codecs ({}) is one that headend carries", names.join(", "))));
-        };
-        let Some(codec) = codec_of(&parameters_codec.mime_type) else {
-            return Err(OrtcError::invalid("unknown codec"));
+        let Some((parameters_codec, codec)) = codec.and_then(|found| Some((found, codec_of(&found.mime_type)?))) else {
+            return Err(OrtcError::UnknownCodecs(parameters.codecs.iter().map(|codec| codec.mime_type.clone()).collect()));
         };
         if codec.kind() != kind {
-            return Err(OrtcError::invalid(format!("{} is not {kind}", parameters_codec.mime_type)));
+            return Err(OrtcError::OtherKind { codec, wanted: kind });
         }
         let expected = match codec {
             Codec::H264 | Codec::Vp8 => Some(90_000),
@@ -246,7 +261,7 @@ impl ProducerRtp {
             Codec::Aac => None,
         };
         if expected.is_some_and(|rate| rate != parameters_codec.clock_rate) {
-            return Err(OrtcError::invalid(format!("{} with a clock rate of {}", parameters_codec.mime_type, parameters_codec.clock_rate)));
+            return Err(OrtcError::ClockRate { codec, clock_rate: parameters_codec.clock_rate });
         }
         let has = |kind: &str, parameter: &str| {
             parameters_codec
@@ -281,41 +296,41 @@ impl ProducerRtp {
 /// Checks what holds for all RTP parameters: bounds, payload types and extension ids in range and used once.
 pub(crate) fn validate(parameters: &RtpParameters) -> Result<(), OrtcError> {
     if parameters.codecs.is_empty() || parameters.codecs.len() > MAX_CODECS {
-        return Err(OrtcError::invalid(format!("{} codecs; there must be 1 to {MAX_CODECS}", parameters.codecs.len())));
+        return Err(OrtcError::Codecs(parameters.codecs.len()));
     }
     if parameters.encodings.len() > MAX_ENCODINGS {
-        return Err(OrtcError::invalid(format!("{} encodings; at most {MAX_ENCODINGS}", parameters.encodings.len())));
+        return Err(OrtcError::Encodings(parameters.encodings.len()));
     }
     if parameters.header_extensions.len() > MAX_EXTENSIONS {
-        return Err(OrtcError::invalid(format!("{} header extensions; at most {MAX_EXTENSIONS}", parameters.header_extensions.len())));
+        return Err(OrtcError::HeaderExtensions(parameters.header_extensions.len()));
     }
     if parameters.mid.as_ref().is_some_and(|mid| mid.is_empty() || mid.len() > MAX_MID_LEN) {
-        return Err(OrtcError::invalid(format!("mid must have 1 to {MAX_MID_LEN} bytes")));
+        return Err(OrtcError::Mid);
     }
     let mut payload_types = 0u128;
     for codec in &parameters.codecs {
         if codec.payload_type > 127 {
-            return Err(OrtcError::invalid(format!("payload type {}; it must be 0 to 127", codec.payload_type)));
+            return Err(OrtcError::PayloadType(codec.payload_type));
         }
         if payload_types & (1 << codec.payload_type) != 0 {
-            return Err(OrtcError::invalid(format!("payload type {} is used twice", codec.payload_type)));
+            return Err(OrtcError::PayloadTypeTwice(codec.payload_type));
         }
         payload_types |= 1 << codec.payload_type;
         // RFC 5761 section 4: these can't be told from RTCP.
         if (64..=95).contains(&codec.payload_type) {
-            return Err(OrtcError::invalid(format!("payload type {} collides with RTCP (RFC 5761)", codec.payload_type)));
+            return Err(OrtcError::PayloadTypeOfRtcp(codec.payload_type));
         }
         if codec.clock_rate == 0 {
-            return Err(OrtcError::invalid(format!("{} has clock rate 0", codec.mime_type)));
+            return Err(OrtcError::NoClockRate { mime_type: codec.mime_type.clone() });
         }
     }
     let mut ids = 0u32;
     for extension in &parameters.header_extensions {
         if !(1..=14).contains(&extension.id) {
-            return Err(OrtcError::invalid(format!("header extension id {}; it must be 1 to 14 (RFC 8285)", extension.id)));
+            return Err(OrtcError::ExtensionId(extension.id));
         }
         if ids & (1 << extension.id) != 0 {
-            return Err(OrtcError::invalid(format!("header extension id {} is used twice", extension.id)));
+            return Err(OrtcError::ExtensionIdTwice(extension.id));
         }
         ids |= 1 << extension.id;
     }

@@ -38,7 +38,7 @@ pub(crate) fn consumer_parameters(
 ) -> Result<RtpParameters, OrtcError> {
     let kind = codec.kind();
     if wish.mid.is_some_and(|mid| mid.is_empty() || mid.len() > MAX_MID_LEN) {
-        return Err(OrtcError::invalid(format!("mid must have 1 to {MAX_MID_LEN} bytes")));
+        return Err(OrtcError::Mid);
     }
     let source = producer.codecs.iter().find(|c| c.payload_type == payload_type);
     let source_profile = source.and_then(|c| text(&c.parameters, "profile-level-id")).map(|id| H264Profile::of(&id));
@@ -51,9 +51,9 @@ pub(crate) fn consumer_parameters(
         // The viewer's own order of preference decides between equals.
         .min_by_key(|(index, capability)| (profile_distance(codec, source_profile, capability), *index))
         .map(|(_, capability)| capability);
-    let Some(capability) = best else { return Err(OrtcError::NoCommonCodec(codec.display_name().to_owned())) };
+    let Some(capability) = best else { return Err(OrtcError::NoCommonCodec(codec)) };
     let Some(payload_type) = capability.preferred_payload_type.filter(|pt| *pt < 64 || (96..=127).contains(pt)) else {
-        return Err(OrtcError::invalid(format!("{} without a usable preferredPayloadType", capability.mime_type)));
+        return Err(OrtcError::NoPreferredPayloadType { mime_type: capability.mime_type.clone() });
     };
     let ours = router_capabilities();
     let our_feedback = ours.codecs.iter().find(|c| codec_of(&c.mime_type) == Some(codec)).map(|c| c.rtcp_feedback.as_slice());

@@ -26,7 +26,7 @@ pub enum CertificateError {
     Generate(#[from] rcgen::Error),
     /// The DTLS engine refused it.
     #[error("the DTLS engine refused the certificate: {0}")]
-    Engine(String),
+    Engine(#[from] rtc_shared::error::Error),
 }
 
 /// A self-signed ECDSA P-256 certificate, made once per process. Cheap to clone.
@@ -48,11 +48,10 @@ impl Certificate {
         parameters.distinguished_name.push(rcgen::DnType::CommonName, "headend");
         let certificate = parameters.self_signed(&key)?;
         let provider: Arc<dyn RTCCryptoProvider> = Arc::new(RingProvider::new());
-        let engine = |error: rtc_shared::error::Error| CertificateError::Engine(error.to_string());
         let fingerprint = DtlsFingerprint { algorithm: "sha-256".into(), value: hex(&ring::digest::SHA256, certificate.der()) };
         let bound = DtlsCertificate {
             certificate: vec![certificate.der().clone()],
-            private_key: CryptoPrivateKey::from_key_pair(&key, provider.crypto()).map_err(engine)?,
+            private_key: CryptoPrivateKey::from_key_pair(&key, provider.crypto())?,
         };
         let base = ConfigBuilder::default()
             .with_crypto_provider(provider)
@@ -71,14 +70,14 @@ impl Certificate {
         ];
         let server = |profile| {
             let config = base.clone().with_cipher_suites(ecdsa.to_vec()).with_srtp_protection_profiles(vec![profile]);
-            config.build(false, None).map(Arc::new).map_err(engine)
+            config.build(false, None).map(Arc::new)
         };
         // A server may have an RSA certificate; ours never is one.
         let client_suites = [&ecdsa[..2], &[CipherSuiteId::Tls_Ecdhe_Rsa_With_Aes_128_Gcm_Sha256], &ecdsa[2..]].concat();
         let client = base.clone().with_cipher_suites(client_suites).with_srtp_protection_profiles(vec![gcm, cm]);
         Ok(Self(Arc::new(Inner {
             fingerprint,
-            client: Arc::new(client.build(true, None).map_err(engine)?),
+            client: Arc::new(client.build(true, None)?),
             server_gcm: server(gcm)?,
             server_cm: server(cm)?,
         })))

@@ -146,7 +146,7 @@ impl ClientPeer {
             self.events.push_back(PeerEvent::IceConnected);
             match DtlsSession::new(now, &self.certificate, self.role, &self.remote.fingerprints) {
                 Ok(session) => self.dtls = Some(session),
-                Err(error) => self.end(CloseReason::DtlsFailed(error.into())),
+                Err(error) => self.end(error.into()),
             }
             self.collect();
         }

@@ -8,7 +8,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::dtls::HANDSHAKE_TIMEOUT;
-use super::{Certificate, CloseReason, DtlsEvent, DtlsSession, IceEvent, IceLite, PeerError, PeerEvent, Received, Tuple, ice};
+use super::{
+    Certificate, CloseReason, DtlsEvent, DtlsSession, IceEvent, IceLite, NoUsableFingerprint, PeerError, PeerEvent, Received, Tuple, ice,
+};
 use crate::base::Chance;
 use crate::sfu::ortc::{DtlsParameters, DtlsRole, IceParameters};
 
@@ -75,7 +77,7 @@ impl Peer {
             return Err(PeerError::AlreadyConnected);
         }
         if !remote.fingerprints.iter().any(super::certificate::is_usable) {
-            return Err(PeerError::NoUsableFingerprint);
+            return Err(NoUsableFingerprint.into());
         }
         self.remote = Some(remote);
         self.ice_deadline = Some(now + HANDSHAKE_TIMEOUT);
@@ -166,7 +168,7 @@ impl Peer {
                 }
                 self.follow_dtls();
             }
-            Err(error) => self.end(CloseReason::DtlsFailed(error.into())),
+            Err(error) => self.end(error.into()),
         }
     }
 

@@ -16,6 +16,9 @@ mod stun;
 mod tests;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rtc_shared::error::Error as EngineError;
 
 pub(crate) use candidates::host_candidates;
 pub use certificate::Certificate;
@@ -84,7 +87,7 @@ impl std::fmt::Debug for SrtpKeys {
 }
 
 /// Why a peer is gone.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// No valid connectivity check came within 30 s of `connect`.
@@ -111,7 +114,7 @@ pub enum CloseReason {
 }
 
 /// Why DTLS failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DtlsError {
     /// The peer gave up.
@@ -123,16 +126,33 @@ pub enum DtlsError {
     /// The keys could not be made.
     #[error("the DTLS engine exported {0} bytes of keying material, which is not what was asked for")]
     WrongKeys(usize),
-    /// It could not begin.
+    /// None of the fingerprints can be checked.
     #[error(transparent)]
-    Start(#[from] PeerError),
-    /// What the engine says, whose error can't be cloned.
-    #[error("{0}")]
-    Engine(String),
+    Unchecked(#[from] NoUsableFingerprint),
+    /// The engine's own error, shared because it can't be cloned.
+    #[error(transparent)]
+    Engine(Arc<EngineError>),
+    /// A fault of the engine, which ends this one association.
+    #[error("the DTLS engine panicked")]
+    Panicked,
 }
 
+impl From<EngineError> for DtlsError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::ErrAlertFatalOrClose => Self::Alert,
+            other => Self::Engine(Arc::new(other)),
+        }
+    }
+}
+
+/// A peer named no certificate that can be recognized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the DTLS parameters have no usable fingerprint: give at least one of sha-256, sha-384 or sha-512 as colon-separated hex")]
+pub struct NoUsableFingerprint;
+
 /// What a peer tells its owner.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum PeerEvent {
     /// ICE validated this tuple: route its datagrams to this peer.
@@ -162,9 +182,6 @@ pub enum PeerError {
     #[error("the transport is closed")]
     Closed,
     /// None of the fingerprints can be checked.
-    #[error("the DTLS parameters have no usable fingerprint: give at least one of sha-256, sha-384 or sha-512 as colon-separated hex")]
-    NoUsableFingerprint,
-    /// The DTLS engine refused its configuration.
-    #[error("can't start DTLS: {0}")]
-    Dtls(String),
+    #[error(transparent)]
+    Unchecked(#[from] NoUsableFingerprint),
 }

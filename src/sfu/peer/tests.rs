@@ -252,7 +252,7 @@ fn parameters_without_a_usable_fingerprint_are_refused() {
     let mut peer = Peer::new(now, &certificates().0, 0, &mut seeded(2));
     let bad = DtlsFingerprint { algorithm: "sha-1".into(), value: "AA".into() };
     let refused = peer.connect(now, DtlsParameters { role: DtlsRole::Client, fingerprints: vec![bad] });
-    assert_eq!(refused, Err(PeerError::NoUsableFingerprint));
+    assert_eq!(refused, Err(NoUsableFingerprint.into()));
     let good = DtlsParameters { role: DtlsRole::Client, fingerprints: vec![certificates().1.fingerprint().clone()] };
     assert_eq!(peer.connect(now, good.clone()), Ok(()));
     assert_eq!(peer.connect(now, good), Err(PeerError::AlreadyConnected));

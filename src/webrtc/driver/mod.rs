@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Role, WebRtcConfig, WebRtcError, WebRtcMetrics};
+use super::{Bound, Role, WebRtcConfig, WebRtcError, WebRtcMetrics};
 use crate::base::StreamPath;
 use crate::sdp::Fragment;
 use crate::stream::Hub;
@@ -135,7 +135,7 @@ impl WebRtcService {
             return Err(WebRtcError::ShuttingDown);
         }
         let max = self.inner.config.max_sessions;
-        let full = || WebRtcError::Full(format!("it has {max} WebRTC sessions (webrtc.max_sessions)"));
+        let full = || Bound::Sessions(max);
         let permit = self.inner.table.permit().ok_or_else(full)?;
         let prepared = match role {
             Role::Publisher => setup::publisher(&self.inner.hub, &request).await?,

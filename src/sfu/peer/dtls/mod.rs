@@ -23,7 +23,7 @@ use rtc_shared::error::Error as EngineError;
 
 use self::guard::Guard;
 use super::certificate::{Certificate, is_usable, matches_fingerprint};
-use super::{CloseReason, DtlsError, PeerError, SrtpKeys};
+use super::{CloseReason, DtlsError, NoUsableFingerprint, SrtpKeys};
 use crate::rtp::srtp::SrtpProfile;
 use crate::sfu::ortc::{DtlsFingerprint, DtlsRole};
 
@@ -45,7 +45,7 @@ const PROMPTED_REPEAT_GAP: Duration = Duration::from_millis(150);
 const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 1));
 
 /// What an association tells its owner.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum DtlsEvent {
     /// The handshake is done and the peer's certificate is the announced one.
     Connected(SrtpKeys),
@@ -89,10 +89,10 @@ impl DtlsSession {
     ///
     /// # Errors
     /// None of `fingerprints` can be checked, or the engine refuses to start.
-    pub fn new(now: Instant, certificate: &Certificate, role: DtlsRole, fingerprints: &[DtlsFingerprint]) -> Result<Self, PeerError> {
+    pub fn new(now: Instant, certificate: &Certificate, role: DtlsRole, fingerprints: &[DtlsFingerprint]) -> Result<Self, DtlsError> {
         let fingerprints: Vec<_> = fingerprints.iter().filter(|f| is_usable(f)).cloned().collect();
         if fingerprints.is_empty() {
-            return Err(PeerError::NoUsableFingerprint);
+            return Err(NoUsableFingerprint.into());
         }
         let mut session = Self {
             certificate: certificate.clone(),
@@ -111,7 +111,7 @@ impl DtlsSession {
         if session.is_client {
             let mut engine = new_engine(None);
             let config = session.certificate.client_config();
-            fused(|| engine.connect(now, PEER, config, None)).map_err(|error| PeerError::Dtls(error.to_string()))?;
+            fused(|| engine.connect(now, PEER, config, None))?;
             session.engine = Some(engine);
             session.collect_transmits(now);
         }
@@ -169,10 +169,9 @@ impl DtlsSession {
                     }
                 }
             }
-            Err(EngineError::ErrAlertFatalOrClose) => self.end(DtlsError::Alert.into()),
             // An established association is not ended by something that can't be read.
-            Err(_) if established => {}
-            Err(error) => self.end(DtlsError::Engine(error.to_string()).into()),
+            Err(error) if established && error != DtlsError::Alert => {}
+            Err(error) => self.end(error.into()),
         }
     }
 
@@ -327,8 +326,8 @@ fn new_engine(server: Option<Arc<HandshakeConfig>>) -> Box<Endpoint> {
 
 /// Runs the DTLS engine behind a fuse: should its parsers panic on hostile input, this one association fails, not the
 /// worker with all the others.
-fn fused<T>(run: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(EngineError::Other("the DTLS engine panicked".into())))
+fn fused<T>(run: impl FnOnce() -> Result<T, EngineError>) -> Result<T, DtlsError> {
+    Ok(catch_unwind(AssertUnwindSafe(run)).map_err(|_| DtlsError::Panicked)??)
 }
 
 /// RFC 5764 section 4.2: client key, server key, client salt, server salt.
@@ -339,7 +338,7 @@ fn export_keys(state: &State, is_client: bool) -> Result<SrtpKeys, DtlsError> {
         _ => return Err(DtlsError::NoSrtpProfile),
     };
     let (key, salt) = (profile.key_len(), profile.salt_len());
-    let material = state.export_keying_material(SRTP_LABEL, &[], 2 * (key + salt)).map_err(|error| DtlsError::Engine(error.to_string()))?;
+    let material = state.export_keying_material(SRTP_LABEL, &[], 2 * (key + salt))?;
     let material: &[u8] = material.as_ref();
     if material.len() != 2 * (key + salt) {
         return Err(DtlsError::WrongKeys(material.len()));
