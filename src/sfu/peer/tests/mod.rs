@@ -1,187 +1,16 @@
-//! Two peers, a virtual clock and a seeded link between them.
-//!
-//! Long because each story needs both peers and the link; the certificates and addresses are shared by all.
+//! Stories of two peers with a link between them: connecting, moving, restarting, and what strangers send.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::OnceLock;
+mod pair;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use self::pair::{Pair, certificates, client_tuple, flip, start};
 use super::client::ClientPeer;
 use super::*;
 use crate::base::seeded;
 use crate::sfu::ortc::{DtlsFingerprint, DtlsParameters, DtlsRole};
-
-const DELAY: Duration = Duration::from_millis(10);
-
-/// Certificates are costly in debug builds and no test changes them.
-fn certificates() -> &'static (Certificate, Certificate) {
-    static CERTIFICATES: OnceLock<(Certificate, Certificate)> = OnceLock::new();
-    CERTIFICATES.get_or_init(|| (Certificate::generate().unwrap(), Certificate::generate().unwrap()))
-}
-
-#[allow(clippy::disallowed_methods)] // The virtual clock has to begin somewhere.
-fn start() -> Instant {
-    Instant::now()
-}
-
-fn address(text: &str) -> SocketAddr {
-    text.parse().unwrap()
-}
-
-fn server_address() -> SocketAddr {
-    address("192.0.2.1:8189")
-}
-
-/// A path as the client sees it.
-fn client_tuple(port: u16) -> Tuple {
-    Tuple { local: SocketAddr::from(([198, 51, 100, 7], port)), remote: server_address(), protocol: Protocol::Udp }
-}
-
-fn flip(tuple: Tuple) -> Tuple {
-    Tuple { local: tuple.remote, remote: tuple.local, protocol: tuple.protocol }
-}
-
-struct Pair {
-    now: Instant,
-    server: Peer,
-    client: ClientPeer,
-    /// In flight: arrival and order, to the server?, tuple as the receiver sees it, bytes.
-    wire: BTreeMap<(Instant, u64), (bool, Tuple, Bytes)>,
-    sent: u64,
-    random: u64,
-    /// Of 1000 datagrams.
-    lost_per_mille: u64,
-    to_server: Vec<Bytes>,
-    server_events: Vec<PeerEvent>,
-    client_events: Vec<PeerEvent>,
-}
-
-impl Pair {
-    fn new(client_role: DtlsRole, lost_per_mille: u64, seed: u64) -> Self {
-        let now = start();
-        let (ours, theirs) = certificates();
-        let mut server = Peer::new(now, ours, 3, &mut seeded(seed));
-        let client = ClientPeer::new(
-            now,
-            crate::base::seeded(1),
-            theirs,
-            client_role,
-            server.ice_parameters(),
-            &server.dtls_parameters(),
-            client_tuple(1000),
-        );
-        server.connect(now, client.dtls_parameters()).unwrap();
-        Self {
-            now,
-            server,
-            client,
-            wire: BTreeMap::new(),
-            sent: 0,
-            random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
-            lost_per_mille,
-            to_server: vec![],
-            server_events: vec![],
-            client_events: vec![],
-        }
-    }
-
-    fn random(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random >> 8
-    }
-
-    fn send(&mut self, to_server: bool, tuple: Tuple, datagram: Bytes) {
-        assert!(datagram.len() <= 1200, "{} bytes", datagram.len());
-        if to_server {
-            self.to_server.push(datagram.clone());
-        }
-        if self.random() % 1000 < self.lost_per_mille {
-            return;
-        }
-        // A lossy link reorders, too.
-        let jitter = if self.lost_per_mille > 0 { Duration::from_millis(self.random() % 15) } else { Duration::ZERO };
-        self.sent += 1;
-        self.wire.insert((self.now + DELAY + jitter, self.sent), (to_server, flip(tuple), datagram));
-    }
-
-    fn collect(&mut self) {
-        while let Some((tuple, datagram)) = self.server.poll_transmit() {
-            self.send(false, tuple, datagram);
-        }
-        while let Some((tuple, datagram)) = self.client.poll_transmit() {
-            self.send(true, tuple, datagram);
-        }
-        self.server_events.extend(std::iter::from_fn(|| self.server.poll_event()));
-        self.client_events.extend(std::iter::from_fn(|| self.client.poll_event()));
-    }
-
-    /// Goes to the next thing that happens. False: nothing does before `end`.
-    fn step(&mut self, end: Instant) -> bool {
-        self.collect();
-        let arrival = self.wire.first_key_value().map(|(key, _)| key.0);
-        let Some(next) = [arrival, self.server.poll_timeout(), self.client.poll_timeout()].into_iter().flatten().min() else {
-            return false;
-        };
-        if next > end {
-            return false;
-        }
-        self.now = self.now.max(next);
-        if arrival.is_some_and(|arrival| arrival <= self.now) {
-            let (_, (to_server, tuple, datagram)) = self.wire.pop_first().unwrap();
-            if to_server {
-                self.server.handle_datagram(self.now, tuple, &datagram);
-            } else {
-                self.client.handle_datagram(self.now, tuple, &datagram);
-            }
-        }
-        self.server.handle_timeout(self.now);
-        self.client.handle_timeout(self.now);
-        self.collect();
-        true
-    }
-
-    fn run(&mut self, time: Duration) {
-        let end = self.now + time;
-        while self.step(end) {}
-        self.now = end;
-    }
-
-    /// Runs the server alone, its peer having vanished.
-    fn run_server_alone(&mut self, time: Duration) {
-        let end = self.now + time;
-        while let Some(next) = self.server.poll_timeout().filter(|next| *next <= end) {
-            self.now = self.now.max(next);
-            self.server.handle_timeout(self.now);
-            self.server_events.extend(std::iter::from_fn(|| self.server.poll_event()));
-            while self.server.poll_transmit().is_some() {}
-        }
-        self.now = end;
-    }
-
-    fn keys(events: &[PeerEvent]) -> Option<SrtpKeys> {
-        events.iter().find_map(|event| if let PeerEvent::Connected(keys) = event { Some(keys.clone()) } else { None })
-    }
-
-    fn assert_connected(&self) -> SrtpProfile {
-        let server = Self::keys(&self.server_events).unwrap_or_else(|| panic!("server: {:?}", self.server_events));
-        let client = Self::keys(&self.client_events).unwrap_or_else(|| panic!("client: {:?}", self.client_events));
-        assert_eq!(server.profile, client.profile);
-        assert_eq!((&server.local_key, &server.local_salt), (&client.remote_key, &client.remote_salt));
-        assert_eq!((&server.remote_key, &server.remote_salt), (&client.local_key, &client.local_salt));
-        assert_ne!(server.local_key, server.remote_key);
-        assert_eq!((server.local_key.len(), server.local_salt.len()), (16, server.profile.salt_len()));
-        server.profile
-    }
-
-    fn closed(&self) -> Option<&CloseReason> {
-        self.server_events.iter().find_map(|event| if let PeerEvent::Closed(reason) = event { Some(reason) } else { None })
-    }
-}
 
 #[test]
 fn connects_in_both_roles_and_says_so_in_order() {
@@ -314,7 +143,7 @@ fn a_peer_that_only_speaks_ice_is_given_up() {
     let mut pair = Pair::new(DtlsRole::Client, 0, 1);
     pair.client = ClientPeer::new(
         pair.now,
-        crate::base::seeded(2),
+        seeded(2),
         &certificates().1,
         DtlsRole::Server, // Waits for our ClientHello, while we wait for its.
         pair.server.ice_parameters(),
@@ -376,7 +205,7 @@ fn a_broken_tcp_connection_is_replaced_by_what_is_left_or_what_comes() {
     for comes_back in [true, false] {
         let mut pair = Pair::new(DtlsRole::Client, 0, 1);
         let (ice, dtls) = (pair.server.ice_parameters().clone(), pair.server.dtls_parameters());
-        pair.client = ClientPeer::new(pair.now, crate::base::seeded(3), &certificates().1, DtlsRole::Client, &ice, &dtls, tcp(1));
+        pair.client = ClientPeer::new(pair.now, seeded(3), &certificates().1, DtlsRole::Client, &ice, &dtls, tcp(1));
         pair.run(Duration::from_secs(1));
         pair.assert_connected();
         pair.server.handle_disconnected(pair.now, &flip(tcp(1)));
