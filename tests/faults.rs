@@ -40,6 +40,11 @@ fn after_kill_9_live_resumes_and_the_recording_plays() {
         wait_for("five seconds to be recorded", recorded, || server.log());
         server.kill();
     }
+    // As if the clock had been set back by a day while the server was down.
+    let mark = server.dir.path().join("data/segment-numbers");
+    let numbers = std::fs::read_to_string(&mark).unwrap();
+    let ahead = numbers.split_once(' ').unwrap().0.parse::<u64>().unwrap() + 86_400;
+    std::fs::write(&mark, format!("{ahead} Unix seconds\n")).unwrap();
     server.restart();
     let item = server.api("/api/v1/recordings")["items"][0].clone();
     assert_eq!((&item["live"], &item["state"]), (&Value::from(false), &Value::from("recovered")), "{item:#}");
@@ -48,6 +53,10 @@ fn after_kill_9_live_resumes_and_the_recording_plays() {
     assert!(good && complaints.is_empty(), "{complaints}");
     let _publisher = publish(&server.rtmp_url("live/cam1"), Source::default());
     server.wait_live("live/cam1", 2);
+    let (second, playlist) = (format!("\nv-{}.m4s\n", ahead + 1), || media_playlist(&server));
+    wait_for("numbers beyond all before", || playlist().contains(&second), playlist);
+    let (good, complaints) = decode(&server.url("/live/cam1/index.m3u8"), 3);
+    assert!(good, "{complaints}");
 }
 
 #[test]

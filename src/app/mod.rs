@@ -8,6 +8,7 @@ mod config;
 mod load;
 mod logging;
 mod metrics;
+mod numbers;
 mod segmenters;
 mod serve;
 

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
 use super::metrics::Metrics;
+use super::numbers::Numbers;
 use super::segmenters::Segmenters;
 use super::{chance, clock};
 use crate::http::{self, ApiRoutes, HttpMetrics, HttpServer, LiveRoutes, Readiness, Routes, VodRoutes};
@@ -62,6 +63,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let recordings = Recordings::open(&config.data_dir, record, targets, clock.clone(), lots, finish.clone());
     let recordings = recordings.await.map_err(cannot("recording"))?;
     let live = Live::new(config.package.clone(), config.pipeline.targets());
+    let mut numbers = Numbers::open(live.clone(), &config.data_dir);
     let segmenters = Segmenters { hub: hub.clone(), supervisor: supervisor.clone(), live: live.clone(), recordings: recordings.clone() };
     let segmenters_stop = stop.clone();
     let segmenters = tokio::spawn(segmenters.run(segmenters_stop));
@@ -116,6 +118,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
 
     tokio::select! {
         () = clock::keep(clock, hub.clone(), recordings.clone(), deviation) => {}
+        () = numbers.keep() => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -126,6 +129,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         webrtc.shutdown().await;
         stop.cancel();
         let _ = tokio::time::timeout(FINISH_WITHIN, segmenters).await;
+        numbers.close().await;
         finish.cancel();
         recordings.closed().await;
         http_stop.cancel();

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::config::PackageConfig;
+use super::name::unit;
 use super::snapshot::{Segment, Snapshot};
 use super::window::Window;
 use super::{dash, hls};
@@ -134,6 +135,23 @@ impl Live {
         }));
         presentations.insert(path.clone(), presentation.clone());
         presentation
+    }
+
+    /// Presentations that begin from here on have no number below `number`.
+    pub fn number_from(&self, number: u64) {
+        self.0.unused_number.fetch_max(number, Ordering::Relaxed);
+    }
+
+    /// The first number beyond all that presentations have or had; 0 where there was none.
+    pub fn unused_number(&self) -> u64 {
+        let presentations = read(&self.0.presentations);
+        let live = presentations.values().map(|presentation| presentation.0.now.borrow().snapshot.unused_number()).max();
+        live.unwrap_or(0).max(self.0.unused_number.load(Ordering::Relaxed))
+    }
+
+    /// What numbers count: those of another unit can't be compared with them.
+    pub fn number_unit(&self) -> &'static str {
+        unit(self.0.targets)
     }
 
     /// A presentation is not found any more: its numbers are not used again.

@@ -1,7 +1,7 @@
 //! Names of the playlists, initializations, segments and parts below a stream's path.
 //!
 //! `v.m3u8` and `a.m3u8`; `v-init-7.mp4`; `v-1700000012.m4s`; `v-1700000012.3.m4s`. Numbers never repeat ([`first_number`]), not even after
-//! a restart, so everything but the playlists may be cached for ever.
+//! a restart with a clock that was set back, so everything but the playlists may be cached for ever.
 
 use crate::base::UnixNanos;
 use crate::cmaf::Targets;
@@ -45,7 +45,8 @@ const YEAR_2020: UnixNanos = 1_577_836_800 * SECOND;
 
 /// The media sequence number with which a presentation begins at `now`: the Unix time in seconds; or the half seconds since 2020 where segments
 /// may be as short, so that numbers are not used up faster than time passes and those of another run of the server lie before it. `unused` is
-/// beyond all numbers of this run: the clock may have been set back, or encoders that break off every moment may have made shorter segments.
+/// beyond all numbers of this run and of those before it: the clock may have been set back, or encoders that break off every moment may have
+/// made shorter segments.
 pub(super) fn first_number(now: UnixNanos, targets: Targets, unused: u64) -> u64 {
     // Below 2^31 all the time: ffmpeg takes a DASH number for an `int`, and asks for negative ones beyond.
     let number = match targets.segment() < SECOND {
@@ -54,6 +55,11 @@ pub(super) fn first_number(now: UnixNanos, targets: Targets, unused: u64) -> u64
         false => now / SECOND,
     };
     u64::try_from(number).unwrap_or(0).max(unused)
+}
+
+/// What numbers count, for who keeps one from one run of the server to the next.
+pub(super) fn unit(targets: Targets) -> &'static str {
+    if targets.segment() < SECOND { "half seconds since 2020" } else { "Unix seconds" }
 }
 
 /// Letters of the tracks, by number: a stream has one video and one audio track now, and room for what later issues bring.
