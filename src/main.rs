@@ -98,7 +98,7 @@ fn serve(args: ServeArgs) -> ExitCode {
         Err(error) => return fail(format!("can't start the runtime: {error}")),
     };
     let result = runtime.block_on(app::serve(config));
-    // What still runs has been told to end and was waited for; a thread that hangs must not hold the process.
+    // What still runs was asked to end and waited for; a thread that hangs must not hold the process.
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,6 @@
 //! The machine's clocks: the one place where they are read, once a second.
 //!
-//! In: what they say. Out: the clock that everybody else is given, kept at the machine's wall clock by its rule, and how far it is from that.
+//! In: what they say. Out: the clock that everybody else is handed, kept at the machine's wall clock by its rule, and how far it is from that.
 
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,7 +12,7 @@ use crate::base::{Clock, Observed, Setting, UnixNanos};
 use crate::record::driver::Recordings;
 use crate::stream::Hub;
 
-/// How often the machine's wall clock is looked at. Who publishes right after it was set is on a line of before for no longer than that.
+/// How often the machine's wall clock is looked at: who publishes right after it was set has times of the old one for at most as long.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Longest time that reading both clocks may take. In between the thread may have been stopped, and their difference would be wrong.
 const AT_ONCE: Duration = Duration::from_millis(5);

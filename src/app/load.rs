@@ -1,6 +1,7 @@
 //! Reads the configuration: defaults, then the TOML file, then the environment; each later one wins.
 //!
-//! In: a file's text and the environment. Out: a configuration whose values are within their bounds, or what is wrong with line, key and a suggestion.
+//! In: a file's text and the environment. Out: a configuration whose values are within their bounds, or what is wrong with line, key and a
+//! suggestion.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -18,7 +18,7 @@ use crate::stream::{Hub, Stream, StreamEvent, StreamInfo, Warning};
 /// How long an ended presentation can still be fetched: players read their last segments, and see the end in the playlist.
 const AFTER_THE_END: Duration = Duration::from_secs(20);
 
-/// How long a stream may be without a segment before its publisher is told: longer than the usual distance of key frames.
+/// How long a stream may be without a segment before its publisher is warned: longer than the usual distance of key frames.
 const NOTHING_WITHIN: Duration = Duration::from_secs(10);
 
 /// A segmenter for every live stream, and who takes what it makes.
@@ -108,7 +108,7 @@ impl Segmenters {
     }
 }
 
-/// Tells the publisher where nothing has come of a stream for a while, and why. Never returns.
+/// Warns the publisher where nothing has come of a stream for a while, and says why. Never returns.
 async fn tell_of_nothing(stream: &Stream, presentation: &Presentation) {
     tokio::time::sleep(NOTHING_WITHIN).await;
     let (snapshot, info) = (presentation.snapshot(), stream.info().await);
@@ -122,7 +122,7 @@ async fn tell_of_nothing(stream: &Stream, presentation: &Presentation) {
     std::future::pending().await
 }
 
-/// What the first segment of a stream waits for, as far as its tracks tell.
+/// What the first segment of a stream waits for, as far as its tracks show.
 fn why_nothing(info: &StreamInfo) -> &'static str {
     let Some(video) = info.tracks.iter().find(|track| track.kind == MediaKind::Video) else {
         return match info.tracks.first() {

@@ -1,4 +1,4 @@
-//! Starts every part, tells where it is, and ends it within five seconds of being told to.
+//! Starts every part, logs where it is, and ends it within five seconds of a signal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,7 +125,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     tracing::info!("shutting down");
     readiness.set(false);
     let shutdown = async {
-        hub.shutdown(); // publishers are told, playlists and recordings get their ends
+        hub.shutdown(); // publishers are notified, playlists and recordings get their ends
         webrtc.shutdown().await;
         stop.cancel();
         let _ = tokio::time::timeout(FINISH_WITHIN, segmenters).await;

@@ -31,7 +31,6 @@ impl Lots {
         Chance::from_rng(&mut *lock(&self.0))
     }
 
-    /// A new random [`Id`].
     pub(crate) fn id(&self) -> Id {
         random_text(&mut lock(&self.0), 22)
     }

@@ -37,7 +37,6 @@ impl Clock {
         self.now().wall
     }
 
-    /// Its wall clock alone.
     pub(crate) fn wall(&self) -> &Wall {
         &self.wall
     }

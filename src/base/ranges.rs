@@ -10,20 +10,14 @@ const MAX_RANGES: usize = 16;
 /// Ranges nearer to each other than this, in bytes, are served as one: about what the head of a part takes.
 const GAP: u64 = 80;
 
-/// The headers that matter, as they came.
+/// The headers that matter, as they came; each field is called as its header.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Conditions<'a> {
-    /// `Range`.
     pub range: Option<&'a str>,
-    /// `If-Range`.
     pub if_range: Option<&'a str>,
-    /// `If-Match`.
     pub if_match: Option<&'a str>,
-    /// `If-None-Match`.
     pub if_none_match: Option<&'a str>,
-    /// `If-Modified-Since`.
     pub if_modified_since: Option<&'a str>,
-    /// `If-Unmodified-Since`.
     pub if_unmodified_since: Option<&'a str>,
 }
 

@@ -47,12 +47,10 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// A number from `range`.
     pub(crate) fn number<T: Copy + PartialOrd + Display>(&mut self, key: &str, value: T, range: RangeInclusive<T>) {
         self.require(range.contains(&value), key, value, format_args!("{} to {}", range.start(), range.end()));
     }
 
-    /// A duration from `range`.
     pub(crate) fn duration(&mut self, key: &str, value: Duration, range: RangeInclusive<Duration>) {
         let allowed = format_args!("{} to {}", duration_text(*range.start()), duration_text(*range.end()));
         self.require(range.contains(&value), key, duration_text(value), allowed);

@@ -20,7 +20,7 @@ const NEGLIGIBLE: i64 = 50 * MS;
 /// to 0.5 % after the clock, without a jump, and its own crystal takes part of that.
 const SLEW: i64 = 500;
 
-/// One moment by both clocks: deadlines are kept by the one that is never set, what is told to people goes by the other.
+/// One moment by both clocks: deadlines are kept by the one that is never set, what is shown to people goes by the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Now {
     /// By the monotonic clock.

@@ -20,7 +20,6 @@ pub(crate) struct SeqExtender {
 }
 
 impl SeqExtender {
-    /// One that has seen nothing.
     pub(crate) fn new() -> Self {
         Self::default()
     }
@@ -58,7 +57,6 @@ pub(crate) struct TimestampExtender {
 }
 
 impl TimestampExtender {
-    /// One that has seen nothing.
     pub(crate) fn new() -> Self {
         Self::default()
     }

@@ -33,7 +33,6 @@ pub(crate) struct Boxes<'a> {
 }
 
 impl<'a> Boxes<'a> {
-    /// Begins at the start of `bytes`.
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
@@ -158,7 +157,6 @@ pub(crate) struct BoxWriter {
 }
 
 impl BoxWriter {
-    /// Nothing written yet.
     pub(crate) fn new() -> Self {
         Self::default()
     }
@@ -205,7 +203,6 @@ impl BoxWriter {
         if version == 0 { self.u32(value as u32) } else { self.u64(value) }
     }
 
-    /// How many bytes are written.
     pub(crate) fn len(&self) -> usize {
         self.out.len()
     }

@@ -86,7 +86,7 @@ fn mpeg4_audio(fields: Fields<'_>) -> Result<String, CmafError> {
     }
     config.take(12)?;
     let specific = descriptor(config, 5)?.rest();
-    // SBR and parametric stereo may be told behind the configuration proper.
+    // SBR and parametric stereo may be signalled behind the configuration proper.
     if let Ok(config) = crate::codec::aac::AacConfig::parse(specific) {
         return Ok(config.codec_string());
     }

@@ -28,7 +28,7 @@ pub struct Init {
     pub codec_string: String,
     /// Coded width and height in pixels, for video.
     pub resolution: Option<(u32, u32)>,
-    /// Sample aspect ratio, width to height, where it is told (`pasp`) and pixels aren't square.
+    /// Sample aspect ratio, width to height, where it is signalled (`pasp`) and pixels aren't square.
     pub sar: Option<(u32, u32)>,
     /// Display width and height of `tkhd` in 16.16 fixed point, for video.
     pub display: (u32, u32),

@@ -59,7 +59,7 @@ impl Targets {
         self.target_duration() as i64 * SECOND + ROUNDED
     }
 
-    /// The longest a segment of sound may be where pictures don't tell where it ends.
+    /// The longest a segment of sound may be where pictures don't decide where it ends.
     pub fn longest_sound(&self) -> i64 {
         self.target_duration() as i64 * SECOND + ROUNDS_DOWN
     }

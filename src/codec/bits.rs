@@ -18,7 +18,6 @@ impl<'a> BitReader<'a> {
         Self { data, position }
     }
 
-    /// Bits read so far.
     pub(super) fn position(&self) -> usize {
         self.position
     }

@@ -51,7 +51,7 @@ impl Depacketizer {
         }
     }
 
-    /// The stream has ended: gives out the last unit where the sender never set a marker, so that only the next unit would have
+    /// The stream has ended: puts out the last unit where the sender never set a marker, so that only the next unit would have
     /// shown that it is whole.
     pub fn finish(&mut self) {
         match self {

@@ -1,4 +1,4 @@
-//! RTP payloads without knowing the codec: making them, and what can be told of one without assembling frames.
+//! RTP payloads without knowing the codec: making them, and what can be seen of one without assembling frames.
 
 use super::payload::{Payload, PayloadFacts};
 use super::{AccessUnit, Codec, Format, aac, h264, opus, vp8};
@@ -43,7 +43,7 @@ impl Packetizer {
     }
 }
 
-/// Width and height in pixels, where an RTP payload tells: H.264's parameter sets, the beginning of a key frame of VP8. For key frames
+/// Width and height in pixels, where an RTP payload has it: H.264's parameter sets, the beginning of a key frame of VP8. For key frames
 /// only: parameter sets take a few microseconds to read.
 pub(crate) fn payload_resolution(codec: Codec, payload: &[u8]) -> Option<(u32, u32)> {
     match codec {
@@ -53,7 +53,7 @@ pub(crate) fn payload_resolution(codec: Codec, payload: &[u8]) -> Option<(u32, u
     }
 }
 
-/// What can be told of an RTP payload by itself. Never fails: garbage has no facts.
+/// What can be seen of an RTP payload by itself. Never fails: garbage has no facts.
 pub fn payload_facts(codec: Codec, payload: &[u8]) -> PayloadFacts {
     match codec {
         Codec::H264 => h264::payload_facts(payload),

@@ -1,4 +1,4 @@
-//! One RTP payload: its parts, its bounds, and what it tells of its frame.
+//! One RTP payload: its parts, its bounds, and what it shows of its frame.
 
 /// One RTP payload, in parts that are to be written one after the other into the packet.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +41,7 @@ pub(super) fn even_fragment(len: usize, max: usize) -> usize {
     len.div_ceil(len.div_ceil(max).max(1)).max(1)
 }
 
-/// What one RTP payload tells about the frame it belongs to.
+/// What one RTP payload shows of the frame it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PayloadFacts {
     /// A frame at which decoding can start begins here: H.264 an SPS or the first piece of an IDR slice, VP8 the first packet of

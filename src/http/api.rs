@@ -29,7 +29,6 @@ pub struct ApiConfig {
 /// What these routes need.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiRoutes {
-    /// The `[api]` section.
     pub config: ApiConfig,
     pub hub: Hub,
     pub recordings: Recordings,

@@ -32,7 +32,7 @@ pub struct HttpConfig {
     /// Reverse proxies whose `X-Forwarded-For`, `-Proto`, `-Host`, `-Port` and `-Prefix`, or `Forwarded` (RFC 7239), are believed: addresses
     /// and ranges such as `127.0.0.1`, `10.0.0.0/8`. They must set or remove those headers themselves. Empty: nobody is believed.
     pub trusted_proxies: Vec<Network>,
-    /// What stands before every path outside, such as `/media`, where a proxy serves headend below a folder and doesn't tell by
+    /// What stands before every path outside, such as `/media`, where a proxy serves headend below a folder and doesn't say so by
     /// `X-Forwarded-Prefix`. Requests may come with it or without. Empty: nothing.
     pub base_path: String,
 }

@@ -100,7 +100,6 @@ impl ApiError {
         serde_json::json!({ "error": { "code": self.code, "message": self.message } }).to_string()
     }
 
-    /// With another message.
     pub(super) fn with_message(self, message: String) -> Self {
         Self { message, ..self }
     }

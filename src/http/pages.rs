@@ -40,7 +40,7 @@ macro_rules! policy {
 }
 /// For players, which may be embedded in others' pages.
 const EMBEDDABLE: HeaderValue = HeaderValue::from_static(policy!(""));
-/// For pages that do something or tell about everything: no frame of another origin may hold them.
+/// For pages that do something or show everything: no frame of another origin may hold them.
 const UNFRAMED: HeaderValue = HeaderValue::from_static(policy!("; frame-ancestors 'self'"));
 /// For assets, should one be opened by itself.
 const INERT: HeaderValue = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox");

@@ -17,7 +17,6 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// Makes the text, whenever it is asked for.
 pub(crate) type MetricsText = Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>;
 
-/// Adds the route.
 pub(crate) fn register(routes: &mut Routes, text: MetricsText) {
     let router = Router::new().route("/metrics", get(metrics)).with_state(text);
     routes.merge(super::compress::compressed_router(router));

@@ -28,7 +28,7 @@ impl Routes {
         Self::default()
     }
 
-    /// Adds fixed paths, such as `/api/v1/streams`, with their state already given (`with_state`).
+    /// Adds fixed paths, such as `/api/v1/streams`, with their state already set (`with_state`).
     pub(crate) fn merge(&mut self, router: Router) {
         self.fixed = std::mem::take(&mut self.fixed).merge(router);
     }

@@ -2,7 +2,7 @@
 //!
 //! In: a snapshot. Out: an MPD with one Period an epoch. Presentation time is the wall clock less `availabilityStartTime`,
 //! so that tracks are in sync whatever their own times. That makes a ProducerReferenceTime needless; Shaka 5.2 reads it without the
-//! presentationTimeOffset, and tells a latency that is off by what the Period's start and that differ. Pure.
+//! presentationTimeOffset, and shows a latency that is off by what the Period's start and that differ. Pure.
 
 use std::fmt::Write as _;
 
@@ -20,7 +20,7 @@ const TARGET_LATENCY_MS: u64 = 3000;
 const TRACKS_WITHIN: i64 = 1_000_000_000;
 /// How much longer a Period is than what is in it, in ns: dash.js takes one that it has to the last sample for the end of everything.
 const PERIOD_MARGIN: i64 = 2_000_000;
-/// Players without low latency stay this many segments behind: with two, dash.js stalled on 2 s segments.
+/// Players without low latency stay this many segments behind: with two, dash.js stalls on 2 s segments.
 const DELAY_TARGETS: u64 = 3;
 
 /// The manifest. `query` (such as `?token=x`, or empty) is put behind every URI; `utc_url` is where players read the time.

@@ -60,7 +60,6 @@ struct Kept {
 /// A media playlist that was asked for.
 #[derive(Debug, Clone)]
 pub struct Playlist {
-    /// The text.
     pub text: Bytes,
     /// Whether the request named what it waited for: then it may be cached a while, since it will never be asked for again later.
     pub blocking: bool,
@@ -299,7 +298,7 @@ impl Presentation {
         found(&rendered.snapshot).ok_or(Missing::NotFound)
     }
 
-    /// A segment; the one in the making is given as it grows, the next one is waited for.
+    /// A segment; the one in the making is sent as it grows, the next one is waited for.
     pub async fn segment(&self, track: u32, number: u64) -> Result<SegmentBody, Missing> {
         let newest = self.0.now.borrow().clone();
         let next = newest.snapshot.track(track).ok_or(Missing::NotFound)?.next().0;

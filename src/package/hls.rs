@@ -23,11 +23,11 @@ const SKIP_UNTIL: u64 = 6;
 const PARTS_AHEAD: usize = 2;
 /// Parts are listed for this many target durations from the end (RFC 8216bis section 4.4.4.9 asks for three).
 const PARTS_WITHIN: u64 = 3;
-/// How far from a segment's start its other parts aren't told to be independent, in nanoseconds. hls.js takes what misses up to 0.2 s at its
-/// start for a whole segment, and then looks for the missing part until that is listed no more: who came in there stood still at the next
+/// How far from a segment's start its other parts aren't announced as independent, in nanoseconds. hls.js takes what misses up to 0.2 s at its
+/// start for a whole segment, and then looks for the missing part for as long as that is listed: who comes in there stands still at the next
 /// segment, for seconds. The attribute may be left out (RFC 8216bis section 4.4.4.9); a player begins with the part before.
 const NO_ENTRANCE_WITHIN: i64 = 250_000_000;
-/// What is told as bit rate of a stream that has no complete segment yet, bit/s.
+/// The announced bit rate of a stream that has no complete segment yet, bit/s.
 const UNKNOWN_BITRATE: u64 = 2_000_000;
 
 /// The group of captions.
@@ -210,8 +210,9 @@ pub(crate) fn media(snapshot: &Snapshot, track: &TrackSnapshot, skip: bool, quer
     out
 }
 
-/// Discontinuities before an epoch. Each presentation of a path begins with another number (by ten seconds of its start), so that a player
-/// that outlives a restart of the server sees a discontinuity. Small: hls.js keeps an array with as many places.
+/// Discontinuities before an epoch. A presentation begins with a tenth of its first number, which grows by one in ten seconds, or in five where
+/// segments may be shorter than a second: a player that outlives a restart of the server sees a discontinuity, unless both presentations
+/// began within the same of these times. Small: hls.js keeps an array with as many places.
 fn discontinuity_sequence(snapshot: &Snapshot, epoch: u32) -> u64 {
     snapshot.first_number / 10 % 50_000 + u64::from(epoch)
 }

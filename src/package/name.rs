@@ -62,7 +62,7 @@ pub(super) fn unit(targets: Targets) -> &'static str {
     if targets.segment() < SECOND { "half seconds since 2020" } else { "Unix seconds" }
 }
 
-/// Letters of the tracks, by number: a stream has one video and one audio track now, and room for what later issues bring.
+/// Letters of the tracks, by number. A stream has one video and one audio track; the others leave room for more.
 const LETTERS: [&str; 4] = ["v", "a", "b", "c"];
 
 fn letter(track: u32) -> &'static str {

@@ -145,7 +145,7 @@ impl TrackSnapshot {
 const SEGMENTS_TO_PROBE: usize = 3;
 
 impl Snapshot {
-    /// Whether the presentation is so young that players can't find out whether there are captions, and have to be told.
+    /// Whether the presentation is so young that players can't find out whether there are captions, and need it announced.
     pub fn is_young(&self) -> bool {
         !self.ended
             && self

@@ -206,7 +206,7 @@ impl Window {
 /// Segments whose lengths differ by no more, in ns, are as long as the ones before: the next one is expected to be so, too.
 const REGULAR: i64 = 50_000_000;
 
-/// Puts the segment in the making into the timeline, if the ones before tell how long it will be. What is in there never changes.
+/// Puts the segment in the making into the timeline, if the ones before show how long it will be. What is in there never changes.
 fn plan(segments: &mut [Arc<Segment>]) {
     let [.., before, last, open] = segments else { return };
     let near = |a: u64, b: u64| ticks_to_nanos(a.abs_diff(b), open.timescale) <= REGULAR;

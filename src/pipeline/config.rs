@@ -20,8 +20,8 @@ pub struct PipelineConfig {
     /// up to a second: the target duration that playlists announce.
     #[serde(with = "humantime_serde")]
     pub segment_duration: Duration,
-    /// How long a CMAF chunk (an LL-HLS part) should be, 50 ms to 2 s and not longer than a segment. None is longer than what playlists announce, which leaves room for
-    /// whole pictures: 210 ms where 200 are asked for.
+    /// How long a CMAF chunk (an LL-HLS part) should be, 50 ms to 2 s and not longer than a segment. None is longer than what playlists
+    /// announce, which leaves room for whole pictures: 210 ms where 200 are asked for.
     #[serde(with = "humantime_serde")]
     pub part_duration: Duration,
     /// Most transcodes of pictures at work at once, 0 (never transcode) to 1024; 16 times as many of sound, which costs little. The

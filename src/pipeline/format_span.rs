@@ -58,7 +58,7 @@ impl<S: RtpSource> FormatSpan<S> {
         self.formats.as_ref().map(|formats| formats.format_at(self.change))
     }
 
-    /// Once this is set, the span ends before the next key frame, as far as its source tells which these are: the next span loses nothing.
+    /// Once this is set, the span ends before the next key frame, as far as its source marks them: the next span loses nothing.
     pub(crate) fn ends_at_key(&self) -> Arc<AtomicBool> {
         self.ends_at_key.clone()
     }

@@ -22,7 +22,7 @@ const PRESENTATION_DELAY: Duration = Duration::from_secs(6);
 
 const NANOS: u32 = 1_000_000_000;
 
-/// The MPD. `now` tells players the time while recording, so that they don't ask a public server.
+/// The MPD. `now` gives players the time while recording, so that they don't ask a public server.
 pub(super) fn manifest(view: &View, meta: &Meta, now: UnixNanos, query: &str) -> Option<String> {
     let runs = view.runs();
     let mut periods = Vec::new();

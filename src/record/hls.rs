@@ -95,7 +95,7 @@ pub(super) fn media(view: &View, number: u32, query: &str) -> Option<String> {
     let index = view.tracks.iter().position(|t| t.track == number)?;
     let track = &view.tracks[index];
     let playable = view.playable(track);
-    // It must not change while players read on (RFC 8216bis section 6.2.1). Recordings without one were measured all along.
+    // It must not change while players read on (RFC 8216bis section 6.2.1). Recordings whose meta data has none are as long as what is in them.
     let longest = playable.iter().map(|s| length(track, s).round() as u64).max().unwrap_or(1).max(1);
     let target = longest.max(view.target_duration.unwrap_or(1));
     let mut out = String::with_capacity(256 + playable.len() * 64);

@@ -12,7 +12,6 @@
 //! - `<id>.mp4`: progressive MP4, with Range, also while recording.
 //! - `<id>/index.m3u8`, `<id>/track-<n>.m3u8`: HLS. `<id>/manifest.mpd`: DASH.
 //! - `<id>/track-<n>-e<epoch>-init.mp4`, `<id>/track-<n>-e<epoch>-t<decode time>.m4s`: what both of them refer to; never changes.
-//! - later: `<id>/thumb.jpg`, `<id>/sprites.vtt`, and a start and an end for cutting in the query.
 
 mod catalogue;
 mod config;

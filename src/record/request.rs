@@ -28,17 +28,12 @@ const OPEN_FILES: usize = 4;
 pub(crate) struct VodRequest {
     /// What follows `/vod/`, such as `<id>.mp4` or `<id>/index.m3u8`, percent-decoded.
     pub path: String,
-    /// `Range`.
+    // The headers of a conditional request, as they came.
     pub range: Option<String>,
-    /// `If-Range`.
     pub if_range: Option<String>,
-    /// `If-Match`.
     pub if_match: Option<String>,
-    /// `If-None-Match`.
     pub if_none_match: Option<String>,
-    /// `If-Modified-Since`.
     pub if_modified_since: Option<String>,
-    /// `If-Unmodified-Since`.
     pub if_unmodified_since: Option<String>,
     /// Who asks, as far as clients can be told apart.
     pub client: u64,
@@ -64,7 +59,6 @@ impl VodRequest {
 pub(crate) struct VodResponse {
     /// 200, 206, 304, 412 or 416.
     pub status: u16,
-    /// `Content-Type`.
     pub content_type: &'static str,
     /// `Content-Length`; of several parts that of their bytes alone.
     pub content_length: u64,
@@ -76,11 +70,8 @@ pub(crate) struct VodResponse {
     pub accept_ranges: bool,
     /// `ETag`, quotes included.
     pub etag: Option<String>,
-    /// `Last-Modified`.
     pub last_modified: Option<String>,
-    /// `Cache-Control`.
     pub cache_control: &'static str,
-    /// `Content-Disposition`.
     pub content_disposition: Option<String>,
     /// The bytes; empty for 304, 412 and 416.
     pub body: VodBody,

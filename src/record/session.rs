@@ -157,7 +157,7 @@ impl Session {
         }
     }
 
-    /// Tells the catalogue how far the recording is.
+    /// Notes in the catalogue how far the recording is.
     pub(super) fn report(&self) {
         if let Some(current) = &self.current {
             self.catalogue.put(current.writer.meta());

@@ -166,7 +166,7 @@ pub(super) fn status(name: &str, level: &str, code: &str, description: &str) -> 
     answer(name, 0.0, vec![Value::Null, info(level, code, description)])
 }
 
-/// The body of the answer to `connect` that lets the client in; with the codecs that are carried where it asks for them, so that it
+/// The body of the answer to `connect` that accepts the client; with the codecs that are carried where it asks for them, so that it
 /// doesn't send others.
 pub(super) fn connected(transaction: f64, enhanced: bool) -> Bytes {
     let server = Value::Object(vec![

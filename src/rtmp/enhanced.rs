@@ -36,7 +36,7 @@ pub(super) const VIDEO: Kind = Kind { multitrack: 6 };
 pub(super) const AUDIO: Kind = Kind { multitrack: 5 };
 
 /// Reads the header. `packet_type` is the low half of the first byte, `at` where the next one stands. Of several tracks the one called `wanted`
-/// is given, or the first one. `None` where it ends too early.
+/// comes back, or the first one. `None` where it ends too early.
 pub(super) fn read(body: &Bytes, packet_type: u8, kind: Kind, wanted: Option<u8>) -> Option<EnhancedTrack> {
     let (mut packet_type, mut at) = (packet_type, 1);
     for _ in 0..MAX_MODIFIERS {

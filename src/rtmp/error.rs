@@ -68,7 +68,7 @@ pub enum Problem {
         /// What the header says.
         declared: usize,
         limit: usize,
-        /// Whether the limit is the lower one for peers that were not let in yet.
+        /// Whether the limit is the lower one for peers that have no stream yet.
         before_publishing: bool,
     },
     /// All the incomplete messages together are too long.
@@ -89,7 +89,7 @@ pub enum Problem {
     TooManyMessageStreams,
 }
 
-/// What the first byte tells about who is knocking.
+/// What the first byte says about who connects.
 fn hint(first: u8) -> &'static str {
     match first {
         0x16 => " (that is TLS: use rtmp://, not rtmps://, on this port)",

@@ -1,7 +1,7 @@
 //! FLV tags (Adobe FLV 10.1 annex E, and Enhanced RTMP's four-character codes), both ways: what RTMP's audio and video messages
 //! carry.
 //!
-//! In: a message's body. Out: a sequence header, a picture or an audio frame, or a sentence about what can't be carried; and bodies
+//! In: a message's body. Out: a sequence header, a picture or an audio frame, or an error that says what can't be carried; and bodies
 //! for players. What is inside a sequence header or a picture is `codec`'s matter.
 
 use std::fmt;
@@ -248,7 +248,7 @@ pub struct Aggregate {
 }
 
 impl Aggregate {
-    /// Whether everything in it has been given.
+    /// Whether everything in it has been returned.
     pub(crate) fn is_whole(&self) -> bool {
         self.at >= self.body.len()
     }

@@ -141,7 +141,7 @@ mod tests {
         c1
     }
 
-    /// Every kind of C1, and of C2: whoever begins with version 3 is let in, and gets the digests or the echo it looks for.
+    /// Every kind of C1, and of C2: whoever begins with version 3 is accepted, and gets the digests or the echo it looks for.
     #[test]
     fn clients_of_all_kinds() {
         let plain = |second_word: [u8; 4]| {

@@ -19,7 +19,7 @@ use super::session::MediaMessage;
 
 /// Ticks of video per millisecond.
 const VIDEO_TICKS: i64 = 90;
-/// Frames that may come before their configuration until the publisher is told: a second of sound.
+/// Frames that may come before their configuration until the publisher is warned: a second of sound.
 const PATIENCE: usize = 50;
 /// Between pictures of one message where nobody says how far they are apart: 120 a second.
 const CLOSE_TICKS: i64 = 750;
@@ -31,7 +31,7 @@ pub(crate) enum Action {
     Format(Format),
     /// Write to the track.
     Unit(MediaKind, AccessUnit),
-    /// Tell the publisher by way of page and API.
+    /// Warn the publisher by way of page and API.
     Warn(Warning),
 }
 
@@ -195,7 +195,7 @@ impl Ingest {
         }
     }
 
-    /// Facts that a publisher tells in its `onMetaData`.
+    /// Facts that a publisher sends in its `onMetaData`.
     pub(crate) fn metadata(&mut self, metadata: &Value, out: &mut Vec<Action>) {
         let names = ["rotation", "rotate", "videorotation", "displayrotation", "orientation"];
         let turned = names.iter().find_map(|name| metadata.get(name)?.as_number()).map(|degrees| degrees.rem_euclid(360.0) as u16);

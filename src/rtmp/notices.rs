@@ -1,4 +1,4 @@
-//! What a publisher is told about what it sends: what viewers will notice, and which setting changes it.
+//! Warnings to a publisher about what it sends: what viewers will notice, and which setting changes it.
 //!
 //! In: facts of the bitstream. Out: warnings.
 

@@ -30,7 +30,7 @@ impl FrameReader {
     }
 
     /// Where to read the stream into (`AsyncReadExt::read_buf`): never holds more than one frame beyond what
-    /// [`Self::next_frame`] has given out, if that is called until `None` after each read of up to [`MAX_FRAME`] bytes.
+    /// [`Self::next_frame`] has returned, if that is called until `None` after each read of up to [`MAX_FRAME`] bytes.
     pub(crate) fn buffer(&mut self) -> &mut BytesMut {
         self.buffer.reserve(MAX_FRAME);
         &mut self.buffer

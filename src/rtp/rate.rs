@@ -20,7 +20,6 @@ pub(crate) struct RateMeter {
 }
 
 impl RateMeter {
-    /// Counts bytes.
     pub(crate) fn add(&mut self, now: Instant, bytes: usize) {
         self.advance(now);
         self.buckets[(self.newest % BUCKETS as u64) as usize] += bytes as u64;

@@ -134,7 +134,6 @@ impl ReceiveStats {
         self.expected().saturating_sub(self.received)
     }
 
-    /// Interarrival jitter.
     pub(crate) fn jitter(&self) -> Duration {
         Duration::from_secs_f64(f64::from(self.jitter_q4) / 16.0 / f64::from(self.clock_rate))
     }

@@ -14,7 +14,7 @@ pub(crate) const FEEDBACK_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_PACKETS: u64 = 8192;
 /// Most losses that a feedback begins with: it has to have room for packets that came.
 const MAX_LEADING_LOSSES: usize = 200;
-/// How long what was reported is kept, to tell again around a packet that came late.
+/// How long what was reported is kept, to report again around a packet that came late.
 const KEEP: i64 = 500_000;
 
 /// Records arrivals on one transport and makes feedback of them.

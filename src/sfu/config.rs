@@ -18,7 +18,7 @@ const DEFAULT_PORT: u16 = 8189;
 pub struct SfuConfig {
     /// Addresses and ports for WebRTC media, at least one. All workers share them. Port 0 takes a free one (the same for all workers).
     pub listen: Vec<SocketAddr>,
-    /// Addresses or host names to tell browsers instead of the addresses of the machine: behind NAT, in Docker. Empty: its own.
+    /// Addresses or host names to announce to browsers instead of the addresses of the machine: behind NAT, in Docker. Empty: its own.
     pub announced_addresses: Vec<String>,
     /// Worker threads, 0 to 256. 0: one per CPU core.
     pub workers: usize,
@@ -38,7 +38,7 @@ pub struct SfuConfig {
     pub key_frame_cache_max_age: Duration,
     /// How many bytes of one producer are kept in memory, for new viewers and for retransmissions; 65536 to 1073741824.
     pub key_frame_cache_max_bytes: usize,
-    /// What browsers without transport-wide feedback may publish, in bit/s (told them by REMB); 10000 to 1000000000.
+    /// What browsers without transport-wide feedback may publish, in bit/s (announced by REMB); 10000 to 1000000000.
     pub max_incoming_bitrate: u64,
 }
 

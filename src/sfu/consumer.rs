@@ -10,8 +10,8 @@ use super::sender::Sender;
 use super::store::PacketStore;
 use crate::base::MediaKind;
 
-/// Distance between the pictures of a fast start: a GOP of 8 s reaches the viewer within half a second, and Chromium catches up
-/// fastest (measured; sending all at once took it twice as long).
+/// Distance between the pictures of a fast start: a GOP of 8 s reaches the viewer within half a second. Chromium catches up later where all
+/// comes at once (docs/performance.md).
 const FAST_START_PACE: Duration = Duration::from_millis(2);
 /// How much of a late timer is made up for in a fast start: five pictures at once.
 const MAX_LATENESS: Duration = Duration::from_millis(10);
@@ -76,7 +76,6 @@ pub(super) struct Consumer {
     pub kind: MediaKind,
     /// How packets leave.
     pub outlet: Outlet,
-    /// Where it stands.
     pub phase: Phase,
     /// Whether its owner paused it.
     pub paused: bool,

@@ -20,7 +20,7 @@ use crate::rtp::clock::SenderClock;
 use crate::rtp::packet::RtpPacket;
 use crate::rtp::rate::RateMeter;
 
-/// One key-frame request per producer in this time, however many viewers ask (design: PLI discipline).
+/// One key-frame request per producer in this time, however many viewers ask: a key frame for one serves all, and each costs bit rate.
 pub(super) const KEY_FRAME_REQUEST_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a request is repeated while no key frame comes (the PLI or the key frame got lost).
 const MAX_REPEATS: u8 = 5;
@@ -60,7 +60,6 @@ pub(super) struct Producer {
     pub source: Source,
     /// Whether it stays, silent, when its transport closes.
     pub outlives_transport: bool,
-    /// As given when it was made.
     pub parameters: RtpParameters,
     /// The parsed form of `parameters`.
     pub rtp: ProducerRtp,
@@ -235,7 +234,7 @@ impl Producer {
         another_key_frame
     }
 
-    /// Tells the capture time of an RTP timestamp.
+    /// Notes the capture time of an RTP timestamp.
     pub(super) fn set_clock(&mut self, clock: ClockMapping) {
         if self.told != Some(clock) {
             self.told = Some(clock);

@@ -31,7 +31,7 @@ pub(crate) struct WebRtcTransportOptions {
 pub(crate) struct PlainTransportOptions {
     /// Where to listen; port 0 takes a free one. RTP and RTCP share the port (RFC 5761).
     pub listen: SocketAddr,
-    /// Learn the peer's address from its first RTP packet, instead of being told by `connect`.
+    /// Learn the peer's address from its first RTP packet, instead of getting it by `connect`.
     pub comedia: bool,
 }
 
@@ -42,7 +42,7 @@ impl Default for PlainTransportOptions {
     }
 }
 
-/// What a WebRtcTransport tells its owner.
+/// What a WebRtcTransport reports to its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub(crate) enum TransportEvent {

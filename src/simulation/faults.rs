@@ -80,7 +80,6 @@ pub(super) struct Plan {
     pub next_after: Option<i64>,
 }
 
-/// A life.
 #[derive(Debug)]
 pub(super) struct Script {
     pub plant: Option<Plant>,

@@ -99,7 +99,6 @@ impl Mux {
         self.open.as_ref().map(|open| open.segment)
     }
 
-    /// Begins a chunk.
     pub(super) fn begin(&mut self, segment: u64, first: bool, independent: bool) {
         self.open = Some(Open { segment, first, independent, samples: Vec::new(), last_duration: 0 });
     }
@@ -156,7 +155,6 @@ impl Mux {
     }
 }
 
-/// A box.
 fn boxed(name: &[u8; 4], parts: &[&[u8]]) -> Vec<u8> {
     let len = 8 + parts.iter().map(|part| part.len()).sum::<usize>();
     let mut out = Vec::with_capacity(len);

@@ -137,7 +137,6 @@ fn signature(core: &Core) -> Signature {
     core.tracks().map(|track| (track.kind, track.producer, track.format.clone())).collect()
 }
 
-/// One job.
 struct Job {
     publisher: Generation,
     signature: Signature,
@@ -196,7 +195,7 @@ impl Job {
         }
     }
 
-    /// Lets out what is inside.
+    /// Flushes.
     fn stop(&mut self, wall: UnixNanos, out: &mut Vec<SegmenterEvent>) {
         let mut placed = Vec::new();
         self.intake.finish(wall, &mut placed);

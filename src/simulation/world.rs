@@ -17,7 +17,6 @@ use crate::stream::Track;
 /// The turn of the world.
 const TICK: i64 = 10 * MS;
 
-/// Everything.
 pub(super) struct World {
     server: Server,
     script: Script,

@@ -1,18 +1,18 @@
-//! What a publisher is told about the times of its media: each thing once, with the setting to change.
+//! Warnings to a publisher about the times of its media: each once, with the setting to change.
 //!
 //! In: units as they were placed, and what was mended. Out: warnings. Pure.
 
 use super::Warning;
 use crate::timing::Mended;
 
-/// From this time between key frames on, a publisher is told, in ns. Players start late, and seek badly.
+/// From this time between key frames on, a publisher is warned, in ns. Players start late, and seek badly.
 const LONG_GOP: i64 = 4_000_000_000;
 /// So many stamps that go back are a habit. One or two are an accident.
 const HABIT: u64 = 3;
-/// A timeline that was moved by more than this is told, in ns: half a second is no crystal's doing within a stream's first hours.
+/// Warned of is a timeline that was moved by more than this, in ns: half a second is no crystal's doing within a stream's first hours.
 const TOLD_DRIFT: i64 = 1_000_000_000;
 
-/// What was told already, and what has to be remembered for it.
+/// What was warned of already, and what has to be remembered for it.
 #[derive(Debug, Default)]
 pub(super) struct Advice {
     told: Vec<&'static str>,

@@ -13,9 +13,8 @@ pub struct StreamConfig {
     /// Most streams live at once, 1 to 10000. One more publisher is refused.
     pub max_streams: usize,
     /// How many more WebRTC viewers the SFU worker where a stream arrives may have than the least busy one before new viewers go elsewhere,
-    /// 0 to 100000. Every packet wakes each worker that has viewers of it, and a wake-up costs as much as dozens of packets: a hundred
-    /// viewers cost a quarter more on two workers than on one. 128 of 1.5 Mbit/s take 7 % of a core, and the last one gets a picture about
-    /// 1.5 ms after the first.
+    /// 0 to 100000. Every packet wakes each worker that has viewers of it, and a wake-up costs as much as dozens of packets
+    /// (docs/performance.md).
     pub home_preference: usize,
     /// How long a stream outlives its publisher, 0 s to 10 min: who returns within it goes on with the same stream.
     #[serde(with = "humantime_serde")]

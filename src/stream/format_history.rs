@@ -64,7 +64,7 @@ impl FormatHistory {
         (format.clock_rate(), format.rtp_clock_rate())
     }
 
-    /// The format from here on. Those who keep formats apart are told by [`Self::mark`].
+    /// The format from here on. Those who keep formats apart see it by [`Self::mark`].
     pub(crate) fn set_format(&self, format: Format) {
         *lock(&self.0.format) = format;
     }

@@ -16,7 +16,7 @@ const NANOS: u32 = 1_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Packing {
     framer: Framer,
-    /// Whether the clock mapping was given.
+    /// Whether the clock mapping was sent.
     mapped: bool,
     formats: FormatHistory,
 }

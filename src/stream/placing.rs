@@ -1,4 +1,4 @@
-//! A publisher's units on the wall clock, and what is learnt of its track and told to it on the way.
+//! A publisher's units on the wall clock, and what is learnt of its track and warned of on the way.
 //!
 //! In: units as the publisher stamps them, with the time of arrival. Out: the same units on the wall clock, and what follows from them. Pure.
 

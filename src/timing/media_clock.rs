@@ -42,7 +42,7 @@ impl MediaClock {
         self.anchor.is_some()
     }
 
-    /// Takes a mapping. The first one counts as it is; later ones only where they tell of drift.
+    /// Takes a mapping. The first one counts as it is; later ones only where they show drift.
     pub(crate) fn map(&mut self, mapping: ClockMapping) -> Result<(), Jump> {
         if self.anchor.is_none() {
             self.last = i64::from(mapping.rtp);

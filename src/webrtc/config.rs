@@ -16,11 +16,11 @@ pub struct WebRtcConfig {
     /// A session that has not connected (ICE and DTLS) within this time is removed; 1 s to 5 min.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
-    /// STUN and TURN servers told to clients in `Link` headers (RFC 9725 section 4.6). None are needed where clients can reach
+    /// STUN and TURN servers announced to clients in `Link` headers (RFC 9725 section 4.6). None are needed where clients can reach
     /// this server's UDP or TCP port.
     pub ice_servers: Vec<IceServer>,
-    /// What viewers get of streams with B-frames, which browsers can't show over WebRTC: `transcode` (full frame rate, costs about a quarter of a
-    /// core at 720p30 and half of one at 1080p30 while somebody watches) or `drop` (lower frame rate, costs nothing).
+    /// What viewers get of streams with B-frames, which browsers can't show over WebRTC: `transcode` (full frame rate, costs a part of a core
+    /// while somebody watches, see docs/performance.md) or `drop` (lower frame rate, costs nothing).
     pub b_frames: BFrames,
 }
 

@@ -57,8 +57,9 @@ pub(super) fn facts(tracks: &[Track]) -> Vec<Facts> {
 }
 
 /// Whether a session that began with `then` must be negotiated anew: a track came, or one has another codec, or pictures in another
-/// order or in a form that browsers don't decode. Who gets something made of the track has what it needs also where that is over. A track that went leaves the others playing, and a publisher that returns with the same ones is followed by the SFU.
-/// `wanted` are the kinds that the viewer has a section for.
+/// order or in a form that browsers don't decode. Who gets something made of the track has what it needs also where that is over. A track
+/// that went leaves the others playing, and a publisher that returns with the same ones is followed by the SFU. `wanted` are the kinds that
+/// the viewer has a section for.
 pub(super) fn must_renegotiate(then: &[Facts], now: &[Facts], wanted: &[MediaKind]) -> bool {
     let goes_on = |now: &Facts| {
         let same = |then: &Facts| (then.kind, then.codec) == (now.kind, now.codec);

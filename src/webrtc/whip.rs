@@ -63,7 +63,7 @@ pub(super) fn receive_parameters(media: &OfferedMedia, mid: Option<&str>, taken:
     Some(parameters)
 }
 
-/// The format of a track as far as the offer tells: parameter sets come in band.
+/// The format of a track as far as the offer has it: parameter sets come in band.
 pub(super) fn format_of(codec: Codec) -> Option<Format> {
     Some(match codec {
         Codec::H264 => Format::H264 { sps: Vec::new(), pps: Vec::new() },

@@ -1,6 +1,6 @@
 //! LATM, AAC's transport inside MPEG-TS and from some hardware encoders, and its synchronisation layer LOAS (ISO/IEC 14496-3 section 1.7).
 //!
-//! In: `AudioSyncStream` or `AudioMuxElement` bytes. Out: raw AAC frames, and the AudioSpecificConfig when it is told.
+//! In: `AudioSyncStream` or `AudioMuxElement` bytes. Out: raw AAC frames, and the AudioSpecificConfig when it comes.
 
 use bytes::Bytes;
 
@@ -10,7 +10,6 @@ use crate::codec::bits::{BitReader, BitWriter};
 
 /// Longest configuration inside LATM: with a program config element and its comment.
 const MAX_CONFIG: usize = 300;
-/// Bytes of a LOAS header.
 const LOAS_HEADER: usize = 3;
 
 /// What came out of an element.
@@ -63,7 +62,7 @@ impl Latm {
     /// Reads an `AudioMuxElement` with `muxConfigPresent`.
     ///
     /// # Errors
-    /// It ends too early, uses a configuration that has not been told, or has several programs or layers.
+    /// It ends too early, uses a configuration that has not come, or has several programs or layers.
     pub(crate) fn element(&mut self, data: &[u8]) -> Result<LatmFrames, FormatError> {
         let short = || malformed("it ends too early");
         let mut reader = BitReader::new(data);

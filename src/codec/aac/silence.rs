@@ -115,7 +115,7 @@ mod tests {
             let out = ffmpeg.wait_with_output().unwrap();
             assert_eq!(String::from_utf8_lossy(&out.stderr), "", "{parsed:?}");
             let samples = 20 * parsed.frame_duration() as usize * usize::from(parsed.channels);
-            // A mono core with SBR may be parametric stereo, and is given out as that.
+            // A mono core with SBR may be parametric stereo, and decoders put it out as that.
             let stereo = parsed.sbr && parsed.channel_config == 1 && out.stdout.len() == 2 * 20 * parsed.frame_duration() as usize * 2;
             assert!(out.stdout.len() == 2 * samples || stereo, "{parsed:?} {}", out.stdout.len());
             assert!(out.stdout.iter().all(|byte| *byte == 0), "{parsed:?}");

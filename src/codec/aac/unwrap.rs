@@ -85,7 +85,7 @@ fn adts(data: &Bytes, known: Option<&AacConfig>) -> Unwrapped {
             }
         } else {
             let frame = data.slice(at + header.header_len..end);
-            // SBR isn't told by ADTS: a configuration that says more stays.
+            // ADTS doesn't signal SBR: a configuration that says more stays.
             let same = known.is_some_and(|known| {
                 (known.object_type, known.core_sample_rate, known.channel_config)
                     == (header.object_type, header.sample_rate, header.channel_config)

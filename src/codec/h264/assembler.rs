@@ -18,10 +18,10 @@ use crate::codec::{Format, FormatError};
 /// Most supplemental information kept for the picture that is to follow: captions and user data of one picture are far smaller.
 const MAX_PREFIX: usize = 64 << 10;
 
-/// After this time without another IDR picture none is expected any more, and what the container flags is believed of pictures that don't look
+/// After this time without another IDR picture none is expected, and what the container flags is believed of pictures that don't look
 /// like it: few encoders have longer GOPs.
 const NO_IDRS_MS: i64 = 4_000;
-/// Pictures that may come before parameter sets until the publisher is told: those may be on their way still.
+/// Pictures that may come before parameter sets until the publisher is warned: those may be on their way.
 const PATIENCE: u64 = 100;
 
 /// When a message's picture is decoded and shown, as its sender says.
@@ -249,7 +249,7 @@ impl Assembler {
         self.finish(out);
     }
 
-    /// The other track has got to this time: a first picture that nothing followed is whole.
+    /// The other track has reached this time: a first picture that nothing followed is whole.
     pub fn time_passed(&mut self, ms: i64, out: &mut Vec<Assembled>) {
         if self.mode == Mode::Unknown && self.current.as_ref().is_some_and(|current| current.stamp.dts_ms < ms) {
             self.mode = Mode::Whole;

@@ -22,9 +22,9 @@ const FU_B: u8 = 29;
 pub struct Depacketizer {
     sequence: Sequence,
     sets: ParameterSets,
-    /// Parameter sets changed since the last `Format` was given out.
+    /// Parameter sets changed since the last `Format` was put out.
     changed: bool,
-    /// A `Format` can be given out with any unit, because there was none before.
+    /// A `Format` can be put out with any unit, because there was none before.
     waiting: bool,
     /// Picture parameter sets that changed with the unit in work: where no key frame makes them part of a format they stay in band.
     loose: Vec<u8>,

@@ -1,4 +1,4 @@
-//! What can be told of an RTP payload (RFC 6184) or an access unit without decoding.
+//! What can be seen of an RTP payload (RFC 6184) or an access unit without decoding.
 
 use super::avcc::avcc_nals;
 use super::nal::{NalType, ref_idc};

@@ -73,7 +73,7 @@ impl Depacketizer {
             self.damaged = false;
         }
         if !self.damaged && self.take(payload).is_none() {
-            // A piece before the beginning of its frame: we joined in the middle, or a gap was told already.
+            // A piece before the beginning of its frame: we joined in the middle, or a gap was reported already.
             if !self.data.is_empty() {
                 self.damage();
             }

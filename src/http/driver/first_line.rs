@@ -22,7 +22,6 @@ Access-Control-Allow-Origin: *\r\nContent-Length: 69\r\n\r\n\
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(super) enum Stranger {
-    /// A TLS ClientHello.
     #[error("that is TLS: use http:// on this port, or put a reverse proxy with a certificate in front (see the README)")]
     Tls,
     /// RTMP's version, or RTMPE's.

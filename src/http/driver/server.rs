@@ -68,7 +68,7 @@ impl HttpServer {
         Ok(Self { listener, address, served: Arc::new(served.into()), config: config.clone(), metrics, shutdown })
     }
 
-    /// Where it listens: tells the port where the configured one is 0.
+    /// Where it listens, with the port that the system chose where the configured one is 0.
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.address
     }

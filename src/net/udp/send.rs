@@ -14,7 +14,7 @@ use super::sys::Scratch;
 const MAX_SEGMENTS: usize = 64;
 /// Bytes of one super-packet: below the 65,507 that fit an IPv4 datagram.
 const MAX_SUPER_PACKET: usize = 65_000;
-/// Longest single datagram: more than any path takes, and it bounds the room given by `begin`.
+/// Longest single datagram: more than any path takes, and it bounds the room that `begin` hands out.
 const MAX_DATAGRAM: usize = 2048;
 /// Arena size at which packets are dropped if nobody flushes: about 20 ms of a worker's full output at 1.2 M packets/s is more
 /// than this, so callers flush when [`SendBatch::is_full`] says so.

@@ -25,7 +25,7 @@ impl Steering {
         self.sockets.insert(port, socket);
     }
 
-    /// No longer, if it still is.
+    /// Takes back what [`Self::set`] said, unless another socket has the port by then.
     pub fn remove(&mut self, port: u16, socket: u16) {
         if self.sockets.get(&port) == Some(&socket) {
             self.sockets.remove(&port);

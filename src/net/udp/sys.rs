@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::message::Message;
 
-/// Messages per `sendmmsg`. The kernel takes up to 1024; more than this brings nothing measurable.
+/// Messages per `sendmmsg`: so many that the call itself costs little beside them. The kernel takes up to 1024.
 const BATCH: usize = 64;
 /// Room for IPV6_PKTINFO and UDP_SEGMENT.
 const CONTROL: usize = 64;

@@ -29,7 +29,7 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Longest distance of key frames in pictures: 2 s at 30 a second; requests make it shorter.
 const KEY_INT_MAX: u32 = 60;
 
-/// Audio transcodes for each video transcode of the budget: one takes about 2 % of a core, pictures about a third of one.
+/// Audio transcodes for each video transcode of the budget: about as many cost as much (docs/performance.md).
 const AUDIO_PER_VIDEO: i64 = 16;
 
 /// Makes derived tracks in GStreamer children.
@@ -115,7 +115,7 @@ impl PipelineTranscoder {
         target: TranscodeTarget,
         output: U,
     ) -> Result<TranscodeGuard, TranscodeError> {
-        // What can never work is said now, not in a loop.
+        // What can never work is said once, not in a loop.
         let start = self.describe(&name, &format, target).map_err(|error| TranscodeError::Start(error.into()))?;
         let slot = self.slot(format.kind())?;
         let transcoder = self.clone();
@@ -198,11 +198,11 @@ impl Transcoder for PipelineTranscoder {
     }
 }
 
-/// The source's clock, for the job after one that died: the source tells it only when it changes.
+/// The source's clock, for the job after one that died: the source sends it only when it changes.
 #[derive(Debug)]
 struct LastClock {
     rate: u32,
-    /// The last mapping told, and ticks from there to `last`.
+    /// The last mapping sent, and ticks from there to `last`.
     told: Option<(ClockMapping, i64)>,
     /// The newest RTP timestamp.
     last: u32,

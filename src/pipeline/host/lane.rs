@@ -170,7 +170,7 @@ impl Lane {
         }
     }
 
-    /// Lets out what waits for the next one.
+    /// Puts out the unit that waits for the next one's time.
     pub(super) fn finish(&mut self, out: &mut Vec<Placed>) {
         if let Some(pending) = self.pending.take() {
             self.emit(pending, Split::None, out);

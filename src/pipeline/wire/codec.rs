@@ -232,12 +232,13 @@ pub(crate) struct RtpHead {
     pub input: u8,
     /// When they are sent.
     pub sent: UnixNanos,
-    /// What puts their times on the wall clock, where that has to be told.
+    /// What puts their times on the wall clock, where that has to be sent.
     pub clock: Option<ClockMapping>,
 }
 
 /// Gives the packets of `batches`, joined where `joiner` can, as frames of [`Message::Rtp`] to `out`, as many in each as fit; `buffer` is
-/// for reuse. `head.clock` goes with the first frame, the batches' own is not looked at. Packets that fit no frame are left out. False as soon as `out` gives false.
+/// for reuse. `head.clock` goes with the first frame, the batches' own is not looked at. Packets that fit no frame are left out. False as
+/// soon as `out` gives false.
 pub(crate) fn encode_rtp(
     mut head: RtpHead,
     batches: &[RtpBatch],

@@ -1,4 +1,4 @@
-//! What parent and child tell each other.
+//! What parent and child send each other.
 //!
 //! In and out: [`Message`]s, each one or more datagrams on a Unix `SOCK_SEQPACKET` pair, which the child has as its standard input.
 //! Numbers are big-endian. The parser takes any bytes: it never panics and never allocates more than came.
@@ -65,13 +65,12 @@ pub struct Cutting {
     pub segment: u64,
     /// Chunks are at least 85 % of this, in ns.
     pub part: u64,
-    /// The number of the first segment.
     pub first_segment: u64,
     /// Goes into every [`TrackInit`] and [`Chunk`].
     pub epoch: u32,
     /// By [`MediaKind`](crate::base::MediaKind): nothing that was shown before this goes in, it has been cut already by the job before
-    /// this one. Sound doesn't end with a picture: by one time for both, either sound came twice, or the key frame with which the next
-    /// epoch begins was shut out, and its whole GOP.
+    /// this one. Sound doesn't end with a picture: one time for both would repeat sound, or drop the key frame with which the next
+    /// epoch begins, and its whole GOP.
     pub(crate) not_before: [UnixNanos; 2],
     /// By kind: the decoding time, as it came, of the last unit that the job before this one gave. What is on a grid or was mended lies
     /// elsewhere in each job.
@@ -98,7 +97,6 @@ pub struct Start {
 pub enum Failure {
     /// The stream can't go on in this pipeline (its format or its timeline changed): build another one at once.
     Discontinuity,
-    /// The pipeline is broken.
     Broken,
 }
 

@@ -30,7 +30,7 @@ pub struct Message {
     pub body: Bytes,
 }
 
-/// Message type ids.
+/// Message type ids by their names in RTMP 1.0 (sections 5.4 and 7.1). Data and commands are in AMF0 where the name says nothing else.
 pub mod kind {
     /// Set Chunk Size.
     pub const SET_CHUNK_SIZE: u8 = 1;

@@ -30,7 +30,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Before the peer was let in: nothing but commands is due.
+    /// Before the peer has a stream: nothing but commands is due.
     pub const STRANGER: Self = Self { media: MAX_COMMAND_LEN, total: 4 * MAX_COMMAND_LEN };
     /// A publisher: a key frame of 8 MiB is a 4K all-intra picture at 2 Gbit/s; twice that for audio and others interleaved in it.
     pub const PUBLISHER: Self = Self { media: 8 << 20, total: 16 << 20 };
@@ -156,7 +156,7 @@ impl ChunkReader {
     }
 
     /// Takes bytes off the front of `input` until a message is complete; `None` when `input` is used up. Set Chunk Size and Abort
-    /// are obeyed here and not given out. After an error the connection can't be read any further.
+    /// are obeyed here and not passed on. After an error the connection can't be read any further.
     pub fn next_message(&mut self, input: &mut &[u8]) -> Result<Option<Message>, RtmpError> {
         loop {
             let message = if self.replay_len > 0 {

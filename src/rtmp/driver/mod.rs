@@ -45,8 +45,8 @@ pub struct RtmpConfig {
     /// Time for the handshake, from 100 ms to 60 s.
     #[serde(with = "humantime_serde")]
     pub handshake_timeout: Duration,
-    /// Time after which a publisher that sends nothing, or a connection that neither publishes nor plays, is closed; from 1 s to 1 h. Publishers that
-    /// send a picture every few seconds and no sound may be silent for three times as long as their pauses.
+    /// Time after which a publisher that sends nothing, or a connection that neither publishes nor plays, is closed; from 1 s to 1 h.
+    /// Publishers that send a picture every few seconds and no sound may be silent for three times as long as their pauses.
     #[serde(with = "humantime_serde")]
     pub idle_timeout: Duration,
     /// Bytes that may wait for a player; what is beyond is left out up to the next key frame. 64 KiB to 256 MiB.
@@ -153,7 +153,8 @@ pub(crate) struct RtmpServer {
 }
 
 impl RtmpServer {
-    /// Opens the port; must be called within a runtime. Cancelling `cancel` ends [`run`](Self::run) and all connections, which are told.
+    /// Opens the port; must be called within a runtime. Cancelling `cancel` ends [`run`](Self::run) and all connections, whose peers are
+    /// notified.
     ///
     /// # Errors
     /// A value of the configuration is out of its bounds, or the port can't be opened.

@@ -104,7 +104,7 @@ impl Publisher {
         self.publication.is_watched()
     }
 
-    /// Tells the publisher something by way of page and API.
+    /// Warns the publisher by way of page and API.
     pub(super) fn warn(&self, code: &'static str, message: &str) {
         self.publication.warn(Warning { code, message: message.to_owned() });
     }
@@ -129,7 +129,7 @@ impl Publisher {
         }
     }
 
-    /// It has been silent: lets out what waits.
+    /// It has been silent: flushes what waits.
     pub(super) async fn quiet(&mut self) -> Result<(), PublishError> {
         self.quiet_at = None;
         let mut actions = std::mem::take(&mut self.actions);

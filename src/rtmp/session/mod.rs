@@ -51,7 +51,7 @@ pub struct SessionTimeouts {
     pub idle: Duration,
 }
 
-/// What a session tells its owner. Numbers are message stream ids: a connection can carry several streams.
+/// What a session reports to its owner. Numbers are message stream ids: a connection can carry several streams.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// Wants to publish: answer with `accept_publish` or `reject_publish`.
@@ -305,7 +305,7 @@ impl ServerSession {
             return Ok(());
         }
         if !self.streams.is_publishing() {
-            // A player has nothing to say; that it is still there is told by TCP.
+            // A player has nothing to say; that it is still there shows by TCP.
             self.deadline = None;
         }
         self.send_user_control(control::STREAM_BEGIN, stream);
@@ -335,14 +335,14 @@ impl ServerSession {
         }
     }
 
-    /// Tells a player that the publisher is gone. It may stay: `send_published` says that one is back.
+    /// Notifies a player that the publisher is gone. It may stay: `send_published` says that one is back.
     pub fn send_unpublished(&mut self, stream: u32, reason: &str) {
         self.send_status(stream, "status", "NetStream.Play.UnpublishNotify", reason);
         self.send_status(stream, "status", "NetStream.Play.Stop", reason);
         self.send_user_control(control::STREAM_EOF, stream);
     }
 
-    /// Tells a player that waited that a publisher is there.
+    /// Notifies a player that waited that a publisher is there.
     pub fn send_published(&mut self, stream: u32) {
         self.send_user_control(control::STREAM_BEGIN, stream);
         self.send_status(stream, "status", "NetStream.Play.PublishNotify", "A publisher is there.");
@@ -354,7 +354,7 @@ impl ServerSession {
         self.send_user_control(control::PING_REQUEST, time);
     }
 
-    /// Tells the peer that one of its streams is over, with a sentence; closes unless the connection carries others.
+    /// Notifies the peer that one of its streams is over, with a sentence; closes unless the connection carries others.
     pub fn finish_stream(&mut self, stream: u32, reason: &str) {
         match self.streams.end(stream).map(|ended| ended.state) {
             Some(State::Publishing | State::WantsPublish) => self.send_status(stream, "status", "NetStream.Unpublish.Success", reason),
@@ -364,7 +364,7 @@ impl ServerSession {
         self.closing |= self.streams.is_empty();
     }
 
-    /// Tells the peer that it is over, with a sentence, and closes once that is sent: a publisher was taken over or the server stops,
+    /// Notifies the peer that it is over, with a sentence, and closes once that is sent: a publisher was taken over or the server stops,
     /// a player's stream has ended.
     pub fn finish(&mut self, reason: &str) {
         let streams: Vec<u32> = self.streams.iter().map(|stream| stream.id).collect();

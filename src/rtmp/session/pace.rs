@@ -1,7 +1,7 @@
 //! How long a publisher may be silent.
 //!
-//! In: when its audio and video messages come. Out: the time after which it is taken for gone: a few of the pauses it makes, so that one that sends
-//! a picture every half a minute may do so, and one that sends all the time is not waited for longer than configured. Pure.
+//! In: when its audio and video messages come. Out: the time after which it is taken for gone: a few of the pauses it makes, so that one
+//! that sends a picture every half a minute may do so, and one that sends all the time is not waited for longer than configured. Pure.
 
 use std::time::{Duration, Instant};
 

@@ -23,7 +23,7 @@ pub(crate) struct PlainTransport {
 }
 
 impl PlainTransport {
-    /// Tells the peer's address: RTP goes there, and is taken from there only. Not needed with `comedia` to receive.
+    /// Sets the peer's address: RTP goes there, and is taken from there only. Not needed with `comedia` to receive.
     pub(crate) async fn connect(&self, remote: SocketAddr) -> Result<(), SfuError> {
         let (id, local) = (self.id, self.local_address);
         self.shared

@@ -77,7 +77,7 @@ impl Shard {
         Self { index, worker, clock, out, shared, transports, upstreams, tcp_in, notices, steer, stopping: false }
     }
 
-    /// Runs until told to stop.
+    /// Runs until it is stopped.
     pub(super) async fn run(mut self, mut queues: Queues, listeners: Vec<TcpListener>, mut tcp_out: mpsc::Receiver<tcp::Input>) {
         let mut received = RecvBatch::new();
         let mut media = Vec::with_capacity(MESSAGES_PER_WAKE);

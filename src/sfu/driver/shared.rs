@@ -96,7 +96,7 @@ impl<S> Shared<S> {
         result.await.map_err(|_| SfuError::WorkerGone)
     }
 
-    /// Tells a worker something without waiting. Nothing happens if the worker is gone.
+    /// Sends a worker a command without waiting. Nothing happens if the worker is gone.
     pub(super) fn notify(&self, worker: usize, notice: Notice) {
         if let Some(link) = self.links.get(worker) {
             let _ = link.notices.send(notice);

@@ -36,7 +36,7 @@ impl Steer {
         self.due
     }
 
-    /// Tells the kernel, if it is time to. Workers bind in their order, so a worker's number is its socket's.
+    /// Updates the kernel, if it is time to. Workers bind in their order, so a worker's number is its socket's.
     ///
     /// # Errors
     /// The kernel refuses, as it will the next time.

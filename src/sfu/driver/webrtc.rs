@@ -31,7 +31,7 @@ pub(crate) struct WebRtcTransport {
 }
 
 impl WebRtcTransport {
-    /// Tells the peer's DTLS parameters. Our role is the opposite of `remote.role` (`Auto`: we are the server).
+    /// Sets the peer's DTLS parameters. Our role is the opposite of `remote.role` (`Auto`: we are the server).
     pub(crate) async fn connect(&self, remote: DtlsParameters) -> Result<(), SfuError> {
         let id = self.id;
         self.shared.call(self.worker, move |shard, now| shard.worker.connect_transport(now, id, remote, &mut shard.out)).await?

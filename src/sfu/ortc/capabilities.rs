@@ -169,22 +169,15 @@ pub(crate) fn codec_of(mime_type: &str) -> Option<Codec> {
         .find(|codec| codec.encoding_name().eq_ignore_ascii_case(name) && codec.kind().as_str().eq_ignore_ascii_case(kind))
 }
 
-/// Ids of the header extensions in use, by what headend does with them; 0 = not in use.
+/// Ids of the header extensions of [`extension_uri`] in use; 0 = not in use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ExtensionIds {
-    /// [`extension_uri::MID`].
     pub mid: u8,
-    /// [`extension_uri::RID`].
     pub rid: u8,
-    /// [`extension_uri::REPAIRED_RID`].
     pub repaired_rid: u8,
-    /// [`extension_uri::ABS_SEND_TIME`].
     pub abs_send_time: u8,
-    /// [`extension_uri::TRANSPORT_CC`].
     pub transport_cc: u8,
-    /// [`extension_uri::AUDIO_LEVEL`].
     pub audio_level: u8,
-    /// [`extension_uri::VIDEO_ORIENTATION`].
     pub video_orientation: u8,
 }
 
@@ -221,11 +214,9 @@ pub(crate) struct ProducerRtp {
     pub ssrc: Option<u32>,
     /// The SSRC of its retransmissions, where signalled.
     pub rtx_ssrc: Option<u32>,
-    /// Its `mid`.
     pub mid: Option<String>,
     /// The RID of the encoding (RFC 8851): of a simulcast publisher only this layer is taken.
     pub rid: Option<String>,
-    /// Header extensions in use.
     pub extensions: ExtensionIds,
     /// The source answers generic NACKs.
     pub nack: bool,

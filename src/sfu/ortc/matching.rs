@@ -20,10 +20,8 @@ const NOT_SENT: [&str; 3] = [extension_uri::RID, extension_uri::REPAIRED_RID, ex
 pub(crate) struct ConsumerWish<'a> {
     /// What the viewer can receive.
     pub capabilities: &'a RtpCapabilities,
-    /// The `mid` to send with.
     pub mid: Option<&'a str>,
     pub cname: &'a str,
-    /// SSRC to send with.
     pub ssrc: u32,
     /// SSRC to retransmit with, used if the viewer offers RTX.
     pub rtx_ssrc: u32,

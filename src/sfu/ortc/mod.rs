@@ -1,4 +1,4 @@
-//! ORTC's words as mediasoup 3 uses them: what a client and a transport tell each other, in the same JSON
+//! ORTC's words as mediasoup 3 uses them: what a client and a transport send each other, in the same JSON
 //! (camelCase), so that `mediasoup-client` can use it as it is.
 
 mod capabilities;

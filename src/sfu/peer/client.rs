@@ -80,7 +80,7 @@ impl ClientPeer {
         }
     }
 
-    /// What to tell the server in `connect`.
+    /// For the server's `connect`.
     pub fn dtls_parameters(&self) -> DtlsParameters {
         DtlsParameters { role: self.role, fingerprints: vec![self.certificate.fingerprint().clone()] }
     }

@@ -66,7 +66,7 @@ impl Credentials {
     }
 }
 
-/// What the agent tells its owner.
+/// What the agent reports to its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum IceEvent {
     /// A check made this tuple valid.

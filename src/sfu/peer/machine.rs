@@ -26,7 +26,7 @@ pub struct Peer {
     certificate: Certificate,
     ice: IceLite,
     dtls: Option<DtlsSession>,
-    /// What `connect` was told, until ICE has a path and DTLS begins.
+    /// What `connect` was called with, until ICE has a path and DTLS begins.
     remote: Option<DtlsParameters>,
     /// Until when ICE must have found a path. From `connect` on.
     ice_deadline: Option<Instant>,
@@ -64,7 +64,7 @@ impl Peer {
         DtlsParameters { role: DtlsRole::Auto, fingerprints: vec![self.certificate.fingerprint().clone()] }
     }
 
-    /// Tells the peer's DTLS parameters. Our role is the opposite of `remote.role` (`Auto`: we are the server). ICE and
+    /// Sets the peer's DTLS parameters. Our role is the opposite of `remote.role` (`Auto`: we are the server). ICE and
     /// DTLS have 30 s each from here.
     ///
     /// # Errors
@@ -241,7 +241,7 @@ impl Peer {
         self.dtls.as_ref().map_or(0, DtlsSession::dropped)
     }
 
-    /// Tells that a TCP connection is gone, so that another path can be used before its consent expires. No effect on UDP
+    /// A TCP connection is gone. Noted, so that another path can be used before its consent expires. No effect on UDP
     /// tuples. Losing the last path is left to ICE's timeout of 30 s: the peer may be connecting anew.
     pub fn handle_disconnected(&mut self, now: Instant, tuple: &Tuple) {
         if !self.closed && ice::is_connection(tuple) {

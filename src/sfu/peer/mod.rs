@@ -151,7 +151,7 @@ impl From<EngineError> for DtlsError {
 #[error("the DTLS parameters have no usable fingerprint: give at least one of sha-256, sha-384 or sha-512 as colon-separated hex")]
 pub struct NoUsableFingerprint;
 
-/// What a peer tells its owner.
+/// What a peer reports to its owner.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum PeerEvent {

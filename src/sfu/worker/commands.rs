@@ -29,7 +29,6 @@ impl Worker {
         id
     }
 
-    /// Closes a router and all in it.
     pub(crate) fn close_router(&mut self, now: Instant, id: RouterId, out: &mut impl Outbox) {
         if self.routers.remove(&id).is_none() {
             return;
@@ -77,7 +76,7 @@ impl Worker {
         self.producer_keys.get(&(router, id)).copied().ok_or(SfuError::NotFound(Noun::Producer))
     }
 
-    /// Tells the peer's DTLS parameters.
+    /// Sets the peer's DTLS parameters.
     pub(crate) fn connect_transport(
         &mut self,
         now: Instant,
@@ -104,7 +103,7 @@ impl Worker {
         Ok(ice)
     }
 
-    /// Closes a transport with its producers and consumers; the peer is told.
+    /// Closes a transport with its producers and consumers; the peer is notified.
     pub(crate) fn close_transport(&mut self, now: Instant, id: TransportId, out: &mut impl Outbox) {
         let Ok(key) = self.transport_key(id) else { return };
         let ssrcs: Vec<u32> = self.transports[key]
@@ -464,7 +463,7 @@ impl Worker {
         Ok(stats)
     }
 
-    /// Ends everything; peers are told.
+    /// Ends everything; peers are notified.
     pub(crate) fn close(&mut self, now: Instant, out: &mut impl Outbox) {
         let routers: Vec<_> = self.routers.keys().copied().collect();
         for router in routers {

@@ -161,7 +161,7 @@ fn deliver(consumer: &mut Consumer, producer: &Producer, run: &Run, out: &mut im
         && let Some(wallclock) = producer.captured_at(rtp)
     {
         *clock_version = Some(producer.clock_version());
-        // Told of a timestamp that is there, never of one from hours ago: the reader could not tell on which side of the wrap it lies.
+        // Mapped by a timestamp that is there, never by one from hours ago: the reader could not know on which side of the wrap it lies.
         clock = Some(ClockMapping { rtp, wallclock });
     }
     out.deliver(consumer.id, batch.with_clock(clock));

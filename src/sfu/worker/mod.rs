@@ -31,7 +31,7 @@ use crate::base::{Chance, UnixNanos, Wall};
 
 type FastMap<K, V> = HashMap<K, V, ahash::RandomState>;
 
-/// What a worker tells the outside.
+/// What a worker reports to the outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
     /// Something happened to a transport; after `Closed` it is gone.
@@ -129,7 +129,7 @@ impl Worker {
         self.chance.random_range(1..u32::MAX)
     }
 
-    /// The next thing to tell. Call until `None` after every other call.
+    /// The next thing to report. Call until `None` after every other call.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }

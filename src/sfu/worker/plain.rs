@@ -31,7 +31,7 @@ impl Worker {
         Ok(id)
     }
 
-    /// Tells the peer's address: RTP is sent there and taken from there only.
+    /// Sets the peer's address: RTP is sent there and taken from there only.
     pub(crate) fn connect_plain_transport(
         &mut self,
         now: Instant,

@@ -124,7 +124,7 @@ impl Worker {
         }
     }
 
-    /// Sends what a peer has to send, and acts on what it tells.
+    /// Sends what a peer has to send, and acts on what it reports.
     pub(super) fn service_peer(&mut self, now: Instant, key: usize, out: &mut impl Outbox) {
         let mut closed = false;
         while let Some(transport) = self.transports.get_mut(key) {

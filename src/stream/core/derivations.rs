@@ -62,7 +62,7 @@ struct Work<G> {
     guard: G,
 }
 
-/// What is told about one.
+/// What is reported about one.
 #[derive(Debug)]
 pub(crate) struct Derived<'a> {
     pub source: ProducerId,

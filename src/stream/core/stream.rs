@@ -20,7 +20,7 @@ use crate::stream::format_history::FormatHistory;
 /// How long a returning publisher has to bring back each of the tracks it had; what is missing then is taken off the stream.
 /// Encoders send all their sequence headers within the first second.
 pub(super) const TRACKS_RETURN_WITHIN: Duration = Duration::from_secs(5);
-/// How long a stream with one track is given to show its second: encoders send their sequence headers within a few ms of each other.
+/// How long a stream with one track has to show its second: encoders send their sequence headers within a few ms of each other.
 /// Viewers lose nothing by it but this time, and begin with the key-frame cache; thrown out for the second track they would lose more.
 pub(super) const SETTLE: Duration = Duration::from_millis(150);
 
@@ -37,7 +37,7 @@ pub(crate) struct Rules {
     pub long_gops: LongGops,
 }
 
-/// What everybody is told.
+/// What everybody is notified of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
     /// The first track is there.
@@ -383,7 +383,7 @@ impl<W, G> StreamCore<W, G> {
         let kind = track.kind;
         self.tracks.put(&replacement, track, formats);
         self.version += 1;
-        // A writer from before is let go of only now: its producer, which closes with it, has been replaced.
+        // Dropped here and not earlier: its producer, which closes with it, has been replaced by then.
         let mut actions: Vec<_> = self.parked.release(kind).map(Action::Release).into_iter().collect();
         if self.life == Life::Announced {
             self.life = Life::Live(now);
@@ -457,7 +457,7 @@ impl<W, G> StreamCore<W, G> {
         Ok(running)
     }
 
-    /// A derived track could not be started. Only those who wait for that start are told.
+    /// A derived track could not be started. Only those who wait for that start hear of it.
     pub(crate) fn start_failed(&mut self, starting: &Starting) {
         self.derivations.failed(starting);
         self.starts += 1;

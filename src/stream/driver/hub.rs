@@ -55,7 +55,6 @@ pub(crate) enum PublishError {
 /// What a hub is made of.
 #[derive(Debug)]
 pub(crate) struct HubOptions {
-    /// The `[stream]` section.
     pub config: StreamConfig,
     /// What WebRTC viewers get of streams with B-frames (`webrtc.b_frames`).
     pub b_frames: BFrames,
@@ -164,7 +163,6 @@ impl Hub {
         Ok(listed)
     }
 
-    /// The live stream at `path`.
     pub(crate) fn stream(&self, path: &StreamPath) -> Option<Stream> {
         self.0.table.get(path).filter(Stream::has_started)
     }
@@ -174,7 +172,7 @@ impl Hub {
         self.0.table.all().into_iter().filter(Stream::has_started).collect()
     }
 
-    /// The stream at `path` as people are told of it: also one that has no track, but warnings that say why.
+    /// The stream at `path` as people see it: also one that has no track, but warnings that say why.
     pub(crate) fn listed_stream(&self, path: &StreamPath) -> Option<Stream> {
         self.0.table.get(path).filter(Stream::is_listed)
     }

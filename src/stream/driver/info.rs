@@ -1,4 +1,4 @@
-//! What the API and the pages tell about a stream.
+//! What the API and the pages show of a stream.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::codec::{Codec, Format};
 use crate::sfu::ProducerStats;
 use crate::stream::core::{ViewerCounts, Warning, Why};
 
-/// A live stream, as told by the API.
+/// A live stream, as the API shows it.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct StreamInfo {
     pub path: StreamPath,
@@ -80,7 +80,7 @@ impl Stream {
         self.state().see(|core| core.viewer_counts(self.state().now().wall))
     }
 
-    /// Everything the API tells about it.
+    /// Everything the API shows of it.
     pub(crate) async fn info(&self) -> StreamInfo {
         let mut tracks = Vec::new();
         for track in self.tracks() {

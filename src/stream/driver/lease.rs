@@ -32,7 +32,6 @@ impl Lease {
         Self(Arc::new(Inner { stream, what: What::Derived(running) }))
     }
 
-    /// The form it has.
     pub(crate) fn format(&self) -> Format {
         match &self.0.what {
             What::Published { track, .. } => {

@@ -57,7 +57,7 @@ impl Stream {
         self.0.state.see(StreamCore::has_started)
     }
 
-    /// Whether people are told of it: it has begun, or its publisher sends only what can't be carried and is told why.
+    /// Whether people see it: it has begun, or its publisher sends only what can't be carried and is warned.
     pub(super) fn is_listed(&self) -> bool {
         self.0.state.see(|core| core.has_started() || (core.publisher().is_some() && !core.warnings().is_empty()))
     }
@@ -106,7 +106,7 @@ impl Stream {
         self.0.state.see(StreamCore::generation)
     }
 
-    /// Sends the publisher away, if there is one: [`super::Publication::evicted`] tells it why.
+    /// Sends the publisher away, if there is one: [`super::Publication::evicted`] says why.
     pub(crate) fn evict(&self, why: &'static str) {
         self.0.state.act(|core| core.evict(why));
     }
@@ -160,7 +160,7 @@ impl Stream {
         Ok(router)
     }
 
-    /// Does what can be done by the stream alone; gives what everybody is to be told.
+    /// Does what can be done by the stream alone; returns what everybody is to be notified of.
     pub(super) fn carry_out(&self, actions: Vec<Action<WriterCore>>) -> Vec<Event> {
         let (mut events, mut closing) = (Vec::new(), Vec::new());
         for action in actions {

@@ -48,7 +48,7 @@ impl Stream {
                 Ok(Selected::Wait) => self.state().start_over(starts).await,
                 Ok(Selected::Start(to_start, actions)) => {
                     let start = Start { state: self.state(), to_start: &to_start, over: false };
-                    drop(self.carry_out(actions)); // nothing that anybody is to be told
+                    drop(self.carry_out(actions)); // nothing to notify anybody of
                     let error = match self.derive(start).await {
                         Ok(running) => return Ok(Lease::derived(self.clone(), running)),
                         Err(error) => error,
@@ -83,7 +83,6 @@ impl Stream {
         }
     }
 
-    /// Starts a derived track.
     async fn derive(&self, mut start: Start<'_>) -> Result<Running, SelectError> {
         let ToStart { track, target, .. } = start.to_start;
         let Some(transcoder) = self.shared().transcoder.get() else {

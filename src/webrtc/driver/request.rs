@@ -16,7 +16,6 @@ pub(crate) struct SessionRequest<'a> {
     pub offer: &'a [u8],
     /// The publish key or viewer token that was shown.
     pub key: Option<&'a str>,
-    /// `User-Agent`.
     pub agent: Option<&'a str>,
     pub remote: Option<IpAddr>,
 }

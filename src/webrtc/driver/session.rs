@@ -85,7 +85,7 @@ impl Session {
     async fn patch(&mut self, if_match: Option<&str>, fragment: &Fragment) -> Result<PatchOutcome, WebRtcError> {
         match decide(&self.etag, &self.remote_ice, if_match, fragment)? {
             PatchAction::Trickle => {
-                // ICE-lite: the client's checks tell us its addresses (RFC 8445 section 2.5).
+                // ICE-lite: the client's checks show its addresses (RFC 8445 section 2.5).
                 tracing::debug!(session = %self.slot.id, candidates = fragment.candidates.len(), end = fragment.end_of_candidates, "trickle");
                 Ok(PatchOutcome::Trickled)
             }

@@ -18,7 +18,7 @@ use crate::pipeline::wire::{Cutting, Failure, Message, Start};
 use crate::rtp::batch::RtpBatch;
 use crate::stream::FormatHistory;
 
-/// How long a job that is told to stop gets to let out what is inside.
+/// How long a job that is stopped gets to flush what is inside.
 const STOP_TIME: Duration = Duration::from_secs(2);
 
 /// How long the other tracks of a job get once one of them failed to end.
@@ -220,7 +220,7 @@ async fn drain(job: &mut Job, continuity: &mut Continuity, sink: &mut impl Chunk
     loop {
         match job.recv().await {
             JobEvent::Lost | JobEvent::Message(Message::Eos(_)) => return any,
-            // A track that never got anything can't end in order; the others still can.
+            // A track that never had anything can't end in order; the others still can.
             JobEvent::Message(Message::Failed { .. }) => break,
             JobEvent::Message(message) => any |= give(message, continuity, sink),
         }
@@ -261,9 +261,9 @@ enum Rest {
 }
 
 /// Packets are carried over in rounds of this length, the same for all streams: waking a task and a child for every picture and every
-/// audio frame of fifty streams costs more than all that is done with them. A fifth of the usual part.
+/// audio frame of many streams costs more than all that is done with them. A fifth of the usual part.
 const SHORT: Rounds = Rounds::new(Duration::from_millis(40), Duration::ZERO);
-/// Rounds where there are many streams: parts come 30 ms later on average, and all of it costs a seventh less.
+/// Rounds where there are many streams: parts come later by half of the difference, and it costs less (docs/performance.md).
 const LONG: Rounds = Rounds::new(Duration::from_millis(100), Duration::ZERO);
 /// Most packets put into one message: about 300 KB, a large key frame's.
 const MAX_PACKETS: usize = 256;
@@ -296,7 +296,6 @@ async fn give_all<S: RtpSource>(first: RtpBatch, source: &mut S, job: &mut JobIn
     }
 }
 
-/// Gives the job what is left of the source.
 async fn give_rest<S: RtpSource>(rest: Rest, source: &mut S, job: &mut JobInput) {
     let (each, all) = match rest {
         Rest::OfThePast => (STOP_TIME, REST_TIME),

@@ -34,7 +34,8 @@ const AUDIO: [Codec; 1] = [Codec::Aac];
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// How often a track that is being made is looked at, until it is in time: rounds of some pictures, as a busy machine makes them, even out.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// How long a track that joins pictures waits for their next key frame: with it the next epoch begins, and none is lost. OBS makes one every 8.3 s.
+/// How long a track that joins pictures waits for their next key frame: with it the next epoch begins, and none is lost. OBS makes one
+/// every 8.3 s.
 const JOIN_WITHIN: Duration = Duration::from_secs(10);
 /// Longest pause between epochs that fail.
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -162,7 +163,7 @@ impl Segmenter {
         let mut joins = None;
         let changed = async {
             loop {
-                // A publisher that went away leaves what it sent last in the pipeline: it is let out, and the next one begins anew.
+                // A publisher that went away leaves what it sent last in the pipeline: it is flushed, and the next one begins anew.
                 if !stream.is_publishing() {
                     return EpochEnd::Left;
                 }
@@ -279,8 +280,8 @@ async fn affordable(stream: &Stream, left_out: &[Wanted<'_>], freed: &mut watch:
     }
 }
 
-/// Waits for a publisher with tracks; one that has been `served` has to be there still, and one that came and went meanwhile has left what it sent
-/// in the SFU. `None` once the stream is over.
+/// Waits for a publisher with tracks; one that has been `served` has to be there still, and one that came and went meanwhile has left what
+/// it sent in the SFU. `None` once the stream is over.
 async fn wait_for_publisher(stream: &Stream, served: Option<Generation>, seen: &mut u64) -> Option<Generation> {
     loop {
         let publisher = stream.generation();
@@ -320,7 +321,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_track_is_in_time_once_it_has_made_up_for_what_waited() {
-        // How often a picture comes (ms), how many there are, how many seconds of them have come when the track is in time; `None` where it ends.
+        // How often a picture comes (ms), how many there are, how many seconds of them have come when the track is in time; `None` where it
+        // ends.
         for (every, left, seconds) in [(33, 9999, Some(0.4..1.2)), (40, 9999, Some(0.3..1.2)), (8, 9999, Some(10.0..12.0)), (8, 10, None)] {
             let timestamp = Arc::new(AtomicU32::new(0));
             let source = Pictures { every: Duration::from_millis(every), timestamp: timestamp.clone(), left };

@@ -26,7 +26,7 @@ pub(super) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 /// Socket buffer each way: the bound on RTP under way to a child (2 s of two 4 Mbit/s streams; the kernel counts its overhead too)
 /// and on chunks under way back. It replaces a queue in this process.
 const SOCKET_BUFFER: usize = 4 << 20;
-/// The child is looked after this often.
+/// How often the child is looked after.
 const TICK: Duration = Duration::from_secs(1);
 /// It is asked whether it lives every so many ticks.
 const PING_TICKS: u32 = 2;
@@ -38,7 +38,7 @@ const IDLE_TICKS: u32 = 60;
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// It was told to.
+    /// It was stopped.
     Asked,
     /// By itself, or killed because it hung.
     Died,
@@ -60,7 +60,6 @@ pub(super) struct Child {
     ended: CancellationToken,
     /// Jobs to remove whose message found the socket full.
     leftover: Mutex<Vec<JobId>>,
-    /// See [`PipelineMetrics`].
     pub metrics: PipelineMetrics,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::pipeline::wire::Message;
 
-/// What a job tells its owner.
+/// What a job reports to its owner.
 #[derive(Debug)]
 pub enum JobEvent {
     /// The child said so.

@@ -13,7 +13,7 @@ pub struct PipelineMetrics {
     pub children: Gauge,
     /// Child processes started.
     pub children_started: Counter,
-    /// Child processes that died without being told to.
+    /// Child processes that died without being stopped.
     pub children_died: Counter,
     /// Child processes killed because they did not answer.
     pub children_hung: Counter,
@@ -37,7 +37,7 @@ pub struct PipelineMetrics {
     pub chunks: Counter,
     /// Bytes of CMAF chunks made.
     pub chunk_bytes: Counter,
-    /// Bytes of RTP given to children.
+    /// Bytes of RTP sent to children.
     pub rtp_bytes: Counter,
     /// RTP batches dropped because a child did not read fast enough.
     pub rtp_dropped: Counter,

@@ -48,7 +48,7 @@ struct Inner {
     runtime: Handle,
     templates: Templates,
     metrics: PipelineMetrics,
-    /// Tells that a transcode has ended.
+    /// Notifies that a transcode has ended.
     budget_freed: watch::Sender<()>,
     /// Held while a child is being started, so that a burst of jobs starts one and not many.
     children: tokio::sync::Mutex<Vec<Arc<Child>>>,
@@ -119,7 +119,7 @@ impl Supervisor {
         &self.inner.metrics
     }
 
-    /// Tells, from now on, when a transcode has ended and another one may begin.
+    /// Notified, from here on, when a transcode has ended and another one may begin.
     pub fn budget_freed(&self) -> watch::Receiver<()> {
         self.inner.budget_freed.subscribe()
     }

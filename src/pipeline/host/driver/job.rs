@@ -169,7 +169,7 @@ impl Job {
         }
     }
 
-    /// Lets out what is inside, then tells `Eos`.
+    /// Flushes what is inside, then reports `Eos`.
     pub(super) fn stop(&mut self) {
         if std::mem::replace(&mut self.stopped, true) {
             return;
@@ -253,7 +253,7 @@ impl Job {
         if unit_key && track.video {
             track.open = Some(unit_pts);
         }
-        // The muxer lets out the end of a GOP once it knows that nothing of the next one is shown earlier than its key frame.
+        // The muxer puts out the end of a GOP once it knows that nothing of the next one is shown earlier than its key frame.
         let open = track.open.is_some();
         if !unit_key && track.open.is_some_and(|key| unit_dts >= key) {
             track.open = None;
@@ -264,7 +264,7 @@ impl Job {
                 track.flush()?;
             }
         } else {
-            // The first unit of a chunk lets out the chunk before it.
+            // The first unit of a chunk completes the chunk before it.
             track.flush()?;
             track.source.push_buffer(buffer)?;
         }
@@ -281,7 +281,7 @@ impl Track {
     }
 }
 
-/// Errors and the end are told from whatever thread they happen on; the parent then has the job removed.
+/// Errors and the end are reported from whatever thread they happen on; the parent then has the job removed.
 fn watch_bus(pipeline: &gst::Pipeline, job: JobId, output: Output, reporter: Reporter) -> Result<(), Failed> {
     let bus = pipeline.bus().ok_or("the pipeline has no bus")?;
     bus.set_sync_handler(move |_, message| {

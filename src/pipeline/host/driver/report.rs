@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::output::Output;
 use crate::pipeline::wire::{Failure, JobId, Message};
 
-/// Tells the parent that a job has ended by itself, once: one error makes a pipeline's elements fail one after the other.
+/// Reports to the parent that a job has ended by itself, once: one error makes a pipeline's elements fail one after the other.
 #[derive(Debug, Clone)]
 pub(super) struct Reporter {
     output: Output,

@@ -71,7 +71,7 @@ fn serve(socket: socket2::Socket, output: Output) -> Result<(), Box<dyn std::err
 /// sound; a child has started before anybody asks, and pays once.
 const PRELOADED: [&str; 5] = ["aacparse", "avdec_aac", "audioconvert", "audioresample", "opusenc"];
 
-/// Loads plugins beside the work, until it is `over`. What is missing is told by the job that needs it.
+/// Loads plugins beside the work, until it is `over`. What is missing is reported by the job that needs it.
 fn preload(over: &AtomicBool) {
     for name in PRELOADED {
         if over.load(Ordering::Relaxed) {

@@ -52,9 +52,7 @@ pub(super) struct Sink {
     pub output: Output,
     /// Where to say that it is broken.
     pub reporter: Reporter,
-    /// See [`Origin`].
     pub origin: Origin,
-    /// See [`Shared`].
     pub shared: Arc<Mutex<Shared>>,
     /// `trex` of the current initialization.
     pub defaults: SampleDefaults,

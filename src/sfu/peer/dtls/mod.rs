@@ -44,7 +44,7 @@ const PROMPTED_REPEAT_GAP: Duration = Duration::from_millis(150);
 /// The engine keys its associations by address; there is one association here, whose real address may change.
 const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 1));
 
-/// What an association tells its owner.
+/// What an association reports to its owner.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DtlsEvent {
     /// The handshake is done and the peer's certificate is the announced one.
