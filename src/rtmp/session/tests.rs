@@ -228,8 +228,8 @@ fn refusals_are_told_and_close() {
 fn commands_out_of_order_are_errors_with_a_place() {
     let mut client = Client::new();
     client.send(&handshake()).unwrap();
-    let error = client.command("publish", 1.0, vec![Value::Null, Value::text("x")]).unwrap_err();
-    assert!(error.to_string().contains("connect has to come first"), "{error}");
+    let error = client.command("publish", 1.0, vec![Value::Null, Value::text("cam1?key=s3cret")]).unwrap_err();
+    assert!(error.to_string().contains("\"Publish\": connect has to come first"), "no key gets into a log: {error}");
     assert!(error.at.byte > HANDSHAKE_LEN && error.at.message_type == Some(20), "{error}");
 
     let mut client = Client::publishing();
