@@ -42,10 +42,7 @@ pub(crate) trait SessionService: Clone + Send + Sync + 'static {
 
 impl SessionService for WebRtcService {
     async fn create(&self, role: Role, request: SessionRequest<'_>) -> Result<SessionCreated, WebRtcError> {
-        match role {
-            Role::Publisher => self.whip(request).await,
-            Role::Viewer => self.whep(request).await,
-        }
+        Self::create(self, role, request).await
     }
 
     async fn patch(

@@ -11,7 +11,7 @@ use super::store::StoredPacket;
 use crate::base::wrap::timestamp_distance;
 use crate::base::{NtpTime, UnixNanos, rescale};
 use crate::rtp::packet::{RtpHeader, RtpPacket, write_header};
-use crate::rtp::rewrite::Rewriter;
+use crate::rtp::rewrite::{Rewriter, Rewritten};
 use crate::rtp::srtp::{MAX_SRTP_OVERHEAD, SrtpSender};
 
 /// The `mid` goes with the first packets only: until then every receiver has learned the SSRC (RFC 8843 section 15.1).
@@ -152,13 +152,7 @@ impl Sender {
         out: &mut impl Outbox,
     ) -> Option<usize> {
         let rewritten = self.rewriter.map(packet.seq, packet.timestamp)?;
-        let header = RtpHeader {
-            marker: packet.marker,
-            payload_type: self.payload_type,
-            sequence_number: rewritten.sequence_number(),
-            timestamp: rewritten.timestamp,
-            ssrc: self.ssrc,
-        };
+        let header = self.header(packet, rewritten);
         let with_mid = self.with_mid > 0;
         self.with_mid = self.with_mid.saturating_sub(1);
         let sent = self.write(&header, rewritten.index, None, with_mid, self.send_time(now, wallclock, packet), packet, source, path, out);
@@ -194,13 +188,7 @@ impl Sender {
         out: &mut impl Outbox,
     ) -> usize {
         let Some(rewritten) = self.rewriter.map(packet.seq, packet.timestamp) else { return 0 };
-        let mut header = RtpHeader {
-            marker: packet.marker,
-            payload_type: self.payload_type,
-            sequence_number: rewritten.sequence_number(),
-            timestamp: rewritten.timestamp,
-            ssrc: self.ssrc,
-        };
+        let mut header = self.header(packet, rewritten);
         let send_time = self.send_time(now, wallclock, packet);
         let Some(rtx) = &mut self.rtx else {
             return self.write(&header, rewritten.index, None, true, send_time, packet, source, path, out);
@@ -209,6 +197,16 @@ impl Sender {
         rtx.next += 1;
         (header.ssrc, header.payload_type, header.sequence_number) = (rtx.ssrc, rtx.payload_type, index as u16);
         self.write(&header, index, Some(rewritten.sequence_number()), true, send_time, packet, source, path, out)
+    }
+
+    fn header(&self, packet: &StoredPacket, rewritten: Rewritten) -> RtpHeader {
+        RtpHeader {
+            marker: packet.marker,
+            payload_type: self.payload_type,
+            sequence_number: rewritten.sequence_number(),
+            timestamp: rewritten.timestamp,
+            ssrc: self.ssrc,
+        }
     }
 
     /// What abs-send-time says. Without RTX a retransmission repeats the packet under the same SRTP index, which is only safe with

@@ -33,13 +33,11 @@ impl PlainTransport {
 
     /// Receives a track from the peer.
     pub(crate) async fn produce(&self, options: ProducerOptions) -> Result<ProducerId, SfuError> {
-        let id = self.id;
-        self.shared.call(self.worker, move |shard, _| shard.worker.produce(id, options)).await?
+        self.shared.produce(self.worker, self.id, options).await
     }
 
     /// Sends a track to the peer. Sending begins once its address is known.
     pub(crate) async fn consume(&self, options: ConsumerOptions) -> Result<ConsumerInfo, SfuError> {
-        let id = self.id;
-        self.shared.call(self.worker, move |shard, now| shard.worker.consume(now, id, options, &mut shard.out)).await?
+        self.shared.consume(self.worker, self.id, options).await
     }
 }

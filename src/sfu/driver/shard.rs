@@ -17,9 +17,10 @@ use super::steer::Steer;
 use super::tcp;
 use crate::base::Clock;
 use crate::net::udp::RecvBatch;
+use crate::sfu::error::SfuError;
 use crate::sfu::id::{ProducerId, RouterId, TransportId};
 use crate::sfu::peer::{Protocol, Tuple};
-use crate::sfu::types::TransportEvent;
+use crate::sfu::types::{ConsumerInfo, ConsumerOptions, ProducerOptions, TransportEvent};
 use crate::sfu::worker::{Event, Owner, Worker};
 
 /// Receive calls per socket and wake-up: about 32 super-packets each, so that one socket can't starve the rest.
@@ -29,6 +30,18 @@ const MESSAGES_PER_WAKE: usize = 512;
 
 /// What all handles and workers share.
 pub(super) type Shared = shared::Shared<Shard>;
+
+impl Shared {
+    /// Receives a track from a transport's peer.
+    pub(super) async fn produce(&self, worker: usize, transport: TransportId, options: ProducerOptions) -> Result<ProducerId, SfuError> {
+        self.call(worker, move |shard, _| shard.worker.produce(transport, options)).await?
+    }
+
+    /// Sends a track to a transport's peer.
+    pub(super) async fn consume(&self, worker: usize, transport: TransportId, options: ConsumerOptions) -> Result<ConsumerInfo, SfuError> {
+        self.call(worker, move |shard, now| shard.worker.consume(now, transport, options, &mut shard.out)).await?
+    }
+}
 
 /// Whom to ask for a key frame of a direct producer.
 pub(super) enum Upstream {

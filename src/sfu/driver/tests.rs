@@ -50,6 +50,18 @@ fn vp8() -> ProducerOptions {
     ProducerOptions { kind: MediaKind::Video, rtp_parameters: RtpParameters { codecs: vec![codec], encodings, ..Default::default() } }
 }
 
+/// Everything of a producer.
+fn wish(producer: crate::sfu::ProducerId) -> ConsumerOptions {
+    ConsumerOptions {
+        producer,
+        rtp_capabilities: router_capabilities().clone(),
+        mid: None,
+        cname: "c".into(),
+        drop_disposable: false,
+        paused: false,
+    }
+}
+
 /// A VP8 key frame in one packet, or a predicted one.
 fn picture(seq: u16, key: bool) -> Bytes {
     let mut bytes = [0; 12 + 11];
@@ -159,15 +171,7 @@ impl Browser {
     }
 
     async fn watch(&mut self, producer: crate::sfu::ProducerId) {
-        let options = ConsumerOptions {
-            producer,
-            rtp_capabilities: router_capabilities().clone(),
-            mid: None,
-            cname: "c".into(),
-            drop_disposable: false,
-            paused: false,
-        };
-        self.transport.consume(options).await.unwrap();
+        self.transport.consume(wish(producer)).await.unwrap();
     }
 
     async fn timestamps(mut self, count: usize) -> (Self, Vec<u32>) {
@@ -320,15 +324,7 @@ async fn plain_rtp_goes_in_and_out() {
     let producer = inward.produce(vp8()).await.unwrap();
     let (sender, receiver) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
     outward.connect(receiver.local_addr().unwrap()).await.unwrap();
-    let options = ConsumerOptions {
-        producer,
-        rtp_capabilities: router_capabilities().clone(),
-        mid: None,
-        cname: "c".into(),
-        drop_disposable: false,
-        paused: false,
-    };
-    let ssrc = outward.consume(options).await.unwrap().rtp_parameters.encodings[0].ssrc.unwrap();
+    let ssrc = outward.consume(wish(producer)).await.unwrap().rtp_parameters.encodings[0].ssrc.unwrap();
     sender.send_to(&picture(3, true), inward.local_address).await.unwrap();
     let mut buffer = [0; 2048];
     let (len, from) = timeout(PATIENCE, receiver.recv_from(&mut buffer)).await.expect("in time").unwrap();

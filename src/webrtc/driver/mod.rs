@@ -77,16 +77,6 @@ impl WebRtcService {
         &self.inner.links
     }
 
-    /// Begins to publish (RFC 9725 section 4.2). Dropping the future before it is done leaves nothing behind.
-    pub(crate) async fn whip(&self, request: SessionRequest<'_>) -> Result<SessionCreated, WebRtcError> {
-        self.create(Role::Publisher, request).await
-    }
-
-    /// Begins to watch (draft-ietf-wish-whep section 4.2). Dropping the future before it is done leaves nothing behind.
-    pub(crate) async fn whep(&self, request: SessionRequest<'_>) -> Result<SessionCreated, WebRtcError> {
-        self.create(Role::Viewer, request).await
-    }
-
     /// A PATCH on a session: trickled candidates or an ICE restart. `if_match` is the header's value.
     pub(crate) async fn patch(
         &self,
@@ -117,7 +107,9 @@ impl WebRtcService {
         self.inner.tasks.wait().await;
     }
 
-    async fn create(&self, role: Role, request: SessionRequest<'_>) -> Result<SessionCreated, WebRtcError> {
+    /// Begins to publish (RFC 9725 section 4.2) or to watch (draft-ietf-wish-whep section 4.2). Dropping the future before it is done leaves
+    /// nothing behind.
+    pub(crate) async fn create(&self, role: Role, request: SessionRequest<'_>) -> Result<SessionCreated, WebRtcError> {
         let path = request.path.clone();
         let result = match tokio::time::timeout(SETUP_TIMEOUT, self.try_create(role, request)).await {
             Ok(result) => result,

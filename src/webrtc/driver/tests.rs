@@ -9,7 +9,7 @@ use crate::base::StreamPath;
 use crate::codec::Format;
 use crate::sfu::{SfuConfig, WorkerPool};
 use crate::stream::{BFrames, Hub, HubOptions, Publication, PublishRequest, Stream, StreamConfig};
-use crate::webrtc::{WebRtcConfig, WebRtcError};
+use crate::webrtc::{Role, WebRtcConfig, WebRtcError};
 
 const OFFER: &[u8] = include_bytes!("../../sdp/fixtures/chromium156_recvonly.sdp");
 const VIDEO: Format = Format::H264 { sps: Vec::new(), pps: Vec::new() };
@@ -39,7 +39,7 @@ impl Bench {
     /// The answer to a viewer.
     async fn watch(&self) -> Result<String, WebRtcError> {
         let request = SessionRequest { path: &self.path, offer: OFFER, key: None, agent: None, remote: None };
-        self.service.whep(request).await.map(|created| created.answer)
+        self.service.create(Role::Viewer, request).await.map(|created| created.answer)
     }
 }
 
