@@ -23,6 +23,9 @@ const MAX_LEAD: i64 = 1_500 * MS;
 /// A publisher that gets this far from [`DEAD_BAND`] to [`MAX_LEAD`] at twice real time or faster pushes a file: what counts is that the
 /// recording has all of it, soon. It may be this far ahead, so that what waits in its buffers is bounded by time as well.
 const MAX_BURST: i64 = 90 * S;
+/// Who goes on further ahead than this was put there by the publisher before: it isn't held for that, only for what it adds. Below
+/// [`MAX_BURST`] by what a live publisher jitters.
+const MAX_INHERITED: i64 = MAX_BURST - 2 * S;
 /// How much less than its bound a publisher is ahead when it is read again: not every unit has to wait.
 const SLACK: i64 = 100 * MS;
 /// Media may come this many times as fast as real time: what takes it from the SFU carries it on in rounds of up to 100 ms, and must not
@@ -70,6 +73,8 @@ pub(super) struct Drift {
     calm: Option<UnixNanos>,
     /// A file is being pushed.
     bursting: bool,
+    /// How much of its lead isn't its own doing: it began that far ahead.
+    inherited: Option<i64>,
     /// Media time that may come at once, and when it was so much.
     allowance: Option<(i64, UnixNanos)>,
 }
@@ -78,6 +83,9 @@ impl Drift {
     /// A unit came at `now`, lies `lead` ahead of it, and is `advance` further than everything before it, in ns.
     pub(super) fn observe(&mut self, lead: i64, advance: i64, now: UnixNanos) -> Correction {
         let lead = lead.clamp(-FAR, FAR);
+        let inherited = *self.inherited.get_or_insert((lead - MAX_INHERITED).max(0));
+        // A lag uses it up.
+        let lead = if lead > 0 { (lead - inherited).max(0) } else { lead };
         let since = now.saturating_sub(self.began);
         if self.best.is_none() || !(0..2 * WINDOW).contains(&since) {
             // The first unit, the first after a stall, or the clock was set.
@@ -142,8 +150,8 @@ impl Drift {
 
     /// The timeline jumped: what was seen of it says nothing.
     pub(super) fn forget(&mut self) {
-        let Self { waited_until, calm, bursting, allowance, .. } = *self;
-        *self = Self { waited_until, calm, bursting, allowance, ..Self::default() };
+        let Self { waited_until, calm, bursting, inherited, allowance, .. } = *self;
+        *self = Self { waited_until, calm, bursting, inherited, allowance, ..Self::default() };
     }
 }
 
@@ -221,6 +229,19 @@ mod tests {
             now += correction.wait;
         }
         assert!((4 * S..6 * S).contains(&now), "90 s of media in {} ms", now / MS);
+    }
+
+    #[test]
+    fn who_goes_on_where_another_ran_ahead_is_not_held_for_it() {
+        for head in [0, 60 * S, 89 * S, 600 * S] {
+            let jitter = |n: i64| (n * 7919) % 90 * MS;
+            for early in [0, 300 * MS] {
+                let (_, _, waited) = run(10_000, |n| head + n * FRAME, |n| n * FRAME + jitter(n) - if n > 0 { early } else { 0 });
+                assert_eq!(waited, 0, "{head} {early}");
+            }
+            let (leads, _, waited) = run(10_000, |n| head + n * FRAME, |n| n * FRAME / 10);
+            assert!(waited > 0 && leads.iter().all(|lead| *lead <= head.max(MAX_BURST) + 2 * S + FRAME), "a file is: {head}");
+        }
     }
 
     #[test]
