@@ -10,6 +10,7 @@ pub(crate) mod grid;
 mod input;
 pub(crate) mod intake;
 mod lane;
+mod lead_in;
 pub(crate) mod unit;
 
 pub use driver::host_main;
