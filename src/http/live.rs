@@ -140,14 +140,18 @@ pub(super) async fn file(
 
 /// A text that is made anew with every part.
 fn text_answer(content_type: &'static str, text: String, headers: &HeaderMap, lots: &Lots) -> Response {
-    let (etag, content) = (text_tag(text.as_bytes()), Content::Whole(text.into()));
+    let (etag, content) = (header(text_tag(text.as_bytes())), Content::Whole(text.into()));
     let reply = Reply { content_type, cache: NEWEST, etag, len: None, content, lots: lots.clone() };
     reply.respond(headers, |content| if let Content::Whole(bytes) = content { bytes.into() } else { Body::empty() })
 }
 
 /// Weak: compression changes the bytes, not what they say.
-fn text_tag(text: &[u8]) -> String {
-    format!("W/\"{:08x}-{:x}\"", crc32fast::hash(text), text.len())
+fn text_tag(text: &[u8]) -> Bytes {
+    format!("W/\"{:08x}-{:x}\"", crc32fast::hash(text), text.len()).into()
+}
+
+fn header(value: Bytes) -> Option<HeaderValue> {
+    HeaderValue::from_maybe_shared(value).ok()
 }
 
 fn pieces(bytes: Vec<Bytes>) -> Body {
@@ -159,7 +163,7 @@ pub(super) struct Reply {
     content_type: &'static str,
     cache: &'static str,
     /// Names never repeat, so a name is as good as a hash.
-    etag: String,
+    etag: Option<HeaderValue>,
     /// In bytes, of what ranges may be served of.
     len: Option<u64>,
     content: Content,
@@ -191,7 +195,7 @@ impl LiveRoutes {
     ) -> Result<Reply, ApiError> {
         let Admitted { presentation, query } = self.admit(path, headers, uri)?;
         let media = |len: usize, content| {
-            let etag = format!("\"{name}\"");
+            let etag = header(format!("\"{name}\"").into());
             Ok(Reply { content_type: MP4, cache: FOR_EVER, etag, len: Some(len as u64), content, lots: self.hub.lots().clone() })
         };
         let whole = |bytes: Bytes| media(bytes.len(), Content::Whole(bytes));
@@ -205,7 +209,7 @@ impl LiveRoutes {
                 let playlist = presentation.playlist(track, wait, skip, &query).await?;
                 self.note(path, "hls", ip, headers);
                 let cache = if playlist.blocking { WAITED_FOR } else { NEWEST };
-                let etag = text_tag(&playlist.text);
+                let etag = header(playlist.tag(text_tag));
                 Ok(Reply { content_type: HLS, cache, etag, len: None, content: Content::Playlist(playlist), lots: self.hub.lots().clone() })
             }
             MediaName::Init { track, number } => whole(presentation.init_segment(track, number).await?),
@@ -235,15 +239,16 @@ impl Reply {
     /// The answer to a request with these headers; `body` says how content is sent.
     pub(super) fn respond<B>(self, headers: &HeaderMap, body: impl FnOnce(Content) -> B) -> Response<B> {
         let Self { content_type, cache, etag, len, content, lots } = self;
+        let tag = || etag.as_ref().and_then(|etag| etag.to_str().ok()).unwrap_or_default();
         let selection =
-            conditions(headers).map_or(Selection::Whole, |conditions| conditions.select(Version { etag: &etag, modified: None, len }));
+            conditions(headers).map_or(Selection::Whole, |conditions| conditions.select(Version { etag: tag(), modified: None, len }));
         let refused = |status, range| (status, Some(JSON), range, None, Content::Whole(ApiError::of_status(status).json().into()));
         let (status, content_type, content_range, length, content) = match (selection, len) {
             (Selection::NotModified, _) => (StatusCode::NOT_MODIFIED, None, None, None, Content::Whole(Bytes::new())),
             (Selection::Failed, _) => refused(StatusCode::PRECONDITION_FAILED, None),
             (Selection::Unsatisfiable, len) => refused(StatusCode::RANGE_NOT_SATISFIABLE, Some(format!("bytes */{}", len.unwrap_or(0)))),
             (Selection::Parts(parts), Some(len)) => partial(&content, &parts, len, content_type, &lots),
-            (_, len) => (StatusCode::OK, HeaderValue::from_str(content_type).ok(), None, len, content),
+            (_, len) => (StatusCode::OK, Some(HeaderValue::from_static(content_type)), None, len, content),
         };
         let mut response = Response::new(body(content));
         *response.status_mut() = status;
@@ -251,7 +256,7 @@ impl Reply {
         let mut put = |name: HeaderName, value: Option<HeaderValue>| value.map(|value| out.insert(name, value));
         put(CONTENT_TYPE, content_type);
         put(CACHE_CONTROL, Some(HeaderValue::from_static(if status.is_client_error() { "no-store" } else { cache })));
-        put(ETAG, HeaderValue::from_str(&etag).ok());
+        put(ETAG, etag);
         put(ACCEPT_RANGES, len.map(|_| HeaderValue::from_static("bytes")));
         put(CONTENT_RANGE, content_range.and_then(|range| HeaderValue::from_str(&range).ok()));
         put(CONTENT_LENGTH, length.map(HeaderValue::from));
@@ -275,7 +280,7 @@ fn conditions(headers: &HeaderMap) -> Option<Conditions<'_>> {
 type Partial = (StatusCode, Option<HeaderValue>, Option<String>, Option<u64>, Content);
 
 /// Some bytes of a piece of media: one range as it is, several as `multipart/byteranges`.
-fn partial(content: &Content, parts: &[Range<u64>], len: u64, content_type: &str, lots: &Lots) -> Partial {
+fn partial(content: &Content, parts: &[Range<u64>], len: u64, content_type: &'static str, lots: &Lots) -> Partial {
     let bytes: Vec<Bytes> = match content {
         Content::Whole(bytes) => vec![bytes.clone()],
         Content::Segment(segment) => segment.parts.iter().map(|part| part.data.clone()).collect(),
@@ -285,7 +290,13 @@ fn partial(content: &Content, parts: &[Range<u64>], len: u64, content_type: &str
     if let [part] = parts {
         let range = format!("bytes {}-{}/{len}", part.start, part.end.saturating_sub(1));
         let content = Content::Pieces(cut(&bytes, part));
-        return (StatusCode::PARTIAL_CONTENT, HeaderValue::from_str(content_type).ok(), Some(range), Some(part.end - part.start), content);
+        return (
+            StatusCode::PARTIAL_CONTENT,
+            Some(HeaderValue::from_static(content_type)),
+            Some(range),
+            Some(part.end - part.start),
+            content,
+        );
     }
     let multipart = Multipart::around(parts, len, content_type, lots);
     let mut all = Vec::new();

@@ -50,11 +50,12 @@ struct Rendered {
     playlists: Vec<[Kept; 2]>,
 }
 
-/// A text as it is, and compressed.
+/// A text as it is, compressed, and what stands for it.
 #[derive(Debug, Default)]
 struct Kept {
     plain: OnceLock<Bytes>,
     compressed: OnceLock<Bytes>,
+    tag: OnceLock<Bytes>,
 }
 
 /// A media playlist that was asked for.
@@ -70,9 +71,18 @@ pub struct Playlist {
 impl Playlist {
     /// The text as `compress` makes it of the plain one; always the same function. Done once however many ask, where the text is.
     pub fn compressed(&self, compress: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
+        self.made(|kept| &kept.compressed, compress)
+    }
+
+    /// What `make` makes of the text to stand for it, likewise.
+    pub fn tag(&self, make: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
+        self.made(|kept| &kept.tag, make)
+    }
+
+    fn made(&self, place: impl FnOnce(&Kept) -> &OnceLock<Bytes>, make: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
         match self.kept.as_ref().and_then(|(rendered, at, skip)| Some(&rendered.playlists.get(*at)?[usize::from(*skip)])) {
-            Some(kept) => kept.compressed.get_or_init(|| compress(&self.text)).clone(),
-            None => compress(&self.text),
+            Some(kept) => place(kept).get_or_init(|| make(&self.text)).clone(),
+            None => make(&self.text),
         }
     }
 }
