@@ -104,11 +104,12 @@ fn hls_js_that_comes_in_just_behind_a_segments_start_plays_on() {
     let _publisher = Publisher::start(server.rtmp, "live", "cam1", make(Clip { seconds: 40, gop: 60, ..Default::default() }), |ts| ts);
     server.wait_live("live/cam1", 2);
     wait_for("segments", || playlist(&server).matches("#EXTINF").count() >= 4, || server.log());
-    // In the second part of sound, each is 171 ms long. Whether it went wrong hung on how durations were rounded.
-    let seen = node("inside.mjs", &[&server.url("/live/cam1/index.m3u8"), "0.25", "6"]);
+    // In the second part of sound, each is 171 ms long. Whether it went wrong hung on how durations were rounded; then it stood still for as
+    // long as parts are listed, 12 s. That near to live three players at once are what two cores bear without a pause.
+    let seen = node("inside.mjs", &[&server.url("/live/cam1/index.m3u8"), "0.25", "3"]);
     eprintln!("{seen:#}");
     for seen in seen["seen"].as_array().unwrap() {
-        assert!(seen["played"].as_f64() > Some(4.0), "of 5 s: {seen:#}");
+        assert!(seen["played"].as_f64() > Some(6.0), "of 8 s: {seen:#}");
     }
 }
 
@@ -239,7 +240,6 @@ fn players_come_into_the_middle_of_long_gops() {
 
 /// What comes behind an epoch was once announced as if it belonged to that epoch: Shaka decoded it by the old parameter sets, and failed.
 #[test]
-#[ignore = "Shaka 5.2.12 over HLS drops the parts behind a key frame where it finds its own millisecond"]
 fn shaka_over_hls_goes_on_in_the_next_epoch() {
     let server = Server::start();
     let _publisher = Publisher::start(server.rtmp, "live", "cam1", make(Clip { seconds: 60, gop: 1800, ..Default::default() }), |ts| ts);
@@ -289,12 +289,8 @@ fn players_come_in_where_no_key_frame_comes_again() {
     }
 }
 
-/// Shaka 5.2.12 adds 1 ms to the offset between media time and its own over HLS, and sets it anew, with an `abort()` that makes the browser
-/// drop pictures up to the next key frame, whenever it then finds it off by at least 0.001 (`appendBuffer` in `media_source_engine.js`). By how
-/// doubles round that is so, for every part, wherever the offset lies in about half of the powers of two. With media time that began in the
-/// middle of 2^20 to 2^21 s it never was, and this passed; but hls.js stalled once or twice within 6 s then, in 2 of 4 runs.
+/// Over HLS Shaka begins anew with every part that it takes for shifted by a millisecond, and loses the pictures up to the next key frame.
 #[test]
-#[ignore = "Shaka 5.2.12 over HLS drops the parts behind a key frame where it finds its own millisecond"]
 fn shaka_over_hls_comes_in_where_no_key_frame_comes_again() {
     let server = Server::start();
     let more = ["-x264-params", "intra-refresh=1:keyint=30"];

@@ -23,8 +23,8 @@ await main(async (browser) => {
         const deadline = performance.now() + 10000;
         while (video.currentTime < startPosition + 0.1 && performance.now() < deadline) await wait(20);
         const from = video.currentTime;
-        // Past the end of the segment, and of the next one.
-        await wait(5000);
+        // Past the end of the segment, and of the three after it.
+        await wait(8000);
         report.played = video.currentTime - from;
         hls.destroy();
         video.remove();

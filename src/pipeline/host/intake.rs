@@ -14,6 +14,11 @@ use crate::rtp::batch::RtpBatch;
 /// How long before the first unit the time of a job begins, at least. Decoding times lie before presentation times, sound may begin half a frame
 /// before the pictures, and encoders reach back for their priming: none may become negative.
 const PREROLL: i64 = 1_000_000_000;
+/// Where the time of a job that cuts begins instead, in ns: its first chunk is shown 18.2 days after its media time's zero. Shaka 5.2 adds 1 ms
+/// to what it puts between media time and its own over HLS, and does so anew, which makes the browser drop everything up to the next key
+/// frame, whenever it then finds a difference of at least 0.001: as doubles round, that is wherever the magnitude lies in about half of the
+/// powers of two. From 2^20 to 2^21 s it never is; this is the middle, so that both a stream and a viewer may last for six days.
+const CUT_PREROLL: i64 = 3 * (1 << 19) * 1_000_000_000;
 
 /// The inputs of one job.
 #[derive(Debug)]
@@ -106,8 +111,9 @@ impl Intake {
     /// Where the time of the job begins, for its first unit and all that follow it.
     pub(crate) fn origin(&mut self, unit: &Unit) -> UnixNanos {
         let begin = || self.cutter.as_ref().and_then(Cutter::begin).unwrap_or(unit.pts);
+        let preroll = if self.cutter.is_some() { CUT_PREROLL } else { PREROLL };
         // Pictures may be decoded seconds before they are shown.
-        *self.origin.get_or_insert_with(|| (begin() - PREROLL).min(unit.dts))
+        *self.origin.get_or_insert_with(|| (begin() - preroll).min(unit.dts))
     }
 
     fn units_in(&mut self, now: UnixNanos, index: usize, out: &mut Vec<Placed>) {
