@@ -1,8 +1,7 @@
 //! The span of a track between two changes of its stream's formats.
 //!
 //! In: the track's packets, and where the formats changed. Out: the packets of one span, however late they are read, and however often the
-//! formats changed since. Where another track's format changed, its own goes on: then it begins with what is still held of before as well, which
-//! whoever gives it on has to tell from what was given already. Pictures within a GOP can be decoded only with those before them.
+//! formats changed since.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,7 +40,7 @@ impl<S: RtpSource> FormatSpan<S> {
     /// The span that has begun with this change.
     pub(crate) fn at(source: S, formats: Option<FormatHistory>, change: u64) -> Self {
         let (rest, ends_at_key) = (RtpBatch::default(), Arc::default());
-        let from = formats.as_ref().and_then(|formats| formats.format_begins(change));
+        let from = formats.as_ref().and_then(|formats| formats.begins(change));
         Self { source, formats, change, from, clock: None, rest, ends_at_key, over: false }
     }
 
@@ -164,7 +163,6 @@ mod tests {
         formats.advance(2);
         assert_eq!(numbers(&mut before), Some(vec![65_533, 65_534]));
         formats.advance(2);
-        formats.set_format(Format::Opus { channels: 2 });
         formats.mark(1); // the next packet is number 1
         formats.advance(4);
         let mut after = FormatSpan::current(source(&all), Some(formats.clone()));
@@ -206,27 +204,9 @@ mod tests {
     }
 
     #[test]
-    fn beside_another_track_s_change_it_begins_with_all_that_is_held() {
-        let formats = FormatHistory::new(Format::Vp8, 10);
-        let source = || Batches([10..12, 12..15, 15..17].map(batch).into());
-        let mut before = FormatSpan::current(source(), Some(formats.clone()));
-        formats.advance(3);
-        formats.mark(1);
-        formats.advance(4);
-        let mut after = FormatSpan::current(source(), Some(formats));
-        assert_eq!([(); 2].map(|()| numbers(&mut before)), [Some(vec![10, 11]), Some(vec![12])]);
-        assert!(before.recv().now_or_never().is_some_and(|end| end.is_none()), "it ends all the same");
-        assert_eq!([(); 3].map(|()| numbers(&mut after)), [Some(vec![10, 11]), Some(vec![12, 13, 14]), Some(vec![15, 16])]);
-        // Who reads on has read what came before.
-        assert!(before.go_on());
-        assert_eq!([(); 2].map(|()| numbers(&mut before)), [Some(vec![13, 14]), Some(vec![15, 16])]);
-    }
-
-    #[test]
     fn what_the_left_out_packets_said_of_the_clock_is_kept() {
         let formats = FormatHistory::new(Format::Vp8, 10);
         formats.advance(5);
-        formats.set_format(Format::Opus { channels: 2 });
         formats.mark(1);
         let clock = Some(ClockMapping { rtp: 1, wallclock: 2 });
         let batches = [batch(10..12).with_clock(clock), batch(12..15), batch(15..17)];

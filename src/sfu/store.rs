@@ -71,16 +71,13 @@ pub(super) struct PacketStore {
     first: u64,
     /// Index of the first packet of the last key frame, if all since then is here.
     key_frame: Option<u64>,
-    /// The same of the key frame before it. It stays as long as the history since the last one would: whoever has to go on where another
-    /// reader has just ended may need the GOP in which that was.
-    key_frame_before: Option<u64>,
     bytes: usize,
     limits: StoreLimits,
 }
 
 impl PacketStore {
     pub(super) fn new(limits: StoreLimits) -> Self {
-        Self { ring: VecDeque::new(), first: 0, key_frame: None, key_frame_before: None, bytes: 0, limits }
+        Self { ring: VecDeque::new(), first: 0, key_frame: None, bytes: 0, limits }
     }
 
     /// Appends a packet and lets old ones go. Returns the index of the packet.
@@ -90,12 +87,7 @@ impl PacketStore {
         self.bytes += packet.bytes().len();
         self.ring.push_back(packet);
         if key_frame_start {
-            let start = self.start_of(index);
-            // A key frame of several slices begins once.
-            if self.key_frame.is_none_or(|key_frame| key_frame < start) {
-                self.key_frame_before = self.key_frame;
-            }
-            self.key_frame = Some(start);
+            self.key_frame = Some(self.start_of(index));
         }
         self.evict(now);
         index
@@ -117,23 +109,22 @@ impl PacketStore {
     }
 
     fn evict(&mut self, now: Instant) {
-        let older = |start: Option<u64>, than: Duration| {
-            start.is_some_and(|start| self.get(start).is_none_or(|packet| now.saturating_duration_since(packet.arrival) > than))
-        };
-        let before_goes = older(self.key_frame_before, self.limits.max_age) || older(self.key_frame, HISTORY);
-        let last_goes = older(self.key_frame, self.limits.max_age);
-        _ = self.key_frame_before.take_if(|_| before_goes);
-        _ = self.key_frame.take_if(|_| last_goes);
+        if let Some(start) = self.key_frame {
+            let too_old = self.get(start).is_none_or(|packet| now.saturating_duration_since(packet.arrival) > self.limits.max_age);
+            if too_old {
+                self.key_frame = None;
+            }
+        }
         while let Some(front) = self.ring.front() {
             let over = self.bytes > self.limits.max_bytes || self.ring.len() > MAX_PACKETS;
             let expired = now.saturating_duration_since(front.arrival) > HISTORY;
-            let is_kept = |start: &Option<u64>| start.is_some_and(|start| self.first >= start);
-            if !over && (is_kept(&self.key_frame_before) || is_kept(&self.key_frame) || !expired) {
+            let cached = self.key_frame.is_some_and(|start| self.first >= start);
+            if !over && (cached || !expired) {
                 break;
             }
-            // Where a key frame itself has to go, what is left can't be decoded from.
-            for key_frame in [&mut self.key_frame_before, &mut self.key_frame] {
-                _ = key_frame.take_if(|start| self.first >= *start);
+            if cached {
+                // The key frame itself has to go: what is left can't be decoded from.
+                self.key_frame = None;
             }
             self.bytes -= front.bytes().len();
             self.ring.pop_front();
@@ -291,36 +282,6 @@ mod tests {
         store.push(packet(t + Duration::from_secs(11), 4, 4, false, 100));
         assert_eq!((store.begin(), store.key_frame(), store.end()), (3, None, 4));
         assert!(store.get(2).is_none() && store.get(3).is_some());
-    }
-
-    #[test]
-    fn the_gop_before_stays_for_a_moment() {
-        let (t, mut store) = (Instant::now(), PacketStore::new(LIMITS));
-        // When it comes, in ms, and whether it is a key frame; the first packet that is held then, and the oldest key frame.
-        for (nth, (at, key, first, oldest)) in [
-            (0, true, 0, 0),
-            (1000, false, 0, 0),
-            (4000, true, 0, 0),
-            (4000, true, 0, 0), // its second slice
-            (5400, false, 0, 0),
-            (5600, false, 2, 2),
-            (8000, true, 2, 2),
-            (8500, true, 6, 6),
-            (9000, false, 6, 6),
-            (10_100, false, 7, 7),
-            (18_700, false, 10, u64::MAX),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let unit = (nth != 3).then_some(UnitFacts { composition: 0, key, disposable: false });
-            store.push(StoredPacket { unit, ..packet(t + Duration::from_millis(at), nth as u64, at as u32, key, 100) });
-            assert_eq!((store.begin(), store.oldest_key_frame().unwrap_or(u64::MAX)), (first, oldest), "at {at}");
-        }
-        // Bytes are bounded all the same.
-        let mut store = PacketStore::new(LIMITS);
-        (0..12).for_each(|n| _ = store.push(packet(t, n, n as u32, n == 0 || n == 6, 1000)));
-        assert_eq!((store.begin(), store.oldest_key_frame()), (2, Some(6)));
     }
 
     #[test]

@@ -71,19 +71,6 @@ pub(super) struct Ledger {
     /// How often playlists were looked at.
     looked: u64,
     pub newest: [Option<UnixNanos>; 2],
-    /// Pictures that came again where an epoch begins within a GOP.
-    pub again: u64,
-}
-
-impl Lane {
-    /// How many pictures at an epoch's beginning are those of the GOP that the epoch before gave: from a key frame up to the last one.
-    fn comes_again(&self, samples: &[Sample]) -> usize {
-        let place = |sample: &Sample| self.accepted[..self.next].iter().rposition(|(known, _)| Some(*known) == sample.number);
-        let places: Vec<usize> = samples.iter().map_while(place).collect();
-        let whole = places.last().is_some_and(|last| *last + 1 == self.next) && places.windows(2).all(|pair| pair[0] < pair[1]);
-        let key = places.first().is_some_and(|first| self.accepted[*first].1);
-        if whole && key { places.len() } else { 0 }
-    }
 }
 
 impl Ledger {
@@ -103,7 +90,6 @@ impl Ledger {
             busy_seconds: 0,
             parts_fit,
             newest: [None; 2],
-            again: 0,
         }
     }
 
@@ -162,9 +148,7 @@ impl Ledger {
             broken.push(format!("{name}: {} ms long, PART-TARGET is {}", length / MS, targets.part_target() / MS));
         }
         let mut gaps = Vec::new();
-        let again = if same_epoch || kind == MediaKind::Audio { 0 } else { lane.comes_again(samples) };
-        self.again += again as u64;
-        for sample in &samples[again..] {
+        for sample in samples {
             if sample.pts < sample.dts {
                 broken.push(format!("{name}: a sample is shown {} ns before it is decoded", sample.dts - sample.pts));
             }

@@ -335,7 +335,6 @@ impl Server {
             *self.counts.entry("accepted".into()).or_default() += accepted as u64;
             *self.counts.entry("passed".into()).or_default() += recorded as u64;
             *self.counts.entry("epochs".into()).or_default() += life.segmenter.rebuilds;
-            *self.counts.entry("again".into()).or_default() += life.ledger.again;
             for ((kind, reason), count) in &life.ledger.reasons {
                 *self.counts.entry(format!("{kind} {reason:?}")).or_default() += count;
             }

@@ -126,16 +126,6 @@ impl FormatHistory {
         self.sequence_number(|spans| spans.iter().rfind(|span| span.change <= change).map(|span| span.from))
     }
 
-    /// The sequence number of the first packet that is in the format of that change, which may have been another track's; `None` where that
-    /// is too long ago to matter.
-    pub(crate) fn format_begins(&self, change: u64) -> Option<u16> {
-        self.sequence_number(|spans| {
-            let mut until = spans.iter().rev().skip_while(|span| span.change > change).peekable();
-            let format = &until.peek()?.format;
-            until.take_while(|span| span.format == *format).last().map(|span| span.from)
-        })
-    }
-
     /// The sequence number of the first packet behind what belongs to a change; `None` where everything since then does.
     pub(crate) fn ends(&self, change: u64) -> Option<u16> {
         if self.change() == change {
@@ -163,21 +153,6 @@ pub(crate) fn next_change(tracks: &[FormatHistory], done: Option<u64>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_format_begins_where_another_one_ended() {
-        let formats = FormatHistory::new(Format::Vp8, 0);
-        let opus = Format::Opus { channels: 2 };
-        for (change, format) in [(1, Format::Vp8), (2, opus.clone()), (3, opus), (4, Format::Vp8)] {
-            formats.advance(5);
-            formats.set_format(format);
-            formats.mark(change);
-        }
-        let begins: Vec<_> = (0..5).map(|change| formats.format_begins(change)).collect();
-        assert_eq!(begins, [Some(0), Some(0), Some(10), Some(10), Some(20)]);
-        formats.begin(5);
-        assert_eq!(formats.format_begins(5), Some(20), "another publisher's begins with it");
-    }
 
     #[test]
     fn a_change_is_known_until_its_number_could_mean_another_packet() {

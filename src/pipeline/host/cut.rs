@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 
 use super::lane::{Cuts, Lane};
-use super::lead_in::LeadIn;
 use super::unit::{Placed, Unit};
 use crate::base::{MediaKind, UnixNanos};
 use crate::cmaf::Targets;
@@ -42,8 +41,6 @@ const SAME: i64 = 25_000;
 struct Track {
     video: bool,
     lane: Lane,
-    /// Of pictures: what the epoch before gave, until the first one that it didn't.
-    lead_in: Option<LeadIn>,
     /// When each came, and what.
     held: VecDeque<(i64, Unit)>,
     held_bytes: usize,
@@ -75,7 +72,6 @@ impl Cutter {
         let track = |(index, video): (usize, &bool)| Track {
             video: *video,
             lane: Lane::new(index, *video, master == Some(index), targets),
-            lead_in: video.then(LeadIn::default),
             held: VecDeque::new(),
             held_bytes: 0,
             arrived: None,
@@ -131,17 +127,7 @@ impl Cutter {
             _ => unit.pts + unit.duration / 2 < self.not_before[kind],
         };
         if is_given {
-            if let Some(lead_in) = &mut state.lead_in {
-                lead_in.note(unit);
-            }
             return;
-        }
-        if let Some(mut lead_in) = state.lead_in.take().filter(|lead_in| !lead_in.is_empty()) {
-            // Nothing is missing between the epochs: sound goes on from where it was, too.
-            self.cuts.open_at(self.not_before[MediaKind::Audio as usize]);
-            let again = if unit.key { Vec::new() } else { lead_in.take(&unit, self.given[kind], self.not_before[kind]) };
-            state.held_bytes += again.iter().map(|unit| unit.data.len()).sum::<usize>();
-            state.held.extend(again.into_iter().map(|unit| (now, unit)));
         }
         let end = unit.dts + unit.duration;
         state.step = if state.newest == i64::MIN { 0 } else { end - state.newest };

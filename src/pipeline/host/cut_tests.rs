@@ -205,55 +205,6 @@ fn sound_and_pictures_ten_seconds_apart_are_cut_at_the_same_times() {
     }
 }
 
-/// Pictures and sound of a GOP of 2 s that comes again from its key frame on, of which the epoch before gave all up to 1 s.
-fn going_on(cutter: &mut Cutter, sound_first: bool) -> Vec<Placed> {
-    (cutter.not_before, cutter.given) = ([47 * AUDIO, 961 * MS], [46 * AUDIO, 960 * MS]);
-    let mut out = Vec::new();
-    let (mut pictures, mut sound) = (Vec::new(), Vec::new());
-    (0..75).for_each(|n| pictures.push(unit(n * FRAME, 0, n % 50 == 0)));
-    (0..140).for_each(|n| sound.push(unit(n * AUDIO, AUDIO, true)));
-    let mut all = [(0, pictures), (1, sound)];
-    all.rotate_left(usize::from(sound_first));
-    for (track, units) in all {
-        units.into_iter().for_each(|unit| cutter.push(0, track, unit, &mut out));
-    }
-    cutter.finish(&mut out);
-    out
-}
-
-#[test]
-fn an_epoch_that_begins_within_a_gop_loses_nothing() {
-    for sound_first in [false, true] {
-        let out = going_on(&mut cutter(&[true, false]), sound_first);
-        let of = |track| out.iter().filter(move |placed| placed.track == track);
-        // From the key frame on in a moment, then what follows as it came.
-        let again: Vec<&Placed> = of(0).take_while(|placed| placed.unit.source.is_none()).collect();
-        assert!(again.len() == 25 && again[0].unit.key && again[0].split == Split::Segment(5), "{again:?}");
-        let first = again[0].unit.dts;
-        assert!((960 * MS..1_000 * MS).contains(&first), "{first}");
-        let rest: Vec<i64> = of(0).skip(25).map(|placed| placed.unit.pts).collect();
-        assert_eq!(rest, (25..75).map(|n| n * FRAME).collect::<Vec<_>>());
-        let sound: Vec<i64> = of(1).map(|placed| placed.unit.pts).collect();
-        assert_eq!(sound, (47..140).map(|n| n * AUDIO).collect::<Vec<_>>(), "sound from where it was");
-        let numbers = |track| segments(&out, track).into_iter().map(|(number, _)| number).collect::<Vec<_>>();
-        assert_eq!((numbers(0), numbers(1)), (vec![5], vec![5]));
-    }
-}
-
-#[test]
-fn an_epoch_waits_for_a_key_frame_where_decoding_can_t_go_on() {
-    // What of the GOP is held still, and where it goes on; `None`: with the first key frame after it.
-    for (held, goes_on) in [(0, Some(25)), (1, None), (24, None), (25, None)] {
-        let mut cutter = cutter(&[true]);
-        cutter.given = [i64::MIN, 960 * MS];
-        let mut out = Vec::new();
-        (held..75).for_each(|n| cutter.push(0, 0, unit(n * FRAME, 0, n % 50 == 0), &mut out));
-        let first = out.iter().find(|placed| placed.unit.source.is_some()).map(|placed| placed.unit.pts / FRAME);
-        assert_eq!((first, out[0].unit.key), (goes_on.or(Some(50)), true), "{held}");
-        assert_eq!(!cutter.take_wants_key().is_empty(), goes_on.is_none(), "{held}");
-    }
-}
-
 /// A picture whose kind can be repeated: one slice.
 fn picture(pts: i64, key: bool) -> Unit {
     let header = if key { 0x65 } else { 0x41 };

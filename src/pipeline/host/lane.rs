@@ -26,10 +26,6 @@ const LAST_CHANCE: i64 = 20_000_000;
 /// nothing that lies before the end of this one.
 const LAST_PICTURE: i64 = 1_000_000;
 
-/// An epoch begins so much before its pictures at most, where sound goes on from the epoch before: tracks that end together end within
-/// some frames of each other.
-const OPENS_WITHIN: i64 = 1_000_000_000;
-
 /// A track that is behind by more segments goes on in the oldest of these.
 const CUTS_KEPT: usize = 64;
 
@@ -40,14 +36,12 @@ pub(super) struct Cuts {
     first: u64,
     /// Number and time of each segment, oldest first.
     cuts: VecDeque<(u64, i64)>,
-    /// The first one begins here rather than later.
-    opens: i64,
 }
 
 impl Cuts {
     /// None yet; the first segment's number is `first`.
     pub(super) fn new(targets: Targets, first: u64) -> Self {
-        Self { targets, first, cuts: VecDeque::new(), opens: i64::MAX }
+        Self { targets, first, cuts: VecDeque::new() }
     }
 
     /// Time of the oldest one that is known.
@@ -60,15 +54,8 @@ impl Cuts {
         self.cuts.back().map(|(_, time)| *time)
     }
 
-    /// The first segment begins at `time`, if that is not long before it would.
-    pub(super) fn open_at(&mut self, time: i64) {
-        self.opens = time;
-    }
-
     /// A segment begins.
     pub(super) fn cut(&mut self, time: i64) {
-        let opens = self.cuts.is_empty() && (time.saturating_sub(OPENS_WITHIN)..time).contains(&self.opens);
-        let time = if opens { self.opens } else { time };
         let number = self.cuts.back().map_or(self.first, |(number, _)| number + 1);
         self.cuts.push_back((number, time));
         if self.cuts.len() > CUTS_KEPT {

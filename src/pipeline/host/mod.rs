@@ -10,7 +10,6 @@ pub(crate) mod grid;
 mod input;
 pub(crate) mod intake;
 mod lane;
-mod lead_in;
 pub(crate) mod unit;
 
 pub use driver::host_main;
