@@ -14,6 +14,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -22,12 +23,15 @@ use serde_json::Value;
 /// How long anything may take to come up on a machine that is busy with other tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A port that was free a moment ago, for TCP and UDP.
+/// A port that is free for TCP and UDP. Never the same twice, and none of those that the kernel gives to whoever doesn't ask for one: between
+/// here and the server's start, nobody takes it.
 pub(crate) fn free_port() -> u16 {
-    for _ in 0..100 {
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = tcp.local_addr().unwrap().port();
-        if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Another process begins elsewhere: what its predecessor left may still be closing.
+    let begin = std::process::id() % 12_000 * 16;
+    for _ in 0..1000 {
+        let port = 20_000 + ((begin + TAKEN.fetch_add(1, Ordering::Relaxed)) % 12_000) as u16;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;
         }
     }
