@@ -29,6 +29,20 @@ pub(super) struct Written {
     pub(super) untidy: bool,
 }
 
+impl Written {
+    /// In one pass: this stands before every request.
+    fn of(path: &str) -> Self {
+        let (mut slashes, mut untidy, mut last) = (0usize, false, b' ');
+        for byte in path.bytes() {
+            let slash = byte == b'/';
+            slashes += usize::from(slash);
+            untidy |= slash && last == b'/';
+            last = byte;
+        }
+        Self { depth: slashes.saturating_sub(1), untidy }
+    }
+}
+
 /// The answer to a request of HTTP/1.1 that doesn't say, once, which host it is for (RFC 9112 section 3.2). Proxies that don't agree on the
 /// host of a request can be played off against each other.
 pub(super) fn without_host<B>(request: &Request<B>) -> Option<Response> {
@@ -50,7 +64,7 @@ pub(super) fn tidy<B>(request: &mut Request<B>, proxies: &Proxies) -> Result<Wri
         return Err(Box::new((status, [(ALLOW, METHODS)]).into_response()));
     }
     let below = below(uri.path(), proxies.base_path());
-    let written = Written { depth: below.matches('/').count().saturating_sub(1), untidy: below.contains("//") };
+    let written = Written::of(below);
     let tidied = tidied(below);
     if tidied != uri.path() {
         let target = match uri.query() {
@@ -89,7 +103,7 @@ fn below<'a>(path: &'a str, base: &str) -> &'a str {
 
 /// One spelling for a path: no needless escapes (RFC 3986 section 6.2.2.2), no empty segments, no slash behind what has none.
 fn tidied(path: &str) -> Cow<'_, str> {
-    // Nearly all are: this stands before every request.
+    // As nearly all are.
     if !path.ends_with('/') && !path.contains('%') && !path.contains("//") {
         return Cow::Borrowed(path);
     }
