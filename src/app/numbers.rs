@@ -3,13 +3,13 @@
 //!
 //! In: the numbers that are in use. Out: a file in the data folder, and what the next run may begin with.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
 use crate::package::Live;
+use crate::record::driver::replace;
 
 /// The file in the data folder: a number, and what it counts.
 const FILE: &str = "segment-numbers";
@@ -74,7 +74,7 @@ impl Numbers {
 
     async fn write(&mut self, mark: u64) {
         let (file, text) = (self.file.clone(), format!("{mark} {}\n", self.live.number_unit()));
-        let written = tokio::task::spawn_blocking(move || replace(&file, &text)).await;
+        let written = tokio::task::spawn_blocking(move || replace(&file, text.as_bytes())).await;
         match written.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
             Ok(()) => (self.mark, self.failed) = (mark, false),
             // Once, not at each look.
@@ -90,16 +90,6 @@ impl Numbers {
 fn parse(text: &str, unit: &str) -> Option<u64> {
     let (mark, counts) = text.trim_end().split_once(' ')?;
     mark.parse().ok().filter(|mark| counts == unit && *mark < TOO_HIGH)
-}
-
-/// Replaces a file as a whole, so that a power cut leaves the old one or the new one.
-fn replace(file: &Path, text: &str) -> std::io::Result<()> {
-    let new = file.with_extension("new");
-    let mut writing = std::fs::File::create(&new)?;
-    writing.write_all(text.as_bytes())?;
-    writing.sync_data()?;
-    std::fs::rename(&new, file)?;
-    std::fs::File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

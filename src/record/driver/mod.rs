@@ -3,8 +3,10 @@
 mod metrics;
 mod recordings;
 pub(crate) mod recover;
+mod replace;
 pub(crate) mod store;
 mod writer;
 
 pub(crate) use recordings::{RecorderInput, Recordings, body_stream};
+pub(crate) use replace::replace;
 pub(crate) use writer::Writer;

@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::base::{Chance, StreamPath, UnixNanos, rescale};
 use crate::cmaf::{Chunk, Init, TrackInit, encode_samples, read_fragment, read_init};
 
+use super::replace::replace;
 use super::store::{Store, index_file, track_file};
 use crate::record::error::{RecordError, Tried};
 use crate::record::id::RecordingId;
@@ -211,15 +211,8 @@ impl Writer {
 /// Replaces `meta.json` as a whole.
 pub(crate) fn write_meta(dir: &Path, meta: &Meta) -> Result<(), RecordError> {
     let json = serde_json::to_vec_pretty(meta).map_err(|_| RecordError::Damaged("meta.json can't be made"))?;
-    let (temporary, target) = (dir.join("meta.json.new"), dir.join("meta.json"));
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(&json)?;
-        file.sync_data()?;
-        std::fs::rename(&temporary, &target)?;
-        File::open(dir)?.sync_all()
-    };
-    write().map_err(RecordError::io(Tried::Write, &target))
+    let target = dir.join("meta.json");
+    replace(&target, &json).map_err(RecordError::io(Tried::Write, &target))
 }
 
 fn create(path: &Path) -> Result<File, RecordError> {
