@@ -21,8 +21,9 @@ const HOLD_BACK: u64 = 3;
 const SKIP_UNTIL: u64 = 6;
 /// How many parts a request may be ahead of the next one: the Advance Part Limit, counted from the last one (RFC 8216bis section 6.2.5.2).
 const PARTS_AHEAD: usize = 2;
-/// Parts are listed for this many target durations from the end (RFC 8216bis section 4.4.4.9 asks for three).
-const PARTS_WITHIN: u64 = 3;
+/// Parts are listed for as long as this many segments of the wanted length from the end. RFC 8216bis section 4.4.4.9 allows three target
+/// durations, which are twice as long: nobody begins so far back with a part, and every reload would carry twice the lines.
+const PARTS_WITHIN: i64 = 3;
 /// How far from a segment's start its other parts aren't announced as independent, in nanoseconds. hls.js takes what misses up to 0.2 s at its
 /// start for a whole segment, and then looks for the missing part for as long as that is listed: who comes in there stands still at the next
 /// segment, for seconds. The attribute may be left out (RFC 8216bis section 4.4.4.9); a player begins with the part before.
@@ -189,7 +190,7 @@ pub(crate) fn media(snapshot: &Snapshot, track: &TrackSnapshot, skip: bool, quer
             let _ = writeln!(out, "#EXT-X-MAP:URI=\"{init}{query}\"");
             epoch = Some(segment.epoch);
         }
-        let with_parts = !snapshot.ended && (!segment.complete || until_end <= (PARTS_WITHIN * target) as i64 * i64::from(NANOS));
+        let with_parts = !snapshot.ended && (!segment.complete || until_end <= PARTS_WITHIN * snapshot.targets.segment());
         write_segment(&mut out, snapshot, track, segment, with_parts, query);
     }
     if snapshot.ended {

@@ -212,8 +212,8 @@ fn a_media_playlist_in_the_middle_of_a_segment() {
     }
     assert!(!text.contains("v-1700000005.m4s"), "the segment in the making has no EXTINF");
     let text = media(&window(12, 3).snapshot(), 0);
-    assert!(!text.contains("v-1700000005.0.m4s"), "parts only near the end");
-    assert!(text.contains("v-1700000006.0.m4s"), "for the last three target durations");
+    assert!(!text.contains("v-1700000008.0.m4s"), "parts only near the end");
+    assert!(text.contains("v-1700000009.0.m4s"), "for the last three segments");
 }
 
 #[test]
