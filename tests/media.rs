@@ -234,8 +234,8 @@ fn a_publisher_that_returns_continues_its_recording() {
 #[test]
 fn a_publisher_that_is_gone_at_once_leaves_a_recording_of_all() {
     let server = Server::start_with("[stream]\nreconnect_window = \"1s\"");
-    // Pictures, how far their key frames are apart, whether there is sound.
-    let publishers = [(1, 30, false), (1, 30, true), (9, 1, true), (9, 30, false), (400, 30, true)];
+    // Pictures, how far their key frames are apart, whether there is sound. The last one is megabytes ahead of what is read when it goes.
+    let publishers = [(1, 30, false), (1, 30, true), (9, 1, true), (9, 30, false), (400, 30, true), (1500, 1, true)];
     for (n, (pictures, gop, sound)) in publishers.into_iter().enumerate() {
         let (frames, gop, url) = (pictures.to_string(), gop.to_string(), format!("rtmp://127.0.0.1:{}/live/cam{n}", server.rtmp));
         let mut ffmpeg = std::process::Command::new("ffmpeg");

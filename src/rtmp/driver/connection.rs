@@ -196,6 +196,9 @@ impl Connection {
                 return Ok(home);
             }
             self.report_oddities();
+            if !self.more {
+                self.session.caught_up();
+            }
             self.take_output();
             if self.session.is_closing() {
                 return Err(End::Refused);
@@ -231,7 +234,7 @@ impl Connection {
         select! {
             n = reader.read(&mut self.buffer), if may_ask => Wake::Read(n),
             () = sleep_until(round), if self.in_rounds && may_ask && !more => Wake::Round,
-            () = ready(()), if self.in_rounds && may_ask && more => Wake::Round,
+            () = ready(()), if may_ask && more => Wake::Round,
             n = writer.write(&self.unsent), if !self.unsent.is_empty() => Wake::Written(n),
             wake = a.next() => Wake::Slot(0, wake),
             wake = b.next() => Wake::Slot(1, wake),

@@ -389,28 +389,6 @@ fn aggregates_with_offsets_and_back_pointers() {
 }
 
 #[test]
-fn acknowledgement_windows_of_any_size() {
-    for (window, at_least, at_most) in [(0, 0, 0), (1, 20, 25), (4096, 20, 25), (10_000, 9, 11), (u32::MAX, 0, 0)] {
-        let mut client = Client::with_publications(&["a"]);
-        client.message(kind::WINDOW_ACK_SIZE, 0, 0, &u32::to_be_bytes(window)).unwrap();
-        client.said.clear();
-        for _ in 0..100 {
-            client.message(kind::VIDEO, 1, 0, &[0; 1000]).unwrap();
-            client.events();
-        }
-        let acknowledged: Vec<u32> = client
-            .said
-            .iter()
-            .filter(|m| m.kind == kind::ACKNOWLEDGEMENT)
-            .map(|m| u32::from_be_bytes(m.body[..].try_into().unwrap()))
-            .collect();
-        assert!((at_least..=at_most).contains(&acknowledged.len()), "{window}: {acknowledged:?}");
-        assert!(acknowledged.windows(2).all(|pair| pair[1] > pair[0]));
-        assert_eq!(client.count(Oddity::AckWindow), u64::from(window < 4096));
-    }
-}
-
-#[test]
 fn a_handshake_that_does_not_answer_ours_is_counted() {
     let mut client = Client::new();
     client.send(&handshake()).unwrap();

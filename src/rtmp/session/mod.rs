@@ -25,7 +25,7 @@ use streams::{State, Streams};
 
 pub(crate) use streams::MAX_ACTIVE;
 
-/// The window we announce, and acknowledge by where the peer announces none: what Flash Media Server uses.
+/// The window we announce: what Flash Media Server uses.
 const WINDOW: u32 = 2_500_000;
 /// A smaller window than this is taken as this: acknowledgements are for the peer's good, not for ours.
 const MIN_WINDOW: u32 = 4096;
@@ -104,7 +104,9 @@ pub struct ServerSession {
     streams_created: u32,
     /// `createStream` since the last `publish` or `play`.
     created_in_a_row: u32,
-    window: u32,
+    /// What the peer wants acknowledged, if it does. Most publishers announce no window, and are sent nothing: an encoder that is done closes its
+    /// socket while its kernel still holds the end of its stream, and whatever reaches a closed socket makes that kernel throw the end away.
+    window: Option<u32>,
     announced_window: u32,
     acknowledged: u64,
     deadline: Option<Instant>,
@@ -134,7 +136,7 @@ impl ServerSession {
             streams: Streams::default(),
             streams_created: 0,
             created_in_a_row: 0,
-            window: WINDOW,
+            window: None,
             announced_window: WINDOW,
             acknowledged: 0,
             deadline: Some(now + timeouts.handshake),
@@ -197,13 +199,18 @@ impl ServerSession {
             self.handle_message(now, message, at).map_err(|p| p.at(at))?;
         }
         self.count_oddities_of_reader();
+        Ok(())
+    }
+
+    /// Nothing waits to be read: acknowledges what came, where the peer asked for that. Not before: a peer of whom more waits may be gone, and
+    /// one that stops until it is acknowledged has nothing more on its way.
+    pub fn caught_up(&mut self) {
         let received = self.reader.position();
-        if received - self.acknowledged >= u64::from(self.window) {
+        if self.window.is_some_and(|window| received - self.acknowledged >= u64::from(window)) {
             self.acknowledged = received;
             // A sequence number, it wraps (RTMP 1.0 section 5.4.3).
             self.send_control(kind::ACKNOWLEDGEMENT, &(received as u32).to_be_bytes());
         }
-        Ok(())
     }
 
     fn count_oddities_of_reader(&mut self) {
@@ -420,8 +427,8 @@ impl ServerSession {
                 if asked < MIN_WINDOW {
                     self.oddities.note(Oddity::AckWindow);
                 }
-                // None at all is the usual one; but a peer that waits for an acknowledgement soon gets one.
-                self.window = if asked == 0 { WINDOW } else { asked.max(MIN_WINDOW) };
+                // A peer that waits for an acknowledgement soon gets one; one that names no window doesn't wait.
+                self.window = (asked > 0).then_some(asked.max(MIN_WINDOW));
             }
             kind::SET_PEER_BANDWIDTH => {
                 // TCP sees to the bandwidth; but the peer hears back what it asked for, whatever the limit type (section 5.4.5).
