@@ -275,6 +275,33 @@ fn every_change_of_a_file_that_is_pushed_at_once_is_recorded() {
     assert!(good && !serious, "{complaints}");
 }
 
+/// An encoder whose microphone isn't there announces sound and sends none, or sends it later.
+#[test]
+fn pictures_do_not_wait_for_sound_that_was_only_announced() {
+    let server = Server::start_with("[stream]\nreconnect_window = \"1s\"");
+    let tags = make(Clip { seconds: 12, ..Default::default() });
+    let publish = |key, sound_from: u32| {
+        let kept = |tag: &&Tag| tag.kind == 9 || tag.is_header() || tag.ts >= sound_from;
+        Publisher::start(server.rtmp, "live", key, tags.iter().filter(kept).cloned().collect(), |ts| ts)
+    };
+    let mut publishers = [publish("never", u32::MAX), publish("later", 6_000)];
+    let mut client = Client::new(server.http);
+    wait_for("pictures", || client.get("/live/never/v.m3u8").0 == 200 && client.get("/live/later/v.m3u8").0 == 200, || server.log());
+    assert_eq!(client.get("/live/never/a.m3u8").0, 404);
+    assert!(publishers.iter().all(|publisher| !publisher.is_over()), "the playlists are there while they publish");
+    let warnings = || server.api("/api/v1/streams/live/never")["warnings"].to_string();
+    wait_for("the warning", || warnings().contains("no_sound"), || server.log());
+    assert!(!warnings().contains("no_segments"), "{}", warnings());
+    publishers.iter_mut().for_each(Publisher::wait);
+    for (key, sound) in [("never", 0), ("later", 200)] {
+        let mp4 = finished_mp4(&server, &format!("live/{key}"));
+        assert_eq!(packets(&mp4, "video"), video_frames(&tags) as u64, "{key}");
+        assert!(packets(&mp4, "audio") >= sound, "{key}: {}", packets(&mp4, "audio"));
+        let (good, complaints) = decode(&mp4, 60);
+        assert!(good, "{key}: {complaints}");
+    }
+}
+
 #[test]
 fn a_publisher_that_sends_as_fast_as_it_can_takes_nothing_from_the_others() {
     let server = Server::start_with("[stream]\nreconnect_window = \"1s\"");

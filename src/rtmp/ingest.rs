@@ -21,6 +21,8 @@ use super::session::MediaMessage;
 const VIDEO_TICKS: i64 = 90;
 /// Frames that may come before their configuration until the publisher is warned: a second of sound.
 const PATIENCE: usize = 50;
+/// Pictures without the sound that was announced, until the publisher is warned.
+const SILENT_MS: i64 = 5_000;
 /// Between pictures of one message where nobody says how far they are apart: 120 a second.
 const CLOSE_TICKS: i64 = 750;
 
@@ -58,6 +60,7 @@ pub(crate) struct Ingest {
     video: Video,
     audio: Option<Audio>,
     unwrapper: aac::Unwrapper,
+    announced: Announced,
     /// Frames before there was a configuration.
     frames_lost: usize,
     /// The tracks that are carried, by their ids in Enhanced RTMP: the first ones that came.
@@ -79,6 +82,17 @@ struct Audio {
     format: Format,
     config: aac::AacConfig,
     clock: AudioClock,
+}
+
+/// What became of sound that a sequence header announces.
+#[derive(Debug, Default)]
+enum Announced {
+    #[default]
+    No,
+    Yes,
+    /// Since the picture of this time at least.
+    Missing(i64),
+    Came,
 }
 
 impl Ingest {
@@ -187,6 +201,7 @@ impl Ingest {
             }
             return;
         };
+        self.announced = Announced::Came;
         for (index, data) in unwrapped.frames.into_iter().enumerate() {
             // Those of one tag follow each other closely.
             let later = index as i64 * 1000 * i64::from(audio.config.frame_duration()) / i64::from(audio.config.sample_rate.max(1));
@@ -287,6 +302,9 @@ impl Ingest {
         if let Some(warning) = notices::of_audio(&parsed) {
             self.warn_once(warning.code, || warning.message, out);
         }
+        if matches!(self.announced, Announced::No) {
+            self.announced = Announced::Yes;
+        }
         // Encoders repeat it now and then; the clock goes on.
         if self.audio.as_ref().is_none_or(|audio| audio.format != format) {
             self.counters.audio_jumps = self.counters().audio_jumps;
@@ -303,6 +321,11 @@ impl Ingest {
         let dts = stamp.dts_ms * VIDEO_TICKS + i64::from(nth) * video.frame.unwrap_or(CLOSE_TICKS);
         let pts = dts + i64::from(stamp.composition_ms) * VIDEO_TICKS;
         out.push(Action::Unit(MediaKind::Video, AccessUnit { pts, dts, key, data }));
+        match self.announced {
+            Announced::Yes => self.announced = Announced::Missing(stamp.dts_ms),
+            Announced::Missing(since) if stamp.dts_ms - since >= SILENT_MS => self.warn_once("no_sound", notices::no_sound, out),
+            _ => {}
+        }
     }
 }
 

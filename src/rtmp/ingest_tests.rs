@@ -44,6 +44,28 @@ fn units(actions: &[Action]) -> Vec<(i64, i64, bool)> {
 }
 
 #[test]
+fn sound_that_is_announced_and_does_not_come_is_warned_of() {
+    let announced = media(kind::AUDIO, 0, flv::write_audio_header(AAC_48K_STEREO));
+    let frame = |timestamp| media(kind::AUDIO, timestamp, Bytes::from_static(&[0xAF, 1, 0x21, 0x10]));
+    let pictures = |until: i64| (0..=until / 40).map(|n| picture(n * 40, 0, n == 0));
+    let table: [(&str, Vec<MediaMessage>, bool); 5] = [
+        ("none is announced", pictures(9_000).collect(), false),
+        ("it comes at once", [announced.clone(), frame(0)].into_iter().chain(pictures(9_000)).collect(), false),
+        (
+            "it comes late",
+            [announced.clone()].into_iter().chain(pictures(4_000)).chain([frame(4_000), picture(9_000, 0, false)]).collect(),
+            false,
+        ),
+        ("it does not come", [announced.clone()].into_iter().chain(pictures(5_200)).collect(), true),
+        ("nothing comes", vec![announced], false),
+    ];
+    for (name, medias, warned) in table {
+        let actions = run(&mut Ingest::new(), &[&[video_header(BASELINE)][..], &medias].concat());
+        assert_eq!(warnings(&actions), if warned { &["no_sound"][..] } else { &[] }, "{name}");
+    }
+}
+
+#[test]
 fn video_begins_with_its_header_and_changes_with_it() {
     let mut ingest = Ingest::new();
     let actions = run(

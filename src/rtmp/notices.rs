@@ -85,6 +85,13 @@ pub(super) fn no_audio_header() -> String {
         .to_owned()
 }
 
+/// A sequence header without sound behind it.
+pub(super) fn no_sound() -> String {
+    "The encoder announced sound (an AAC sequence header) and sent none for the first seconds, so viewers got pictures alone. Choose an input \
+     that is there (in OBS: Settings → Audio, and the mixer), or switch sound off in the encoder."
+        .to_owned()
+}
+
 /// A track beyond the first one of its kind. `code`: whether of video or audio.
 pub(super) fn another_track(code: &str, id: u8) -> String {
     let (kind, others) = if code == "video_tracks" { ("video", "other qualities") } else { ("audio", "other languages") };

@@ -260,6 +260,11 @@ impl Publisher {
         Self { thread: Some(thread), stop, sent }
     }
 
+    /// Whether everything was sent.
+    pub(crate) fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(std::thread::JoinHandle::is_finished)
+    }
+
     /// Until everything was sent.
     pub(crate) fn wait(&mut self) {
         if let Some(thread) = self.thread.take() {

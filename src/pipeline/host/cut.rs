@@ -17,8 +17,12 @@ use crate::pipeline::wire::Cutting;
 /// A track of which nothing came for so long has stopped, and nobody waits for it: longer than any encoder holds back, and as long as
 /// players bear.
 const STOPPED: i64 = 2_000_000_000;
-/// At the beginning sound waits longer, for the first key frame; then it goes on alone.
+/// At the beginning sound waits longer, for the first key frame, and pictures for the first sound; then they go on alone.
 const HOLD_START: i64 = 3_000_000_000;
+/// Sound that begins no later than this behind the first segment is only late, and belongs into it.
+const REACHES_BACK: i64 = 1_000_000_000;
+/// Sound that joins pictures waits at most so long for their next key frame.
+const JOIN_WITHIN: i64 = 10_000_000_000;
 /// Longest anything waits: publishers were seen to send sound and pictures 10 s apart.
 const HOLD_MAX: i64 = 12_000_000_000;
 /// Pictures wait for sound that is so much later, no earlier: sound that is being transcoded is 200 ms behind.
@@ -60,6 +64,9 @@ pub(crate) struct Cutter {
     given: [UnixNanos; 2],
     /// Tracks that need a key frame to go on.
     wants_key: Vec<usize>,
+    /// The time of sound that came after the pictures had gone on without.
+    joins: Option<i64>,
+    over: bool,
     awake: Awake,
 }
 
@@ -84,6 +91,8 @@ impl Cutter {
             not_before: cutting.not_before,
             given: cutting.given,
             wants_key: Vec::new(),
+            joins: None,
+            over: false,
             awake: Awake::default(),
         }
     }
@@ -117,6 +126,12 @@ impl Cutter {
         self.tracks.iter().any(|track| track.lane.is_torn())
     }
 
+    /// Whether a track has joined that had nothing when the others went on: they have to begin anew, together. This is at a key frame, so that
+    /// the next epoch has all pictures.
+    pub(crate) fn is_joined(&self) -> bool {
+        self.over
+    }
+
     /// Takes a unit that came at `now` (ns of any clock that goes on evenly); appends what may go on now.
     pub(crate) fn push(&mut self, now: i64, track: usize, unit: Unit, out: &mut Vec<Placed>) {
         let now = self.awake.at(now);
@@ -126,7 +141,19 @@ impl Cutter {
             Some(source) if self.given[kind] > i64::MIN => source <= self.given[kind] + SAME,
             _ => unit.pts + unit.duration / 2 < self.not_before[kind],
         };
-        if is_given {
+        if is_given || self.over {
+            return;
+        }
+        if self.is_late(track, &unit) {
+            self.joins.get_or_insert(unit.pts);
+            return;
+        }
+        let state = &mut self.tracks[track];
+        if state.video
+            && let Some(joins) = self.joins
+            && (unit.key || unit.pts >= joins + JOIN_WITHIN)
+        {
+            self.over = true;
             return;
         }
         let end = unit.dts + unit.duration;
@@ -149,6 +176,13 @@ impl Cutter {
                 }
             }
         }
+    }
+
+    /// Whether this is sound of which the pictures before it, which went on without, had nothing.
+    fn is_late(&self, track: usize, unit: &Unit) -> bool {
+        let state = &self.tracks[track];
+        let begun = self.master().and_then(|_| self.cuts.begin());
+        !state.video && state.arrived.is_none() && begun.is_some_and(|begin| unit.pts > begin + REACHES_BACK)
     }
 
     fn master(&self) -> Option<usize> {
@@ -189,7 +223,13 @@ impl Cutter {
         let patient = waited < HOLD_MAX && state.held.len() < HELD_MAX && state.held_bytes < HELD_BYTES;
         if state.video {
             let dts = front.dts;
-            let behind = |other: &Track| !other.video && other.comes(now) && other.newest < dts - SOUND_BEHIND;
+            // Whatever is sent ahead of the first sound is no use to wait with.
+            let begins = self.cuts.begin().is_none() && waited < HOLD_START && state.newest - dts < HOLD_START;
+            let behind = |other: &Track| match other.arrived {
+                _ if other.video => false,
+                Some(_) => other.comes(now) && other.newest < dts - SOUND_BEHIND,
+                None => begins,
+            };
             return !(patient && self.tracks.iter().any(behind));
         }
         let (begin, middle) = (front.pts, front.pts + front.duration / 2);

@@ -264,6 +264,49 @@ fn sound_without_the_promised_pictures_begins_after_a_while() {
 }
 
 #[test]
+fn pictures_go_on_without_sound_that_is_announced_and_join_it_at_a_key_frame() {
+    // When sound comes, and from which time on, in ms; how many pictures have gone on after 2 s and when it comes; the picture with which
+    // both begin anew.
+    for (comes, from, early, alone, joined) in [
+        (None, 0, 0, 250, None),
+        (Some(2_500), 2_500, 0, 0, None),
+        // All of it, only late.
+        (Some(5_000), 0, 0, 125, None),
+        (Some(5_000), 5_000, 0, 125, Some(6_000)),
+        (Some(5_990), 5_990, 0, 149, Some(6_000)),
+        (Some(6_010), 6_010, 0, 150, Some(8_000)),
+    ] {
+        let mut cutter = cutter(&[true, false]);
+        let (mut out, mut given, mut heard): (Vec<Placed>, _, _) = (Vec::new(), 0, 0);
+        for n in 0..250 {
+            let now = n * FRAME;
+            while let Some(comes) = comes.filter(|comes| comes * MS + heard * AUDIO <= now) {
+                if heard == 0 {
+                    given = out.iter().filter(|placed| placed.track == 0).count();
+                }
+                cutter.push(comes * MS + heard * AUDIO, 1, unit(from * MS + heard * AUDIO, AUDIO, true), &mut out);
+                heard += 1;
+            }
+            cutter.push(now, 0, unit(now, 0, n % 50 == 0), &mut out);
+            if n == 50 {
+                assert_eq!(out.len(), early, "{comes:?}");
+            }
+            if cutter.is_joined() {
+                assert_eq!(Some(now), joined.map(|joined| joined * MS), "{comes:?}");
+                break;
+            }
+        }
+        assert_eq!(cutter.is_joined(), joined.is_some(), "{comes:?}");
+        cutter.finish(&mut out);
+        let pictures: Vec<i64> = out.iter().filter(|placed| placed.track == 0).map(|placed| placed.unit.pts).collect();
+        let all = joined.map_or(250, |joined| joined * MS / FRAME);
+        assert_eq!(pictures, (0..all).map(|n| n * FRAME).collect::<Vec<_>>(), "{comes:?}: those before go on, each once");
+        let given = if comes.is_none() { pictures.len() } else { given };
+        assert!(given.abs_diff(alone) <= 1, "{comes:?}: {given} had gone on");
+    }
+}
+
+#[test]
 fn segments_of_sound_end_in_time_whatever_the_pictures_do() {
     let sound = |cutter: &mut Cutter, out: &mut Vec<Placed>, range: std::ops::Range<i64>| {
         range.for_each(|n| cutter.push(n * AUDIO, 1, unit(n * AUDIO, AUDIO, true), out));

@@ -47,6 +47,9 @@ pub(crate) enum Ended {
     /// A track has nothing for a whole segment.
     #[error("a track has nothing for a whole segment")]
     Gap,
+    /// A track that had nothing so far.
+    #[error("sound has joined the pictures")]
+    Joined,
     /// More reordering than known.
     #[error("pictures are reordered more than the stream said (by {0})")]
     Reorder(u8),

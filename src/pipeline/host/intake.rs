@@ -65,6 +65,9 @@ impl Intake {
         if ended.is_ok() && self.cutter.as_ref().is_some_and(Cutter::is_torn) {
             ended = Err(Ended::Gap);
         }
+        if ended.is_ok() && self.cutter.as_ref().is_some_and(Cutter::is_joined) {
+            ended = Err(Ended::Joined);
+        }
         if let Err(ended) = &ended {
             if let Ended::Reorder(depth) = ended {
                 self.reorder = self.reorder.max(*depth);

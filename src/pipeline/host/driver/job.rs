@@ -100,6 +100,8 @@ impl Job {
             let sink = sink.downcast::<gst_app::AppSink>().map_err(|_| format!("chunks_{index} or units_{index} is no appsink"))?;
             sink.set_buffer_list(chunks);
             sink.set_sync(false);
+            // Else nothing comes out of any track before each has something, which one that was announced may never have.
+            sink.set_property("async", false);
             let shared = Arc::new(Mutex::new(Shared::default()));
             let taker = Sink {
                 job: id,
