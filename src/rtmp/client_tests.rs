@@ -126,7 +126,7 @@ fn record(program: &str, args: impl Fn(u16) -> Vec<String>) -> Published {
                     (seen.target, seen.key) = (target.path.to_string(), target.key);
                     session.accept_publish(now(), stream).unwrap();
                 }
-                Event::Media(_, media) => ingest.handle(&media, &mut actions),
+                Event::Media(_, media) => ingest.handle(&media, 0, &mut actions),
                 Event::Metadata(..) => seen.metadata = true,
                 Event::Ended(_) => seen.ended = true,
                 other => panic!("{other:?}"),
@@ -197,7 +197,7 @@ fn replay(raw: &[u8], piece: usize) -> (Vec<AccessUnit>, Option<RtmpError>) {
         while let Some(event) = session.poll_event() {
             match event {
                 Event::Publish(stream, _) => error = session.accept_publish(start, stream).err().or(error),
-                Event::Media(_, media) => ingest.handle(&media, &mut actions),
+                Event::Media(_, media) => ingest.handle(&media, 0, &mut actions),
                 _ => {}
             }
         }

@@ -5,11 +5,11 @@
 
 use bytes::Bytes;
 
-use crate::base::MediaKind;
+use crate::base::{MediaKind, UnixNanos};
 use crate::codec::h264::{Assembled, Stamp};
 use crate::codec::{AccessUnit, Format, FormatError, aac, h264};
 use crate::stream::Warning;
-use crate::timing::AudioClock;
+use crate::timing::{AudioClock, Beside, StampRate};
 
 use super::amf0::Value;
 use super::chunk::kind;
@@ -61,6 +61,8 @@ pub(crate) struct Ingest {
     audio: Option<Audio>,
     unwrapper: aac::Unwrapper,
     announced: Announced,
+    /// Of the stamps of pictures and of sound.
+    rates: Rates,
     /// Frames before there was a configuration.
     frames_lost: usize,
     /// The tracks that are carried, by their ids in Enhanced RTMP: the first ones that came.
@@ -69,6 +71,14 @@ pub(crate) struct Ingest {
     counters: IngestCounters,
     /// Codes of warnings given already.
     warned: Vec<&'static str>,
+}
+
+#[derive(Debug, Default)]
+struct Rates {
+    pictures: StampRate,
+    sound: StampRate,
+    /// The latest stamp of a picture.
+    picture_ms: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -113,14 +123,14 @@ impl Ingest {
         }
     }
 
-    /// Takes a message; appends at most a few actions to `out`.
-    pub(crate) fn handle(&mut self, media: &MediaMessage, out: &mut Vec<Action>) {
+    /// Takes a message that came at `now`; appends at most a few actions to `out`.
+    pub(crate) fn handle(&mut self, media: &MediaMessage, now: UnixNanos, out: &mut Vec<Action>) {
         match media.kind {
             kind::VIDEO => self.video(media, out),
             kind::AUDIO => {
-                self.assembler.time_passed(media.timestamp, &mut self.assembled);
+                self.assembler.time_passed(self.rates.pictures.right(media.timestamp), &mut self.assembled);
                 self.take_assembled(out);
-                self.audio(media, out);
+                self.audio(media, now, out);
             }
             _ => {}
         }
@@ -158,7 +168,9 @@ impl Ingest {
             }
             VideoTag::Picture { key, composition_ms, data } => {
                 self.video_track = Some(read.track);
-                let stamp = Stamp { dts_ms: media.timestamp, composition_ms };
+                let rate = &self.rates.pictures;
+                let stamp = Stamp { dts_ms: rate.right(media.timestamp), composition_ms: rate.right_distance(composition_ms) };
+                self.rates.picture_ms = Some(media.timestamp);
                 self.assembler.push(stamp, key, &data, &mut self.assembled);
                 self.take_assembled(out);
             }
@@ -166,7 +178,7 @@ impl Ingest {
         }
     }
 
-    fn audio(&mut self, media: &MediaMessage, out: &mut Vec<Action>) {
+    fn audio(&mut self, media: &MediaMessage, now: UnixNanos, out: &mut Vec<Action>) {
         let read = match flv::read_audio_track(&media.body, self.audio_track) {
             Ok(read) => read,
             Err(error) => return self.unreadable(media, "audio_codec", error, out),
@@ -181,13 +193,13 @@ impl Ingest {
             }
             AudioTag::Frame(data) => {
                 self.audio_track = Some(read.track);
-                self.frames(media.timestamp, &data, out);
+                self.frames(media.timestamp, now, &data, out);
             }
             AudioTag::Other => {}
         }
     }
 
-    fn frames(&mut self, timestamp: i64, data: &Bytes, out: &mut Vec<Action>) {
+    fn frames(&mut self, timestamp: i64, now: UnixNanos, data: &Bytes, out: &mut Vec<Action>) {
         let unwrapped = self.unwrapper.unwrap(data, self.audio.as_ref().map(|audio| &audio.config));
         self.counters.damaged += u64::from(unwrapped.damaged);
         if let Some(config) = &unwrapped.config {
@@ -202,11 +214,26 @@ impl Ingest {
             return;
         };
         self.announced = Announced::Came;
+        let mut other_rate = false;
         for (index, data) in unwrapped.frames.into_iter().enumerate() {
             // Those of one tag follow each other closely.
             let later = index as i64 * 1000 * i64::from(audio.config.frame_duration()) / i64::from(audio.config.sample_rate.max(1));
-            let time = audio.clock.time(timestamp + later);
+            let stamp = self.rates.sound.right(timestamp).saturating_add(later);
+            let picture_ms = self.rates.picture_ms.map(|stamp| self.rates.pictures.right(stamp));
+            let time = audio.clock.time(stamp, Beside { arrived: now, picture_ms });
             out.push(Action::Unit(MediaKind::Audio, AccessUnit { pts: time, dts: time, key: true, data }));
+            if let Some(found) = audio.clock.take_other_rate() {
+                self.rates.sound.correct(found.since_ms, found.rate);
+                if found.pictures {
+                    let latest = self.rates.picture_ms.unwrap_or(timestamp);
+                    self.rates.pictures.correct_softly(found.since_ms, found.rate, latest);
+                }
+                other_rate = true;
+            }
+        }
+        if other_rate {
+            let (rate, pictures) = (self.rates.sound.rate(), self.rates.pictures.rate() != 1.0);
+            self.warn_once("clock_rate", || notices::clock_rate(rate, pictures), out);
         }
     }
 

@@ -29,7 +29,7 @@ fn picture(timestamp: i64, composition_ms: i32, idr: bool) -> MediaMessage {
 
 fn run(ingest: &mut Ingest, medias: &[MediaMessage]) -> Vec<Action> {
     let mut out = Vec::new();
-    medias.iter().for_each(|media| ingest.handle(media, &mut out));
+    medias.iter().for_each(|media| ingest.handle(media, 0, &mut out));
     // A publication's first picture waits until it is known to be whole.
     ingest.finish(&mut out);
     out
@@ -103,17 +103,17 @@ fn a_picture_that_nothing_follows_goes_on_after_a_while() {
     // Whether the pictures before came whole or in slices.
     for slices in [false, true] {
         let (mut ingest, mut out) = (Ingest::new(), Vec::new());
-        ingest.handle(&video_header(BASELINE), &mut out);
+        ingest.handle(&video_header(BASELINE), 0, &mut out);
         assert!(!ingest.is_waiting());
-        ingest.handle(&picture(0, 0, true), &mut out);
+        ingest.handle(&picture(0, 0, true), 0, &mut out);
         if slices {
             let slice = [0, 0, 0, 3, 0x65, 0x48, 0x80];
-            ingest.handle(&media(kind::VIDEO, 0, flv::write_picture(true, 0, &slice)), &mut out);
+            ingest.handle(&media(kind::VIDEO, 0, flv::write_picture(true, 0, &slice)), 0, &mut out);
         }
         assert!(ingest.is_waiting() && units(&out).is_empty(), "it may be the first slice of more");
         ingest.quiet(&mut out);
         assert_eq!(units(&out), [(0, 0, true)]);
-        ingest.handle(&picture(10_000, 0, false), &mut out);
+        ingest.handle(&picture(10_000, 0, false), 0, &mut out);
         assert_eq!(ingest.is_waiting(), slices);
         ingest.quiet(&mut out);
         assert_eq!(units(&out), [(0, 0, true), (900_000, 900_000, false)]);
@@ -239,10 +239,47 @@ proptest! {
                                                            prop::sample::select(vec![&b""[..], b"\x17\0\0\0\0", b"\x17\x01\0\0\0", b"\xaf\0", b"\xaf\x01", b"\x90avc1"])), 0..20)) {
         let mut ingest = Ingest::new();
         let mut out = Vec::new();
-        ingest.handle(&video_header(BASELINE), &mut out);
+        ingest.handle(&video_header(BASELINE), 0, &mut out);
         for (kind, time, body, prefix) in tags {
             let tag = media(kind, i64::from(time), [prefix, &body].concat().into());
-            ingest.handle(&tag, &mut out);
+            ingest.handle(&tag, 0, &mut out);
         }
+    }
+}
+
+#[test]
+fn a_clock_that_is_wrong_is_put_right_for_pictures_and_sound() {
+    for factor in [0.75, 0.8, 0.95, 0.97, 1.03, 1.12, 1.25, 1.33] {
+        let mut ingest = Ingest::new();
+        let mut out = run(&mut ingest, &[video_header(BASELINE), media(kind::AUDIO, 0, flv::write_audio_header(AAC_48K_STEREO))]);
+        let stamp = |ms: f64| (ms * factor).round() as i64;
+        // 20 s, in the order of the stamps: a picture every 40 ms, a frame of 1024 samples.
+        let mut all: Vec<(f64, bool)> = (0..500).map(|n| (f64::from(n) * 40.0, true)).collect();
+        all.extend((0..937).map(|n| (f64::from(n) * 64.0 / 3.0, false)));
+        all.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for (ms, is_picture) in all {
+            let tag = if is_picture {
+                picture(stamp(ms), stamp(80.0) as i32, ms == 0.0)
+            } else {
+                media(kind::AUDIO, stamp(ms), flv::write_frame(&[0x21; 8]))
+            };
+            ingest.handle(&tag, (ms * 1e6) as i64, &mut out);
+        }
+        let times = |kind: MediaKind, rate: f64| -> Vec<f64> {
+            let of = |action: &Action| match action {
+                Action::Unit(of, unit) if *of == kind => {
+                    Some((unit.dts as f64 * 1000.0 / rate, (unit.pts - unit.dts) as f64 * 1000.0 / rate))
+                }
+                _ => None,
+            };
+            let units: Vec<_> = out.iter().filter_map(of).collect();
+            assert!(kind == MediaKind::Audio || units[250..].iter().all(|unit| (unit.1 - 80.0).abs() <= 1.0), "{factor}");
+            units.into_iter().map(|unit| unit.0).collect()
+        };
+        let (pictures, sound) = (times(MediaKind::Video, 90_000.0), times(MediaKind::Audio, 48_000.0));
+        assert!(sound.iter().enumerate().all(|(n, ms)| (ms - n as f64 * 64.0 / 3.0).abs() < 20.0), "{factor}: {sound:?}");
+        // Pictures follow once that is known, by and by.
+        assert!(pictures.iter().enumerate().skip(250).all(|(n, ms)| (ms - n as f64 * 40.0).abs() < 20.0), "{factor}: {pictures:?}");
+        assert_eq!(warnings(&out), ["clock_rate"], "{factor}");
     }
 }

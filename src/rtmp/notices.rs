@@ -92,6 +92,18 @@ pub(super) fn no_sound() -> String {
         .to_owned()
 }
 
+/// The stamps run at `rate` of the time that the sound takes; those of the pictures, too, or not.
+pub(super) fn clock_rate(rate: f64, pictures: bool) -> String {
+    let percent = rate * 100.0;
+    let (whose, mended) =
+        if pictures { ("The encoder's timestamps", ", for the pictures too") } else { ("The timestamps of the sound", "") };
+    format!(
+        "{whose} run at {percent:.1} % of the time that its samples take: the clock they come from is wrong. The samples are taken for the \
+         clock{mended}. Restart the encoder; where that doesn't help, set its frame rate and the sampling rate of its sound to what camera and \
+         microphone deliver."
+    )
+}
+
 /// A track beyond the first one of its kind. `code`: whether of video or audio.
 pub(super) fn another_track(code: &str, id: u8) -> String {
     let (kind, others) = if code == "video_tracks" { ("video", "other qualities") } else { ("audio", "other languages") };

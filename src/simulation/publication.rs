@@ -106,7 +106,7 @@ impl Publication {
     pub(super) fn handle(&mut self, server: &mut Server, media: &MediaMessage, honest: bool) -> Option<Duration> {
         self.who.honest = honest;
         let mut actions = Vec::new();
-        self.ingest.handle(media, &mut actions);
+        self.ingest.handle(media, server.time().wall, &mut actions);
         self.act(server, actions)
     }
 

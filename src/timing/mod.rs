@@ -9,10 +9,14 @@ mod drift;
 mod media_clock;
 mod order;
 mod picture_order;
+mod rate_watch;
+mod stamp_rate;
 mod timeline;
 
 pub(crate) use audio_clock::AudioClock;
 pub(crate) use media_clock::MediaClock;
 pub(crate) use order::{Order, TooShallow};
 pub(crate) use picture_order::PictureOrder;
+pub(crate) use rate_watch::Beside;
+pub(crate) use stamp_rate::StampRate;
 pub(crate) use timeline::{Mended, Timeline};

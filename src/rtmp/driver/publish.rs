@@ -113,7 +113,7 @@ impl Publisher {
     /// can't go on.
     pub(super) async fn handle(&mut self, media: &MediaMessage) -> Result<Duration, PublishError> {
         let mut actions = std::mem::take(&mut self.actions);
-        self.ingest.handle(media, &mut actions);
+        self.ingest.handle(media, self.context.hub.clock().unix(), &mut actions);
         let wait = self.act(&mut actions).await?;
         self.actions = actions;
         // While it is left unread it can't be silent.
