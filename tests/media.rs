@@ -10,25 +10,9 @@ use std::time::Duration;
 use common::av::{Onsets, onsets};
 use common::flv::{Clip, Connection, Publisher, Tag, join, make};
 use common::hls::Client;
-use common::{Server, decode, ffprobe, get, node, wait_for};
+use common::recorded::{finished_mp4, packets, recording, video_frames};
+use common::{Server, decode, get, node, wait_for};
 use serde_json::Value;
-
-fn recording(server: &Server, path: &str) -> Option<Value> {
-    let (_, body) = get(&server.url("/api/v1/recordings"))?;
-    let list: Value = serde_json::from_str(&body).ok()?;
-    list["items"].as_array()?.iter().find(|item| item["path"] == path).cloned()
-}
-
-/// The recording's MP4, once its stream is over, in a file.
-fn finished_mp4(server: &Server, path: &str) -> String {
-    let over = || recording(server, path).is_some_and(|item| item["live"] == false);
-    wait_for("the recording to end", over, || server.log());
-    let url = server.url(recording(server, path).unwrap()["urls"]["mp4"].as_str().unwrap());
-    let file = server.dir.path().join(format!("{}.mp4", path.replace('/', "-")));
-    let file = file.to_str().unwrap().to_owned();
-    assert!(std::process::Command::new("curl").args(["-sSf", "-o", &file, &url]).status().unwrap().success());
-    file
-}
 
 /// All complete segments of a track that are listed, behind their initialization. One discontinuity at most is expected.
 fn download(server: &Server, path: &str, track: &str, into: &Path) -> usize {
@@ -48,16 +32,6 @@ fn download(server: &Server, path: &str, track: &str, into: &Path) -> usize {
 fn wait_duration(server: &Server, path: &str, seconds: f64) {
     let long = || recording(server, path).is_some_and(|item| item["duration"].as_f64() > Some(seconds));
     wait_for("enough to be recorded", long, || server.log());
-}
-
-fn video_frames(tags: &[Tag]) -> usize {
-    tags.iter().filter(|tag| tag.kind == 9 && !tag.is_header()).count()
-}
-
-fn packets(file: &str, kind: &str) -> u64 {
-    let seen = ffprobe(file);
-    let stream = seen["streams"].as_array().unwrap().iter().find(|stream| stream["codec_type"] == kind).cloned().unwrap_or_default();
-    stream["nb_read_packets"].as_str().map_or(0, |count| count.parse().unwrap())
 }
 
 /// Whether the picture moved to the end, for a player of through.mjs.

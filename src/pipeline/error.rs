@@ -29,6 +29,9 @@ pub enum PipelineError {
     ShuttingDown,
     #[error(transparent)]
     Template(#[from] super::driver::template::TemplateError),
+    /// Sound that can't be made here.
+    #[error("no encoder here makes {codec} of {sample_rate} Hz as this is; one or two channels of AAC-LC can be made", codec = .0.codec_string(), sample_rate = .0.clock_rate())]
+    Unencodable(crate::codec::Format),
     /// The job does not fit into a message.
     #[error("the pipeline's description is too long: {0}")]
     TooLong(#[from] super::wire::WireError),

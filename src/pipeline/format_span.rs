@@ -39,6 +39,7 @@ impl<S: RtpSource> FormatSpan<S> {
 
     /// The span that has begun with this change.
     pub(crate) fn at(source: S, formats: Option<FormatHistory>, change: u64) -> Self {
+        let change = formats.as_ref().map_or(change, |formats| formats.settled(change));
         let (rest, ends_at_key) = (RtpBatch::default(), Arc::default());
         let from = formats.as_ref().and_then(|formats| formats.begins(change));
         Self { source, formats, change, from, clock: None, rest, ends_at_key, over: false }
@@ -47,10 +48,16 @@ impl<S: RtpSource> FormatSpan<S> {
     /// Goes on with the next span. False where the track itself has ended.
     pub(crate) fn go_on(&mut self) -> bool {
         if let Some(formats) = &self.formats {
-            self.change = formats.change_after(self.change).unwrap_or(self.change);
+            self.change = formats.change_after(self.change).map_or(self.change, |(next, _)| next);
             self.from = formats.begins(self.change);
         }
         std::mem::take(&mut self.over)
+    }
+
+    /// Goes on with the next span where the track changed alone. False where another track's span has ended as well, or its own not.
+    pub(crate) fn go_on_alone(&mut self) -> bool {
+        let next = self.formats.as_ref().and_then(|formats| formats.change_after(self.change));
+        self.over && next.is_some_and(|(_, alone)| alone) && self.go_on()
     }
 
     /// The track's format in this span, where it is known out of band.
@@ -61,6 +68,12 @@ impl<S: RtpSource> FormatSpan<S> {
     /// Once this is set, the span ends before the next key frame, as far as its source marks them: the next span loses nothing.
     pub(crate) fn ends_at_key(&self) -> Arc<AtomicBool> {
         self.ends_at_key.clone()
+    }
+
+    /// What it reads from, for tests to fill.
+    #[cfg(test)]
+    pub(crate) fn source_mut(&mut self) -> &mut S {
+        &mut self.source
     }
 
     /// Leaves out what belongs to other spans.

@@ -9,6 +9,7 @@ mod driver;
 mod error;
 pub(crate) mod format_span;
 pub(crate) mod host;
+mod last_clock;
 mod source;
 pub(crate) mod wire;
 

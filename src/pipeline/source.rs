@@ -13,6 +13,11 @@ pub trait RtpSource: Send + 'static {
 
     /// Asks the publisher for a key frame.
     fn request_key_frame(&self);
+
+    /// Takes nothing more. True where something is still inside: then it comes, and the end behind it.
+    fn close(&mut self) -> bool {
+        false
+    }
 }
 
 impl RtpSource for DirectConsumer {

@@ -154,6 +154,9 @@ impl Publication {
         if honest && wait > UNREAD {
             life.ledger.broken.push(format!("publisher {index} is left unread for {wait:?}"));
         }
+        if facts.key && packer.packing.formats().awaits_key() {
+            life.core.change_at_key(self.generation);
+        }
         let number = number_of(kind, &unit.data);
         if let Some(batch) = packer.packing.batch(&unit, facts) {
             server.worker.handle_batch(at, server.router, packer.producer, batch);

@@ -18,6 +18,7 @@ use crate::pipeline::format_span::FormatSpan;
 use crate::pipeline::host::caps;
 use crate::pipeline::host::intake::Intake;
 use crate::pipeline::host::unit::{Placed, Split};
+use crate::pipeline::segmenter::bridge::Bridge;
 use crate::pipeline::segmenter::{Continuity, EpochEnd};
 use crate::pipeline::{RtpSource, SegmenterEvent};
 use crate::rtp::batch::RtpBatch;
@@ -143,7 +144,7 @@ struct Job {
     formats: Vec<FormatHistory>,
     change: u64,
     consumers: Vec<ConsumerId>,
-    sources: Vec<FormatSpan<Reader>>,
+    sources: Vec<Bridge<Reader>>,
     intake: Intake,
     epoch: u32,
     muxes: Vec<Mux>,
@@ -348,8 +349,12 @@ impl Segmenter {
             };
             consumers.push(id);
             let span = FormatSpan::at(reader, history, change);
-            formats.push(span.format().unwrap_or_else(|| format.clone()));
-            sources.push(span);
+            let format = span.format().unwrap_or_else(|| format.clone());
+            sources.push(match kind {
+                MediaKind::Video => Bridge::pictures(span),
+                MediaKind::Audio => Bridge::sound(span, format.clone(), Box::new(|_, _| None), Default::default()),
+            });
+            formats.push(format);
         }
         let duration = |time: i64| Duration::from_nanos(time as u64);
         let cutting = self.continuity.begin(duration(self.segment), duration(self.part), &formats);

@@ -4,7 +4,7 @@
 //! one apart from what belongs to the next, however far behind the writer it reads, and however often the format changed meanwhile.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::base::lock;
@@ -17,7 +17,8 @@ const MAX_SPANS: usize = 32;
 
 /// Counts a track's packets, and remembers where its stream's formats changed. Cheap to clone.
 ///
-/// Changes are numbered by their stream, for all of its tracks alike: what belongs together has the same number.
+/// Changes are numbered by their stream, for all of its tracks alike: what belongs together has the same number. Pictures can't be parted
+/// but at a key frame: sound that changes beside them changes alone, and the next key frame is the change of both.
 #[derive(Debug, Clone)]
 pub(crate) struct FormatHistory(Arc<Inner>);
 
@@ -28,6 +29,8 @@ struct Inner {
     next: AtomicU64,
     /// The newest change.
     change: AtomicU64,
+    /// Of pictures: the sound beside them has changed alone.
+    awaits_key: AtomicBool,
     /// Oldest first, never empty.
     spans: Mutex<VecDeque<Span>>,
 }
@@ -39,14 +42,17 @@ struct Span {
     /// The number of its first packet.
     from: u64,
     format: Format,
+    /// The other tracks go on with what they were in.
+    alone: bool,
 }
 
 impl FormatHistory {
     /// A track whose first packet will have this sequence number.
     pub(crate) fn new(format: Format, sequence_number: u16) -> Self {
         let from = u64::from(sequence_number);
-        let spans = Mutex::new([Span { change: 0, from, format: format.clone() }].into());
-        Self(Arc::new(Inner { format: Mutex::new(format), next: AtomicU64::new(from), change: AtomicU64::new(0), spans }))
+        let spans = Mutex::new([Span { change: 0, from, format: format.clone(), alone: false }].into());
+        let (next, change) = (AtomicU64::new(from), AtomicU64::new(0));
+        Self(Arc::new(Inner { format: Mutex::new(format), next, change, awaits_key: AtomicBool::new(false), spans }))
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -76,24 +82,42 @@ impl FormatHistory {
 
     /// What is sent from here on belongs to another format, its own or another track's.
     pub(crate) fn mark(&self, change: u64) {
-        self.put(change, false);
+        self.put(change, false, false);
+    }
+
+    /// What this track sends from here on is in another format, and the others go on.
+    pub(crate) fn mark_alone(&self, change: u64) {
+        self.put(change, false, true);
+    }
+
+    /// These are pictures beside sound that has changed alone: their next key frame is a change of both.
+    pub(crate) fn await_key(&self) {
+        self.0.awaits_key.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the next key frame is a change.
+    pub(crate) fn awaits_key(&self) -> bool {
+        self.0.awaits_key.load(Ordering::Relaxed)
     }
 
     /// What is sent from here on belongs to another publisher, or is the track's beginning: what was before is nobody's matter any more.
     pub(crate) fn begin(&self, change: u64) {
-        self.put(change, true);
+        self.put(change, true, false);
     }
 
-    fn put(&self, change: u64, anew: bool) {
-        let span = Span { change, from: self.0.next.load(Ordering::Relaxed), format: self.format() };
+    fn put(&self, change: u64, anew: bool, alone: bool) {
+        let span = Span { change, from: self.0.next.load(Ordering::Relaxed), format: self.format(), alone };
         let mut spans = lock(&self.0.spans);
-        // Nothing was sent since the last change, or it is forgotten.
-        while spans.back().is_some_and(|last| anew || last.from == span.from) {
+        // Nothing was sent since the last change, or it is forgotten. One of all tracks stays, since the others' packets belong to it.
+        while spans.back().is_some_and(|last| anew || (last.from == span.from && (last.alone || !alone))) {
             spans.pop_back();
         }
         spans.push_back(span);
         if spans.len() > MAX_SPANS {
             spans.pop_front();
+        }
+        if !alone {
+            self.0.awaits_key.store(false, Ordering::Relaxed);
         }
         // Whoever sees a packet sent after this has to see the change, too.
         self.0.change.store(change, Ordering::Release);
@@ -109,9 +133,29 @@ impl FormatHistory {
         lock(&self.0.spans).front().map_or(0, |span| span.change)
     }
 
-    /// The first change after that one.
-    pub(crate) fn change_after(&self, change: u64) -> Option<u64> {
-        lock(&self.0.spans).iter().map(|span| span.change).find(|other| *other > change)
+    /// The newest change of all tracks.
+    pub(crate) fn change_of_all(&self) -> u64 {
+        let spans = lock(&self.0.spans);
+        spans.iter().rfind(|span| !span.alone).or(spans.front()).map_or(0, |span| span.change)
+    }
+
+    /// The first change after that one, and whether the track changed alone.
+    pub(crate) fn change_after(&self, change: u64) -> Option<(u64, bool)> {
+        lock(&self.0.spans).iter().find(|span| span.change > change).map(|span| (span.change, span.alone))
+    }
+
+    /// The first change of all tracks after that one.
+    fn change_of_all_after(&self, change: u64) -> Option<u64> {
+        lock(&self.0.spans).iter().find(|span| span.change > change && !span.alone).map(|span| span.change)
+    }
+
+    /// The change with which a reader begins that wants what belongs to that one: where nothing was sent before the track changed alone, it is
+    /// as good as changed with the others.
+    pub(crate) fn settled(&self, change: u64) -> u64 {
+        let spans = lock(&self.0.spans);
+        let Some(at) = spans.iter().rposition(|span| span.change <= change) else { return change };
+        let at_once = |span: &&Span| span.alone && span.from == spans[at].from;
+        spans.iter().skip(at + 1).take_while(at_once).last().map_or(change, |span| span.change)
     }
 
     /// The format in which the track was after a change.
@@ -146,8 +190,8 @@ impl FormatHistory {
 pub(crate) fn next_change(tracks: &[FormatHistory], done: Option<u64>) -> u64 {
     let first = tracks.iter().map(FormatHistory::first_change).max().unwrap_or(0);
     let Some(done) = done else { return first };
-    let next = tracks.iter().filter_map(|track| track.change_after(done)).min();
-    next.or_else(|| tracks.iter().map(FormatHistory::change).max()).unwrap_or(0).max(first)
+    let next = tracks.iter().filter_map(|track| track.change_of_all_after(done)).min();
+    next.or_else(|| tracks.iter().map(FormatHistory::change_of_all).max()).unwrap_or(0).max(first)
 }
 
 #[cfg(test)]
@@ -184,7 +228,8 @@ mod tests {
         assert_eq!(spans(2), (Some(10), Some(15), opus(2)));
         assert_eq!(spans(5), (Some(15), None, opus(2)));
         assert_eq!(spans(4), (Some(10), Some(15), opus(2)), "it had no such change, and was as after the one before");
-        assert_eq!([0, 1, 2, 5].map(|change| formats.change_after(change)), [Some(1), Some(2), Some(5), None]);
+        let all = |change: u64| Some((change, false));
+        assert_eq!([0, 1, 2, 5].map(|change| formats.change_after(change)), [all(1), all(2), all(5), None]);
         // The next publisher begins anew.
         formats.begin(6);
         assert_eq!((formats.first_change(), formats.ends(2), formats.begins(2)), (6, Some(22), None));
@@ -193,6 +238,37 @@ mod tests {
             formats.mark(change);
         }
         assert_eq!(formats.first_change(), 68, "it is bounded");
+    }
+
+    #[test]
+    fn a_track_may_change_alone() {
+        let opus = |channels| Format::Opus { channels };
+        let (pictures, sound) = (FormatHistory::new(Format::Vp8, 0), FormatHistory::new(opus(1), 0));
+        // The change, the channels from there on, whether it is of all tracks, and the packets that follow.
+        for (change, channels, all, packets) in [(1, 2, false, 5), (2, 1, false, 5), (3, 1, true, 0), (4, 2, false, 0), (5, 3, false, 5)] {
+            sound.set_format(opus(channels));
+            if all {
+                pictures.advance(10);
+                pictures.mark(change);
+                sound.mark(change);
+            } else {
+                sound.mark_alone(change);
+            }
+            sound.advance(packets);
+        }
+        let spans = |change| (sound.begins(change), sound.ends(change), sound.format_at(change));
+        assert_eq!(spans(1), (Some(0), Some(5), opus(2)));
+        assert_eq!(spans(2), (Some(5), Some(10), opus(1)));
+        assert_eq!(spans(3), (Some(10), Some(10), opus(1)), "whoever has begun with it goes on");
+        assert_eq!(spans(5), (Some(10), None, opus(3)));
+        assert_eq!([0, 1, 2, 3, 5].map(|change| sound.settled(change)), [1, 1, 2, 5, 5], "whoever begins begins there");
+        assert_eq!(
+            [0, 1, 2, 3, 5].map(|change| sound.change_after(change)),
+            [Some((1, true)), Some((2, true)), Some((3, false)), Some((5, true)), None]
+        );
+        assert_eq!((sound.change(), sound.change_of_all(), pictures.change()), (5, 3, 3));
+        let both = [pictures, sound];
+        assert_eq!([None, Some(0), Some(3)].map(|done| next_change(&both, done)), [0, 3, 3]);
     }
 
     #[test]

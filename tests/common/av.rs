@@ -18,15 +18,15 @@ pub(crate) struct Onsets {
 /// Reads `seconds` of an input, whose timestamps are kept as they are.
 pub(crate) fn onsets(input: &str, seconds: u32, dir: &Path) -> Onsets {
     let (video, audio) = (dir.join("av-video.txt"), dir.join("av-audio.txt"));
-    let _ = (std::fs::remove_file(&video), std::fs::remove_file(&audio));
-    // As counts of ticks: `pts_time` has six digits.
-    let v = format!("scale=32:32,settb=1/{TICKS},signalstats,metadata=print:key=lavfi.signalstats.YAVG:file={}", video.display());
+    // As counts of ticks: `pts_time` has six digits. By pipes: where the format changes ffmpeg opens what it writes to anew.
+    let v = format!("scale=32:32,settb=1/{TICKS},signalstats,metadata=print:key=lavfi.signalstats.YAVG:file='pipe\\:3'");
     let a = format!(
-        "aformat=sample_rates=48000:channel_layouts=mono,asetnsamples=96,asettb=1/{TICKS},astats=metadata=1:reset=1,ametadata=print:key=lavfi.astats.Overall.RMS_level:file={}",
-        audio.display()
+        "aformat=sample_rates=48000:channel_layouts=mono,asetnsamples=96,asettb=1/{TICKS},astats=metadata=1:reset=1,ametadata=print:key=lavfi.astats.Overall.RMS_level:file='pipe\\:4'"
     );
-    let out = Command::new("timeout")
-        .args(["60", "ffmpeg", "-v", "warning", "-nostdin", "-copyts", "-t", &seconds.to_string(), "-i", input])
+    let out = Command::new("sh")
+        .args(["-c", "video=$1 audio=$2; shift 2; exec timeout 60 ffmpeg \"$@\" 3>\"$video\" 4>\"$audio\"", "sh"])
+        .args([&video, &audio])
+        .args(["-v", "warning", "-nostdin", "-copyts", "-t", &seconds.to_string(), "-i", input])
         .args(["-map", "0:v?", "-map", "0:a?"])
         .args(["-fps_mode", "passthrough", "-vf", &v, "-af", &a, "-f", "null", "-"])
         .output()

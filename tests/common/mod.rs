@@ -9,6 +9,7 @@ pub(crate) mod av;
 pub(crate) mod flv;
 pub(crate) mod hls;
 pub(crate) mod nginx;
+pub(crate) mod recorded;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};

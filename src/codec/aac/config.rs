@@ -131,6 +131,14 @@ impl AacConfig {
     }
 }
 
+/// Whether an encoder for plain AAC-LC makes frames of this configuration: one or two channels at one of the rates that have an index, but for
+/// the lowest.
+pub(crate) fn is_encodable(config: &AacConfig) -> bool {
+    let plain = config.object_type == 2 && !config.sbr && !config.ps && config.core_frame_len == 1024;
+    let rate = config.sample_rate > 7_350 && SAMPLE_RATES.contains(&config.sample_rate);
+    plain && rate && matches!(config.channel_config, 1 | 2)
+}
+
 /// Object types that aren't carried, for people (ISO/IEC 14496-3 table 1.17).
 fn object_type_name(object_type: u8) -> &'static str {
     match object_type {

@@ -10,6 +10,7 @@ mod silence;
 mod unwrap;
 
 pub use config::AacConfig;
+pub(crate) use config::is_encodable;
 pub(crate) use rtp::Packetizer;
 pub(crate) use rtp::{Depacketizer, rtp_fmtp};
 pub(crate) use silence::silence;

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 /// Longest template file that is read: it has to fit a message to the child with all tracks of a stream.
 const MAX_TEMPLATE: u64 = 12 * 1024;
 
-const BUILT_IN: [(&str, &str); 7] = [
+const BUILT_IN: [(&str, &str); 8] = [
     ("segment-h264", include_str!("../../../pipelines/segment-h264.launch")),
     ("segment-aac", include_str!("../../../pipelines/segment-aac.launch")),
     ("segment-opus", include_str!("../../../pipelines/segment-opus.launch")),
+    ("transcode-aac-aac", include_str!("../../../pipelines/transcode-aac-aac.launch")),
     ("transcode-aac-opus", include_str!("../../../pipelines/transcode-aac-opus.launch")),
     ("transcode-opus-aac", include_str!("../../../pipelines/transcode-opus-aac.launch")),
     ("transcode-vp8-h264", include_str!("../../../pipelines/transcode-vp8-h264.launch")),

@@ -10,16 +10,16 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use super::supervisor::{JobEvent, PipelineMetrics, Supervisor};
-use crate::base::wrap::timestamp_distance;
-use crate::base::{MediaKind, rescale};
+use super::supervisor::{Job, JobEvent, PipelineMetrics, Supervisor};
+use crate::base::MediaKind;
+use crate::codec::aac::{self, AacConfig};
 use crate::codec::{AccessUnit, Codec, Format, h264};
 use crate::pipeline::backlog::{Backlog, GAP};
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::format_span::FormatSpan;
+use crate::pipeline::last_clock::LastClock;
 use crate::pipeline::source::{RtpSource, UnitSink};
 use crate::pipeline::wire::{Message, Start};
-use crate::rtp::batch::{ClockMapping, RtpBatch};
 use crate::stream::{TranscodeError, TranscodeGuard, TranscodeJob, TranscodeTarget, Transcoder};
 
 /// First pause after a job that failed; doubled each time.
@@ -29,6 +29,9 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Longest distance of key frames in pictures: 2 s at 30 a second; requests make it shorter.
 const KEY_INT_MAX: u32 = 60;
 
+/// How long a pipeline gets to give what is inside once nothing more comes, or comes in another format.
+const FLUSH_TIME: Duration = Duration::from_millis(500);
+
 /// Audio transcodes for each video transcode of the budget: about as many cost as much (docs/performance.md).
 const AUDIO_PER_VIDEO: i64 = 16;
 
@@ -36,6 +39,14 @@ const AUDIO_PER_VIDEO: i64 = 16;
 #[derive(Debug, Clone)]
 pub struct PipelineTranscoder {
     supervisor: Supervisor,
+}
+
+/// What is to be made.
+#[derive(Debug, Clone, Copy)]
+enum Goal {
+    Derived(TranscodeTarget),
+    /// AAC-LC of this rate and so many channels.
+    AacLc(u32, u8),
 }
 
 /// A running transcode's place in the budget; its end.
@@ -103,7 +114,23 @@ impl PipelineTranscoder {
         target: TranscodeTarget,
         output: U,
     ) -> Result<TranscodeGuard, TranscodeError> {
-        self.spawn(&Handle::current(), name, FormatSpan::current(input, None), format, target, output)
+        self.spawn(&Handle::current(), name, FormatSpan::current(input, None), format, Goal::Derived(target), output)
+    }
+
+    /// Makes AAC of one format of AAC of another one.
+    pub(super) fn start_conversion<S: RtpSource, U: UnitSink>(
+        &self,
+        name: String,
+        input: S,
+        from: Format,
+        to: &Format,
+        output: U,
+    ) -> Result<TranscodeGuard, TranscodeError> {
+        let unencodable = || TranscodeError::Start(PipelineError::Unencodable(to.clone()).into());
+        let Format::Aac { config, .. } = to else { return Err(unencodable()) };
+        let config = AacConfig::parse(config).ok().filter(aac::is_encodable).ok_or_else(unencodable)?;
+        let goal = Goal::AacLc(config.sample_rate, config.channels);
+        self.spawn(&Handle::current(), name, FormatSpan::current(input, None), from, goal, output)
     }
 
     fn spawn<S: RtpSource, U: UnitSink>(
@@ -112,7 +139,7 @@ impl PipelineTranscoder {
         name: String,
         input: FormatSpan<S>,
         format: Format,
-        target: TranscodeTarget,
+        target: Goal,
         output: U,
     ) -> Result<TranscodeGuard, TranscodeError> {
         // What can never work is said once, not in a loop.
@@ -126,17 +153,19 @@ impl PipelineTranscoder {
         Ok(TranscodeGuard(Box::new(Running { task: task.abort_handle() })))
     }
 
-    fn describe(&self, name: &str, format: &Format, target: TranscodeTarget) -> Result<Start, PipelineError> {
+    fn describe(&self, name: &str, format: &Format, target: Goal) -> Result<Start, PipelineError> {
         let template = match (format.codec(), target) {
-            (Codec::Aac, TranscodeTarget::Opus) => "transcode-aac-opus",
-            (Codec::Opus, TranscodeTarget::Aac) => "transcode-opus-aac",
-            (Codec::Vp8, TranscodeTarget::H264) => "transcode-vp8-h264",
-            (Codec::H264, TranscodeTarget::H264) => "transcode-h264-noreorder",
+            (Codec::Aac, Goal::AacLc(..)) => "transcode-aac-aac",
+            (Codec::Aac, Goal::Derived(TranscodeTarget::Opus)) => "transcode-aac-opus",
+            (Codec::Opus, Goal::Derived(TranscodeTarget::Aac)) => "transcode-opus-aac",
+            (Codec::Vp8, Goal::Derived(TranscodeTarget::H264)) => "transcode-vp8-h264",
+            (Codec::H264, Goal::Derived(TranscodeTarget::H264)) => "transcode-h264-noreorder",
             (from, to) => return Err(super::template::TemplateError::Missing(format!("{} to {to:?}", from.display_name())).into()),
         };
-        let channels = match format {
-            Format::Aac { channels, .. } | Format::Opus { channels } => (*channels).clamp(1, 2),
-            _ => 2,
+        let (sample_rate, channels) = match (target, format) {
+            (Goal::AacLc(sample_rate, channels), _) => (sample_rate, channels),
+            (_, Format::Aac { channels, .. } | Format::Opus { channels }) => (48_000, (*channels).clamp(1, 2)),
+            _ => (48_000, 2),
         };
         let pixels = match format {
             Format::H264 { sps, .. } => {
@@ -146,6 +175,9 @@ impl PipelineTranscoder {
         };
         let values = [
             ("channels", channels.to_string()),
+            ("sample_rate", sample_rate.to_string()),
+            ("bitrate", aac_bitrate(sample_rate, channels).to_string()),
+            ("delay_ns", (VOAACENC_DELAY * 1_000_000_000 / u64::from(sample_rate.max(1))).to_string()),
             ("key_int_max", KEY_INT_MAX.to_string()),
             ("bitrate_kbps", bitrate_kbps(pixels).to_string()),
         ];
@@ -153,15 +185,15 @@ impl PipelineTranscoder {
         Ok(Start { name: name.to_owned(), description, inputs: vec![format.clone()], cutting: None, reorder: 0 })
     }
 
-    async fn run<S: RtpSource, U: UnitSink>(&self, mut start: Start, mut input: FormatSpan<S>, target: TranscodeTarget, mut output: U) {
-        let rate = start.inputs.first().map_or(90_000, Format::rtp_clock_rate).max(1);
-        let mut clock = LastClock { rate, told: None, last: 0 };
+    async fn run<S: RtpSource, U: UnitSink>(&self, mut start: Start, mut input: FormatSpan<S>, target: Goal, mut output: U) {
+        let mut clock = LastClock::new(start.inputs.first().map_or(90_000, Format::rtp_clock_rate));
         tracing::info!(job = start.name, "transcode started");
         let mut pause = RETRY_FIRST;
         loop {
             let mut worked = false;
             // Opus is for viewers in real time; what waited while the pipeline started is of use to recordings only.
-            let mut backlog = if target == TranscodeTarget::Opus { Backlog::default() } else { Backlog::none() };
+            let live = matches!(target, Goal::Derived(TranscodeTarget::Opus));
+            let mut backlog = if live { Backlog::default() } else { Backlog::none() };
             match once(&self.supervisor, &mut start, &mut backlog, &mut input, &mut output, &mut clock, &mut worked).await {
                 Ok(After::Over) => break,
                 Ok(After::Again) => {}
@@ -192,39 +224,18 @@ fn bitrate_kbps(pixels: u32) -> u32 {
     (pixels / 350).clamp(400, 8000)
 }
 
+/// What AAC-LC needs, in bits a second; voaacenc takes no more than 6 bits a sample.
+fn aac_bitrate(sample_rate: u32, channels: u8) -> u32 {
+    sample_rate.saturating_mul(5).min(64_000) * u32::from(channels)
+}
+
+/// How much later voaacenc gives what it is given, in samples.
+const VOAACENC_DELAY: u64 = 1600;
+
 impl Transcoder for PipelineTranscoder {
     fn start(&self, job: TranscodeJob) -> Result<TranscodeGuard, TranscodeError> {
-        self.spawn(&job.runtime, job.name, FormatSpan::current(job.input, job.input_formats), job.input_format, job.target, job.output)
-    }
-}
-
-/// The source's clock, for the job after one that died: the source sends it only when it changes.
-#[derive(Debug)]
-struct LastClock {
-    rate: u32,
-    /// The last mapping sent, and ticks from there to `last`.
-    told: Option<(ClockMapping, i64)>,
-    /// The newest RTP timestamp.
-    last: u32,
-}
-
-impl LastClock {
-    fn follow(&mut self, batch: &RtpBatch) {
-        if let Some(mapping) = batch.clock {
-            self.told = Some((mapping, 0));
-            self.last = mapping.rtp;
-        }
-        let newest = batch.iter().next_back().and_then(|packet| packet.rtp()).map(|packet| packet.timestamp());
-        if let (Some(newest), Some((_, ticks))) = (newest, &mut self.told) {
-            *ticks += timestamp_distance(newest, self.last);
-            self.last = newest;
-        }
-    }
-
-    /// A mapping near the newest timestamp, so that it can't be mistaken for one a wrap away.
-    fn mapping(&self) -> Option<ClockMapping> {
-        let (told, ticks) = self.told?;
-        Some(ClockMapping { rtp: self.last, wallclock: told.wallclock + rescale(ticks, self.rate, 1_000_000_000) })
+        let (input, target) = (FormatSpan::current(job.input, job.input_formats), Goal::Derived(job.target));
+        self.spawn(&job.runtime, job.name, input, job.input_format, target, job.output)
     }
 }
 
@@ -261,10 +272,14 @@ async fn once<S: RtpSource, U: UnitSink>(
                 None if input.go_on() => {
                     // Another track's format may have changed, not this one's.
                     if let Some(format) = input.format().filter(|format| start.inputs.first() != Some(format)) {
+                        flush(job, output).await;
                         return Ok(After::Changed(format));
                     }
                 }
-                None => return Ok(After::Over),
+                None => {
+                    flush(job, output).await;
+                    return Ok(After::Over);
+                }
             },
             wanted = output.key_frame_requested() => match wanted {
                 Some(()) => sender.force_key_frame(0),
@@ -297,21 +312,18 @@ async fn once<S: RtpSource, U: UnitSink>(
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_clock_is_known_after_many_wraps() {
-        let mut clock = LastClock { rate: 48_000, told: None, last: 0 };
-        assert_eq!(clock.mapping(), None);
-        let mut rtp = u32::MAX - 10;
-        let mut told = Some(ClockMapping { rtp, wallclock: 5 });
-        for _ in 0..100 {
-            rtp = rtp.wrapping_add(48_000 * 10_000);
-            let packet = [&[0x80, 96, 0, 0][..], &rtp.to_be_bytes(), &[0; 4]].concat();
-            clock.follow(&RtpBatch::of_packets([packet]).with_clock(told.take()));
+/// Lets what is inside come out.
+async fn flush(mut job: Job, output: &mut impl UnitSink) {
+    let all = async {
+        job.stop().await?;
+        loop {
+            match job.recv().await {
+                JobEvent::Message(Message::Unit { pts, dts, key, data, .. }) => _ = output.write_at(AccessUnit { pts, dts, key, data }),
+                JobEvent::Message(Message::FormatOut(_, _, format)) => output.set_format(format),
+                JobEvent::Lost | JobEvent::Message(Message::Eos(_) | Message::Failed { .. }) => return Ok::<_, PipelineError>(()),
+                JobEvent::Message(_) => {}
+            }
         }
-        assert_eq!(clock.mapping(), Some(ClockMapping { rtp, wallclock: 1_000_000 * 1_000_000_000 + 5 }));
-    }
+    };
+    let _ = tokio::time::timeout(FLUSH_TIME, all).await; // or the child is gone with it
 }

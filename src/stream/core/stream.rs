@@ -410,6 +410,11 @@ impl<W, G> StreamCore<W, G> {
         changed
     }
 
+    /// The key frame is about to be written that a change of the sound has waited for. Nobody waits for that: readers find it among packets.
+    pub(crate) fn change_at_key(&mut self, generation: Generation) {
+        self.tracks.change_at_key(generation);
+    }
+
     /// B-frames were seen; `references`: ones that others refer to.
     pub(crate) fn set_reordered(&mut self, generation: Generation, references: bool) {
         self.version += u64::from(self.tracks.set_reordered(generation, references));

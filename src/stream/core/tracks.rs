@@ -121,8 +121,9 @@ impl Tracks {
         self.entries.sort_by_key(|entry| std::cmp::Reverse(entry.track.kind));
     }
 
-    /// A publisher's track has other parameters. Then all tracks belong to other formats from here on: they are kept apart together.
-    /// What was learnt of its pictures holds as long as they are coded alike.
+    /// A publisher's track has other parameters. Then all tracks belong to other formats from here on: they are kept apart together. Sound
+    /// beside pictures changes alone, and both together at their next key frame: what follows a picture can't be decoded without it. What was
+    /// learnt of its pictures holds as long as they are coded alike.
     pub(super) fn set_format(&mut self, generation: Generation, format: &Format) -> bool {
         let Some(track) = self.of_publisher(generation, format.kind()) else { return false };
         if track.format == *format {
@@ -131,8 +132,27 @@ impl Tracks {
         let alike = track.format.is_coded_like(format);
         *track = if alike { Track { format: format.clone(), ..track.clone() } } else { Track::new(format.clone(), track.producer) };
         self.changes += 1;
-        self.entries.iter().filter_map(|entry| entry.formats.as_ref()).for_each(|formats| formats.mark(self.changes));
+        let of = |kind| self.entries.iter().find(move |entry| entry.track.kind == kind && entry.generation == generation)?.formats.as_ref();
+        match (of(MediaKind::Video), of(MediaKind::Audio)) {
+            (Some(pictures), Some(sound)) if format.kind() == MediaKind::Audio => {
+                sound.mark_alone(self.changes);
+                pictures.await_key();
+            }
+            _ => self.mark_all(),
+        }
         true
+    }
+
+    /// A publisher's next picture is the key frame that a change of its sound has waited for.
+    pub(super) fn change_at_key(&mut self, generation: Generation) {
+        if self.is_from(MediaKind::Video, generation) {
+            self.changes += 1;
+            self.mark_all();
+        }
+    }
+
+    fn mark_all(&self) {
+        self.entries.iter().filter_map(|entry| entry.formats.as_ref()).for_each(|formats| formats.mark(self.changes));
     }
 
     /// B-frames were seen; `references`: ones that others refer to. True where that is news.
@@ -232,8 +252,8 @@ mod tests {
             (first, OPUS, false),
             (second, mono.clone(), false), // not its track
             (first, Format::H264 { sps: Vec::new(), pps: Vec::new() }, true),
-            (first, mono.clone(), true),
-            (first, mono, false),
+            (first, Format::Vp8, true),
+            (first, Format::Vp8, false),
         ] {
             let before = versions();
             pictures.advance(1);
@@ -249,6 +269,37 @@ mod tests {
         tracks.entries.retain(|entry| entry.track.kind == MediaKind::Audio);
         let (_, joined) = put(&mut tracks, second.next(), VP8);
         assert_eq!((joined.change(), joined.begins(joined.change())), (next.change(), Some(0)));
+    }
+
+    #[test]
+    fn sound_beside_pictures_changes_alone_and_both_at_the_next_key_frame() {
+        let ([first, second], mut tracks) = (generations(), Tracks::default());
+        let (_, pictures) = put(&mut tracks, first, VP8);
+        let (_, sound) = put(&mut tracks, first, OPUS);
+        let send = || [&pictures, &sound].map(|track| track.advance(1));
+        let changes = || (pictures.change(), sound.change(), sound.change_of_all(), pictures.awaits_key());
+        let opus = |channels| Format::Opus { channels };
+        send();
+        for (channels, change) in [(1, 1), (2, 2), (1, 3)] {
+            assert!(tracks.set_format(first, &opus(channels)));
+            assert_eq!(changes(), (0, change, 0, true));
+            send();
+        }
+        tracks.change_at_key(second);
+        assert!(pictures.awaits_key(), "not its pictures");
+        tracks.change_at_key(first);
+        assert_eq!(changes(), (4, 4, 4, false));
+        // Pictures that change are a change of all, and nothing is waited for any more.
+        send();
+        assert!(tracks.set_format(first, &opus(2)) && pictures.awaits_key());
+        send();
+        assert!(tracks.set_format(first, &Format::H264 { sps: Vec::new(), pps: Vec::new() }));
+        assert_eq!(changes(), (6, 6, 6, false));
+        // Sound without pictures of the same publisher changes by itself.
+        tracks.entries.retain(|entry| entry.track.kind == MediaKind::Audio);
+        send();
+        assert!(tracks.set_format(first, &opus(1)));
+        assert_eq!((sound.change(), sound.change_of_all()), (7, 7));
     }
 
     #[test]

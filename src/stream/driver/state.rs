@@ -164,6 +164,11 @@ impl<W> State<W> {
         }
     }
 
+    /// The key frame is about to be written that a change of the sound has waited for.
+    pub(super) fn change_at_key(&self, generation: Generation) {
+        self.act(|core| core.change_at_key(generation));
+    }
+
     /// Keeps the writer of a publisher that goes away while its track stands.
     pub(super) fn park(&self, generation: Generation, codec: Codec, writer: W) {
         // What is given back is dropped outside the lock: its producer closes with it.

@@ -119,6 +119,9 @@ impl TrackWriter {
         for warning in warnings {
             stream.warn(warning);
         }
+        if facts.key && core.formats().awaits_key() {
+            stream.change_at_key(*generation);
+        }
         Written { sent: core.send(&unit, facts), wait }
     }
 

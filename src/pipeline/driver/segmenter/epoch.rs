@@ -80,7 +80,7 @@ impl Continuity {
     /// An epoch of what belongs to `change` has ended so. Where the formats have changed since, it has been let out to its end; the next one goes
     /// on with the next change, though the publisher may be gone.
     pub(crate) fn end(&mut self, end: EpochEnd, formats: &[FormatHistory], change: u64) -> EpochEnd {
-        let changed = formats.iter().any(|formats| formats.change() > change);
+        let changed = formats.iter().any(|formats| formats.change_of_all() > change);
         match end {
             EpochEnd::Rebuild | EpochEnd::Left if changed => {
                 self.done = Some(change);
@@ -251,6 +251,9 @@ fn give(message: Message, continuity: &mut Continuity, sink: &mut impl ChunkSink
 /// for a machine that has other things to do.
 const REST_TIME: Duration = Duration::from_millis(50);
 
+/// How long a source gets to give what is inside: sound that is being transcoded.
+const INSIDE_TIME: Duration = Duration::from_secs(1);
+
 /// What is still taken of the sources at an epoch's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rest {
@@ -309,6 +312,16 @@ async fn give_rest<S: RtpSource>(rest: Rest, source: &mut S, job: &mut JobInput)
         }
     })
     .await;
+    if source.close() {
+        let _ = tokio::time::timeout(INSIDE_TIME, async {
+            while let Some(batch) = source.recv().await {
+                if !give_all(batch, source, job).await {
+                    return;
+                }
+            }
+        })
+        .await;
+    }
 }
 
 /// Waits until the epoch is over.

@@ -3,6 +3,7 @@
 //! In: a stream's tracks as H.264 and AAC (derived where the publisher sends something else). Out: [`SegmenterEvent`]s in order.
 //! One job per stream in a child; whatever breaks its timeline begins the next epoch, with the segment numbers going on.
 
+pub(crate) mod bridge;
 mod epoch;
 mod event;
 
@@ -17,7 +18,9 @@ use crate::base::{MediaKind, rescale};
 use crate::codec::{Codec, Format};
 use crate::stream::{FormatHistory, Generation, Lease, ProducerId, SelectError, Stream, Wanted, Warning, next_change};
 
+use self::bridge::{Bridge, Convert};
 use super::supervisor::Supervisor;
+use super::transcoder::PipelineTranscoder;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::format_span::FormatSpan;
 use crate::pipeline::source::RtpSource;
@@ -148,8 +151,14 @@ impl Segmenter {
             };
             let span = FormatSpan::at(lease.consume_recent().await?, stream.formats(lease.producer()), change);
             at_key = at_key.or((*kind == MediaKind::Video).then(|| span.ends_at_key()));
-            tracks.formats.push(span.format().unwrap_or_else(|| lease.format()));
-            tracks.sources.push(span);
+            let format = span.format().unwrap_or_else(|| lease.format());
+            tracks.sources.push(match kind {
+                MediaKind::Video => Bridge::pictures(span),
+                MediaKind::Audio => {
+                    Bridge::sound(span, format.clone(), conversion(stream, supervisor), supervisor.metrics().sound_replaced.clone())
+                }
+            });
+            tracks.formats.push(format);
             leases.push(lease);
         }
         if tracks.formats.is_empty() {
@@ -199,6 +208,25 @@ impl Segmenter {
         tracing::info!(stream = %stream.path(), epoch = continuity.epoch, ?end, "segmenter's epoch ended");
         Ok(end)
     }
+}
+
+/// What brings sound that has changed into the format of its epoch.
+fn conversion(stream: &Stream, supervisor: &Supervisor) -> Convert {
+    let (stream, transcoder) = (stream.clone(), PipelineTranscoder::new(supervisor.clone()));
+    Box::new(move |from, to| {
+        let (input, output, converter) = bridge::ends();
+        let name = format!("{} AAC → AAC", stream.path());
+        match transcoder.start_conversion(name, input, from.clone(), to, output) {
+            Ok(work) => Some(converter(work)),
+            Err(error) => {
+                let message = format!(
+                    "HLS, DASH and recordings are silent from where the sound's format changed up to the next key frame: {error}. Change it only                      while nothing is published, or set the key-frame interval to 2 s."
+                );
+                stream.warn(Warning { code: "sound_replaced", message });
+                None
+            }
+        }
+    })
 }
 
 /// Why an epoch could not begin.

@@ -37,6 +37,8 @@ pub struct PipelineMetrics {
     pub chunks: Counter,
     /// Bytes of CMAF chunks made.
     pub chunk_bytes: Counter,
+    /// Frames of sound in another format than their epoch's that could not be transcoded.
+    pub sound_replaced: Counter,
     /// Bytes of RTP sent to children.
     pub rtp_bytes: Counter,
     /// RTP batches dropped because a child did not read fast enough.
@@ -61,6 +63,7 @@ impl PipelineMetrics {
         registry.register("chunks", "CMAF chunks made", self.chunks.clone());
         registry.register_with_unit("chunk", "Bytes of CMAF chunks made", Unit::Bytes, self.chunk_bytes.clone());
         registry.register_with_unit("rtp", "Bytes of RTP given to pipelines", Unit::Bytes, self.rtp_bytes.clone());
+        registry.register("sound_replaced", "Frames that became silence: their format changed within a GOP", self.sound_replaced.clone());
         registry.register("rtp_dropped", "RTP batches a pipeline did not read in time", self.rtp_dropped.clone());
     }
 }

@@ -1,0 +1,140 @@
+//! Sound that changes its format while pictures go on: within a GOP, at a key frame, several times, to what isn't carried.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::disallowed_methods, missing_docs)] // a test says what is wrong by failing
+
+mod common;
+
+use common::av::onsets;
+use common::flv::{Clip, Publisher, Tag, make};
+use common::recorded::{finished_mp4, packets, recording, video_frames};
+use common::{Server, decode, get, wait_for};
+
+/// Pictures between key frames, and seconds.
+const GOP: u32 = 120;
+const SECONDS: u32 = 14;
+
+/// What a sound track is from a time on (ms), and up to when: a clip's sound with its header, or something else.
+enum Sound<'a> {
+    Of(&'a [Tag]),
+    /// Only the header, and what comes is as before.
+    Header(&'a [u8]),
+    /// Frames in another codec.
+    Mp3,
+}
+
+/// The pictures of `clip`, and sound that is something else from each time on.
+fn with_sound(clip: &[Tag], parts: &[(u32, Sound<'_>)]) -> Vec<Tag> {
+    let mut tags: Vec<Tag> = clip.iter().filter(|tag| tag.kind != 8).cloned().collect();
+    let mut now: &[Tag] = clip;
+    let mut mp3 = false;
+    for (index, (from, sound)) in parts.iter().enumerate() {
+        let until = parts.get(index + 1).map_or(u32::MAX, |next| next.0);
+        match sound {
+            Sound::Of(other) => {
+                (now, mp3) = (other, false);
+                tags.extend(now.iter().filter(|tag| tag.kind == 8 && tag.is_header()).map(|tag| Tag { ts: *from, ..tag.clone() }));
+            }
+            Sound::Header(config) => tags.push(Tag { kind: 8, ts: *from, data: [&[0xAF, 0][..], config].concat() }),
+            Sound::Mp3 => mp3 = true,
+        }
+        let frames = now.iter().filter(|tag| tag.kind == 8 && !tag.is_header() && (*from..until).contains(&tag.ts));
+        tags.extend(frames.map(|tag| if mp3 { Tag { data: [&[0x2F][..], &tag.data[2..]].concat(), ..tag.clone() } } else { tag.clone() }));
+    }
+    // Headers before what comes at the same time.
+    tags.sort_by_key(|tag| (tag.ts, !tag.is_header()));
+    tags
+}
+
+struct Variant {
+    name: &'static str,
+    tags: Vec<Tag>,
+    /// How often a new format begins at a key frame.
+    discontinuities: usize,
+    /// Of which the publisher is told.
+    warning: Option<&'static str>,
+    /// How far sound may be from the pictures, in ms; `None` where not all of it is heard.
+    apart: Option<f64>,
+}
+
+fn sound(audio_rate: u32, channels: u32) -> Vec<Tag> {
+    make(Clip { audio_rate, channels, seconds: SECONDS, gop: GOP, ..Default::default() })
+}
+
+fn variants() -> Vec<Variant> {
+    let stereo = sound(48_000, 2);
+    let (mono, cd, surround, half) = (sound(48_000, 1), sound(44_100, 2), sound(48_000, 6), sound(24_000, 2));
+    // Signalled as HE-AAC whose core has 24 kHz.
+    let he: Vec<Tag> =
+        half.iter()
+            .map(|tag| {
+                if tag.kind == 8 && tag.is_header() { Tag { data: vec![0xAF, 0, 0x2B, 0x11, 0x88, 0], ..tag.clone() } } else { tag.clone() }
+            })
+            .collect();
+    let header = stereo.iter().find(|tag| tag.kind == 8 && tag.is_header()).unwrap().data[2..].to_vec();
+    let variant = |name, parts: &[(u32, Sound<'_>)], discontinuities| {
+        let tags = with_sound(&stereo, parts);
+        Variant { name, tags, discontinuities, warning: None, apart: Some(40.0) }
+    };
+    use Sound::{Header, Mp3, Of};
+    let begins = || (0, Of(&stereo));
+    let keys = stereo.iter().filter(|tag| tag.kind == 9 && !tag.is_header() && tag.data[0] >> 4 == 1);
+    let at_key = keys.map(|tag| tag.ts).find(|ts| *ts > 5000).unwrap();
+    vec![
+        variant("channels", &[begins(), (5500, Of(&mono))], 1),
+        variant("rate", &[begins(), (5500, Of(&cd))], 1),
+        variant("there-and-back", &[begins(), (5000, Of(&cd)), (6500, Of(&stereo))], 1),
+        // Decoders of HE-AAC are later than those of AAC-LC, and nothing says by how much.
+        Variant { apart: Some(60.0), ..variant("profile", &[begins(), (5500, Of(&he))], 1) },
+        variant("at-key", &[begins(), (at_key, Of(&mono))], 1),
+        variant("repeated", &[begins(), (5500, Header(&header))], 0),
+        Variant { warning: Some("audio_header"), ..variant("refused", &[begins(), (5500, Header(&[0xB9, 0x90]))], 0) },
+        Variant { warning: Some("audio_codec"), apart: None, ..variant("codec", &[begins(), (5500, Mp3)], 0) },
+        Variant { warning: Some("sound_replaced"), apart: None, ..variant("from-surround", &[(0, Of(&surround)), (5500, Of(&stereo))], 1) },
+    ]
+}
+
+#[test]
+fn sound_may_change_its_format_while_pictures_go_on() {
+    let server = Server::start();
+    let variants = variants();
+    let mut publishers: Vec<Publisher> = Vec::new();
+    for Variant { name, tags, .. } in &variants {
+        publishers.push(Publisher::start(server.rtmp, "live", name, tags.clone(), |ts| ts));
+    }
+    for Variant { name, warning, .. } in &variants {
+        let url = server.url(&format!("/api/v1/streams/live/{name}"));
+        let told = || warning.is_none_or(|code| get(&url).is_some_and(|(_, body)| body.contains(&format!("\"{code}\""))));
+        wait_for("the publisher to be told", told, || server.log());
+    }
+    publishers.iter_mut().for_each(Publisher::wait);
+    let mut wrong = Vec::new();
+    for Variant { name, tags, discontinuities, apart, .. } in &variants {
+        let mp4 = finished_mp4(&server, &format!("live/{name}"));
+        let (good, complaints) = decode(&mp4, 60);
+        let serious = complaints.lines().any(|line| !line.is_empty() && !line.contains("non monotonically increasing dts to muxer"));
+        let (sent, kept) = (video_frames(tags) as u64, packets(&mp4, "video"));
+        let sound = packets(&mp4, "audio");
+        let hls =
+            recording(&server, &format!("live/{name}")).unwrap()["urls"]["hls"].as_str().unwrap().replace("index.m3u8", "track-0.m3u8");
+        let list = get(&server.url(&hls)).unwrap().1;
+        let told = list.matches("#EXT-X-DISCONTINUITY\n").count();
+        let seen = onsets(&mp4, 60, server.dir.path());
+        eprintln!(
+            "{name}: {kept} of {sent} pictures, {sound} frames of sound, {told} discontinuities, {} flashes, {} beeps, apart {:.1?}",
+            seen.flashes.len(),
+            seen.beeps.len(),
+            seen.apart()
+        );
+        if !good || serious {
+            wrong.push(format!("{name}: {complaints}"));
+        }
+        if kept != sent || told != *discontinuities {
+            wrong.push(format!("{name}: {kept} of {sent} pictures, {told} discontinuities"));
+        }
+        let in_sync = |most: f64| seen.apart().len() >= 2 * (SECONDS as usize - 2) && seen.apart().iter().all(|ms| ms.abs() <= most);
+        if !apart.is_none_or(in_sync) {
+            wrong.push(format!("{name}: {seen:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}\n{}", server.log());
+}
