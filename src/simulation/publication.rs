@@ -16,7 +16,7 @@ use crate::rtmp::ingest::{Action as IngestAction, Ingest};
 use crate::rtmp::session::MediaMessage;
 use crate::sfu::types::ProducerOptions;
 use crate::stream::Track;
-use crate::stream::core::{Begin, Generation, Heard, Newcomer, Replace};
+use crate::stream::core::{Begin, Generation, Heard, LastMedia, Newcomer, Replace};
 use crate::stream::packing::Packing;
 use crate::stream::placing::{Placing, Position};
 use crate::timing::Timeline;
@@ -64,7 +64,7 @@ impl Publication {
         let mut heard = None;
         loop {
             let Some(life) = &mut server.lives[path] else { return Answer::Refused };
-            match life.core.begin(&newcomer, life.last_media, heard, time) {
+            match life.core.begin(&newcomer, LastMedia { at: life.last_media, by_reader: false }, heard, time) {
                 Begin::Listen(generation, producers) => {
                     let speaks = producers.into_iter().any(|id| {
                         let stats = server.worker.producer_stats(at, server.router, id);

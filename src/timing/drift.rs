@@ -31,6 +31,8 @@ const SLACK: i64 = 100 * MS;
 /// Media may come this many times as fast as real time: what takes it from the SFU carries it on in rounds of up to 100 ms, and must not
 /// be overrun.
 const MAX_SPEED: i64 = 16;
+/// The same where the publisher has ended and another one waits for its place: a fifth of a key-frame cache in the longest round.
+const HURRIED_SPEED: i64 = 32;
 /// So much more may come at once: the backlog of a stall, a GOP that a relay kept. In media time.
 const AT_ONCE: i64 = 8 * S;
 /// The best of this time and of as much before it counts: what delays a unit only makes it later.
@@ -77,6 +79,8 @@ pub(super) struct Drift {
     inherited: Option<i64>,
     /// Media time that may come at once, and when it was so much.
     allowance: Option<(i64, UnixNanos)>,
+    /// The publisher has ended, and somebody waits for its place.
+    hurried: bool,
 }
 
 impl Drift {
@@ -107,6 +111,11 @@ impl Drift {
         Correction { shift: self.shift(passed, now), wait: 0 }
     }
 
+    /// The rest has to come soon: it isn't held to the wall clock any more.
+    pub(super) fn hurry(&mut self) {
+        self.hurried = true;
+    }
+
     /// How long to wait for the wall clock to come nearer.
     fn ahead(&mut self, lead: i64, now: UnixNanos) -> i64 {
         if lead <= DEAD_BAND {
@@ -117,17 +126,22 @@ impl Drift {
             // Whoever has been held is not bursting because it is read again.
             self.calm = Some(i64::MIN);
         }
+        if self.hurried {
+            return 0;
+        }
         let most = if self.bursting { MAX_BURST } else { MAX_LEAD };
         if lead > most { lead - most + SLACK } else { 0 }
     }
 
     /// How long to wait so that media doesn't come faster than it is carried on.
     fn too_fast(&mut self, advance: i64, now: UnixNanos) -> i64 {
+        let speed = if self.hurried { HURRIED_SPEED } else { MAX_SPEED };
         let (left, at) = self.allowance.unwrap_or((AT_ONCE, now));
-        let earned = now.saturating_sub(at).clamp(0, AT_ONCE).saturating_mul(MAX_SPEED);
-        let left = left.saturating_add(earned).min(AT_ONCE).saturating_sub(advance.clamp(0, AT_ONCE));
+        let earned = now.saturating_sub(at).clamp(0, AT_ONCE).saturating_mul(speed);
+        // Bounded only then: after a pause as much time has passed as is stepped over.
+        let left = left.saturating_add(earned).saturating_sub(advance.clamp(0, AT_ONCE)).min(AT_ONCE);
         self.allowance = Some((left, now));
-        if left < 0 { -left / MAX_SPEED } else { 0 }
+        if left < 0 { -left / speed } else { 0 }
     }
 
     fn shift(&mut self, passed: i64, now: UnixNanos) -> i64 {
@@ -150,8 +164,8 @@ impl Drift {
 
     /// The timeline jumped: what was seen of it says nothing.
     pub(super) fn forget(&mut self) {
-        let Self { waited_until, calm, bursting, inherited, allowance, .. } = *self;
-        *self = Self { waited_until, calm, bursting, inherited, allowance, ..Self::default() };
+        let Self { waited_until, calm, bursting, inherited, allowance, hurried, .. } = *self;
+        *self = Self { waited_until, calm, bursting, inherited, allowance, hurried, ..Self::default() };
     }
 }
 
@@ -229,6 +243,33 @@ mod tests {
             now += correction.wait;
         }
         assert!((4 * S..6 * S).contains(&now), "90 s of media in {} ms", now / MS);
+    }
+
+    #[test]
+    fn a_pause_is_no_file() {
+        for pause in [S, 9 * S, 60 * S] {
+            let paused = |n: i64| n * FRAME + if n > 500 { pause } else { 0 };
+            let (_, _, waited) = run(1_000, paused, paused);
+            assert_eq!(waited, 0, "{pause}");
+        }
+    }
+
+    #[test]
+    fn the_rest_of_who_has_ended_comes_soon() {
+        let mut drift = Drift::default();
+        let mut now = 0;
+        // 200 s of media, of which 100 s are still to come after 90 s and more were taken.
+        for n in 0..5_000 {
+            if n == 2_500 {
+                assert!(now > 10 * S, "it was held: {now}");
+                now = 0;
+                drift.hurry();
+                drift.forget();
+                (drift.last, drift.allowance) = (None, None);
+            }
+            now += drift.observe(n * FRAME - now, FRAME, now).wait;
+        }
+        assert!((2_500 * MS..3_500 * MS).contains(&now), "100 s of media in {} ms", now / MS);
     }
 
     #[test]

@@ -132,6 +132,11 @@ impl Timeline {
         self.mended
     }
 
+    /// The publisher has ended, and somebody waits for its place: what is left of it isn't held to the wall clock any more.
+    pub(crate) fn hurry(&mut self) {
+        self.drift.hurry();
+    }
+
     /// Places a unit of `track` with these times in ticks of `rate` (Hz) that came at `now`.
     pub(crate) fn place(&mut self, track: usize, rate: u32, dts: i64, pts: i64, now: UnixNanos) -> Placed {
         let media = rescale(dts, rate, NANOS);

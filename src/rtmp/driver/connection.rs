@@ -33,6 +33,12 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// What is still read from a peer after our last word, so that closing doesn't make its kernel throw that word away.
 const MAX_LINGER: usize = 4 << 20;
 
+/// Most bytes that are read ahead of a publisher that is held, while somebody waits for its place: more than its kernel and ours hold together
+/// of one that is gone. Whoever has more to say is alive.
+const MAX_AHEAD: usize = 16 << 20;
+/// How often a publisher that is held is looked after while somebody waits for its place.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// The last word to peers when the server goes.
 const SHUTTING_DOWN: &str = "the server is shutting down";
 
@@ -79,6 +85,10 @@ pub(super) struct Connection {
     worker: Option<usize>,
     /// It is read in rounds with others, see [`rounds`].
     in_rounds: bool,
+    /// Bytes that were read ahead of a publisher that is held.
+    ahead: usize,
+    /// Why nothing more can be read: it is over once what was read ahead is written.
+    read_to: Option<End>,
 }
 
 /// A place for a stream of the connection.
@@ -148,6 +158,8 @@ impl Connection {
             slots: [const { Slot::Free }; MAX_ACTIVE],
             worker: None,
             in_rounds: false,
+            ahead: 0,
+            read_to: None,
         }
     }
 
@@ -196,6 +208,10 @@ impl Connection {
                 return Ok(home);
             }
             self.report_oddities();
+            self.ahead = 0;
+            if let Some(end) = self.read_to.take() {
+                return Err(end);
+            }
             if !self.more {
                 self.session.caught_up();
             }
@@ -274,8 +290,15 @@ impl Connection {
         self.more = n == self.buffer.len();
         self.context.metrics.received.inc_by(n as u64);
         self.session.handle_input(self.context.now(), &self.buffer[..n])?;
+        for slot in &self.slots {
+            if let Slot::Publisher(publisher) = slot
+                && self.session.take_heard(publisher.stream())
+            {
+                publisher.note_media();
+            }
+        }
         let in_assembly = self.session.in_assembly();
-        self.share.set(in_assembly + self.unsent.len());
+        self.share.set(in_assembly + self.unsent.len() + self.ahead);
         if in_assembly > self.unsent.len() && self.share.is_over() {
             return Err(End::OverBudget(in_assembly));
         }
@@ -311,13 +334,14 @@ impl Connection {
                     match publisher.handle(&media).await {
                         Ok(wait) if wait.is_zero() => {}
                         Ok(wait) => {
-                            select! {
-                                () = tokio::time::sleep(wait) => {}
-                                _ = publisher.evicted() => {}
-                                () = self.context.cancel.cancelled() => {}
-                            }
+                            let evicted = self.hold(index, wait).await;
                             // It was not silent: it was not listened to.
                             self.session.touch(self.context.now());
+                            if let Some(why) = evicted {
+                                tracing::info!(peer = %self.peer, ahead = self.ahead, why, "what is left of an RTMP publisher is left out");
+                                self.session.finish_stream(stream, why);
+                                self.free(index, why).await;
+                            }
                         }
                         Err(error) => {
                             let why = error.to_string();
@@ -351,6 +375,38 @@ impl Connection {
             }
         }
         Ok(None)
+    }
+
+    /// Leaves a publisher that is ahead of the clock unread for a while; says why, if it has to go. While somebody waits for its place, what it
+    /// has sent is read all the same: whether it is alive, has ended or is gone without a word is behind that.
+    async fn hold(&mut self, index: usize, wait: Duration) -> Option<&'static str> {
+        let until = Instant::from(self.context.now() + wait);
+        loop {
+            let Slot::Publisher(publisher) = &mut self.slots[index] else { return None };
+            let asked_for = publisher.is_asked_for();
+            let ended = self.read_to.is_some() || !self.session.publishes(publisher.stream());
+            if asked_for && ended && publisher.hurry() {
+                return None;
+            }
+            let reads = asked_for && !ended && self.ahead < MAX_AHEAD && !self.share.is_over();
+            if asked_for && !ended && !reads {
+                publisher.note_media();
+            }
+            let read = select! {
+                biased;
+                why = publisher.evicted() => return Some(why),
+                () = self.context.cancel.cancelled() => return None,
+                () = sleep_until(until) => return None,
+                n = self.socket.read(&mut self.buffer), if reads => n,
+                () = publisher.asked_for(), if !asked_for => continue,
+                () = tokio::time::sleep(LOOK_AGAIN), if asked_for => continue,
+            };
+            let taken = read.map_err(End::from).and_then(|n| {
+                self.ahead += n;
+                self.take_input(n)
+            });
+            self.read_to = taken.err();
+        }
     }
 
     async fn publish(&mut self, stream: u32, target: Target) -> Result<Option<Handle>, End> {

@@ -234,6 +234,71 @@ async fn a_predecessor_that_is_alive_stays() {
     assert!(bench.publishes("a") && new.next().await.is_none());
 }
 
+/// What a predecessor does that is held because it sent a file at once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Then {
+    Leaves,
+    Unpublishes,
+    FallsSilent,
+    GoesOn,
+}
+
+/// Sends `seconds` of media at once, five frames of `size` bytes a second, then what `then` says. Most of it hasn't been read when somebody else
+/// asks for the path. Whether that one comes before the end of all.
+async fn succeed(then: Then, seconds: u32, size: usize) -> bool {
+    let frame = [&[0xAF, 1, 0x21, 0x10, 0x04][..], &vec![0; size]].concat();
+    let bench = Bench::usual();
+    let mut old = bench.publisher("a").await;
+    for n in 1..=5 * seconds {
+        old.message(kind::AUDIO, 1, n * 200, frame.clone()).await;
+    }
+    match then {
+        Then::Leaves => old.socket.shutdown().await.unwrap(),
+        Then::Unpublishes => old.command(0, "FCUnpublish", Value::Null, Some("a")).await,
+        Then::FallsSilent | Then::GoesOn => {}
+    }
+    let goes_on = async {
+        for n in (5 * seconds + 1..).take_while(|_| then == Then::GoesOn) {
+            old.message(kind::AUDIO, 1, n * 200, frame.clone()).await;
+        }
+        std::future::pending().await
+    };
+    let asks = async {
+        // It is being held.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let asked = Instant::now();
+        let mut new = bench.connect().await;
+        new.command(1, "publish", Value::Null, Some("a")).await;
+        new.heard(if then == Then::GoesOn { "NetStream.Publish.BadName" } else { "NetStream.Publish.Start" }).await;
+        let waited = Instant::now() - asked;
+        // Two seconds, and what a machine under load takes.
+        assert!(waited < Duration::from_secs(4), "{then:?} {seconds}: {waited:?}");
+    };
+    tokio::select! {
+        () = goes_on => unreachable!(),
+        () = asks => {}
+    }
+    let last_word = if then == Then::GoesOn { None } else { old.try_heard("NetStream.Unpublish.Success").await };
+    last_word.is_some_and(|(_, why)| why == "another publisher took over")
+}
+
+#[tokio::test]
+async fn a_predecessor_that_is_held_is_read_to_its_end() {
+    let table = [
+        (Then::Leaves, 50, 400, false),
+        (Then::Unpublishes, 50, 400, false),
+        // There isn't the time for so much.
+        (Then::Leaves, 1_200, 400, true),
+        (Then::FallsSilent, 50, 400, true),
+        (Then::FallsSilent, 1_200, 400, true),
+        (Then::GoesOn, 0, 100_000, false),
+    ];
+    let seen = futures_util::future::join_all(table.map(|(then, seconds, size, _)| succeed(then, seconds, size))).await;
+    for ((then, seconds, _, taken_over), seen) in table.into_iter().zip(seen) {
+        assert_eq!(seen, taken_over, "{then:?} {seconds}");
+    }
+}
+
 #[tokio::test]
 async fn a_player_may_come_first_and_stay() {
     let bench = Bench::usual();

@@ -68,6 +68,8 @@ pub(super) struct Publisher {
     actions: Vec<Action>,
     /// When the picture that waits for what follows it has waited long enough.
     quiet_at: Option<Instant>,
+    /// What is left of it is to be written soon.
+    hurried: bool,
     context: Arc<Context>,
     peer: SocketAddr,
     _counted: Counted,
@@ -84,6 +86,7 @@ impl Publisher {
             video: None,
             actions: Vec::new(),
             quiet_at: None,
+            hurried: false,
             context,
             peer,
             _counted: counted,
@@ -97,6 +100,29 @@ impl Publisher {
     /// Waits until it must go; says why. Cancel safe.
     pub(super) async fn evicted(&self) -> &'static str {
         self.publication.evicted().await
+    }
+
+    /// Its media has come, read or held back.
+    pub(super) fn note_media(&self) {
+        self.publication.note_media();
+    }
+
+    /// It has said all there is, and somebody waits for its place. True where that is news.
+    pub(super) fn hurry(&mut self) -> bool {
+        if !self.hurried {
+            self.publication.hurry();
+        }
+        !std::mem::replace(&mut self.hurried, true)
+    }
+
+    /// Whether somebody waits for its place.
+    pub(super) fn is_asked_for(&self) -> bool {
+        self.publication.is_asked_for()
+    }
+
+    /// Waits until somebody waits for its place. Cancel safe.
+    pub(super) async fn asked_for(&self) {
+        self.publication.asked_for().await;
     }
 
     /// Whether somebody watches it in real time.

@@ -284,6 +284,16 @@ impl ServerSession {
         if self.streams.is_undecided() { MAX_HELD - self.held.len().min(MAX_HELD) } else { usize::MAX }
     }
 
+    /// Whether a stream publishes: that it has ended is known before the media in front of that was taken.
+    pub fn publishes(&self, stream: u32) -> bool {
+        self.streams.get(stream).is_some_and(|stream| stream.state == State::Publishing)
+    }
+
+    /// Whether media came for a stream since the last call.
+    pub fn take_heard(&mut self, stream: u32) -> bool {
+        self.streams.get_mut(stream).is_some_and(|stream| std::mem::take(&mut stream.heard))
+    }
+
     /// What was odd so far, and put up with.
     pub fn oddities(&mut self) -> &mut Oddities {
         &mut self.oddities
@@ -452,6 +462,7 @@ impl ServerSession {
         match self.streams.published_by(stream) {
             Some((stream, exact)) => {
                 let timestamp = stream.timeline.extend(timestamp);
+                stream.heard = true;
                 self.events.push_back(Event::Media(stream.id, MediaMessage { kind, timestamp, body, at }));
                 if !exact {
                     self.oddities.note(Oddity::MisaddressedMedia);

@@ -42,6 +42,8 @@ pub(super) struct MessageStream {
     pub(super) receive: (bool, bool, bool),
     /// Over audio and video together, so that both wrap at the same place.
     pub(super) timeline: TimestampExtender,
+    /// Media has come for it since the owner asked.
+    pub(super) heard: bool,
 }
 
 /// Those of one connection.
@@ -58,7 +60,7 @@ impl Streams {
             return false;
         }
         self.ended.retain(|ended| *ended != id);
-        self.active.push(MessageStream { id, state, path, receive: (true, true, true), timeline: TimestampExtender::new() });
+        self.active.push(MessageStream { id, state, path, receive: (true, true, true), timeline: TimestampExtender::new(), heard: false });
         true
     }
 

@@ -10,6 +10,10 @@ use crate::stream::config::OnConflict;
 
 /// Media that comes this long after somebody else asked for the path was on its way before, and shows no life.
 const ON_THE_WAY: Duration = Duration::from_millis(500);
+/// How long somebody who asks waits for the rest of a publisher that has ended, and was held because it was ahead of the clock.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
+/// Whoever asked for a path within this time still waits for it.
+const ASKED_LATELY: Duration = Duration::from_millis(300);
 /// Bounds on the time between two looks at a publisher that may be gone: whether it is alive shows within one picture or two.
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(10);
 const LOOK_AGAIN_MAX: Duration = Duration::from_millis(100);
@@ -18,8 +22,22 @@ const LOOK_AGAIN_MAX: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Incumbent {
     pub generation: Generation,
-    /// When media passed through the stream's writers.
-    pub last_media: UnixNanos,
+    pub last_media: LastMedia,
+    /// It has said that it ended; what is left of it is still being written.
+    pub ended: bool,
+}
+
+/// When media of a publisher came last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LastMedia {
+    pub at: UnixNanos,
+    /// Whoever reads its connection said so. Else it may come past the stream, and only the SFU hears it.
+    pub by_reader: bool,
+}
+
+/// Whether somebody who asked for the place at `asked` may still be waiting.
+pub(super) fn still_asks(asked: UnixNanos, now: UnixNanos) -> bool {
+    now.saturating_sub(asked) < nanos(ASKED_LATELY)
 }
 
 /// What the SFU said of a publisher's producers, whose media does not pass through the stream's writers.
@@ -54,14 +72,20 @@ pub(super) fn judge(
     now: UnixNanos,
 ) -> Verdict {
     let Some(incumbent) = incumbent else { return Verdict::Free };
+    let last_media = incumbent.last_media.at;
     let is_alive = || {
-        let wait = waiting_since.and_then(|asked| look_again_after(asked, incumbent.last_media, now, silence));
+        let wait = waiting_since.and_then(|asked| look_again_after(asked, last_media, now, silence));
         wait.map_or(Verdict::Refuse, Verdict::Hold)
     };
     match rule {
-        OnConflict::Refuse => Verdict::Refuse,
         OnConflict::TakeOver => Verdict::TakeOver,
-        OnConflict::WhenSilent if now.saturating_sub(incumbent.last_media) < nanos(silence) => is_alive(),
+        _ if incumbent.ended => match waiting_since {
+            Some(asked) if now.saturating_sub(asked) < nanos(ENDS_WITHIN) => Verdict::Hold(LOOK_AGAIN_MIN),
+            _ => Verdict::TakeOver,
+        },
+        OnConflict::Refuse => Verdict::Refuse,
+        OnConflict::WhenSilent if now.saturating_sub(last_media) < nanos(silence) => is_alive(),
+        OnConflict::WhenSilent if incumbent.last_media.by_reader => Verdict::TakeOver,
         // What was heard of a publisher before says nothing about this one.
         OnConflict::WhenSilent => match heard.filter(|heard| heard.generation == incumbent.generation) {
             None => Verdict::Listen,
@@ -93,7 +117,11 @@ mod tests {
     fn verdicts() {
         use OnConflict::{Refuse, TakeOver, WhenSilent};
         let [first, second] = [Generation::default().next(), Generation::default().next().next()];
-        let there = |seconds_ago| Some(Incumbent { generation: second, last_media: 100 * S - seconds_ago * S });
+        let by_reader = std::cell::Cell::new(false);
+        let there = |seconds_ago| {
+            let last_media = LastMedia { at: 100 * S - seconds_ago * S, by_reader: by_reader.get() };
+            Some(Incumbent { generation: second, last_media, ended: false })
+        };
         let heard = |generation, speaks| Some(Heard { generation, speaks });
         for (rule, incumbent, heard, verdict) in [
             (Refuse, None, None, Verdict::Free),
@@ -120,11 +148,26 @@ mod tests {
             let judged = judge(rule, Duration::from_secs(2), incumbent, heard, None, 100 * S);
             assert_eq!(judged, verdict, "{rule:?} {incumbent:?} {heard:?}");
         }
+        // Whoever reads its connection knows: what the SFU hears is what was held back.
+        by_reader.set(true);
+        for (rule, incumbent, verdict) in [
+            (Refuse, there(50), Verdict::Refuse),
+            (WhenSilent, there(1), Verdict::Refuse),
+            (WhenSilent, there(2), Verdict::TakeOver),
+            (WhenSilent, there(50), Verdict::TakeOver),
+        ] {
+            assert_eq!(
+                judge(rule, Duration::from_secs(2), incumbent, heard(second, true), None, 100 * S),
+                verdict,
+                "{rule:?} {incumbent:?}"
+            );
+        }
     }
 
     #[test]
     fn a_silence_of_any_length_is_compared_without_overflow() {
-        let incumbent = Some(Incumbent { generation: Generation::default(), last_media: i64::MIN });
+        let last_media = LastMedia { at: i64::MIN, by_reader: false };
+        let incumbent = Some(Incumbent { generation: Generation::default(), last_media, ended: false });
         for (silence, now, verdict) in [
             (Duration::MAX, 0, Verdict::Listen),
             (Duration::ZERO, i64::MIN, Verdict::Listen),
@@ -173,10 +216,24 @@ mod tests {
             (Refuse, 9 * S, None, Verdict::Refuse),
             (TakeOver, 9 * S, None, Verdict::TakeOver),
         ] {
-            let incumbent = Some(Incumbent { generation: there, last_media });
+            let last_media = LastMedia { at: last_media, by_reader: false };
+            let incumbent = Some(Incumbent { generation: there, last_media, ended: false });
             let judged = judge(rule, Duration::from_secs(2), incumbent, heard, Some(10 * S), 10 * S);
-            assert_eq!(judged, verdict, "{rule:?} {last_media} {heard:?}");
+            assert_eq!(judged, verdict, "{rule:?} {last_media:?} {heard:?}");
         }
         assert_eq!(judge(WhenSilent, Duration::from_secs(2), None, None, Some(10 * S), 10 * S), Verdict::Free);
+        // One that has ended gets some time for what is left of it, however lately that came.
+        for (rule, asked, verdict) in [
+            (WhenSilent, Some(10 * S), hold(10)),
+            (WhenSilent, Some(8 * S + 1), hold(10)),
+            (WhenSilent, Some(8 * S), Verdict::TakeOver),
+            (WhenSilent, None, Verdict::TakeOver),
+            (Refuse, Some(9 * S), hold(10)),
+            (Refuse, None, Verdict::TakeOver),
+            (TakeOver, Some(10 * S), Verdict::TakeOver),
+        ] {
+            let incumbent = Some(Incumbent { generation: there, last_media: LastMedia { at: 10 * S, by_reader: true }, ended: true });
+            assert_eq!(judge(rule, Duration::from_secs(2), incumbent, None, asked, 10 * S), verdict, "{rule:?} {asked:?}");
+        }
     }
 }

@@ -22,7 +22,7 @@ mod viewers;
 mod walk_tests;
 mod warnings;
 
-pub(crate) use conflict::Heard;
+pub(crate) use conflict::{Heard, LastMedia};
 pub(crate) use derivations::Running;
 pub(crate) use placement::worker_for_viewer;
 pub(crate) use publisher::{Generation, Newcomer};

@@ -38,6 +38,8 @@ pub(crate) struct Publisher {
     /// When it came.
     pub since: UnixNanos,
     must_go: Option<&'static str>,
+    /// It has said all there is; what is left of it is still being written.
+    ended: bool,
 }
 
 /// The place: one publisher at a time.
@@ -72,7 +74,7 @@ impl Place {
             self.media_end = now;
         }
         self.generation = self.generation.next();
-        self.holder = Some(Publisher { who, since: now, must_go: None });
+        self.holder = Some(Publisher { who, since: now, must_go: None, ended: false });
         taken_over
     }
 
@@ -83,6 +85,18 @@ impl Place {
             self.media_end = now;
         }
         left
+    }
+
+    /// The publisher has said all there is.
+    pub(super) fn note_end(&mut self, generation: Generation) {
+        if let Some(holder) = self.holder.as_mut().filter(|_| generation == self.generation) {
+            holder.ended = true;
+        }
+    }
+
+    /// Whether whoever holds the place has said all there is.
+    pub(super) fn has_ended(&self) -> bool {
+        self.holder.as_ref().is_some_and(|holder| holder.ended)
     }
 
     /// Says to whoever holds the place that it has to go. False where nobody does. The first reason stands.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::conflict::{Heard, Incumbent, Verdict, judge};
+use super::conflict::{Heard, Incumbent, LastMedia, Verdict, judge, still_asks};
 use super::derivations::{DerivationId, Derivations, Derived, Running, Starting, Want};
 use super::parked::Parked;
 use super::publisher::{Generation, Newcomer, Place, Publisher};
@@ -154,6 +154,8 @@ pub(crate) struct StreamCore<W, G> {
     life: Life,
     had_started: bool,
     place: Place,
+    /// When somebody asked for the place who waits for it.
+    asked: Option<UnixNanos>,
     tracks: Tracks,
     parked: Parked<W>,
     derivations: Derivations<G>,
@@ -175,6 +177,7 @@ impl<W, G> StreamCore<W, G> {
             life: Life::Announced,
             had_started: false,
             place: Place::default(),
+            asked: None,
             tracks: Tracks::default(),
             parked: Parked::default(),
             derivations: Derivations::default(),
@@ -264,23 +267,26 @@ impl<W, G> StreamCore<W, G> {
         self.place.generation()
     }
 
-    /// Somebody wants to publish. `last_media`: when media passed through the stream's writers; `heard`: the answer to
-    /// [`Begin::Listen`].
-    pub(crate) fn begin(&mut self, who: &Newcomer, last_media: UnixNanos, heard: Option<Heard>, now: Now) -> Begin<W, G> {
+    /// Somebody wants to publish. `last_media`: what is known of the one who does; `heard`: the answer to [`Begin::Listen`].
+    pub(crate) fn begin(&mut self, who: &Newcomer, last_media: LastMedia, heard: Option<Heard>, now: Now) -> Begin<W, G> {
         if self.has_ended() {
             return Begin::Ended;
         }
         let generation = self.place.generation();
-        let incumbent = self.place.holder().map(|_| Incumbent { generation, last_media });
+        let incumbent = self.place.holder().map(|_| Incumbent { generation, last_media, ended: self.place.has_ended() });
         match judge(self.rules.on_conflict, self.rules.takeover_silence, incumbent, heard, who.waiting_since, now.wall) {
             Verdict::Refuse => return Begin::Refused,
-            Verdict::Hold(wait) => return Begin::Hold(wait),
+            Verdict::Hold(wait) => {
+                self.version += u64::from(!self.is_asked_for(now.wall));
+                self.asked = Some(now.wall);
+                return Begin::Hold(wait);
+            }
             Verdict::Listen => return Begin::Listen(generation, self.tracks.all().map(|track| track.producer).collect()),
             Verdict::Free | Verdict::TakeOver => {}
         }
         let taken_over = self.place.take(who.clone(), now.wall);
         self.warnings.clear();
-        self.window_ends = None;
+        (self.window_ends, self.asked) = (None, None);
         self.tracks_due = self.had_started.then(|| now.at + TRACKS_RETURN_WITHIN);
         self.version += 1;
         let begun = Begun { generation: self.place.generation(), media_end: self.place.media_end(), taken_over };
@@ -303,6 +309,16 @@ impl<W, G> StreamCore<W, G> {
 
     fn tell_of_publisher(&self) -> Vec<Action<W, G>> {
         if self.had_started { vec![Action::Tell(Event::PublisherChanged)] } else { Vec::new() }
+    }
+
+    /// Whether somebody waits for the publisher's place. The version moves on when one comes.
+    pub(crate) fn is_asked_for(&self, now: UnixNanos) -> bool {
+        self.asked.is_some_and(|asked| still_asks(asked, now))
+    }
+
+    /// The publisher has said all there is; what is left of it is still being written.
+    pub(crate) fn note_end(&mut self, generation: Generation) {
+        self.place.note_end(generation);
     }
 
     /// Sends the publisher away, if there is one.

@@ -64,7 +64,7 @@ impl Bench {
 
     fn try_begin(&mut self, after: Duration, heard: Option<Heard>) -> Begin<&'static str, &'static str> {
         let who = Newcomer { protocol: "rtmp", remote: None, agent: None, waiting_since: None };
-        self.core.begin(&who, 0, heard, self.now(after))
+        self.core.begin(&who, LastMedia { at: 0, by_reader: false }, heard, self.now(after))
     }
 
     fn begin(&mut self, after: Duration) -> Generation {

@@ -170,7 +170,7 @@ impl Walk {
             Step::Begin => {
                 let who = Newcomer { protocol: "rtmp", remote: None, agent: None, waiting_since: None };
                 let heard = self.begun.last().map(|last| Heard { generation: *last, speaks: false });
-                if let Begin::Begun(begun, actions) = self.core.begin(&who, 0, heard, self.time()) {
+                if let Begin::Begun(begun, actions) = self.core.begin(&who, LastMedia { at: 0, by_reader: false }, heard, self.time()) {
                     assert!(self.begun.last().is_none_or(|last| *last < begun.generation));
                     self.begun.push(begun.generation);
                     self.present.push(begun.generation);

@@ -109,6 +109,35 @@ impl Publication {
         }
     }
 
+    /// Its media has come, read or held back: it is alive.
+    pub(crate) fn note_media(&self) {
+        let state = self.stream.state();
+        state.note_media(self.generation, state.now().wall);
+    }
+
+    /// It has said all there is, and somebody waits for its place: what is left is to be written soon.
+    pub(crate) fn hurry(&self) {
+        lock(&self.timeline).hurry();
+        self.stream.state().act(|core| core.note_end(self.generation));
+    }
+
+    /// Whether somebody waits for its place.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        let state = self.stream.state();
+        state.see(|core| core.is_asked_for(state.now().wall))
+    }
+
+    /// Waits until somebody waits for its place. Cancel safe.
+    pub(crate) async fn asked_for(&self) {
+        let mut seen = 0;
+        while !self.is_asked_for() {
+            match self.stream.state().changed(seen).await {
+                Some(count) => seen = count,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// Whether somebody gets what is published as it comes: whoever watches by WebRTC or RTMP does, segments don't.
     pub(crate) fn is_watched(&self) -> bool {
         self.stream.state().see(StreamCore::is_watched)

@@ -5,13 +5,13 @@
 
 use std::any::Any;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use tokio::sync::{Notify, watch};
 
 use crate::base::{Clock, Now, StreamPath, UnixNanos, lock};
 use crate::codec::{Codec, Format};
-use crate::stream::core::{self, Begin, Generation, Heard, Newcomer, Rules, StreamCore, Warned, Warning};
+use crate::stream::core::{self, Begin, Generation, Heard, LastMedia, Newcomer, Rules, StreamCore, Warned, Warning};
 
 /// Keeps a transcode at work until it is dropped.
 pub(super) type Work = Box<dyn Any + Send + Sync>;
@@ -27,8 +27,9 @@ pub(super) struct State<W> {
     starts: watch::Sender<u64>,
     /// Another deadline holds.
     deadline: Notify,
-    /// When the publisher last sent media, for the conflict rule.
+    /// When the publisher last sent media, for the conflict rule; and whether who reads it said so.
     last_media: AtomicI64,
+    by_reader: AtomicBool,
     /// Where the media ends that was written so far: it may lie ahead of the wall clock.
     written_up_to: AtomicI64,
 }
@@ -46,6 +47,7 @@ impl<W> State<W> {
             starts,
             deadline: Notify::new(),
             last_media,
+            by_reader: AtomicBool::new(false),
             written_up_to: AtomicI64::new(i64::MIN),
         }
     }
@@ -118,15 +120,26 @@ impl<W> State<W> {
     /// Somebody wants to publish.
     pub(super) fn begin(&self, who: &Newcomer, heard: Option<Heard>) -> Begin<W, Work> {
         let now = self.now();
-        let begin = self.act(|core| core.begin(who, self.last_media.load(Ordering::Relaxed), heard, now));
-        if let Begin::Begun(..) = begin {
-            self.note_media(now.wall);
-        }
-        begin
+        self.act(|core| {
+            // Both change under the lock only.
+            let last_media = LastMedia { at: self.last_media.load(Ordering::Relaxed), by_reader: self.by_reader.load(Ordering::Relaxed) };
+            let begin = core.begin(who, last_media, heard, now);
+            if let Begin::Begun(..) = begin {
+                self.last_media.store(now.wall, Ordering::Relaxed);
+                self.by_reader.store(false, Ordering::Relaxed);
+            }
+            begin
+        })
     }
 
-    pub(super) fn note_media(&self, now: UnixNanos) {
-        self.last_media.store(now, Ordering::Relaxed);
+    /// Media of this publisher has come: who reads its connection says so, also of what is held back.
+    pub(super) fn note_media(&self, generation: Generation, now: UnixNanos) {
+        self.see(|core| {
+            if core.generation() == generation {
+                self.last_media.store(now, Ordering::Relaxed);
+                self.by_reader.store(true, Ordering::Relaxed);
+            }
+        });
     }
 
     /// A publisher's media has come up to here.

@@ -108,7 +108,6 @@ impl TrackWriter {
         let Some(core) = &mut self.core else { return nothing };
         let Of::Publication { stream, generation, placing } = &mut self.of else { return nothing };
         let Position { facts, wait, end, reordered, long_gops, warnings } = placing.place(&mut unit, &core.packing, now);
-        stream.note_media(now);
         stream.note_written(end);
         if let Some(references) = reordered {
             stream.set_reordered(*generation, references);
