@@ -23,6 +23,12 @@ pub(crate) fn finished_mp4(server: &Server, path: &str) -> String {
     file
 }
 
+/// Waits until more than so many seconds of a path are recorded.
+pub(crate) fn wait_duration(server: &Server, path: &str, seconds: f64) {
+    let long = || recording(server, path).is_some_and(|item| item["duration"].as_f64() > Some(seconds));
+    wait_for("enough to be recorded", long, || server.log());
+}
+
 /// How many pictures there are among tags.
 pub(crate) fn video_frames(tags: &[Tag]) -> usize {
     tags.iter().filter(|tag| tag.kind == 9 && !tag.is_header()).count()

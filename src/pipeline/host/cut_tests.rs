@@ -224,6 +224,42 @@ fn repeats(mut cutter: Cutter) -> Cutter {
 }
 
 #[test]
+fn no_segment_is_too_long_whatever_is_said_of_when_pictures_are_shown() {
+    let longest = |targets: Targets| targets.target_duration() as i64 * 1_000 * MS + 499 * MS;
+    for (segment, part) in [(500, 50), (2_000, 200), (6_000, 1_000)] {
+        let targets = Targets::new(std::time::Duration::from_millis(segment), std::time::Duration::from_millis(part));
+        // Which picture is shown seconds after it was decoded, and whether others are as late from there on.
+        for (late, stays) in [(0, false), (0, true), (25, false), (26, false), (60, false), (60, true), (100, true)] {
+            for seconds in [1, 3, 7, 30] {
+                let mut cutter = repeats(cutter_of(segment, part, &[true, false]));
+                let mut out = Vec::new();
+                for n in 0..25 * 60 {
+                    let composition = if n == late || (stays && n > late) { seconds * 1_000 * MS } else { 0 };
+                    let dts = n * FRAME;
+                    cutter.push(dts, 0, Unit { pts: dts + composition, dts, ..picture(dts, n % 25 == 0) }, &mut out);
+                    for a in dts / AUDIO..(dts + FRAME) / AUDIO {
+                        cutter.push(dts, 1, unit(a * AUDIO, AUDIO, true), &mut out);
+                    }
+                }
+                cutter.finish(&mut out);
+                let name = format!("{segment} ms, picture {late} late by {seconds} s, others {stays}");
+                assert!(!cutter.is_torn(), "{name}");
+                for track in [0, 1] {
+                    let of = || out.iter().filter(|placed| placed.track == track);
+                    let begins: Vec<i64> =
+                        of().filter(|placed| matches!(placed.split, Split::Segment(_))).map(|placed| placed.unit.dts).collect();
+                    let end = of().map(|placed| placed.unit.dts).max();
+                    let most = begins.iter().zip(begins.iter().skip(1).chain(&end)).map(|(a, b)| b - a).max().unwrap();
+                    assert!(most <= longest(targets), "{name}: a segment of track {track} has {} ms", most / MS);
+                }
+                let came = out.iter().filter(|placed| placed.track == 0 && placed.unit.source.is_some()).count();
+                assert_eq!(came, 25 * 60, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_burst_after_a_stall_is_cut_as_what_comes_live() {
     // What of the backlog comes first, and how long before the other: both come in messages of their own.
     for (first, before) in [(0, 0), (0, 40 * MS), (1, 0), (1, 100 * MS)] {

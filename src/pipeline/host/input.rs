@@ -33,6 +33,8 @@ fn is_jump(step: i64, passed: Option<i64>) -> bool {
 
 /// A first picture isn't held any longer once the other track is so much further, in ns: the next one is seconds away.
 const ALONE: i64 = 1_000_000_000;
+/// Nothing is shown so long before the first key frame, in ns: its time is wrong where the next picture says so. All before it would be lost.
+const LONG_BEFORE: i64 = 2_000_000_000;
 /// How long a picture lasts where nobody knows, in ns.
 const PICTURE: i64 = 40_000_000;
 
@@ -73,7 +75,11 @@ impl First {
         *self = match (std::mem::replace(self, Self::Gone), out.len().saturating_sub(from)) {
             (Self::NotYet, 1) => out.pop().map_or(Self::NotYet, Self::Held),
             (waits, 0) => waits,
-            (Self::Held(first), _) => {
+            (Self::Held(mut first), _) => {
+                let next = &out[from];
+                if first.pts.saturating_sub(next.pts) > LONG_BEFORE {
+                    first.pts = first.dts.saturating_add(next.pts.saturating_sub(next.dts));
+                }
                 out.insert(from, first);
                 Self::Gone
             }
@@ -339,6 +345,20 @@ mod tests {
                 first.hold(from, &mut out);
                 assert_eq!(out, (0..*gone).map(unit).collect::<Vec<_>>(), "{steps:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_first_picture_is_shown_no_later_than_those_that_follow_it() {
+        let unit = |dts: i64, pts: i64| Unit { pts, dts, source: Some(dts), duration: 0, key: dts == 0, data: bytes::Bytes::new() };
+        // When the first two pictures are shown, in ms, and when the first one is in the end. The second is decoded at 40 ms.
+        for (first, second, shown) in [(0, 40, 0), (80, 160, 80), (7_000, 40, 0), (7_000, 120, 80), (7_000, 7_040, 7_000), (900, 120, 900)]
+        {
+            let (mut held, mut out) = (First::NotYet, vec![unit(0, first * 1_000_000)]);
+            held.hold(0, &mut out);
+            out.push(unit(40_000_000, second * 1_000_000));
+            held.hold(0, &mut out);
+            assert_eq!(out, [unit(0, shown * 1_000_000), unit(40_000_000, second * 1_000_000)], "{first} {second}");
         }
     }
 

@@ -56,6 +56,8 @@ impl Cuts {
 
     /// A segment begins.
     pub(super) fn cut(&mut self, time: i64) {
+        // One track may be far ahead of another: what belongs to a segment is told by its time.
+        let time = self.last().map_or(time, |last| time.max(last + STEP));
         let number = self.cuts.back().map_or(self.first, |(number, _)| number + 1);
         self.cuts.push_back((number, time));
         if self.cuts.len() > CUTS_KEPT {
@@ -227,8 +229,11 @@ impl Lane {
     /// `None`: it comes before the first segment.
     fn split(&self, unit: &Unit, cuts: &Cuts) -> Option<Split> {
         // Pictures belong to the segment of their key frame: those decoded after it are shown after it, or go with it.
-        let number = cuts.at(self.time(unit));
+        let mut number = cuts.at(self.time(unit));
         let Some(current) = self.segment else { return number.map(Split::Segment) };
+        if self.must_end(unit) && cuts.after(current).is_some() {
+            number = number.max(Some(current + 1));
+        }
         let full = unit.dts - self.chunk_start >= self.targets.part() - NEARLY;
         Some(match number {
             Some(number) if number > current => Split::Segment(number),
@@ -248,9 +253,16 @@ impl Lane {
             self.delay = self.delay.min(unit.pts - unit.dts);
             self.repeated = self.repeated.max(unit.pts);
         }
+        if !self.master {
+            return;
+        }
         let time = self.time(unit);
-        let behind = cuts.last().is_some_and(|last| time <= last);
-        if !self.master || behind {
+        if let Some(last) = cuts.last().filter(|last| time <= *last) {
+            // It is shown before a segment that was begun already by a picture that is shown seconds after it was decoded. Segments end in
+            // time all the same.
+            if self.must_end(unit) && self.is_newest(cuts) {
+                cuts.cut(last);
+            }
             return;
         }
         // Where pictures are far apart, the next one comes too late for the sound.
@@ -271,6 +283,16 @@ impl Lane {
         if length >= self.targets.longest_segment() - LAST_CHANCE || (long && unit.pts > self.max_pts) {
             cuts.cut(time);
         }
+    }
+
+    /// Whether the segment would be too long with another picture in it.
+    fn must_end(&self, unit: &Unit) -> bool {
+        self.segment.is_some() && unit.dts - self.segment_start >= self.targets.longest_segment() - LAST_CHANCE
+    }
+
+    /// Whether its segment is the newest of all tracks.
+    fn is_newest(&self, cuts: &Cuts) -> bool {
+        cuts.cuts.back().is_some_and(|(number, _)| Some(*number) == self.segment)
     }
 
     /// Whether it begins a segment anyway.
@@ -324,9 +346,8 @@ impl Lane {
     /// Repeats the last picture where the next one is shown so long after it is decoded that a segment in between would have none.
     fn bridge(&mut self, next: &Unit, cuts: &mut Cuts, out: &mut Vec<Placed>) {
         let longest = self.targets.longest_segment();
-        let is_in = |cuts: &Cuts, segment| cuts.cuts.back().is_some_and(|(number, _)| Some(*number) == segment);
         while self.master
-            && is_in(cuts, self.segment)
+            && self.is_newest(cuts)
             && let Some(last) = cuts.last().filter(|last| self.time(next) - last > longest)
         {
             self.finish(out);
