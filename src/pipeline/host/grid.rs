@@ -7,6 +7,8 @@
 const TOLERANCE: i64 = 40_000_000;
 /// A longer gap is not filled: the pipeline is built anew.
 const MAX_FILL: i64 = 3_000_000_000;
+/// The same beside pictures, which would be lost up to their next key frame. Cuts are known for as long, however short segments are.
+const MAX_FILL_BESIDE: i64 = 30_000_000_000;
 
 /// What to do with a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +27,18 @@ pub(crate) enum Place {
 }
 
 /// The clock of one audio track.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Grid {
     next: Option<i64>,
+    max_fill: i64,
 }
 
 impl Grid {
+    /// `beside`: of sound beside pictures, which are to be cut.
+    pub(crate) fn new(beside: bool) -> Self {
+        Self { next: None, max_fill: if beside { MAX_FILL_BESIDE } else { MAX_FILL } }
+    }
+
     /// Places a frame that came with time `pts` and lasts `duration` (ns, above 0). `fill`: whether silence can be made.
     pub(crate) fn place(&mut self, pts: i64, duration: i64, fill: bool) -> Place {
         let Some(next) = self.next else {
@@ -38,7 +46,8 @@ impl Grid {
             return Place::At { at: pts, silence: 0 };
         };
         let late = pts - next;
-        if late.abs() > MAX_FILL {
+        let max_fill = if fill { self.max_fill } else { MAX_FILL };
+        if late > max_fill || late < -MAX_FILL {
             return Place::Jump;
         }
         if late < -TOLERANCE.max(duration) {
@@ -66,7 +75,7 @@ mod tests {
 
     #[test]
     fn jitter_vanishes() {
-        let mut grid = Grid::default();
+        let mut grid = Grid::new(false);
         for n in 0..1000 {
             let jittered = (n * FRAME) / 1_000_000 * 1_000_000;
             assert_eq!(grid.place(jittered, FRAME, true), Place::At { at: n * FRAME, silence: 0 });
@@ -75,7 +84,7 @@ mod tests {
 
     #[test]
     fn gaps_are_filled_overlaps_dropped_jumps_told() {
-        let mut grid = Grid::default();
+        let mut grid = Grid::new(false);
         grid.place(0, FRAME, true);
         assert_eq!(grid.place(11 * FRAME + 5, FRAME, true), Place::At { at: FRAME, silence: 10 });
         assert_eq!(grid.place(9 * FRAME, FRAME, true), Place::Drop);
@@ -83,5 +92,26 @@ mod tests {
         assert_eq!(grid.place(20 * FRAME, FRAME, false), Place::At { at: 20 * FRAME, silence: 0 });
         assert_eq!(grid.place(400 * FRAME, FRAME, true), Place::Jump);
         assert_eq!(grid.place(-400 * FRAME, FRAME, true), Place::Jump);
+    }
+
+    #[test]
+    fn beside_pictures_long_gaps_are_filled() {
+        let second = 1_000_000_000;
+        // How long nothing came, whether there are pictures, whether silence can be made; what becomes of it.
+        for (gap, beside, fill, silence) in [
+            (2, false, true, Some(94)),
+            (10, false, true, None),
+            (10, true, true, Some(469)),
+            (29, true, true, Some(1359)),
+            (31, true, true, None),
+            (10, true, false, None),
+            (-4, true, true, None),
+        ] {
+            let mut grid = Grid::new(beside);
+            grid.place(0, FRAME, fill);
+            let place = grid.place(FRAME + gap * second, FRAME, fill);
+            let expected = silence.map_or(Place::Jump, |silence| Place::At { at: FRAME, silence });
+            assert_eq!(place, expected, "{gap} s, {beside}, {fill}");
+        }
     }
 }

@@ -150,8 +150,8 @@ fn silence(format: &Format) -> Option<bytes::Bytes> {
 }
 
 impl Input {
-    /// For a format; `at_least`: pictures known to be held back for reordering.
-    pub(crate) fn new(format: Format, at_least: u8) -> Self {
+    /// For a format; `at_least`: pictures known to be held back for reordering; `beside`: there are pictures, and all is cut with them.
+    pub(crate) fn new(format: Format, at_least: u8, beside: bool) -> Self {
         let format = caps::completed(format);
         let rate = format.rtp_clock_rate();
         Self {
@@ -163,7 +163,7 @@ impl Input {
             facts: VecDeque::new(),
             clock: MediaClock::new(rate),
             order: Order::new(depth(&format), at_least),
-            grid: Grid::default(),
+            grid: Grid::new(beside),
             silence: silence(&format),
             last_pts: None,
             last_arrived: None,

@@ -35,8 +35,9 @@ impl Intake {
     /// For inputs of these formats; `reorder`: how far pictures are known to be reordered.
     pub(crate) fn new(formats: Vec<Format>, cutting: Option<Cutting>, reorder: u8) -> Self {
         let video: Vec<bool> = formats.iter().map(|format| format.kind() == MediaKind::Video).collect();
+        let beside = cutting.is_some() && video.contains(&true);
         Self {
-            inputs: formats.into_iter().map(|format| Input::new(format, reorder)).collect(),
+            inputs: formats.into_iter().map(|format| Input::new(format, reorder, beside)).collect(),
             cutter: cutting.map(|cutting| Cutter::new(cutting, &video)),
             origin: None,
             reorder,
