@@ -96,7 +96,17 @@ fn variants() -> Vec<Variant> {
         Variant { apart: None, ..variant("away", &[begins(), (1500, Nothing), (9500, Of(&stereo))], 0) },
         Variant { apart: None, ..variant("away-changed", &[begins(), (1500, Nothing), (9500, Of(&mono))], 1) },
         Variant { warning: Some("sound_replaced"), apart: None, ..variant("from-surround", &[(0, Of(&surround)), (5500, Of(&stereo))], 1) },
+        endless(),
     ]
+}
+
+/// One key frame for all: once that is 12 s ago, the pictures are transcoded. What is made begins with a key frame of its own, every 2 s.
+fn endless() -> Variant {
+    let clip = |channels| make(Clip { channels, seconds: 30, gop: 10_000, ..Default::default() });
+    let (stereo, mono) = (clip(2), clip(1));
+    let parts = [(0, Sound::Of(&stereo)), (5500, Sound::Of(&mono)), (22_300, Sound::Of(&stereo))];
+    let (tags, warning) = (with_sound(&stereo, &parts), Some("key_frame_interval"));
+    Variant { name: "endless", tags, discontinuities: 2, missing: 60, warning, apart: Some(80.0) }
 }
 
 /// How long nothing is shown between the epochs of a track, in ms.

@@ -75,18 +75,25 @@ pub(crate) type Convert = Box<dyn FnMut(&Format, &Format) -> Option<Converter> +
 pub(crate) struct Bridge<S> {
     span: FormatSpan<S>,
     sound: Option<Box<Sound>>,
+    /// It goes on through changes of all tracks.
+    through: bool,
     over: bool,
 }
 
 impl<S: RtpSource> Bridge<S> {
     /// Pictures begin another epoch where they change.
     pub(crate) fn pictures(span: FormatSpan<S>) -> Self {
-        Self { span, sound: None, over: false }
+        Self { span, sound: None, through: false, over: false }
     }
 
     /// Sound of an epoch in `format`; `replaced` counts the frames that became silence.
     pub(crate) fn sound(span: FormatSpan<S>, format: Format, convert: Convert, replaced: Counter) -> Self {
-        Self { span, sound: Some(Box::new(Sound::new(format, convert, replaced))), over: false }
+        Self { span, sound: Some(Box::new(Sound::new(format, convert, replaced))), through: false, over: false }
+    }
+
+    /// Where the pictures beside it are made here, their key frames alone say where the epoch ends.
+    pub(crate) fn through(self, through: bool) -> Self {
+        Self { through, ..self }
     }
 }
 
@@ -98,7 +105,7 @@ enum Came {
 
 impl<S: RtpSource> RtpSource for Bridge<S> {
     async fn recv(&mut self) -> Option<RtpBatch> {
-        let Self { span, sound, over } = self;
+        let Self { span, sound, through, over } = self;
         let Some(sound) = sound else { return span.recv().await };
         loop {
             let came = match sound.converters.front_mut() {
@@ -111,7 +118,7 @@ impl<S: RtpSource> RtpSource for Bridge<S> {
             };
             let out = match came {
                 Came::Packets(Some(batch)) => sound.take(batch),
-                Came::Packets(None) if span.go_on_alone() => {
+                Came::Packets(None) if if *through { span.go_on() } else { span.go_on_alone() } => {
                     sound.change(span.format());
                     None
                 }
@@ -158,7 +165,9 @@ struct Sound {
     /// The epoch's format, and how long a frame of it lasts in ns.
     format: Format,
     frame: i64,
-    /// How long a frame of what comes lasts, where that is in another format.
+    /// What comes is in this format.
+    now: Format,
+    /// How long a frame of it lasts, since it has changed.
     other: Option<i64>,
     convert: Convert,
     /// Oldest first; the last one takes what comes.
@@ -186,6 +195,7 @@ impl Sound {
     fn new(format: Format, convert: Convert, replaced: Counter) -> Self {
         Self {
             frame: frame(&format),
+            now: format.clone(),
             other: None,
             convert,
             converters: VecDeque::new(),
@@ -200,12 +210,13 @@ impl Sound {
         }
     }
 
-    /// What comes from here on is in another format.
+    /// What comes from here on is in this format.
     fn change(&mut self, format: Option<Format>) {
+        let Some(format) = format.filter(|format| *format != self.now) else { return };
         self.close();
-        let Some(format) = format else { return };
         self.other = Some(frame(&format));
         self.converters.extend((self.convert)(&format, &self.format));
+        self.now = format;
     }
 
     /// Nothing more goes into the converters.

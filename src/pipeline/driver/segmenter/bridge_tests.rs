@@ -143,6 +143,23 @@ fn sound_in_the_epoch_s_format_goes_through() {
 }
 
 #[test]
+fn beside_pictures_that_are_made_here_it_goes_on() {
+    let mut bench = Bench::new(aac(48_000, 2), true);
+    bench.bridge.through = true;
+    bench.send(3);
+    bench.change(None);
+    bench.send(3);
+    assert_eq!(bench.out(), straight(0, 6));
+    bench.change(Some(aac(48_000, 1)));
+    bench.send(2);
+    bench.change(None);
+    bench.send(2);
+    assert_eq!(bench.out(), []);
+    let mut held = lock(&bench.held);
+    assert_eq!((held[0].came(), held.len()), (4, 1), "the same goes on");
+}
+
+#[test]
 fn other_sound_is_converted_up_to_the_next_change_of_all_tracks() {
     let mut bench = Bench::new(aac(48_000, 2), true);
     bench.send(10);

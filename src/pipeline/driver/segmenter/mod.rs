@@ -61,6 +61,12 @@ impl Signature {
     fn has_the_tracks_of(&self, other: &Self) -> bool {
         self.0.iter().map(|track| track.1).eq(other.0.iter().map(|track| track.1))
     }
+
+    /// Whether `other` has the same tracks and pictures in the same format.
+    fn has_the_pictures_of(&self, other: &Self) -> bool {
+        let pictures = |signature: &Self| signature.0.iter().find(|track| track.0 == MediaKind::Video).map(|track| track.2.clone());
+        self.has_the_tracks_of(other) && pictures(self) == pictures(other)
+    }
 }
 
 impl Segmenter {
@@ -118,12 +124,12 @@ impl Segmenter {
     ) -> Result<EpochEnd, Trouble> {
         let signature = signature(stream);
         let formats: Vec<FormatHistory> = signature.0.iter().filter_map(|(_, producer, _)| stream.formats(*producer)).collect();
-        let change = next_change(&formats, continuity.done);
+        let mut change = next_change(&formats, continuity.done);
         // The next publisher has key frames of its own.
         entrances.take_if(|_| !has_long_gops(stream));
         let mut leases = Vec::new();
         let mut left_out = Vec::new();
-        let mut at_key = None;
+        let (mut at_key, mut pictures_made) = (None, false);
         let (mut freed, mut freed_for_entrances) = (supervisor.budget_freed(), supervisor.budget_freed());
         let mut tracks = Tracks { formats: Vec::new(), sources: Vec::new() };
         for (kind, _, _) in &signature.0 {
@@ -149,13 +155,19 @@ impl Segmenter {
                 }
                 Err(error) => return Err(error.into()),
             };
+            if lease.derivation().is_some() && *kind == MediaKind::Video {
+                // Pictures that are made have key frames of their own, so that sound beside them needn't wait for the published ones.
+                change = formats.iter().map(FormatHistory::change).max().unwrap_or(change);
+                pictures_made = true;
+            }
             let span = FormatSpan::at(lease.consume_recent().await?, stream.formats(lease.producer()), change);
             at_key = at_key.or((*kind == MediaKind::Video).then(|| span.ends_at_key()));
             let format = span.format().unwrap_or_else(|| lease.format());
             tracks.sources.push(match kind {
                 MediaKind::Video => Bridge::pictures(span),
                 MediaKind::Audio => {
-                    Bridge::sound(span, format.clone(), conversion(stream, supervisor), supervisor.metrics().sound_replaced.clone())
+                    let replaced = supervisor.metrics().sound_replaced.clone();
+                    Bridge::sound(span, format.clone(), conversion(stream, supervisor), replaced).through(pictures_made)
                 }
             });
             tracks.formats.push(format);
@@ -179,6 +191,8 @@ impl Segmenter {
                 let now = self::signature(stream);
                 match &at_key {
                     _ if now == signature || (spans_end && now.has_the_tracks_of(&signature)) => {}
+                    // Up to the pictures' next key frame the sound is carried over.
+                    Some(at_key) if pictures_made && now.has_the_pictures_of(&signature) => at_key.store(true, Ordering::Relaxed),
                     Some(at_key) if signature.is_joined_by(&now) => {
                         at_key.store(true, Ordering::Relaxed);
                         joins.get_or_insert_with(|| Box::pin(tokio::time::sleep(JOIN_WITHIN)));
