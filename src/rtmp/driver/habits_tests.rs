@@ -334,6 +334,29 @@ async fn a_player_may_come_first_and_stay() {
 }
 
 #[tokio::test]
+async fn who_waits_hears_the_first_word() {
+    let bench = Bench::usual();
+    let mut player = bench.connect().await;
+    player.command(1, "play", Value::Null, Some("a")).await;
+    bench.until(|| bench.metrics.waiting_players.get() == 1).await;
+    let mut publisher = bench.connect().await;
+    publisher.command(1, "publish", Value::Null, Some("a")).await;
+    publisher.heard("NetStream.Publish.Start").await;
+    publisher.message(kind::AUDIO, 1, 0, vec![0xAF, 0, 0x11, 0x90]).await;
+    for n in 0..20u8 {
+        publisher.message(kind::AUDIO, 1, 21 * u32::from(n), vec![0xAF, 1, 0x21, 0x10, n]).await;
+    }
+    let mut heard = Vec::new();
+    while heard.len() < 20 {
+        let message = player.next().await.unwrap();
+        if message.kind == kind::AUDIO && message.body[1] == 1 {
+            heard.push(message.body[4]);
+        }
+    }
+    assert_eq!(heard, (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn waiting_has_bounds() {
     let config = RtmpConfig { play_wait: Duration::from_millis(300), max_waiting_players: 1, ..RtmpConfig::default() };
     let bench = Bench::start(config, StreamConfig::default());

@@ -20,6 +20,8 @@ use crate::rtmp::session::ServerSession;
 use crate::rtp::batch::RtpBatch;
 use crate::stream::{DirectConsumer, SelectError, Stream, StreamEvent, Viewer, Wanted};
 
+/// A stream that began so lately is shown from its beginning: who waited for it wants its first word, too. Longer than finding its second track.
+const YOUNG: Duration = Duration::from_secs(1);
 /// When a track ended though its stream goes on, it is looked for again after this time.
 const RETRY: Duration = Duration::from_secs(1);
 /// A player that waits is asked for a sign of life this often, so that routers and its own time limits keep the connection.
@@ -221,7 +223,8 @@ impl Player {
 impl Live {
     async fn open(stream: Stream) -> Result<Self, SelectError> {
         let viewer = stream.attach_viewer("rtmp").await?;
-        let (video, audio) = (select_track(&stream, MediaKind::Video).await, select_track(&stream, MediaKind::Audio).await);
+        let whole = stream.age().is_some_and(|age| age < YOUNG);
+        let (video, audio) = (select_track(&stream, MediaKind::Video, whole).await, select_track(&stream, MediaKind::Audio, whole).await);
         match (video, audio) {
             (Err(error), Err(SelectError::NoTrack(_))) | (Err(SelectError::NoTrack(_)), Err(error)) | (Err(error), Err(_)) => Err(error),
             (video, audio) => {
@@ -263,7 +266,7 @@ impl Live {
     async fn select_missing(&mut self, egress: &mut Egress) {
         for kind in [MediaKind::Video, MediaKind::Audio] {
             if self.track(kind).is_none()
-                && let Ok(track) = select_track(&self.stream, kind).await
+                && let Ok(track) = select_track(&self.stream, kind, false).await
             {
                 egress.set_track(track.format.clone());
                 *self.track(kind) = Some(track);
@@ -317,13 +320,14 @@ struct Track {
     lease: crate::stream::Lease,
 }
 
-async fn select_track(stream: &Stream, kind: MediaKind) -> Result<Track, SelectError> {
+/// `whole`: with all that is still held of it.
+async fn select_track(stream: &Stream, kind: MediaKind, whole: bool) -> Result<Track, SelectError> {
     let codecs: &[Codec] = match kind {
         MediaKind::Video => &[Codec::H264],
         MediaKind::Audio => &[Codec::Aac],
     };
     let lease = stream.select(Wanted { kind, codecs, in_order: false, come_in: false, browsers: false }).await?;
-    let consumer = lease.consume_direct().await?;
+    let consumer = if whole { lease.consume_recent().await? } else { lease.consume_direct().await? };
     Ok(Track { format: lease.format(), consumer, lease })
 }
 

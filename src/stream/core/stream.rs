@@ -494,10 +494,15 @@ impl<W, G> StreamCore<W, G> {
         self.derivations.all()
     }
 
+    /// How long ago its first track came; `None` where it isn't live.
+    pub(crate) fn age(&self, now: Instant) -> Option<Duration> {
+        let Life::Live(since) = self.life else { return None };
+        Some(now.saturating_duration_since(since))
+    }
+
     /// How long the second track of a stream that has just begun is waited for; `None` where there is nothing to wait for.
     pub(crate) fn settling(&self, now: Instant) -> Option<Duration> {
-        let Life::Live(since) = self.life else { return None };
-        let left = SETTLE.checked_sub(now.saturating_duration_since(since))?;
+        let left = SETTLE.checked_sub(self.age(now)?)?;
         (self.tracks.all().count() < 2 && !left.is_zero()).then_some(left)
     }
 

@@ -87,6 +87,11 @@ impl Stream {
         self.0.state.changed(seen).await
     }
 
+    /// How long ago its first track came; `None` where it isn't live.
+    pub(crate) fn age(&self) -> Option<std::time::Duration> {
+        self.0.state.see(|core| core.age(self.0.state.now().at))
+    }
+
     /// Waits for the second track of a stream that has just begun: 150 ms at most since its first one. At once for all others.
     pub(crate) async fn settled(&self) {
         loop {
