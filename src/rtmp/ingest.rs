@@ -15,6 +15,7 @@ use super::amf0::Value;
 use super::chunk::kind;
 use super::flv::{self, AudioTag, FlvError, VideoTag};
 use super::notices;
+use super::repeats::Repeats;
 use super::session::MediaMessage;
 
 /// Ticks of video per millisecond.
@@ -23,6 +24,8 @@ const VIDEO_TICKS: i64 = 90;
 const PATIENCE: usize = 50;
 /// Pictures without the sound that was announced, until the publisher is warned.
 const SILENT_MS: i64 = 5_000;
+/// Messages that come twice until the publisher is warned.
+const REPEATS_TOLD: u64 = 10;
 /// Between pictures of one message where nobody says how far they are apart: 120 a second.
 const CLOSE_TICKS: i64 = 750;
 
@@ -48,6 +51,8 @@ pub(crate) struct IngestCounters {
     pub foreign: u64,
     /// Frames in a codec that isn't carried.
     pub unsupported: u64,
+    /// Messages that came twice in a row.
+    pub repeated: u64,
     /// How often AAC's stamps were believed against the count of its samples: lost frames, jumps.
     pub audio_jumps: u64,
 }
@@ -61,6 +66,7 @@ pub(crate) struct Ingest {
     audio: Option<Audio>,
     unwrapper: aac::Unwrapper,
     announced: Announced,
+    repeats: Repeats,
     /// Of the stamps of pictures and of sound.
     rates: Rates,
     /// Frames before there was a configuration.
@@ -125,6 +131,13 @@ impl Ingest {
 
     /// Takes a message that came at `now`; appends at most a few actions to `out`.
     pub(crate) fn handle(&mut self, media: &MediaMessage, now: UnixNanos, out: &mut Vec<Action>) {
+        if self.repeats.is_one(media) {
+            self.counters.repeated += 1;
+            if self.counters.repeated >= REPEATS_TOLD {
+                self.warn_once("repeated", notices::repeated, out);
+            }
+            return;
+        }
         match media.kind {
             kind::VIDEO => self.video(media, out),
             kind::AUDIO => {
@@ -202,6 +215,9 @@ impl Ingest {
     fn frames(&mut self, timestamp: i64, now: UnixNanos, data: &Bytes, out: &mut Vec<Action>) {
         let unwrapped = self.unwrapper.unwrap(data, self.audio.as_ref().map(|audio| &audio.config));
         self.counters.damaged += u64::from(unwrapped.damaged);
+        if unwrapped.inseparable {
+            self.warn_once("audio_blocks", notices::inseparable, out);
+        }
         if let Some(config) = &unwrapped.config {
             self.audio_header(config, out);
         }
@@ -237,10 +253,12 @@ impl Ingest {
         }
     }
 
-    /// Facts that a publisher sends in its `onMetaData`.
+    /// Facts that a publisher sends in its `onMetaData`, as numbers or in words.
     pub(crate) fn metadata(&mut self, metadata: &Value, out: &mut Vec<Action>) {
         let names = ["rotation", "rotate", "videorotation", "displayrotation", "orientation"];
-        let turned = names.iter().find_map(|name| metadata.get(name)?.as_number()).map(|degrees| degrees.rem_euclid(360.0) as u16);
+        let degrees =
+            |value: &Value| value.as_number().or_else(|| value.as_str()?.trim().parse().ok()).filter(|degrees| degrees.is_finite());
+        let turned = names.iter().find_map(|name| degrees(metadata.get(name)?)).map(|degrees| degrees.rem_euclid(360.0) as u16);
         if let Some(degrees) = turned.filter(|degrees| *degrees % 90 == 0 && *degrees > 0) {
             self.warn_once("rotation", || notices::rotated(degrees), out);
         }

@@ -44,6 +44,27 @@ fn units(actions: &[Action]) -> Vec<(i64, i64, bool)> {
 }
 
 #[test]
+fn what_comes_twice_is_taken_once_and_told() {
+    let frame = |n: i64| media(kind::AUDIO, n * 21, Bytes::from(vec![0xAF, 1, 0x21, 0x10, n as u8]));
+    let headers = [video_header(BASELINE), media(kind::AUDIO, 0, flv::write_audio_header(AAC_48K_STEREO))];
+    let pictures = (0..10).map(|n| picture(n * 40, 0, n == 0));
+    let all: Vec<MediaMessage> = headers.into_iter().chain(pictures).chain((0..20).map(frame)).collect();
+    let twice: Vec<MediaMessage> = all.iter().flat_map(|media| [media.clone(), media.clone()]).collect();
+    let (once, doubled) = (run(&mut Ingest::new(), &all), run(&mut Ingest::new(), &twice));
+    assert_eq!((units(&once).len(), warnings(&once)), (30, vec![]));
+    assert_eq!((units(&doubled), warnings(&doubled)), (units(&once), vec!["repeated"]));
+}
+
+#[test]
+fn sound_in_blocks_that_cant_be_taken_apart_is_told() {
+    // An ADTS frame of two raw frames without a table of them.
+    let blocks = [&[0xFF, 0xF1, 0x50, 0x80, 0x01, 0x7F, 0xFD][..], &[0x21; 4]].concat();
+    let frame = |n: i64| media(kind::AUDIO, n * 43, Bytes::from([&[0xAF, 1][..], &blocks].concat()));
+    let actions = run(&mut Ingest::new(), &[frame(0), frame(1), frame(2)]);
+    assert_eq!((units(&actions).len(), warnings(&actions)), (0, vec!["audio_blocks"]));
+}
+
+#[test]
 fn sound_that_is_announced_and_does_not_come_is_warned_of() {
     let announced = media(kind::AUDIO, 0, flv::write_audio_header(AAC_48K_STEREO));
     let frame = |timestamp| media(kind::AUDIO, timestamp, Bytes::from_static(&[0xAF, 1, 0x21, 0x10]));
@@ -94,7 +115,7 @@ fn parameter_sets_in_band_change_the_format() {
     let tag = media(kind::VIDEO, 0, flv::write_picture(true, 0, &data));
     let actions = run(&mut ingest, std::slice::from_ref(&tag));
     assert_eq!(actions[0], Action::Format(Format::H264 { sps, pps }));
-    let again = run(&mut ingest, &[tag]);
+    let again = run(&mut ingest, &[MediaMessage { timestamp: 40, ..tag }]);
     assert!(matches!(again[..], [Action::Unit(..)]), "only once: {again:?}");
 }
 
@@ -184,14 +205,17 @@ fn one_track_of_each_kind_is_carried() {
 
 #[test]
 fn what_viewers_would_see_wrong_is_told() {
-    let turned = |name: &str, degrees| {
+    let turned_by = |name: &str, degrees: Value| {
         let mut out = Vec::new();
         let mut ingest = Ingest::new();
-        let metadata = Value::Object(vec![("width".to_owned(), Value::Number(640.0)), (name.to_owned(), Value::Number(degrees))]);
+        let metadata = Value::Object(vec![("width".to_owned(), Value::Number(640.0)), (name.to_owned(), degrees)]);
         ingest.metadata(&metadata, &mut out);
         ingest.metadata(&metadata, &mut out);
         warnings(&out).len()
     };
+    let turned = |name: &str, degrees| turned_by(name, Value::Number(degrees));
+    let words = ["90", " 270.0 ", "0", "portrait", "NaN"].map(|degrees| turned_by("rotation", Value::text(degrees)));
+    assert_eq!(words, [1, 1, 0, 0, 0]);
     assert_eq!([turned("rotation", 90.0), turned("rotate", -90.0), turned("rotation", 0.0), turned("angle", 90.0)], [1, 1, 0, 0]);
     let main = media(kind::AUDIO, 0, flv::write_audio_header(&[0x09, 0x90]));
     assert_eq!(warnings(&run(&mut Ingest::new(), &[main])), ["audio_profile"]);
@@ -202,11 +226,11 @@ fn what_viewers_would_see_wrong_is_told() {
 #[test]
 fn what_cannot_be_carried() {
     let mut ingest = Ingest::new();
-    let mp3 = || media(kind::AUDIO, 0, Bytes::from_static(&[0x2F, 1, 2]));
-    let actions = run(&mut ingest, &[mp3(), mp3(), video_header(BASELINE), picture(0, 0, true)]);
+    let mp3 = |timestamp| media(kind::AUDIO, timestamp, Bytes::from_static(&[0x2F, 1, 2]));
+    let actions = run(&mut ingest, &[mp3(0), mp3(26), video_header(BASELINE), picture(0, 0, true)]);
     assert!(matches!(actions[..], [Action::Warn(_), Action::Format(_), Action::Unit(..)]), "video goes on: {actions:?}");
-    let hevc = media(kind::VIDEO, 0, Bytes::from_static(b"\x90hvc1abc"));
-    let actions = run(&mut ingest, &[hevc.clone(), hevc]);
+    let hevc = |timestamp| media(kind::VIDEO, timestamp, Bytes::from_static(b"\x90hvc1abc"));
+    let actions = run(&mut ingest, &[hevc(0), hevc(40)]);
     assert!(matches!(&actions[..], [Action::Warn(warning)] if warning.code == "video_codec" && warning.message.contains("H.265")));
     assert_eq!(ingest.counters().unsupported, 4);
 }

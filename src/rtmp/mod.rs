@@ -20,6 +20,7 @@ pub(crate) mod ingest;
 mod metrics;
 mod notices;
 mod oddity;
+mod repeats;
 pub(crate) mod session;
 mod target;
 #[cfg(test)]

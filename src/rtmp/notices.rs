@@ -104,6 +104,20 @@ pub(super) fn clock_rate(rate: f64, pictures: bool) -> String {
     )
 }
 
+/// Messages that come twice.
+pub(super) fn repeated() -> String {
+    "The encoder, or a relay before this server, sends pictures and sound twice, with the same times; the second ones are left out. It takes twice \
+     the bandwidth for nothing: look for two outputs to the same address, or a relay that retransmits."
+        .to_owned()
+}
+
+/// Several raw frames in one ADTS frame, of which nobody says where they end.
+pub(super) fn inseparable() -> String {
+    "The sound comes with several AAC frames in one ADTS frame and no table of where they begin, which can't be taken apart, so it is left out. Set \
+     the encoder to one frame per ADTS frame, or to send AAC as FLV wants it (in ffmpeg -bsf:a aac_adtstoasc; in GStreamer aacparse before flvmux)."
+        .to_owned()
+}
+
 /// A track beyond the first one of its kind. `code`: whether of video or audio.
 pub(super) fn another_track(code: &str, id: u8) -> String {
     let (kind, others) = if code == "video_tracks" { ("video", "other qualities") } else { ("audio", "other languages") };

@@ -1,5 +1,7 @@
 //! ADTS headers (ISO/IEC 14496-3 section 1.A.2.2).
 
+use std::ops::Range;
+
 #[cfg(test)]
 use super::config::AacConfig;
 use super::config::{SAMPLE_RATES, copy_program_config};
@@ -8,6 +10,9 @@ use crate::codec::bits::{BitReader, BitWriter};
 
 /// `id_syn_ele` of a program config element.
 const ID_PCE: u32 = 5;
+
+/// Bytes of a checksum, behind the header and behind each raw frame of several.
+const CHECKSUM: usize = 2;
 
 /// Bytes of an ADTS header without checksum, as made here.
 pub(crate) const ADTS_HEADER_LEN: usize = 7;
@@ -49,6 +54,25 @@ impl AdtsHeader {
         }
         let channel_config = ((head[2] & 1) << 2) | (head[3] >> 6);
         Ok(Self { object_type: (head[2] >> 6) + 1, sample_rate, channel_config, header_len, frame_len, raw_frames: (head[6] & 3) + 1 })
+    }
+
+    /// Where the raw frames lie in `frame`, which begins with this header and ends with its last byte. With several of them only a table says
+    /// so, which goes with checksums (`adts_header_error_check`); `None` where there is none, or none that makes sense.
+    pub(crate) fn raw_frames_of(&self, frame: &[u8]) -> Option<Vec<Range<usize>>> {
+        let others = usize::from(self.raw_frames - 1);
+        if others == 0 {
+            return Some(std::iter::once(self.header_len..frame.len()).collect());
+        }
+        let table = frame.get(ADTS_HEADER_LEN..ADTS_HEADER_LEN + 2 * others).filter(|_| self.header_len > ADTS_HEADER_LEN)?;
+        let begin = ADTS_HEADER_LEN + 2 * others + CHECKSUM;
+        let positions = table.chunks_exact(2).map(|two| begin + usize::from(u16::from_be_bytes([two[0], two[1]])));
+        let mut bounds = vec![begin];
+        bounds.extend(positions);
+        bounds.push(frame.len());
+        bounds
+            .windows(2)
+            .map(|pair| (pair[0] + CHECKSUM < pair[1] && pair[1] <= frame.len()).then(|| pair[0]..pair[1] - CHECKSUM))
+            .collect()
     }
 
     /// The AudioSpecificConfig of a frame that begins with this header. `None` where the channels stand in a program config element, and

@@ -15,6 +15,8 @@ pub struct Unwrapped {
     pub frames: Vec<Bytes>,
     /// Something was cut off, or can't be taken apart.
     pub damaged: bool,
+    /// That is because an ADTS frame holds several raw frames, and doesn't say where they begin.
+    pub inseparable: bool,
 }
 
 /// Unwraps one publisher's frames.
@@ -78,19 +80,26 @@ fn adts(data: &Bytes, known: Option<&AacConfig>) -> Unwrapped {
             break;
         };
         let end = at + header.frame_len;
-        if end > data.len() || header.raw_frames > 1 {
+        if end > data.len() {
             out.damaged = true;
-            if end > data.len() {
-                break;
-            }
-        } else {
-            let frame = data.slice(at + header.header_len..end);
+            break;
+        }
+        let Some(frames) = header.raw_frames_of(&data[at..end]) else {
+            (out.damaged, out.inseparable) = (true, header.raw_frames > 1);
+            at = end;
+            continue;
+        };
+        for frame in frames {
+            let frame = data.slice(at + frame.start..at + frame.end);
             // ADTS doesn't signal SBR: a configuration that says more stays.
             let same = known.is_some_and(|known| {
                 (known.object_type, known.core_sample_rate, known.channel_config)
                     == (header.object_type, header.sample_rate, header.channel_config)
             });
-            if !same && let Some(config) = header.config(&frame) {
+            if !same
+                && out.config.is_none()
+                && let Some(config) = header.config(&frame)
+            {
                 out.config = Some(config.into());
             }
             if !frame.is_empty() {
@@ -152,10 +161,42 @@ mod tests {
             ("ADTS, cut off", cut, Some(STEREO), None, frames(&[b"ab"]), true),
             ("ADTS, then something else", [&adts(&[b"ab"])[..], b"??"].concat().into(), Some(STEREO), None, frames(&[b"ab"]), true),
             ("ADTS with several raw frames", several, Some(STEREO), None, frames(&[b"ef"]), true),
+            ("the same with a table", tabled(&[b"abcd", b"ef", b"ghi"]), Some(STEREO), None, frames(&[b"abcd", b"ef", b"ghi"]), false),
+            ("the same, nothing known", tabled(&[b"abcd", b"ef"]), None, stereo(), frames(&[b"abcd", b"ef"]), false),
         ];
         for (name, data, known, config, frames, damaged) in table {
             let got = Unwrapper::new().unwrap(&data, known.map(parsed).as_ref());
-            assert_eq!(got, Unwrapped { config, frames, damaged }, "{name}");
+            let inseparable = name == "ADTS with several raw frames";
+            assert_eq!(got, Unwrapped { config, frames, damaged, inseparable }, "{name}");
+        }
+    }
+
+    /// An ADTS frame of several raw frames with checksums (section 1.A.2.2.2): where each but the first begins, counted from the first, stands
+    /// behind the header.
+    fn tabled(frames: &[&[u8]]) -> Bytes {
+        let (mut table, mut body) = (Vec::new(), Vec::new());
+        for frame in frames {
+            if !body.is_empty() {
+                table.extend((body.len() as u16).to_be_bytes());
+            }
+            body.extend_from_slice(frame);
+            body.extend([0xCC, 0xCC]);
+        }
+        let len = 7 + table.len() + 2 + body.len();
+        let mut head = adts_header(&parsed(STEREO), len - 7).unwrap();
+        head[1] &= 0xFE;
+        head[6] |= frames.len() as u8 - 1;
+        [&head[..], &table, &[0xCC, 0xCC], &body].concat().into()
+    }
+
+    #[test]
+    fn a_table_that_makes_no_sense_is_none() {
+        for (at, position) in [(7, 0u16), (7, 3), (7, 900), (9, 6), (9, 2)] {
+            let mut data = tabled(&[b"abcd", b"ef", b"ghi"]).to_vec();
+            data[at..at + 2].copy_from_slice(&position.to_be_bytes());
+            let got = Unwrapper::new().unwrap(&data.into(), Some(&parsed(STEREO)));
+            let bounded: usize = got.frames.iter().map(|frame| frame.len()).sum();
+            assert!(got.inseparable || bounded <= 9, "{at} {position}: {got:?}");
         }
     }
 
