@@ -244,6 +244,17 @@ fn every_change_of_a_file_that_is_pushed_at_once_is_recorded() {
     assert!(good && !serious, "{complaints}");
 }
 
+/// Its only key frame is gone from the cache by then.
+#[test]
+fn rtmp_players_come_into_a_long_gop() {
+    let server = Server::start();
+    let tags = make(Clip { size: "160x90", fps: "15", gop: 9999, seconds: 40, ..Default::default() });
+    let _publisher = Publisher::start(server.rtmp, "live", "cam1", tags, |ts| ts);
+    wait_duration(&server, "live/cam1", 18.0);
+    let player = ["-v", "error", "-nostdin", "-t", "2", "-i", &server.rtmp_url("live/cam1"), "-map", "0:v:0", "-f", "null", "-"];
+    assert!(std::process::Command::new("ffmpeg").args(player).status().unwrap().success(), "{}", server.log());
+}
+
 /// An encoder whose microphone isn't there announces sound and sends none, or sends it later.
 #[test]
 fn pictures_do_not_wait_for_sound_that_was_only_announced() {

@@ -326,7 +326,7 @@ async fn select_track(stream: &Stream, kind: MediaKind, whole: bool) -> Result<T
         MediaKind::Video => &[Codec::H264],
         MediaKind::Audio => &[Codec::Aac],
     };
-    let lease = stream.select(Wanted { kind, codecs, in_order: false, come_in: false, browsers: false }).await?;
+    let lease = stream.select(Wanted { kind, codecs, in_order: false, come_in: true, browsers: false }).await?;
     let consumer = if whole { lease.consume_recent().await? } else { lease.consume_direct().await? };
     Ok(Track { format: lease.format(), consumer, lease })
 }
