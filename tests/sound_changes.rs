@@ -8,7 +8,7 @@ use common::av::onsets;
 use common::flv::{Clip, Publisher, Tag, make};
 use common::hls::{Playlist, parse};
 use common::recorded::{finished_mp4, packets, recording, video_frames};
-use common::{Server, decode, get, wait_for};
+use common::{Process, Server, decode, get, node, wait_for};
 
 /// Pictures between key frames, and seconds.
 const GOP: u32 = 120;
@@ -174,4 +174,37 @@ fn sound_may_change_its_format_while_pictures_go_on() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}\n{}", server.log());
+}
+
+#[test]
+fn who_watches_goes_on_where_sound_changes() {
+    let server = Server::start();
+    let clip = |audio_rate, channels| make(Clip { audio_rate, channels, seconds: 22, gop: GOP, ..Default::default() });
+    let (before, after) = (clip(48_000, 2), clip(44_100, 1));
+    let tags = with_sound(&before, &[(0, Sound::Of(&before)), (9500, Sound::Of(&after))]);
+    let mut publisher = Publisher::start(server.rtmp, "live", "cam1", tags.clone(), |ts| ts);
+    server.wait_live("live/cam1", 2);
+    let (rtmp, file) = (server.rtmp_url("live/cam1"), server.dir.path().join("played.flv"));
+    let args = ["-v", "error", "-nostdin", "-i", &rtmp, "-map", "0", "-c", "copy", "-y", file.to_str().unwrap()];
+    let mut player = Process::start("ffmpeg", &args);
+    let hls = format!("hls={}", server.url("/live/cam1/index.m3u8"));
+    let whep = format!("whep={}", server.url("/live/cam1/whep"));
+    let seen = node("through.mjs", &["14", &hls, &whep]);
+    eprintln!("{seen:#}");
+    publisher.wait();
+    player.wait();
+    let (sent, played) = (video_frames(&tags) as u64, packets(file.to_str().unwrap(), "video"));
+    let (spoken, heard) =
+        (tags.iter().filter(|tag| tag.kind == 8 && !tag.is_header()).count() as u64, packets(file.to_str().unwrap(), "audio"));
+    eprintln!("by RTMP: {played} of {sent} pictures, {heard} of {spoken} frames of sound");
+    // It came in shortly after the first key frame, and may have read that of the cache.
+    assert!(
+        played + 30 >= sent && heard + 50 >= spoken,
+        "{played} of {sent} pictures, {heard} of {spoken} frames of sound\n{}",
+        player.output()
+    );
+    for seen in seen["seen"].as_array().unwrap() {
+        assert!(seen["error"].is_null() && seen["lastSecondsFps"].as_f64() >= Some(5.0), "{seen:#}");
+        assert!(!seen["events"].to_string().contains("FATAL"), "{seen:#}");
+    }
 }

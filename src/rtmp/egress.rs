@@ -106,6 +106,14 @@ impl Egress {
         }
     }
 
+    /// The sound goes on in another format, on the clock that its first batch told.
+    pub(super) fn set_sound(&mut self, format: Format) {
+        if let Some(audio) = &mut self.audio {
+            audio.input.depacketizer = Depacketizer::new(&format);
+        }
+        self.set_format(format);
+    }
+
     /// What the player wants now (`receiveAudio`, `receiveVideo`, `pause`).
     pub(super) fn set_wanted(&mut self, audio: bool, video: bool) {
         if video

@@ -137,6 +137,24 @@ fn another_format_sends_another_header() {
 }
 
 #[test]
+fn sound_goes_on_in_another_format() {
+    let mut audio = Source::audio();
+    let mut egress = Egress::new(100_000);
+    egress.set_track(audio.format.clone());
+    let mut out = Vec::new();
+    for n in 0..6 {
+        if n == 3 {
+            egress.set_sound(Format::Aac { config: bytes::Bytes::from_static(&[0x12, 0x08]), sample_rate: 44_100, channels: 1 });
+        }
+        // Only the first batch tells the clock.
+        let batch = audio.batch(n * 20, true, b"x");
+        let clock = batch.clock.filter(|_| n == 0);
+        egress.handle(MediaKind::Audio, &batch.with_clock(clock), 0, &mut out);
+    }
+    assert_eq!(shape(&out), ("AaaaAaaa".into(), vec![0, 0, 20, 40, 60, 60, 80, 100]));
+}
+
+#[test]
 fn decoding_times_rise_and_never_pass_presentation() {
     let mut video = Source::video(HIGH);
     let mut egress = Egress::new(100_000);

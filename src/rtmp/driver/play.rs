@@ -163,7 +163,7 @@ impl Player {
                 if kind == MediaKind::Audio
                     && let Some(format) = live.new_audio_format()
                 {
-                    self.egress.set_track(format);
+                    self.egress.set_sound(format);
                 }
                 let mut tags = Vec::new();
                 self.egress.handle(kind, &batch, backlog, &mut tags);
