@@ -8,7 +8,7 @@ use common::av::onsets;
 use common::flv::{Clip, Publisher, Tag, make};
 use common::hls::Client;
 use common::recorded::{finished_mp4, packets, video_frames, wait_duration};
-use common::{Server, decode};
+use common::{Server, decode, get, node};
 
 /// Milliseconds of the day.
 fn time_of_day() -> f64 {
@@ -139,4 +139,55 @@ fn segments_end_in_time_whatever_pictures_say_of_when_they_are_shown() {
         broken.extend((!(sent..sent + 60).contains(&seen)).then(|| format!("{how:?}: {seen} of {sent} pictures")));
     }
     assert!(broken.is_empty(), "{broken:#?}\n{}", server.log());
+}
+
+#[test]
+fn sound_that_comes_late_is_recorded_whole() {
+    let server = Server::start_with("[stream]\nreconnect_window = \"1s\"");
+    let tags = make(Clip { seconds: 24, gop: 60, ..Default::default() });
+    // How much later sound comes than its stamps say, in ms, and whether its header does, too.
+    let publishers = [(300, true), (2600, true), (4000, true), (4000, false), (8000, true)];
+    let mut running = Vec::new();
+    for (late, header) in publishers {
+        let due = |tag: &Tag| if tag.kind == 8 && (header || !tag.is_header()) { tag.ts + late } else { tag.ts };
+        let mut timed: Vec<(u32, Tag)> = tags.iter().map(|tag| (due(tag), tag.clone())).collect();
+        timed.sort_by_key(|(due, _)| *due);
+        // Both end together: else the sound alone is taken for a publisher that is slow.
+        timed.retain(|(due, _)| *due <= 24_000);
+        running.push(Publisher::start_timed(server.rtmp, "live", &format!("{late}-{header}"), timed, |ts| ts));
+    }
+    server.wait_live("live/8000-true", 1);
+    let plays =
+        [format!("hls={}", server.url("/live/8000-true/index.m3u8")), format!("dash={}", server.url("/live/8000-true/manifest.mpd"))];
+    // They are there before the sound is.
+    let seen = node("through.mjs", &["19", &plays[0], &plays[1]]);
+    eprintln!("{seen:#}");
+    let master = get(&server.url("/live/8000-true/index.m3u8")).unwrap().1;
+    let manifest = get(&server.url("/live/8000-true/manifest.mpd")).unwrap().1;
+    eprintln!("{master}\n{manifest}");
+    running.iter_mut().for_each(Publisher::wait);
+    let pictures = video_frames(&tags) as u64;
+    let mut broken = Vec::new();
+    for (late, header) in publishers {
+        let sound = tags.iter().filter(|tag| tag.kind == 8 && !tag.is_header() && tag.ts + late <= 24_000).count() as u64;
+        let path = format!("live/{late}-{header}");
+        let mp4 = finished_mp4(&server, &path);
+        let (good, complaints) = decode(&mp4, 60);
+        let (seen, heard) = (packets(&mp4, "video"), packets(&mp4, "audio"));
+        eprintln!("{path}: {seen} of {pictures} pictures, {heard} of {sound} frames of sound, {complaints:?}");
+        if !good || !complaints.is_empty() || seen + 2 < pictures || heard + 3 < sound || heard > sound + 3 {
+            broken.push(path.clone());
+        }
+        let apart = onsets(&mp4, 60, server.dir.path()).apart();
+        eprintln!("{path}: {apart:.1?}");
+        if apart.len() < 20 || apart.iter().any(|ms| ms.abs() > 15.0) {
+            broken.push(format!("{path} apart"));
+        }
+    }
+    assert!(broken.is_empty(), "{broken:?} {}", server.log());
+    assert!(master.contains("TYPE=AUDIO") && manifest.contains("audio/mp4"), "{master} {manifest}");
+    for seen in seen["seen"].as_array().unwrap() {
+        assert!(seen["error"].is_null() && seen["lastSecondsFps"].as_f64() > Some(10.0), "{seen:#}");
+        assert!(!seen["events"].to_string().contains("FATAL"), "{seen:#}");
+    }
 }

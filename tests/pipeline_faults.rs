@@ -222,6 +222,7 @@ async fn a_program_that_is_no_child_is_not_started_for_ever() {
         let tracks = headend::inside::pipeline::segmenter::Tracks {
             formats: tracks.iter().map(|track| track.format.clone()).collect(),
             sources: play(&tracks, 1.0),
+            later: None,
         };
         let (mut sink, mut continuity) = (|_: SegmenterEvent| {}, Continuity::default());
         let end =

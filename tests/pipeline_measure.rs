@@ -64,7 +64,7 @@ async fn cost_of_the_copy_path() {
                     count += 1;
                 }
             });
-            let tracks = Tracks { formats: media.iter().map(|track| track.format.clone()).collect(), sources };
+            let tracks = Tracks { formats: media.iter().map(|track| track.format.clone()).collect(), sources, later: None };
             let mut sink = move |event| {
                 if let SegmenterEvent::Chunk(chunk) = event
                     && chunk.track == 0

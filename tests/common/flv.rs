@@ -237,14 +237,25 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// Sends `tags` at the pace of their timestamps, each with the timestamp that `rewrite` gives for it; hangs up at the end.
     pub(crate) fn start(port: u16, app: &str, key: &str, tags: Vec<Tag>, rewrite: impl Fn(u32) -> u32 + Send + 'static) -> Self {
+        Self::start_timed(port, app, key, tags.into_iter().map(|tag| (tag.ts, tag)).collect(), rewrite)
+    }
+
+    /// As [`Self::start`], each tag so many ms after the beginning.
+    pub(crate) fn start_timed(
+        port: u16,
+        app: &str,
+        key: &str,
+        tags: Vec<(u32, Tag)>,
+        rewrite: impl Fn(u32) -> u32 + Send + 'static,
+    ) -> Self {
         let mut connection = Connection::publish(port, app, key);
         let stop = Arc::new(AtomicBool::new(false));
         let sent = Arc::new(Mutex::new(Vec::new()));
         let (stopped, note) = (stop.clone(), sent.clone());
         let thread = std::thread::spawn(move || {
             let began = Instant::now();
-            for mut tag in tags {
-                let due = began + Duration::from_millis(u64::from(tag.ts));
+            for (due, mut tag) in tags {
+                let due = began + Duration::from_millis(u64::from(due));
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 if stopped.load(Ordering::Relaxed) {
                     return;

@@ -203,7 +203,7 @@ pub(crate) async fn segment_sources(
     continuity: &mut Continuity,
     changed: impl Future<Output = EpochEnd>,
 ) -> (EpochEnd, Vec<SegmenterEvent>) {
-    let tracks = Tracks { formats: media.iter().map(|track| track.format.clone()).collect(), sources };
+    let tracks = Tracks { formats: media.iter().map(|track| track.format.clone()).collect(), sources, later: None };
     let events = Arc::new(Mutex::new(Vec::new()));
     let taken = Arc::clone(&events);
     let mut sink = move |event| taken.lock().unwrap().push(event);

@@ -59,6 +59,7 @@ struct Track {
 #[derive(Debug)]
 pub(crate) struct Cutter {
     tracks: Vec<Track>,
+    targets: Targets,
     cuts: Cuts,
     not_before: [UnixNanos; 2],
     given: [UnixNanos; 2],
@@ -75,18 +76,9 @@ impl Cutter {
     pub(crate) fn new(cutting: Cutting, video: &[bool]) -> Self {
         let duration = std::time::Duration::from_nanos;
         let targets = Targets::new(duration(cutting.segment), duration(cutting.part));
-        let master = video.iter().position(|video| *video);
-        let track = |(index, video): (usize, &bool)| Track {
-            video: *video,
-            lane: Lane::new(index, *video, master == Some(index), targets),
-            held: VecDeque::new(),
-            held_bytes: 0,
-            arrived: None,
-            newest: i64::MIN,
-            step: 0,
-        };
-        Self {
-            tracks: video.iter().enumerate().map(track).collect(),
+        let mut cutter = Self {
+            tracks: Vec::with_capacity(video.len()),
+            targets,
             cuts: Cuts::new(targets, cutting.first_segment),
             not_before: cutting.not_before,
             given: cutting.given,
@@ -94,7 +86,23 @@ impl Cutter {
             joins: None,
             over: false,
             awake: Awake::default(),
-        }
+        };
+        video.iter().for_each(|video| cutter.join(*video));
+        cutter
+    }
+
+    /// Another track, beside those there are: of pictures, or of sound. What comes of it goes into the segments of its time.
+    pub(crate) fn join(&mut self, video: bool) {
+        let (index, first) = (self.tracks.len(), self.master().is_none());
+        self.tracks.push(Track {
+            video,
+            lane: Lane::new(index, video, video && first, self.targets),
+            held: VecDeque::new(),
+            held_bytes: 0,
+            arrived: None,
+            newest: i64::MIN,
+            step: 0,
+        });
     }
 
     /// The format of a track, once it is known.

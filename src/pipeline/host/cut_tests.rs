@@ -76,6 +76,33 @@ fn sound_of_a_cache_waits_for_its_pictures() {
 }
 
 #[test]
+fn sound_that_joins_late_goes_into_the_segments_of_its_time() {
+    for late in [320, 2_520, 4_000, 10_000] {
+        let mut cutter = cutter(&[true]);
+        let mut out = Vec::new();
+        let mut a = 0;
+        for v in (0..20_000 * MS).step_by(FRAME as usize) {
+            cutter.push(v, 0, unit(v, 0, (v / FRAME) % 25 == 0), &mut out);
+            if v == late * MS {
+                cutter.join(false);
+            }
+            while a + late * MS <= v {
+                cutter.push(v, 1, unit(a, AUDIO, true), &mut out);
+                a += AUDIO;
+            }
+        }
+        cutter.finish(&mut out);
+        let count = |track| out.iter().filter(|placed| placed.track == track).count() as i64;
+        assert_eq!((count(0), count(1)), (500, a / AUDIO), "{late}");
+        let (video, audio) = (segments(&out, 0), segments(&out, 1));
+        assert!(audio.len() as i64 >= (19_000 - late) / 2_000, "{late}: {audio:?}");
+        for (v, a) in video.iter().zip(&audio) {
+            assert!(v.0 == a.0 && (v.1 - a.1).abs() <= FRAME + AUDIO, "{late}: {v:?} {a:?}");
+        }
+    }
+}
+
+#[test]
 fn a_key_frame_is_asked_for_when_a_segment_is_long_enough() {
     let mut cutter = cutter(&[true]);
     let mut out = Vec::new();

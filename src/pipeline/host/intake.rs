@@ -46,6 +46,15 @@ impl Intake {
         }
     }
 
+    /// Another input, beside those there are.
+    pub(crate) fn join(&mut self, format: Format) {
+        if let Some(cutter) = &mut self.cutter {
+            cutter.join(format.kind() == MediaKind::Video);
+        }
+        let beside = self.inputs.iter().any(|input| input.format().kind() == MediaKind::Video);
+        self.inputs.push(Input::new(format, self.reorder, self.cutter.is_some() && beside));
+    }
+
     /// Takes RTP packets of one input that came at `now`; appends what may go on to `out`. An error is the end: the timeline or the format
     /// changed. What is inside still comes out, nothing more goes in.
     pub(crate) fn push(&mut self, now: UnixNanos, index: usize, batch: &RtpBatch, out: &mut Vec<Placed>) -> Result<(), Ended> {

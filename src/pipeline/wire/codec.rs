@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 
-use super::{Cutting, Failure, HEADER, JobId, Joiner, MAX_FRAME, MAX_INPUTS, MAX_MESSAGE, Message, Start, WireError, header};
+use super::{Cutting, Failure, HEADER, JobId, Join, Joiner, MAX_FRAME, MAX_INPUTS, MAX_MESSAGE, Message, Start, WireError, header};
 use crate::base::UnixNanos;
 use crate::cmaf::{Chunk, TrackInit};
 use crate::codec::{Codec, Format};
@@ -93,6 +93,12 @@ pub(crate) fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> &'a [u
             }
             w.u8(start.inputs.len() as u8);
             start.inputs.iter().for_each(|format| w.format(format));
+        }
+        Message::Join(job, join) => {
+            w.u8(16);
+            w.u32(*job);
+            w.bytes(join.description.as_bytes());
+            w.format(&join.format);
         }
         Message::Rtp { job, input, sent, batch } => {
             rtp_head(&mut w, RtpHead { job: *job, input: *input, sent: *sent, clock: batch.clock });
@@ -454,6 +460,7 @@ pub fn decode(mut bytes: Bytes) -> Result<Message, WireError> {
             Message::Failed { job, failure, reorder: r.u8()?, text: r.text()? }
         }
         15 => Message::Remove(r.u32()?),
+        16 => Message::Join(r.u32()?, Join { description: r.text()?, format: r.format()? }),
         value => return Err(WireError::Unknown { what: "message", value }),
     };
     if bytes.is_empty() { Ok(message) } else { Err(WireError::Trailing(bytes.len())) }

@@ -92,6 +92,15 @@ pub struct Start {
     pub reorder: u8,
 }
 
+/// A track that comes later than its job's others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Join {
+    /// As [`Start::description`], of the one input that is next.
+    pub description: String,
+    /// What comes in.
+    pub format: Format,
+}
+
 /// Why a job ended before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
@@ -105,6 +114,8 @@ pub enum Failure {
 pub enum Message {
     /// Starts a job.
     Start(JobId, Start),
+    /// Another track of a job that runs.
+    Join(JobId, Join),
     /// RTP packets of one input. A batch too long for one frame is sent as several messages.
     Rtp {
         /// For which job.

@@ -68,6 +68,7 @@ fn every_message_survives() {
     let messages = [
         Message::Start(1, start.clone()),
         Message::Start(2, Start { cutting: None, inputs: vec![], ..start }),
+        Message::Join(7, Join { description: "appsrc name=in_1 ! fakesink".into(), format: aac.clone() }),
         Message::Rtp {
             job: 1,
             input: 1,

@@ -14,7 +14,7 @@ use crate::codec::{Codec, Format};
 use crate::pipeline::driver::supervisor::{Job, JobEvent, JobInput, JobSender, PipelineMetrics, Supervisor};
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::source::RtpSource;
-use crate::pipeline::wire::{Cutting, Failure, Message, Start};
+use crate::pipeline::wire::{Cutting, Failure, Join, Message, Start};
 use crate::rtp::batch::RtpBatch;
 use crate::stream::FormatHistory;
 
@@ -90,6 +90,12 @@ impl Continuity {
         }
     }
 
+    /// A track of this format comes later than the others of its epoch.
+    fn join(&mut self, format: &Format) {
+        self.timescales.push(format.clock_rate());
+        self.kinds.push(format.kind());
+    }
+
     /// Pictures are track 0 and sound is track 1, also where sound comes alone: it stays what it was when pictures come later.
     pub(crate) fn number_of(&self, place: u32) -> u32 {
         self.kinds.get(place as usize).map_or(place, |kind| u32::from(*kind == MediaKind::Audio))
@@ -131,55 +137,82 @@ pub struct Tracks<S> {
     pub formats: Vec<Format>,
     /// Their packets, in the same order.
     pub sources: Vec<S>,
+    /// Tracks that come later.
+    pub later: Option<mpsc::Receiver<(Format, S)>>,
 }
 
-fn description(supervisor: &Supervisor, formats: &[Format]) -> Result<String, PipelineError> {
+/// The pipeline of the input with that number.
+fn description(supervisor: &Supervisor, n: usize, format: &Format) -> Result<String, PipelineError> {
     let config = supervisor.config();
-    let mut text = String::new();
-    for (n, format) in formats.iter().enumerate() {
-        let template = match format.codec() {
-            Codec::Aac => "segment-aac",
-            Codec::Opus => "segment-opus",
-            Codec::H264 | Codec::Vp8 => "segment-h264",
-        };
-        let values = [
-            ("n", n.to_string()),
-            ("segment_duration_ns", config.segment_duration.as_nanos().to_string()),
-            ("part_duration_ns", config.part_duration.as_nanos().to_string()),
-            ("timescale", format.clock_rate().to_string()),
-        ];
-        text.push_str(&supervisor.templates().render(template, &values)?);
+    let template = match format.codec() {
+        Codec::Aac => "segment-aac",
+        Codec::Opus => "segment-opus",
+        Codec::H264 | Codec::Vp8 => "segment-h264",
+    };
+    let values = [
+        ("n", n.to_string()),
+        ("segment_duration_ns", config.segment_duration.as_nanos().to_string()),
+        ("part_duration_ns", config.part_duration.as_nanos().to_string()),
+        ("timescale", format.clock_rate().to_string()),
+    ];
+    Ok(supervisor.templates().render(template, &values)?)
+}
+
+/// The next of the tracks that come later; waits for ever where none will.
+async fn next_of<S>(later: &mut Option<mpsc::Receiver<(Format, S)>>) -> (Format, S) {
+    match later {
+        Some(tracks) => match tracks.recv().await {
+            Some(track) => track,
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
     }
-    Ok(text)
 }
 
 /// Runs one epoch until `changed` says how it ends, or its tracks or its pipeline end by themselves. What is inside comes out.
 pub async fn run_epoch<S: RtpSource>(
     supervisor: &Supervisor,
     name: &str,
-    tracks: Tracks<S>,
+    mut tracks: Tracks<S>,
     continuity: &mut Continuity,
     changed: impl Future<Output = EpochEnd>,
     sink: &mut impl ChunkSink,
 ) -> Result<EpochEnd, PipelineError> {
     let config = supervisor.config();
     let codecs: Vec<Codec> = tracks.formats.iter().map(Format::codec).collect();
+    let descriptions: Result<String, _> = tracks.formats.iter().enumerate().map(|(n, format)| description(supervisor, n, format)).collect();
     let start = Start {
         name: name.to_owned(),
-        description: description(supervisor, &tracks.formats)?,
+        description: descriptions?,
         cutting: Some(continuity.begin(config.segment_duration, config.part_duration, &tracks.formats)),
         reorder: continuity.reorder,
         inputs: tracks.formats,
     };
     let mut job = supervisor.start(start).await?;
     let sources = codecs.into_iter().zip(tracks.sources);
-    let mut feeds = Feeds::start(job.sender(), sources, supervisor.clock(), supervisor.metrics());
+    let mut feeds = Feeds::new(job.sender(), supervisor.clock(), supervisor.metrics());
+    sources.for_each(|(codec, source)| feeds.add(codec, source));
     tokio::pin!(changed);
     let mut begun = false;
     let end = loop {
         let event = tokio::select! {
             end = &mut changed => break end,
             () = feeds.ended() => break EpochEnd::Rebuild,
+            (format, source) = next_of(&mut tracks.later) => {
+                tracing::info!(stream = name, epoch = continuity.epoch, format = %format.codec_string(), "a track joins the epoch");
+                continuity.join(&format);
+                let codec = format.codec();
+                let joined = match description(supervisor, feeds.count(), &format) {
+                    Ok(description) => job.sender().join(Join { description, format }).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = joined {
+                    tracing::warn!(stream = name, %error, "a track can't join the epoch");
+                    break EpochEnd::Lost;
+                }
+                feeds.add(codec, source);
+                continue;
+            }
             event = job.recv() => event,
         };
         match event {
@@ -331,59 +364,62 @@ async fn stopped(stop: &mut watch::Receiver<Option<Rest>>) -> Rest {
 
 /// The tasks that carry packets from the sources to the job.
 struct Feeds {
+    job: JobSender,
+    clock: Clock,
+    metrics: PipelineMetrics,
     tasks: JoinSet<()>,
     requests: Vec<mpsc::Sender<()>>,
     stop: watch::Sender<Option<Rest>>,
 }
 
 impl Feeds {
-    fn start<S: RtpSource>(
-        job: &JobSender,
-        sources: impl IntoIterator<Item = (Codec, S)>,
-        clock: &Clock,
-        metrics: &PipelineMetrics,
-    ) -> Self {
-        let mut tasks = JoinSet::new();
-        let mut requests = Vec::new();
-        let (stop, stopping) = watch::channel(None);
-        for (index, (codec, mut source)) in sources.into_iter().enumerate() {
-            // One request waiting is as good as many.
-            let (request, mut requested) = mpsc::channel(1);
-            requests.push(request);
-            let mut job = job.input(index as u8, codec);
-            let mut stop = stopping.clone();
-            let (clock, metrics) = (clock.clone(), metrics.clone());
-            tasks.spawn(async move {
-                loop {
-                    tokio::select! {
-                        batch = source.recv() => {
-                            let Some(mut batch) = batch else { return };
-                            let _ = tokio::time::timeout(until_next_round(&clock, &metrics), stopped(&mut stop)).await;
-                            // As long as every round has something, the clock alone wakes this task, not the first picture of each.
-                            loop {
-                                if !give_all(batch, &mut source, &mut job).await {
-                                    return;
-                                }
-                                if tokio::time::timeout(until_next_round(&clock, &metrics), stopped(&mut stop)).await.is_ok() {
-                                    break;
-                                }
-                                if requested.try_recv().is_ok() {
-                                    source.request_key_frame();
-                                }
-                                batch = match source.recv().now_or_never() {
-                                    Some(Some(next)) => next,
-                                    Some(None) => return,
-                                    None => break,
-                                };
+    fn new(job: &JobSender, clock: &Clock, metrics: &PipelineMetrics) -> Self {
+        let (job, clock, metrics) = (job.clone(), clock.clone(), metrics.clone());
+        Self { job, clock, metrics, tasks: JoinSet::new(), requests: Vec::new(), stop: watch::channel(None).0 }
+    }
+
+    /// How many inputs there are.
+    fn count(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// The next input.
+    fn add<S: RtpSource>(&mut self, codec: Codec, mut source: S) {
+        let mut job = self.job.input(self.requests.len() as u8, codec);
+        // One request waiting is as good as many.
+        let (request, mut requested) = mpsc::channel(1);
+        self.requests.push(request);
+        let mut stop = self.stop.subscribe();
+        let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    batch = source.recv() => {
+                        let Some(mut batch) = batch else { return };
+                        let _ = tokio::time::timeout(until_next_round(&clock, &metrics), stopped(&mut stop)).await;
+                        // As long as every round has something, the clock alone wakes this task, not the first picture of each.
+                        loop {
+                            if !give_all(batch, &mut source, &mut job).await {
+                                return;
                             }
-                        },
-                        Some(()) = requested.recv() => source.request_key_frame(),
-                        rest = stopped(&mut stop) => return give_rest(rest, &mut source, &mut job).await,
-                    }
+                            if tokio::time::timeout(until_next_round(&clock, &metrics), stopped(&mut stop)).await.is_ok() {
+                                break;
+                            }
+                            if requested.try_recv().is_ok() {
+                                source.request_key_frame();
+                            }
+                            batch = match source.recv().now_or_never() {
+                                Some(Some(next)) => next,
+                                Some(None) => return,
+                                None => break,
+                            };
+                        }
+                    },
+                    Some(()) = requested.recv() => source.request_key_frame(),
+                    rest = stopped(&mut stop) => return give_rest(rest, &mut source, &mut job).await,
                 }
-            });
-        }
-        Self { tasks, requests, stop }
+            }
+        });
     }
 
     fn request_key_frame(&self, input: u8) {

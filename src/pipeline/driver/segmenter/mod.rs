@@ -10,13 +10,13 @@ mod event;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::base::wrap::timestamp_distance;
 use crate::base::{MediaKind, rescale};
 use crate::codec::{Codec, Format};
-use crate::stream::{FormatHistory, Generation, Lease, ProducerId, SelectError, Stream, Wanted, Warning, next_change};
+use crate::stream::{DirectConsumer, FormatHistory, Generation, Lease, ProducerId, SelectError, Stream, Wanted, Warning, next_change};
 
 use self::bridge::{Bridge, Convert};
 use super::supervisor::Supervisor;
@@ -40,6 +40,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long a track that joins pictures waits for their next key frame: with it the next epoch begins, and none is lost. OBS makes one
 /// every 8.3 s.
 const JOIN_WITHIN: Duration = Duration::from_secs(10);
+/// Sound that joins pictures within this time of their epoch's beginning is late, and belongs to what is there already: muxers send sound and
+/// pictures up to ten seconds apart.
+const LATE_WITHIN: Duration = Duration::from_secs(12);
 /// Longest pause between epochs that fail.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
@@ -131,7 +134,9 @@ impl Segmenter {
         let mut left_out = Vec::new();
         let (mut at_key, mut pictures_made) = (None, false);
         let (mut freed, mut freed_for_entrances) = (supervisor.budget_freed(), supervisor.budget_freed());
-        let mut tracks = Tracks { formats: Vec::new(), sources: Vec::new() };
+        // One track, at most.
+        let (late, later) = mpsc::channel(1);
+        let mut tracks = Tracks { formats: Vec::new(), sources: Vec::new(), later: Some(later) };
         for (kind, _, _) in &signature.0 {
             let codecs: &[Codec] = match kind {
                 MediaKind::Video => &VIDEO,
@@ -182,6 +187,8 @@ impl Segmenter {
         // They end by themselves where their formats change, however late that is read.
         let spans_end = derived.is_empty() && formats.len() == signature.0.len();
         let mut joins = None;
+        let (mut signature, mut joined) = (signature, None);
+        let began = supervisor.clock().unix();
         let changed = async {
             loop {
                 // A publisher that went away leaves what it sent last in the pipeline: it is flushed, and the next one begins anew.
@@ -193,6 +200,18 @@ impl Segmenter {
                     _ if now == signature || (spans_end && now.has_the_tracks_of(&signature)) => {}
                     // Up to the pictures' next key frame the sound is carried over.
                     Some(at_key) if pictures_made && now.has_the_pictures_of(&signature) => at_key.store(true, Ordering::Relaxed),
+                    Some(_)
+                        if spans_end
+                            && signature.is_joined_by(&now)
+                            && joined.is_none()
+                            && supervisor.clock().unix() - began < LATE_WITHIN.as_nanos() as i64 =>
+                    {
+                        joined = Some(late_sound(stream, supervisor, &late).await);
+                        if let Some(Some(_)) = joined {
+                            signature = now;
+                        }
+                        continue;
+                    }
                     Some(at_key) if signature.is_joined_by(&now) => {
                         at_key.store(true, Ordering::Relaxed);
                         joins.get_or_insert_with(|| Box::pin(tokio::time::sleep(JOIN_WITHIN)));
@@ -252,6 +271,20 @@ enum Trouble {
     Pipeline(#[from] PipelineError),
     #[error(transparent)]
     Sfu(#[from] crate::stream::SfuError),
+}
+
+/// Gives sound that has come after the pictures of an epoch to it, as it was published. `None` where that can't be had.
+async fn late_sound(stream: &Stream, supervisor: &Supervisor, later: &mpsc::Sender<(Format, Bridge<DirectConsumer>)>) -> Option<Lease> {
+    let wanted = Wanted { kind: MediaKind::Audio, codecs: &AUDIO, in_order: false, come_in: false, browsers: true };
+    // To make it of another codec takes time, in which its beginning is lost: it joins with a key frame.
+    let mut sound = stream.tracks().into_iter().filter(|track| track.kind == MediaKind::Audio);
+    sound.find(|track| AUDIO.contains(&track.format.codec()))?;
+    let lease = stream.select(wanted).await.ok()?;
+    let span = FormatSpan::current(lease.consume_recent().await.ok()?, stream.formats(lease.producer()));
+    let format = span.format().unwrap_or_else(|| lease.format());
+    let sound = Bridge::sound(span, format.clone(), conversion(stream, supervisor), supervisor.metrics().sound_replaced.clone());
+    later.send((format, sound)).await.ok()?;
+    Some(lease)
 }
 
 fn signature(stream: &Stream) -> Signature {

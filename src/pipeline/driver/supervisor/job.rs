@@ -10,7 +10,7 @@ use super::event::JobEvent;
 use crate::base::Clock;
 use crate::codec::Codec;
 use crate::pipeline::error::PipelineError;
-use crate::pipeline::wire::{JobId, Joiner, Message, RtpHead, Start, encode_rtp};
+use crate::pipeline::wire::{JobId, Join, Joiner, Message, RtpHead, Start, encode_rtp};
 use crate::rtp::batch::{ClockMapping, RtpBatch};
 
 /// Events waiting for a job's owner: several seconds of chunks of two tracks, or of audio packets of 10 ms. A slower owner loses the job.
@@ -80,6 +80,11 @@ impl JobSender {
     /// The way in of input `input`, which is in `codec`.
     pub fn input(&self, input: u8, codec: Codec) -> JobInput {
         JobInput { sender: self.clone(), input, clock: None, joiner: Joiner::new(codec), frame: Vec::new() }
+    }
+
+    /// Adds a track.
+    pub(crate) async fn join(&self, join: Join) -> Result<(), PipelineError> {
+        self.child.send(&Message::Join(self.id, join)).await
     }
 
     /// Asks output `output`'s encoder for a key frame.

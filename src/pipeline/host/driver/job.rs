@@ -13,10 +13,11 @@ use super::report::Reporter;
 use super::sink::{Begun, Origin, Shared, Sink, UNSET, connect};
 use crate::base::{MediaKind, UnixNanos, lock};
 use crate::cmaf::SampleDefaults;
+use crate::codec::Format;
 use crate::pipeline::host::caps;
 use crate::pipeline::host::intake::Intake;
 use crate::pipeline::host::unit::{Placed, Split};
-use crate::pipeline::wire::{Cutting, Failure, JobId, Message, Start};
+use crate::pipeline::wire::{Cutting, Failure, JobId, Join, Message, Start};
 use crate::rtp::batch::RtpBatch;
 
 /// More in front of a pipeline's first element means that it doesn't work any more: several seconds of the fattest stream.
@@ -78,74 +79,90 @@ impl Job {
     pub(super) fn start(id: JobId, start: Start, output: Output) -> Result<Self, Failed> {
         let element = gst::parse::launch(&start.description)?;
         let pipeline = element.downcast::<gst::Pipeline>().map_err(|_| "the template has only one element")?;
-        let origin: Origin = Arc::new(AtomicI64::new(UNSET));
         let reporter = Reporter::new(output.clone(), id);
-        let mut tracks = Vec::with_capacity(start.inputs.len());
-        for (index, format) in start.inputs.iter().enumerate() {
-            let source = pipeline
-                .by_name(&format!("in_{index}"))
-                .and_then(|element| element.downcast::<gst_app::AppSrc>().ok())
-                .ok_or_else(|| format!("the template has no appsrc named in_{index}"))?;
-            source.set_format(gst::Format::Time);
-            source.set_block(false);
-            // 0 is without bound here: the bound is kept in `feed`, which knows what to do about it.
-            source.set_max_bytes(0);
-            watch_key_frame_requests(&source, id, index as u8, output.clone());
-            let named = |name: &str| pipeline.by_name(&format!("{name}_{index}"));
-            let (chunks, sink) = match (named("chunks"), named("units")) {
-                (Some(element), _) => (true, element),
-                (None, Some(element)) => (false, element),
-                _ => return Err(format!("the template has no appsink named chunks_{index} or units_{index}").into()),
-            };
-            let sink = sink.downcast::<gst_app::AppSink>().map_err(|_| format!("chunks_{index} or units_{index} is no appsink"))?;
-            sink.set_buffer_list(chunks);
-            sink.set_sync(false);
-            // Else nothing comes out of any track before each has something, which one that was announced may never have.
-            sink.set_property("async", false);
-            let shared = Arc::new(Mutex::new(Shared::default()));
-            let taker = Sink {
-                job: id,
-                index: index as u8,
-                output: output.clone(),
-                reporter: reporter.clone(),
-                origin: Arc::clone(&origin),
-                shared: Arc::clone(&shared),
-                defaults: SampleDefaults::default(),
-                delay: 0,
-                offset: sink.property("ts-offset"),
-                format: None,
-                broken: false,
-            };
-            connect(&sink, chunks, taker);
-            tracks.push(Track {
-                source,
-                sink,
-                shared,
-                caps_set: false,
-                video: format.kind() == MediaKind::Video,
-                open: None,
-                pending: gst::BufferList::new(),
-                chunk: 0,
-                given: None,
-            });
-        }
         watch_bus(&pipeline, id, output.clone(), reporter.clone())?;
-        let job = Self {
+        let mut job = Self {
             id,
             pipeline,
-            tracks,
-            intake: Intake::new(start.inputs, start.cutting, start.reorder),
+            tracks: Vec::with_capacity(start.inputs.len()),
+            intake: Intake::new(start.inputs.clone(), start.cutting, start.reorder),
             cutting: start.cutting,
-            origin,
+            origin: Arc::new(AtomicI64::new(UNSET)),
             output,
             reporter,
             stopped: false,
             sent: 0,
             placed: Vec::new(),
         };
+        start.inputs.iter().try_for_each(|format| job.add_track(format))?;
         job.pipeline.set_state(gst::State::Playing)?;
         tracing::debug!(job = id, name = start.name, "pipeline started");
         Ok(job)
+    }
+
+    /// Another track, beside those that run.
+    pub(super) fn join(&mut self, join: Join) -> Result<(), Failed> {
+        if self.stopped {
+            return Ok(());
+        }
+        let branch = gst::parse::bin_from_description(&join.description, false)?;
+        self.pipeline.add(&branch)?;
+        self.add_track(&join.format)?;
+        self.intake.join(join.format);
+        branch.sync_state_with_parent()?;
+        Ok(())
+    }
+
+    fn add_track(&mut self, format: &Format) -> Result<(), Failed> {
+        let index = self.tracks.len();
+        let source = self
+            .pipeline
+            .by_name(&format!("in_{index}"))
+            .and_then(|element| element.downcast::<gst_app::AppSrc>().ok())
+            .ok_or_else(|| format!("the template has no appsrc named in_{index}"))?;
+        source.set_format(gst::Format::Time);
+        source.set_block(false);
+        // 0 is without bound here: the bound is kept in `feed`, which knows what to do about it.
+        source.set_max_bytes(0);
+        watch_key_frame_requests(&source, self.id, index as u8, self.output.clone());
+        let named = |name: &str| self.pipeline.by_name(&format!("{name}_{index}"));
+        let (chunks, sink) = match (named("chunks"), named("units")) {
+            (Some(element), _) => (true, element),
+            (None, Some(element)) => (false, element),
+            _ => return Err(format!("the template has no appsink named chunks_{index} or units_{index}").into()),
+        };
+        let sink = sink.downcast::<gst_app::AppSink>().map_err(|_| format!("chunks_{index} or units_{index} is no appsink"))?;
+        sink.set_buffer_list(chunks);
+        sink.set_sync(false);
+        // Else nothing comes out of any track before each has something, which one that was announced may never have.
+        sink.set_property("async", false);
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let taker = Sink {
+            job: self.id,
+            index: index as u8,
+            output: self.output.clone(),
+            reporter: self.reporter.clone(),
+            origin: Arc::clone(&self.origin),
+            shared: Arc::clone(&shared),
+            defaults: SampleDefaults::default(),
+            delay: 0,
+            offset: sink.property("ts-offset"),
+            format: None,
+            broken: false,
+        };
+        connect(&sink, chunks, taker);
+        self.tracks.push(Track {
+            source,
+            sink,
+            shared,
+            caps_set: false,
+            video: format.kind() == MediaKind::Video,
+            open: None,
+            pending: gst::BufferList::new(),
+            chunk: 0,
+            given: None,
+        });
+        Ok(())
     }
 
     /// Takes RTP packets of one input that were sent at `sent`: how long sound has waited goes by that, and the time of packets that don't

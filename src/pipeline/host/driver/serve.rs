@@ -107,6 +107,11 @@ impl Host {
                     Err(error) => Reporter::new(self.output.clone(), id).broken(&error.to_string()),
                 }
             }
+            Message::Join(id, join) => {
+                if let Some(Err(error)) = self.jobs.get_mut(&id).map(|job| job.join(join)) {
+                    Reporter::new(self.output.clone(), id).broken(&error.to_string());
+                }
+            }
             Message::Rtp { job, input, sent, batch } => {
                 if let Some(job) = self.jobs.get_mut(&job) {
                     job.rtp(usize::from(input), sent, &batch);
