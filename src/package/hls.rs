@@ -22,8 +22,9 @@ const SKIP_UNTIL: u64 = 6;
 /// How many parts a request may be ahead of the next one: the Advance Part Limit, counted from the last one (RFC 8216bis section 6.2.5.2).
 const PARTS_AHEAD: usize = 2;
 /// Parts are listed for as long as this many segments of the wanted length from the end. RFC 8216bis section 4.4.4.9 allows three target
-/// durations, which are twice as long: nobody begins so far back with a part, and every reload would carry twice the lines.
-const PARTS_WITHIN: i64 = 3;
+/// durations, which are twice as long: nobody begins so far back with a part, every reload would carry three times the lines, and hls.js that
+/// lacks a part waits for it for as long as it is listed.
+const PARTS_WITHIN: i64 = 2;
 /// How far from a segment's start its other parts aren't announced as independent, in nanoseconds. hls.js takes what misses up to 0.2 s at its
 /// start for a whole segment, and then looks for the missing part for as long as that is listed: who comes in there stands still at the next
 /// segment, for seconds. The attribute may be left out (RFC 8216bis section 4.4.4.9); a player begins with the part before.
@@ -47,7 +48,7 @@ impl BlockingReload {
     /// Whether the track has what was asked for (RFC 8216bis section 6.2.5.2).
     pub fn is_met(&self, track: &TrackSnapshot) -> bool {
         let Some(msn) = self.msn else { return true };
-        let Some(part) = self.part else { return msn < track.next().0 };
+        let Some(part) = self.part else { return msn < track.next().0 - u64::from(track.ends_later()) };
         // A part beyond a segment's last one means the first of the segment after it.
         let parts = track.segment(msn).filter(|segment| segment.complete).map(|segment| segment.parts.len());
         let asked = if parts.is_some_and(|parts| part >= parts) { (msn + 1, 0) } else { (msn, part) };
@@ -191,7 +192,8 @@ pub(crate) fn media(snapshot: &Snapshot, track: &TrackSnapshot, skip: bool, quer
             epoch = Some(segment.epoch);
         }
         let with_parts = !snapshot.ended && (!segment.complete || until_end <= PARTS_WITHIN * snapshot.targets.segment());
-        write_segment(&mut out, snapshot, track, segment, with_parts, query);
+        let whole = segment.complete && (index + 1 < listed.len() || !track.ends_later());
+        write_segment(&mut out, snapshot, track, segment, (with_parts, whole), query);
     }
     if snapshot.ended {
         out.push_str("#EXT-X-ENDLIST\n");
@@ -241,7 +243,14 @@ fn skippable(listed: &[std::sync::Arc<Segment>], target: u64) -> usize {
     if whole { skipped } else { 0 }
 }
 
-fn write_segment(out: &mut String, snapshot: &Snapshot, track: &TrackSnapshot, segment: &Segment, with_parts: bool, query: &str) {
+fn write_segment(
+    out: &mut String,
+    snapshot: &Snapshot,
+    track: &TrackSnapshot,
+    segment: &Segment,
+    (with_parts, whole): (bool, bool),
+    query: &str,
+) {
     let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(segment.wallclock));
     if with_parts {
         let mut begins = 0;
@@ -256,7 +265,7 @@ fn write_segment(out: &mut String, snapshot: &Snapshot, track: &TrackSnapshot, s
             let _ = writeln!(out, "#EXT-X-PART:DURATION={duration:.5},URI=\"{name}{query}\"{independent}");
         }
     }
-    if segment.complete {
+    if whole {
         let name = MediaName::Segment { track: track.track, number: segment.number };
         let _ = writeln!(out, "#EXTINF:{:.5},\n{name}{query}", seconds(segment.duration_nanos()));
     }

@@ -212,8 +212,8 @@ fn a_media_playlist_in_the_middle_of_a_segment() {
     }
     assert!(!text.contains("v-1700000005.m4s"), "the segment in the making has no EXTINF");
     let text = media(&window(12, 3).snapshot(), 0);
-    assert!(!text.contains("v-1700000008.0.m4s"), "parts only near the end");
-    assert!(text.contains("v-1700000009.0.m4s"), "for the last three segments");
+    assert!(!text.contains("v-1700000009.0.m4s"), "parts only near the end");
+    assert!(text.contains("v-1700000010.0.m4s"), "for the last two segments");
 }
 
 #[test]
@@ -227,6 +227,30 @@ fn players_come_in_at_a_segments_start_or_well_behind_it() {
 fn between_two_segments_the_hint_is_the_next_ones_first_part() {
     let text = media(&window(3, 0).snapshot(), 0);
     assert!(text.contains("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"v-1700000003.0.m4s\""), "{text}");
+}
+
+#[test]
+fn sounds_segment_is_listed_as_a_whole_with_the_next_ones_first_part() {
+    let (last, hint) = ("a-1700000002.m4s\n", "a-1700000003.0.m4s");
+    let reload = BlockingReload { msn: Some(1_700_000_002), part: None };
+    let state = |window: &Window| {
+        let snapshot = window.snapshot();
+        let (text, met) = (media(&snapshot, 1), reload.is_met(snapshot.track(1).unwrap()));
+        assert!(text.contains("URI=\"a-1700000002.8.m4s\""), "{text}");
+        (text.contains(last), met, text.contains(hint))
+    };
+    assert_eq!(state(&window(2, 9)), (false, false, false));
+    assert_eq!(state(&window(3, 0)), (false, false, true), "its last part is there");
+    assert_eq!(state(&window(3, 1)), (true, true, true));
+    let mut over = window(2, 9);
+    over.chunk(Chunk { end: true, ..chunk(1, 0, 2, 9) });
+    assert_eq!(state(&over), (true, true, false), "its epoch is over: nobody knows when the next part comes");
+    let mut ended = window(3, 0);
+    ended.end();
+    assert!(media(&ended.snapshot(), 1).contains(last));
+    assert!(reload.is_met(ended.snapshot().track(1).unwrap()));
+    let pictures = window(3, 0).snapshot();
+    assert!(media(&pictures, 0).contains("v-1700000002.m4s\n") && reload.is_met(pictures.track(0).unwrap()), "not so of pictures");
 }
 
 #[test]

@@ -155,6 +155,7 @@ impl Window {
     pub(crate) fn end(&mut self) {
         for at in 0..self.snapshot.tracks.len() {
             self.complete_last(at);
+            self.snapshot.tracks[at].between = true;
         }
         self.snapshot.ended = true;
     }

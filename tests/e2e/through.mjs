@@ -1,15 +1,22 @@
-// node through.mjs SECONDS PLAYER=URL...: plays everything at once on one page of another origin, and tells how each got through.
+// node through.mjs SECONDS[,MS] PLAYER=URL...: plays everything at once on one page of another origin, and tells how each got through.
+// MS: how long the way of each request is at least.
 // A browser opens six connections to a host at most, and low-latency players wait for two playlists each: every player has a host name
 // of its own.
 import { foreignPage, main } from "./browser.mjs";
 
-const [seconds, ...inputs] = process.argv.slice(2);
+const [time, ...inputs] = process.argv.slice(2);
+const [seconds, latency] = time.split(",");
 const scripts = ["hls.js/dist/hls.min.js", "dashjs/dist/modern/umd/dash.all.min.js", "shaka-player/dist/shaka-player.compiled.js"];
 
 await main(async (browser) => {
   const plays = inputs.map((input) => [input.slice(0, input.indexOf("=")), input.slice(input.indexOf("=") + 1)]);
   plays.forEach((play, index) => { play[1] = play[1].replace("//127.0.0.1:", `//player${index}.localhost:`); });
   const { page, errors } = await foreignPage(browser, scripts);
+  if (latency) {
+    const network = await page.context().newCDPSession(page);
+    await network.send("Network.enable");
+    await network.send("Network.emulateNetworkConditions", { offline: false, latency: Number(latency), downloadThroughput: -1, uploadThroughput: -1 });
+  }
   const seen = await page.evaluate(async ([plays, seconds]) => {
     const whep = async (video, url) => {
       const pc = new RTCPeerConnection();

@@ -136,6 +136,36 @@ fn chunks_and_their_lengths() {
 }
 
 #[test]
+fn the_last_part_of_sound_is_about_as_long_as_the_others() {
+    // Frames of 44.1, 48 and 32 kHz, of AAC with SBR, and of 8 kHz, with GOPs of 1, 2, 3, 4 and 8 s.
+    for frame in [23_219_955, AUDIO, 32_000_000, 46_439_909, 128_000_000] {
+        for gop in [25, 50, 75, 100, 200] {
+            let mut cutter = cutter(&[true, false]);
+            let mut out = Vec::new();
+            let mut sounds = 0;
+            for n in 0..25 * 60 {
+                cutter.push(n * FRAME, 0, unit(n * FRAME, 0, n % gop == 0), &mut out);
+                while sounds * frame < (n + 1) * FRAME {
+                    cutter.push(n * FRAME, 1, unit(sounds * frame, frame, true), &mut out);
+                    sounds += 1;
+                }
+            }
+            let cuts: Vec<(i64, bool)> = out
+                .iter()
+                .filter(|placed| placed.track == 1 && placed.split != Split::None)
+                .map(|placed| (placed.unit.pts, matches!(placed.split, Split::Segment(_))))
+                .collect();
+            let parts: Vec<(i64, bool)> = cuts.windows(2).map(|pair| (pair[1].0 - pair[0].0, pair[1].1)).collect();
+            assert!(parts.iter().all(|(length, _)| *length <= 210 * MS), "{frame} {gop}");
+            // The first segment's length is not known, nor are those of GOPs that are cut in two.
+            let last = parts.iter().filter(|(_, last)| *last).map(|(length, _)| *length).skip(2);
+            let (shortest, most) = (last.min().unwrap(), 210 * MS / frame * frame);
+            assert!(gop == 200 || shortest >= most - 2 * frame, "{frame} {gop}: {} ms", shortest / MS);
+        }
+    }
+}
+
+#[test]
 fn sound_alone() {
     let mut cutter = cutter(&[false]);
     let mut out = Vec::new();

@@ -97,6 +97,10 @@ pub(super) struct Lane {
     segment_start: i64,
     chunk_start: i64,
     last: i64,
+    /// How long the segment before was: the one in the making is expected to be as long. When its end is known depends on how tracks come.
+    usual: i64,
+    /// How long the part in the making is to be, of sound.
+    part: i64,
     /// Latest presentation time.
     max_pts: i64,
     /// How much later than it is decoded a key frame is shown at least: after lost pictures, it is more.
@@ -126,6 +130,8 @@ impl Lane {
             segment_start: none,
             chunk_start: none,
             last: none,
+            usual: targets.segment(),
+            part: targets.part(),
             max_pts: none,
             delay: -none,
             pending: None,
@@ -193,12 +199,32 @@ impl Lane {
         let length = unit.dts - self.chunk_start;
         let split = match self.segment {
             Some(current) if number <= current => {
-                let full = length >= self.targets.part() - NEARLY || length + unit.duration > self.targets.part_target() - MARGIN;
+                let full = length >= self.part - NEARLY || length + unit.duration > self.targets.part_target() - MARGIN;
                 if full { Split::Chunk } else { Split::None }
             }
             _ => Split::Segment(number),
         };
+        let (begin, frame) = (unit.dts, unit.duration);
         self.emit(unit, split, out);
+        if split != Split::None {
+            self.part = self.even_part(begin, frame);
+        }
+    }
+
+    /// How long the part of sound that begins there is to be, so that the last one of its segment is about as long as the others. hls.js up
+    /// to 1.7 takes a segment of which 0.2 s are missing for a whole one, if it was completed while the part before these was on its way:
+    /// it waits for the next segment's first part then, which doesn't follow what it has, and stands still. The shorter the last part is,
+    /// the less time there is to fetch the one before it.
+    fn even_part(&self, begin: i64, frame: i64) -> i64 {
+        let wanted = self.targets.part();
+        if frame <= 0 {
+            return wanted;
+        }
+        let most = (wanted - NEARLY + frame - 1).div_euclid(frame).min((self.targets.part_target() - MARGIN).div_euclid(frame)).max(1);
+        let left = (self.segment_start + self.usual - begin + frame / 2).div_euclid(frame);
+        // One frame more than expected has room in the last one.
+        let parts = (left + 1 + most - 1).div_euclid(most);
+        if parts < 2 { wanted } else { (left + parts - 1).div_euclid(parts) * frame }
     }
 
     fn picture(&mut self, mut unit: Unit, cuts: &mut Cuts, out: &mut Vec<Placed>) -> bool {
@@ -385,7 +411,9 @@ impl Lane {
             if self.torn {
                 return;
             }
-            self.segment = Some(number);
+            if self.segment.replace(number).is_some() {
+                self.usual = unit.dts - self.segment_start;
+            }
             self.segment_start = unit.dts;
         }
         if split != Split::None {
