@@ -253,7 +253,8 @@ fn conversion(stream: &Stream, supervisor: &Supervisor) -> Convert {
             Ok(work) => Some(converter(work)),
             Err(error) => {
                 let message = format!(
-                    "HLS, DASH and recordings are silent from where the sound's format changed up to the next key frame: {error}. Change it only                      while nothing is published, or set the key-frame interval to 2 s."
+                    "HLS, DASH and recordings are silent from where the sound's format changed up to the next key frame: {error}. Change it only \
+                     while nothing is published, or set the key-frame interval to 2 s."
                 );
                 stream.warn(Warning { code: "sound_replaced", message });
                 None
