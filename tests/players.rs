@@ -7,6 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::flv::{Clip, Publisher, Tag, make};
+use common::recorded::{finished_mp4, recording};
 use common::{Server, children_of, decode, get, node, signal, wait_for};
 
 /// Two at a time: a small machine plays no more.
@@ -318,4 +319,31 @@ fn shaka_over_hls_comes_in_where_no_key_frame_comes_again() {
     server.wait_live("live/cam1", 2);
     wait_for("a second epoch", || playlist(&server).contains("#EXT-X-DISCONTINUITY\n"), || server.log());
     come_in(&server, &PLAYERS[1][..1]);
+}
+
+/// Buffers that GStreamer took from there within ten seconds, as television boxes and kiosks do.
+fn gstreamer(url: &str) -> usize {
+    let play = ["-v", "uridecodebin", &format!("uri={url}"), "!", "fakesink", "silent=false", "sync=false"].map(str::to_owned);
+    let output = std::process::Command::new("timeout").args(["10", "gst-launch-1.0"]).args(play).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).matches("chain").count()
+}
+
+#[test]
+fn gstreamer_plays_live_and_recorded() {
+    let server = Server::start();
+    let mut publisher = Publisher::start(server.rtmp, "live", "cam1", make(Clip { seconds: 40, gop: 60, ..Default::default() }), |ts| ts);
+    server.wait_live("live/cam1", 2);
+    wait_for("segments", || playlist(&server).matches("#EXTINF").count() >= 4, || server.log());
+    for name in ["index.m3u8", "manifest.mpd"] {
+        let seen = gstreamer(&server.url(&format!("/live/cam1/{name}")));
+        // dashdemux waited for each segment for as long as its Period began behind the presentation's beginning, a minute, and took none.
+        assert!(seen >= 100, "{name}: {seen} buffers\n{}", server.log());
+    }
+    publisher.wait();
+    finished_mp4(&server, "live/cam1");
+    let urls = recording(&server, "live/cam1").unwrap()["urls"].clone();
+    for way in ["hls", "dash"] {
+        let seen = gstreamer(&server.url(urls[way].as_str().unwrap()));
+        assert!(seen >= 1000, "{way} of the recording: {seen} buffers");
+    }
 }

@@ -99,9 +99,10 @@ fn in_timeline(track: &TrackSnapshot) -> impl Iterator<Item = &Segment> {
     track.listed().iter().map(AsRef::as_ref).filter(|segment| segment.timeline.is_some())
 }
 
-/// The presentation's beginning, in whole seconds: never after its first sample.
+/// The presentation's beginning, in whole seconds: that of its first sample. GStreamer's dashdemux waits for each segment for as long as its
+/// Period begins behind this, and then finds it gone.
 fn availability_start(snapshot: &Snapshot) -> UnixNanos {
-    (snapshot.began / i64::from(NANOS) - 60).max(0) * i64::from(NANOS)
+    (snapshot.began / i64::from(NANOS)).max(0) * i64::from(NANOS)
 }
 
 /// The epochs that make Periods: those with all of their tracks. Shaka gives up on a Period that is empty or has fewer tracks than others.

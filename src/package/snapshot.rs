@@ -16,7 +16,7 @@ pub(super) const NANOS: u32 = 1_000_000_000;
 pub struct Snapshot {
     /// Media sequence number of the presentation's first segment, see [`first_number`](super::name::first_number).
     pub first_number: u64,
-    /// When it began.
+    /// When its first sample was captured; before there is one, when it began.
     pub began: UnixNanos,
     /// The bounds that its segments and parts keep.
     pub targets: Targets,

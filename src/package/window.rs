@@ -103,6 +103,9 @@ impl Window {
             self.dropped += 1;
             return;
         };
+        if self.newest.iter().all(Option::is_none) {
+            self.snapshot.began = chunk.wallclock;
+        }
         if self.snapshot.epochs.last().is_none_or(|last| last.epoch < chunk.epoch) {
             self.snapshot.epochs.push(Epoch { epoch: chunk.epoch, begin: chunk.wallclock });
         }
