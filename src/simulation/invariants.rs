@@ -225,7 +225,10 @@ impl Ledger {
             self.whole(track, &mut broken);
             self.listed.hls(track.track, &text, &snapshot, self.parts_fit, &mut broken);
         }
-        self.listed.dash(&dash::manifest(&snapshot, wall, "/", ""), &mut broken);
+        // The server gives none before it has media.
+        if snapshot.tracks.iter().any(|track| !track.segments.is_empty()) {
+            self.listed.dash(&dash::manifest(&snapshot, wall, "/", ""), &mut broken);
+        }
         broken.into_iter().for_each(|what| self.fail(what));
     }
 
