@@ -417,9 +417,9 @@ fn follow(server: &Server, path: &str, track: &str, seconds: u64, publisher: &Pu
             let target = if next.part_target > 0.0 { next.part_target } else { panic!("no part target") };
             assert!(segment.parts.iter().all(|part| part.0 <= target + 1e-4), "{segment:?} beyond {target}");
             assert!(segment.duration.round() <= next.target, "{segment:?} beyond {}", next.target);
-            // All parts but the last of a segment: at least 85 % of the target (RFC 8216bis 4.4.4.9).
+            // All parts but independent ones and the last of a segment: at least 85 % of the target (RFC 8216bis 4.4.4.9).
             let last = segment.parts.len().saturating_sub(usize::from(!segment.uri.is_empty()));
-            let short = segment.parts.iter().take(last).filter(|part| part.0 < 0.85 * target).count();
+            let short = segment.parts.iter().take(last).filter(|part| !part.2 && part.0 < 0.85 * target).count();
             assert!(short == 0, "parts shorter than 85 % of {target}: {segment:?}");
         }
         for pair in next.segments.windows(2) {

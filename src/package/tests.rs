@@ -242,6 +242,8 @@ fn sounds_segment_is_listed_as_a_whole_with_the_next_ones_first_part() {
     assert_eq!(state(&window(2, 9)), (false, false, false));
     assert_eq!(state(&window(3, 0)), (false, false, true), "its last part is there");
     assert_eq!(state(&window(3, 1)), (true, true, true));
+    let only = window(1, 0).snapshot();
+    assert!(media(&only, 1).contains("a-1700000000.m4s\n"), "the only one is listed at once");
     let mut over = window(2, 9);
     over.chunk(Chunk { end: true, ..chunk(1, 0, 2, 9) });
     assert_eq!(state(&over), (true, true, false), "its epoch is over: nobody knows when the next part comes");

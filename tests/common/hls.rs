@@ -118,6 +118,14 @@ pub(crate) fn parse(text: &str) -> Playlist {
 impl Playlist {
     /// Media sequence number and part index of what comes next.
     pub(crate) fn next(&self) -> (u64, usize) {
+        // What is hinted at may begin the next segment, though the last one isn't listed as a whole yet.
+        let hinted = self.hint.as_deref().and_then(|hint| {
+            let mut numbers = hint.split(['-', '.']).skip(1);
+            Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+        });
+        if let Some(hinted) = hinted {
+            return hinted;
+        }
         match self.segments.last() {
             Some(last) if last.uri.is_empty() => (last.number, last.parts.len()),
             Some(last) => (last.number + 1, 0),
