@@ -186,11 +186,12 @@ impl Cutter {
         }
     }
 
-    /// Whether this is sound of which the pictures before it, which went on without, had nothing.
+    /// Whether this is sound of which the pictures before it, which went on without, had nothing: nor had an epoch before given it.
     fn is_late(&self, track: usize, unit: &Unit) -> bool {
         let state = &self.tracks[track];
         let begun = self.master().and_then(|_| self.cuts.begin());
-        !state.video && state.arrived.is_none() && begun.is_some_and(|begin| unit.pts > begin + REACHES_BACK)
+        let given = self.not_before[MediaKind::Audio as usize].max(self.given[MediaKind::Audio as usize]);
+        !state.video && state.arrived.is_none() && begun.is_some_and(|begin| unit.pts > begin.max(given) + REACHES_BACK)
     }
 
     fn master(&self) -> Option<usize> {

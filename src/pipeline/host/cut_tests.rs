@@ -450,6 +450,23 @@ fn what_the_epoch_before_gave_is_left_out_of_each_kind() {
 }
 
 #[test]
+fn sound_that_goes_on_from_the_epoch_before_is_not_late() {
+    // Pictures join sound that plays already, with a key frame from a cache: of the sound up to there nothing is left to give.
+    for given in [0, 900, 1_500, 4_000] {
+        let mut joined = cutter(&[true, false]);
+        (joined.not_before[0], joined.given[0]) = (given * MS, given * MS);
+        let mut out = Vec::new();
+        (0..125).for_each(|n| joined.push(0, 0, unit(n * FRAME, 0, n % 25 == 0), &mut out));
+        (0..250).for_each(|n| joined.push(3_100 * MS, 1, unit(n * AUDIO, AUDIO, true), &mut out));
+        (125..150).for_each(|n| joined.push(3_200 * MS, 0, unit(n * FRAME, 0, n % 25 == 0), &mut out));
+        joined.finish(&mut out);
+        assert!(!joined.is_joined(), "{given}");
+        let sounds = out.iter().filter(|placed| placed.track == 1).count() as i64;
+        assert!((sounds - (250 - given * MS / AUDIO)).abs() <= 1, "{given}: {sounds}");
+    }
+}
+
+#[test]
 fn a_picture_at_a_parts_end_begins_the_next_where_nothing_follows() {
     // With these there is no room between a part and its target.
     let targets = Targets::new(std::time::Duration::from_secs(4), std::time::Duration::from_millis(500));
