@@ -379,8 +379,9 @@ fn follow(server: &Server, path: &str, track: &str, seconds: u64, publisher: &Pu
     let mut missed: std::collections::BTreeSet<u64> = Default::default();
     let mut known: std::collections::BTreeMap<u64, common::hls::Segment> = Default::default();
     while std::time::Instant::now() < end {
-        let (msn, part) = list.next();
-        let hint = list.hint.clone().expect("a live playlist hints at its next part");
+        // Between two segments nothing is promised: what comes is the next one's first part.
+        let (msn, part) = if list.hint.is_some() { list.next() } else { (list.next().0 + 1, 0) };
+        let hint = list.hint.clone().unwrap_or_else(|| format!("{track}-{msn}.{part}.m4s"));
         let asked = std::time::Instant::now();
         let bytes = client.file(&format!("{base}/{hint}"));
         let at = common::flv::unix_ms();

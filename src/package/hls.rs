@@ -200,8 +200,9 @@ pub(crate) fn media(snapshot: &Snapshot, track: &TrackSnapshot, skip: bool, quer
         return out;
     }
     let (number, part) = track.next();
-    // A hint behind an epoch's end would promise a part of that epoch: Shaka reads what comes instead with the old EXT-X-MAP, and fails.
-    if number > 0 && !track.between {
+    // A hint behind an epoch's end would promise a part of that epoch: Shaka reads what comes instead with the old EXT-X-MAP, and fails. Behind
+    // a segment that isn't listed as whole it would promise a part of that segment: Shaka shows nothing more.
+    if number > 0 && !track.between && !track.ends_later() {
         let _ = writeln!(out, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{}{query}\"", MediaName::Part { track: track.track, number, part });
     }
     for other in snapshot.tracks.iter().filter(|other| other.track != track.track) {

@@ -223,36 +223,33 @@ fn players_come_in_at_a_segments_start_or_well_behind_it() {
     assert_eq!(entrances, [true, false, true, true, true], "{text}");
 }
 
+/// Between two segments the older one is neither listed as a whole nor is a part behind it promised.
 #[test]
-fn between_two_segments_the_hint_is_the_next_ones_first_part() {
-    let text = media(&window(3, 0).snapshot(), 0);
-    assert!(text.contains("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"v-1700000003.0.m4s\""), "{text}");
-}
-
-#[test]
-fn sounds_segment_is_listed_as_a_whole_with_the_next_ones_first_part() {
-    let (last, hint) = ("a-1700000002.m4s\n", "a-1700000003.0.m4s");
-    let reload = BlockingReload { msn: Some(1_700_000_002), part: None };
-    let state = |window: &Window| {
-        let snapshot = window.snapshot();
-        let (text, met) = (media(&snapshot, 1), reload.is_met(snapshot.track(1).unwrap()));
-        assert!(text.contains("URI=\"a-1700000002.8.m4s\""), "{text}");
-        (text.contains(last), met, text.contains(hint))
-    };
-    assert_eq!(state(&window(2, 9)), (false, false, false));
-    assert_eq!(state(&window(3, 0)), (false, false, true), "its last part is there");
-    assert_eq!(state(&window(3, 1)), (true, true, true));
-    let only = window(1, 0).snapshot();
-    assert!(media(&only, 1).contains("a-1700000000.m4s\n"), "the only one is listed at once");
-    let mut over = window(2, 9);
-    over.chunk(Chunk { end: true, ..chunk(1, 0, 2, 9) });
-    assert_eq!(state(&over), (true, true, false), "its epoch is over: nobody knows when the next part comes");
-    let mut ended = window(3, 0);
-    ended.end();
-    assert!(media(&ended.snapshot(), 1).contains(last));
-    assert!(reload.is_met(ended.snapshot().track(1).unwrap()));
-    let pictures = window(3, 0).snapshot();
-    assert!(media(&pictures, 0).contains("v-1700000002.m4s\n") && reload.is_met(pictures.track(0).unwrap()), "not so of pictures");
+fn a_segment_is_listed_as_a_whole_with_the_next_ones_first_part() {
+    for (track, name) in [(0, 'v'), (1, 'a')] {
+        let (last, hint) = (format!("{name}-1700000002.m4s\n"), format!("URI=\"{name}-1700000003.0.m4s\""));
+        let part = format!("URI=\"{name}-1700000002.8.m4s\"");
+        let reload = BlockingReload { msn: Some(1_700_000_002), part: None };
+        let state = |window: &Window| {
+            let snapshot = window.snapshot();
+            let (text, met) = (media(&snapshot, track), reload.is_met(snapshot.track(track).unwrap()));
+            assert!(text.contains(&part), "{text}");
+            (text.contains(&last), met, text.contains(&hint), text.contains("#EXT-X-PRELOAD-HINT"))
+        };
+        assert!(!state(&window(2, 9)).0);
+        assert_eq!(state(&window(3, 0)), (false, false, false, false), "its last part is there");
+        assert_eq!(state(&window(3, 1)), (true, true, true, true));
+        let only = window(1, 0).snapshot();
+        assert!(media(&only, track).contains(&format!("{name}-1700000000.m4s\n")), "the only one is listed at once");
+        assert!(media(&only, track).contains(&format!("URI=\"{name}-1700000001.0.m4s\"")), "with the next one's first part promised");
+        let mut over = window(2, 9);
+        over.chunk(Chunk { end: true, ..chunk(track, 0, 2, 9) });
+        assert_eq!(state(&over), (true, true, false, false), "its epoch is over: nobody knows when the next part comes");
+        let mut ended = window(3, 0);
+        ended.end();
+        assert!(media(&ended.snapshot(), track).contains(&last));
+        assert!(reload.is_met(ended.snapshot().track(track).unwrap()));
+    }
 }
 
 #[test]
@@ -287,6 +284,7 @@ fn a_discontinuity_has_a_new_map() {
     let mut window = window(2, 4);
     window.init(init(0, 1));
     (0..10).for_each(|part| window.chunk(chunk(0, 1, 3, part)));
+    window.chunk(chunk(0, 1, 4, 0));
     let text = media(&window.snapshot(), 0);
     let (_, playlist) = m3u8_rs::parse_media_playlist(text.as_bytes()).unwrap();
     assert_eq!(playlist.segments.len(), 4, "the segment that broke off is complete now");

@@ -118,7 +118,7 @@ pub(crate) fn parse(text: &str) -> Playlist {
 impl Playlist {
     /// Media sequence number and part index of what comes next.
     pub(crate) fn next(&self) -> (u64, usize) {
-        // What is hinted at may begin the next segment, though the last one isn't listed as a whole yet.
+        // What is hinted at may begin the next segment.
         let hinted = self.hint.as_deref().and_then(|hint| {
             let mut numbers = hint.split(['-', '.']).skip(1);
             Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))

@@ -1,19 +1,21 @@
-// node boundary.mjs URL COUNT: Shaka players that come when a segment of a live HLS stream has just ended, one after another.
+// node boundary.mjs URL COUNT LAST: Shaka players that come when a segment of a live HLS stream, whose last part is number LAST, has just
+// ended, one after another.
 import { foreignPage, main } from "./browser.mjs";
 
-const [url, count] = process.argv.slice(2);
+const [url, count, last] = process.argv.slice(2);
 
 await main(async (browser) => {
   const { page, errors } = await foreignPage(browser, ["shaka-player/dist/shaka-player.compiled.js"]);
   const seen = await page.evaluate(
-    async ([url, count]) => {
+    async ([url, count, lastPart]) => {
       const wait = (ms) => new Promise((done) => setTimeout(done, ms));
       const list = async (query) => (await fetch(new URL(`v.m3u8${query}`, url))).text();
       shaka.polyfill.installAll();
       const reports = [];
       for (let index = 0; index < count; index += 1) {
-        const next = Number(/PRELOAD-HINT.*v-(\d+)/.exec(await list(""))[1]);
-        await list(`?_HLS_msn=${next}`);
+        const next = Number([...(await list("")).matchAll(/EXT-X-PART:.*v-(\d+)/g)].at(-1)[1]) + 1;
+        // When its last part is there, and when it is listed as a whole.
+        await list(`?_HLS_msn=${next}${index % 2 ? "" : `&_HLS_part=${lastPart}`}`);
         await wait((index % 4) * 20);
         const video = Object.assign(document.createElement("video"), { muted: true });
         document.body.append(video);
@@ -33,7 +35,7 @@ await main(async (browser) => {
       }
       return reports;
     },
-    [url, Number(count)],
+    [url, Number(count), Number(last)],
   );
   return { seen, errors };
 });

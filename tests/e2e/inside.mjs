@@ -31,7 +31,7 @@ await main(async (browser) => {
         return report;
       };
       const list = async (query) => (await fetch(new URL(`v.m3u8${query}`, url))).text();
-      let next = Number(/PRELOAD-HINT.*v-(\d+)/.exec(await list(""))[1]) + 1;
+      let next = Number([...(await list("")).matchAll(/EXT-X-PART:.*v-(\d+)/g)].at(-1)[1]) + 1;
       const players = [];
       for (let player = 0; player < count; player += 1, next += 1) {
         const durations = (await list(`?_HLS_msn=${next}&_HLS_part=4`)).matchAll(/#EXTINF:([\d.]+)/g);
