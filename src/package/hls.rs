@@ -192,7 +192,7 @@ pub(crate) fn media(snapshot: &Snapshot, track: &TrackSnapshot, skip: bool, quer
             epoch = Some(segment.epoch);
         }
         let with_parts = !snapshot.ended && (!segment.complete || until_end <= PARTS_WITHIN * snapshot.targets.segment());
-        let whole = segment.complete && (index + 1 < listed.len() || !track.ends_later());
+        let whole = segment.complete && (index + 1 < listed.len() || snapshot.ended || !track.ends_later());
         write_segment(&mut out, snapshot, track, segment, (with_parts, whole), query);
     }
     if snapshot.ended {

@@ -135,12 +135,12 @@ impl TrackSnapshot {
         }
     }
 
-    /// Whether the last segment is complete, but a playlist shows its parts only: until the next one's first part is there, or the epoch is
-    /// over. Clients can't know which part is the last one (RFC 8216bis section 6.2.5.2). hls.js up to 1.7 takes a segment of which 0.2 s are
+    /// Whether the last segment is complete, but a playlist shows its parts only: until the next one's first part is there, or nothing more
+    /// will come. Clients can't know which part is the last one (RFC 8216bis section 6.2.5.2). hls.js up to 1.7 takes a segment of which 0.2 s are
     /// missing for a whole one, if it is listed as such while the part before these is on its way, and stands still for as long as its parts
     /// are listed: so it has another part's time to fetch that. Not so of the only one: players that don't take parts have to find something.
     pub(super) fn ends_later(&self) -> bool {
-        !self.between && self.segments.last().is_some_and(|last| last.complete) && self.complete() > 1
+        self.segments.last().is_some_and(|last| last.complete) && self.complete() > 1
     }
 
     /// How many complete segments are listed.
