@@ -32,6 +32,18 @@ pub(super) fn entrances(snapshot: &Snapshot, at: UnixNanos) -> Option<KeyFrames>
     Some(KeyFrames { before: before.map(into), next: next.map(into) })
 }
 
+/// Where the earliest segment begins that somebody may be playing from who came in since a player would have begun at `at`. `None` where all
+/// segments since begin with a key frame: then nobody is sent back.
+pub(super) fn sent_back_to(snapshot: &Snapshot, at: UnixNanos) -> Option<UnixNanos> {
+    let listed = snapshot.video()?.listed();
+    let begins = |segment: &&Segment| segment.parts.first().is_some_and(|part| part.independent);
+    let there = listed.partition_point(|segment| segment.wallclock <= at).saturating_sub(1);
+    if listed.get(there..)?.iter().map(AsRef::as_ref).all(|segment| begins(&segment)) {
+        return None;
+    }
+    listed.get(..=there)?.iter().map(AsRef::as_ref).rfind(begins).map(|segment| segment.wallclock)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -82,6 +94,24 @@ mod tests {
             average_bitrate: 0,
         };
         Snapshot { tracks: vec![track], ..Default::default() }
+    }
+
+    #[test]
+    fn where_somebody_may_still_be_coming_in() {
+        for (segments, at, expected) in [
+            ("KKKK", 5 * S, None),
+            ("KpKpKp", 7 * S, Some(4 * S)),
+            ("KpKpKp", 8 * S, Some(8 * S)),
+            ("KpKpK", 8 * S, None),
+            ("KppppKK", 11 * S, None),
+            ("KppppKK", 9 * S, Some(0)),
+            ("Kpppp", 60 * S, Some(0)),
+            ("ppp", 3 * S, None),
+            ("pK", -1, None),
+            ("", 0, None),
+        ] {
+            assert_eq!(sent_back_to(&stream(Codec::H264, segments), at), expected, "{segments} at {at}");
+        }
     }
 
     #[test]

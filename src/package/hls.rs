@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 
 use m3u8_rs::{AlternativeMedia, AlternativeMediaType, ClosedCaptionGroupId, InstreamId, MasterPlaylist, Resolution, Start, VariantStream};
 
-use super::entrance::entrances;
+use super::entrance::{entrances, sent_back_to};
 use super::name::MediaName;
 use super::snapshot::{NANOS, Segment, Snapshot, TrackSnapshot, ticks_to_nanos};
-use crate::base::{MediaKind, date_time};
+use crate::base::{MediaKind, UnixNanos, date_time};
 
 /// Version 9: needed for EXT-X-SKIP (RFC 8216bis section 8).
 const VERSION: u32 = 9;
@@ -25,6 +25,12 @@ const PARTS_AHEAD: usize = 2;
 /// durations, which are twice as long: nobody begins so far back with a part, every reload would carry three times the lines, and hls.js that
 /// lacks a part waits for it for as long as it is listed.
 const PARTS_WITHIN: i64 = 2;
+/// Where players are sent back to a key frame, parts are listed from there for as long as who has begun there may need to come to the edge. hls.js
+/// whose parts go away goes on with the whole segment, and takes it once more; where pictures are replaced, Chromium shows none up to the next
+/// key frame.
+const PARTS_FOR_NEWCOMERS: i64 = 4 * NANOS as i64;
+/// Where parts are listed at most, in target durations from the end (RFC 8216bis section 4.4.4.9).
+const PARTS_AT_MOST: i64 = 3;
 /// How far from a segment's start its other parts aren't announced as independent, in nanoseconds. hls.js takes what misses up to 0.2 s at its
 /// start for a whole segment, and then looks for the missing part for as long as that is listed: who comes in there stands still at the next
 /// segment, for seconds. The attribute may be left out (RFC 8216bis section 4.4.4.9); a player begins with the part before.
@@ -137,11 +143,23 @@ fn closed_captions(snapshot: &Snapshot) -> Option<ClosedCaptionGroupId> {
 /// such a segment shows nothing for seconds, and often stands still behind the next key frame until the one after it. It stands in this
 /// list, which players read once: a media playlist may not change it (RFC 8216bis section 6.2.1).
 fn start(snapshot: &Snapshot) -> Option<Start> {
-    let end = |track: &TrackSnapshot| track.segments.last().map(|last| last.end());
-    let edge = snapshot.tracks.iter().filter_map(end).max().filter(|_| !snapshot.ended)?;
-    let usual = edge - (snapshot.targets.part_target() as f64 * PART_HOLD_BACK) as i64;
+    let (edge, usual) = edge(snapshot)?;
     let at = entrances(snapshot, usual)?.before?;
     Some(Start { time_offset: (seconds(at - edge) * 1000.0).round() / 1000.0, precise: Some(true), other_attributes: Default::default() })
+}
+
+/// Where a live stream ends so far, and where players begin.
+fn edge(snapshot: &Snapshot) -> Option<(UnixNanos, UnixNanos)> {
+    let end = |track: &TrackSnapshot| track.segments.last().map(|last| last.end());
+    let edge = snapshot.tracks.iter().filter_map(end).max().filter(|_| !snapshot.ended)?;
+    Some((edge, edge - (snapshot.targets.part_target() as f64 * PART_HOLD_BACK) as i64))
+}
+
+/// From which time on parts are listed although they are further from the end than usual.
+fn parts_from(snapshot: &Snapshot) -> Option<UnixNanos> {
+    let (edge, usual) = edge(snapshot)?;
+    let from = sent_back_to(snapshot, usual - PARTS_FOR_NEWCOMERS)?;
+    Some(from.max(edge - PARTS_AT_MOST * snapshot.targets.target_duration() as i64 * i64::from(NANOS)))
 }
 
 /// A track's media playlist. `skip`: the request allowed a delta update (`_HLS_skip=YES`).
@@ -174,6 +192,7 @@ pub(crate) fn media(snapshot: &Snapshot, track: &TrackSnapshot, skip: bool, quer
     }
     let remaining: i64 = listed.iter().map(|segment| segment.duration_nanos()).sum();
     let mut until_end = remaining;
+    let from = parts_from(snapshot);
     // A delta update names its EXT-X-MAP again: it needn't, but Shaka has none for the segments of an update that doesn't.
     let mut epoch = None;
     for (index, segment) in listed.iter().enumerate() {
@@ -191,7 +210,8 @@ pub(crate) fn media(snapshot: &Snapshot, track: &TrackSnapshot, skip: bool, quer
             let _ = writeln!(out, "#EXT-X-MAP:URI=\"{init}{query}\"");
             epoch = Some(segment.epoch);
         }
-        let with_parts = !snapshot.ended && (!segment.complete || until_end <= PARTS_WITHIN * snapshot.targets.segment());
+        let near = until_end <= PARTS_WITHIN * snapshot.targets.segment() || from.is_some_and(|from| segment.end() > from);
+        let with_parts = !snapshot.ended && (!segment.complete || near);
         let whole = segment.complete && (index + 1 < listed.len() || snapshot.ended || !track.ends_later());
         write_segment(&mut out, snapshot, track, segment, (with_parts, whole), query);
     }

@@ -255,6 +255,31 @@ fn a_segment_is_listed_as_a_whole_with_the_next_ones_first_part() {
 }
 
 #[test]
+fn parts_are_listed_from_where_players_are_sent_back_to() {
+    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0);
+    window.init(init(0, 0));
+    window.init(init(1, 0));
+    let mut first = Vec::new();
+    for position in 0..80 {
+        for track in [0, 1] {
+            // Key frames 10 s apart.
+            let independent = track == 1 || position % 50 == 0;
+            window.chunk(Chunk { independent, ..chunk(track, 0, position / 10, position % 10) });
+        }
+        let snapshot = window.snapshot();
+        let begins = |name: char| {
+            (0..8).find(|number| media(&snapshot, u32::from(name == 'a')).contains(&format!("URI=\"{name}-170000000{number}.0.m4s")))
+        };
+        assert_eq!(begins('v'), begins('a'), "at {position}");
+        first.push(begins('v').unwrap());
+    }
+    // From the first key frame, for 4 s longer than players are sent back there, and no further than three target durations (12 s).
+    assert_eq!((first[40], first[55], first[59]), (0, 0, 0));
+    assert_eq!((first[68], first[69], first[72]), (0, 1, 1));
+    assert_eq!((first[73], first[79]), (5, 5));
+}
+
+#[test]
 fn behind_an_epochs_end_nothing_is_promised_of_it() {
     let mut window = window(2, 9);
     let hints = |window: &Window| [0, 1].map(|track| media(&window.snapshot(), track).matches("#EXT-X-PRELOAD-HINT").count());
