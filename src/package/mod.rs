@@ -12,6 +12,8 @@ mod encoder_tests;
 mod entrance;
 pub(crate) mod hls;
 mod name;
+#[cfg(test)]
+mod parts_tests;
 mod snapshot;
 #[cfg(test)]
 mod tests;
