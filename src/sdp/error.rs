@@ -64,6 +64,10 @@ pub enum WrongLine {
     Version,
     #[error("is not a media, a port, a protocol and formats")]
     Media,
+    #[error("has a value of {length} bytes; at most {limit} are accepted")]
+    TooLong { length: usize, limit: usize },
+    #[error("is one attribute too many; at most {limit} of those that are asked for here are accepted")]
+    TooMany { limit: usize },
 }
 
 impl SdpError {

@@ -69,30 +69,43 @@ impl Fragment {
     }
 }
 
-/// The answer to an ICE restart: our new credentials, with our candidates (RFC 9725 section 4.3.3).
-pub(crate) fn write_fragment(offer: &Offer, ice: &IceParameters, candidates: &[IceCandidate]) -> String {
-    let mut out = String::from("a=ice-lite\r\n");
-    let mut tagged = None;
-    if offer.bundle {
-        out.push_str("a=group:BUNDLE");
-    }
-    for section in offer.sections.iter().filter(|s| s.media.is_some()) {
-        tagged.get_or_insert(section);
-        if let (Some(mid), true) = (&section.mid, offer.bundle) {
-            let _ = write!(out, " {mid}");
+/// What answers to an ICE restart say of the session: all that is kept of its offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FragmentHead(String);
+
+impl FragmentHead {
+    /// At most 32 mids and one `m=` line, less than 1 KB.
+    pub(crate) fn of(offer: &Offer) -> Self {
+        let mut out = String::from("a=ice-lite\r\n");
+        let mut tagged = None;
+        if offer.bundle {
+            out.push_str("a=group:BUNDLE");
         }
-    }
-    if offer.bundle {
-        out.push_str("\r\n");
-    }
-    if let Some(section) = tagged {
-        let _ = write!(out, "m={} 9 {} {}\r\n", section.media_type, section.protocol, section.first_format);
-        if let Some(mid) = &section.mid {
-            let _ = write!(out, "a=mid:{mid}\r\n");
+        for section in offer.sections.iter().filter(|s| s.media.is_some()) {
+            tagged.get_or_insert(section);
+            if let (Some(mid), true) = (&section.mid, offer.bundle) {
+                let _ = write!(out, " {mid}");
+            }
         }
+        if offer.bundle {
+            out.push_str("\r\n");
+        }
+        if let Some(section) = tagged {
+            let _ = write!(out, "m={} 9 {} {}\r\n", section.media_type, section.protocol, section.first_format);
+            if let Some(mid) = &section.mid {
+                let _ = write!(out, "a=mid:{mid}\r\n");
+            }
+        }
+        out.shrink_to_fit();
+        Self(out)
     }
-    let _ = write!(out, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", ice.username_fragment, ice.password);
-    candidates.iter().for_each(|c| candidate::write(&mut out, c));
-    out.push_str("a=end-of-candidates\r\n");
-    out
+
+    /// The answer to an ICE restart: our new credentials, with our candidates (RFC 9725 section 4.3.3).
+    pub(crate) fn write(&self, ice: &IceParameters, candidates: &[IceCandidate]) -> String {
+        let mut out = self.0.clone();
+        let _ = write!(out, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", ice.username_fragment, ice.password);
+        candidates.iter().for_each(|c| candidate::write(&mut out, c));
+        out.push_str("a=end-of-candidates\r\n");
+        out
+    }
 }

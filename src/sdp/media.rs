@@ -10,10 +10,40 @@ use crate::sfu::ortc::{
     RtpEncodingParameters, RtpHeaderExtension, RtpHeaderExtensionParameters, RtpParameters, RtxParameters,
 };
 
-/// Most `a=rtcp-fb` lines kept per codec; Chromium sends five.
-const MAX_FEEDBACK: usize = 16;
-/// Most `a=fmtp` parameters kept per codec; Opus has the most, eleven are defined.
-const MAX_FMTP_PARAMETERS: usize = 32;
+/// The kinds of `a=rtcp-fb` that anybody here can make use of.
+const FEEDBACK: [(&str, &str); 5] = [("nack", ""), ("nack", "pli"), ("ccm", "fir"), ("goog-remb", ""), ("transport-cc", "")];
+/// The `a=fmtp` parameters of the codecs that are carried (RFC 6184 section 8.1, RFC 7587 section 6.1, RFC 7741 section 6.1, RFC 4588
+/// section 8.6), and of the forms of H.264 among which one is chosen. Those that describe a sender's own stream (`sprop-…`) aren't asked for.
+const FMTP: [&str; 16] = [
+    "apt",
+    "cbr",
+    "level-asymmetry-allowed",
+    "max-fr",
+    "max-fs",
+    "maxaveragebitrate",
+    "maxplaybackrate",
+    "maxptime",
+    "minptime",
+    "packetization-mode",
+    "profile-level-id",
+    "ptime",
+    "rtx-time",
+    "stereo",
+    "usedtx",
+    "useinbandfec",
+];
+/// Longest value of one, in bytes; they are numbers and profiles.
+const MAX_PARAMETER: usize = 32;
+/// Most payload types of a section that are looked at: with its RTX each of Chromium's 50 codecs of pictures.
+const MAX_CODECS: usize = 64;
+/// Longest name of a codec, in bytes: what isn't carried is named in an error. `telephone-event` has 15.
+const MAX_NAME: usize = 32;
+/// Longest stream and track id that is noted, in bytes; browsers send two UUIDs.
+const MAX_MSID: usize = 160;
+/// Longest RID that is noted, in bytes (RFC 8852 section 3.1).
+const MAX_RID: usize = 16;
+/// Longest URI of a header extension that is noted, in bytes; the longest that is asked for has 73.
+const MAX_URI: usize = 128;
 /// Most `a=rid` lines noted; browsers allow fewer.
 const MAX_RIDS: usize = 8;
 /// Most `a=ssrc` and `a=ssrc-group` lines looked at per section: three simulcast layers with RTX have 24 at four lines each.
@@ -80,10 +110,10 @@ impl OfferedMedia {
     /// Reads the attributes of a section. `payload_types` are those of its `m=` line, in order; anything it can't make sense of
     /// is left out, as RFC 8866 section 5.13 says.
     pub(super) fn read(kind: MediaKind, payload_types: &[u8], session: &[Attribute], section: &[Attribute]) -> Self {
-        let lines = || section.iter().map(|a| (a.key.as_str(), a.value.as_str()));
+        let lines = || section.iter().map(|a| (a.key, a.value.as_str()));
         let direction = lines()
             .find_map(|(key, _)| Direction::parse(key))
-            .or_else(|| session.iter().find_map(|a| Direction::parse(&a.key)))
+            .or_else(|| session.iter().find_map(|a| Direction::parse(a.key)))
             .unwrap_or(Direction::SendRecv);
         let (encoding, cname) = read_ssrcs(lines());
         Self {
@@ -95,11 +125,12 @@ impl OfferedMedia {
             },
             encoding,
             cname,
-            msid: lines().find(|(key, _)| *key == "msid").map(|(_, value)| value.to_owned()),
+            msid: lines().find(|(key, value)| *key == "msid" && value.len() <= MAX_MSID).map(|(_, value)| value.to_owned()),
             rtcp_rsize: lines().any(|(key, _)| key == "rtcp-rsize"),
             rids: lines()
                 .filter(|(key, _)| *key == "rid")
                 .filter_map(|(_, value)| value.split_once(' ').filter(|(_, rest)| rest.split(' ').next() == Some("send")))
+                .filter(|(rid, _)| rid.len() <= MAX_RID)
                 .map(|(rid, _)| rid.to_owned())
                 .take(MAX_RIDS)
                 .collect(),
@@ -237,7 +268,7 @@ fn in_use(codec: &RtpCodecCapability, payload_type: u8, known: Option<&RtpCodecC
 fn read_codecs<'a>(kind: MediaKind, payload_types: &[u8], lines: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<RtpCodecCapability> {
     let mut maps: BTreeMap<u8, (&str, u32, Option<u8>)> = BTreeMap::new();
     let mut fmtps: BTreeMap<u8, CodecSpecificParameters> = BTreeMap::new();
-    let mut feedback: BTreeMap<u8, Vec<RtcpFeedback>> = BTreeMap::new();
+    let mut feedback: BTreeMap<u8, Vec<(&str, &str)>> = BTreeMap::new();
     let mut feedback_for_all = Vec::new();
     for (key, value) in lines {
         let Some((head, rest)) = value.split_once(' ') else { continue };
@@ -246,7 +277,7 @@ fn read_codecs<'a>(kind: MediaKind, payload_types: &[u8], lines: impl Iterator<I
             ("rtpmap", Some(pt)) => {
                 let mut parts = rest.trim().split('/');
                 if let (Some(name), Some(Ok(rate))) = (parts.next(), parts.next().map(str::parse::<u32>))
-                    && !name.is_empty()
+                    && (1..=MAX_NAME).contains(&name.len())
                     && rate > 0
                 {
                     maps.entry(pt).or_insert((name, rate, parts.next().and_then(|c| c.parse().ok())));
@@ -255,22 +286,21 @@ fn read_codecs<'a>(kind: MediaKind, payload_types: &[u8], lines: impl Iterator<I
             ("fmtp", Some(pt)) => {
                 let parameters = fmtps.entry(pt).or_default();
                 for (name, value) in rest.split(';').filter_map(|p| p.trim().split_once('=')) {
-                    if parameters.len() < MAX_FMTP_PARAMETERS {
-                        let name = name.trim().to_ascii_lowercase();
-                        let value = parameter_value(&name, value.trim());
-                        parameters.insert(name, value);
+                    let known = FMTP.into_iter().find(|known| known.eq_ignore_ascii_case(name.trim()));
+                    if let (Some(name), true) = (known, value.trim().len() <= MAX_PARAMETER) {
+                        parameters.insert(name.to_owned(), parameter_value(name, value.trim()));
                     }
                 }
             }
             ("rtcp-fb", pt) => {
                 let (kind, parameter) = rest.trim().split_once(' ').unwrap_or((rest.trim(), ""));
-                let line = RtcpFeedback { kind: kind.to_owned(), parameter: parameter.trim().to_owned() };
+                let Some(line) = FEEDBACK.into_iter().find(|known| *known == (kind, parameter.trim())) else { continue };
                 let list = match pt {
                     Some(pt) => feedback.entry(pt).or_default(),
                     None if head == "*" => &mut feedback_for_all,
                     None => continue,
                 };
-                if list.len() < MAX_FEEDBACK {
+                if !list.contains(&line) {
                     list.push(line);
                 }
             }
@@ -278,11 +308,13 @@ fn read_codecs<'a>(kind: MediaKind, payload_types: &[u8], lines: impl Iterator<I
         }
     }
     let mut codecs = Vec::new();
-    for pt in payload_types {
+    for pt in payload_types.iter().take(MAX_CODECS) {
         // Taken out so that a payload type that is listed twice counts once.
         let Some((name, clock_rate, channels)) = maps.remove(pt) else { continue };
-        let mut rtcp_feedback = feedback.remove(pt).unwrap_or_default();
-        rtcp_feedback.extend(feedback_for_all.iter().cloned());
+        let mut said = feedback.remove(pt).unwrap_or_default();
+        said.extend(feedback_for_all.iter().filter(|line| !said.contains(line)).copied().collect::<Vec<_>>());
+        let rtcp_feedback =
+            said.into_iter().map(|(kind, parameter)| RtcpFeedback { kind: kind.to_owned(), parameter: parameter.to_owned() }).collect();
         codecs.push(RtpCodecCapability {
             kind,
             mime_type: format!("{kind}/{name}"),
@@ -314,7 +346,7 @@ fn read_extensions<'a>(kind: MediaKind, lines: impl Iterator<Item = (&'a str, &'
         let (id, direction) = head.split_once('/').map_or((head, None), |(id, direction)| (id, Some(direction)));
         let Some(preferred_id) = id.parse::<u8>().ok().filter(|id| (1..=14).contains(id)) else { continue };
         let taken = extensions.iter().any(|e| e.preferred_id == preferred_id || e.uri == uri);
-        if taken || uri == "urn:ietf:params:rtp-hdrext:encrypt" {
+        if taken || uri.len() > MAX_URI || uri == "urn:ietf:params:rtp-hdrext:encrypt" {
             continue;
         }
         let direction = direction.filter(|d| Direction::parse(d).is_some()).map(str::to_owned);

@@ -48,7 +48,7 @@ pub struct OfferedSection {
 }
 
 impl Offer {
-    /// Reads an offer. Never panics, whatever the bytes are; costs at most a small multiple of [`MAX_SDP_BYTES`] in memory.
+    /// Reads an offer. Never panics, whatever the bytes are; what it keeps has at most a small multiple of the text's bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self, SdpError> {
         let session = Description::parse(check_text(bytes)?)?;
         let sections = &session.sections;

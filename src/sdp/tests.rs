@@ -391,7 +391,7 @@ fn fragments() {
         assert!(Fragment::parse(bad.as_bytes()).is_err(), "{bad}");
     }
     let (ice, candidates, _) = transport();
-    let written = write_fragment(&parse(CHROMIUM_SEND), &ice, &candidates);
+    let written = FragmentHead::of(&parse(CHROMIUM_SEND)).write(&ice, &candidates);
     let back = Fragment::parse(written.as_bytes()).unwrap();
     assert_eq!(back.ice, Some(RemoteIce { ufrag: ice.username_fragment, pwd: ice.password }));
     assert_eq!((back.candidates, back.end_of_candidates), (candidates, true));
@@ -416,6 +416,68 @@ fn check_any(bytes: &[u8]) {
     let text = answer(&offer, &sections);
     let back = rtc_sdp::SessionDescription::unmarshal(&mut std::io::Cursor::new(text.as_bytes())).unwrap();
     assert_eq!(back.media_descriptions.len(), offer.sections.len());
+}
+
+/// Offers of 64 KB that are made to weigh more than they say. Before only what is understood was kept, `a=rtcp-fb:*` weighed 7.6 MB.
+#[test]
+fn what_is_kept_of_an_offer_is_a_small_multiple_of_it() {
+    let kept = |offer: &Offer| format!("{offer:?}").len();
+    let fill = |line: &dyn Fn(usize) -> String| {
+        let mut text = OBS.to_owned();
+        for at in 0.. {
+            let line = line(at);
+            if text.len() + line.len() + 2 > MAX_SDP_BYTES {
+                break;
+            }
+            text.push_str(&line);
+            text.push_str("\r\n");
+        }
+        text
+    };
+    let all = (0..128).map(|pt| pt.to_string()).collect::<Vec<_>>().join(" ");
+    let maps = (0..128).map(|pt| format!("a=rtpmap:{pt} H264/90000\r\n")).collect::<String>();
+    let everything = OBS.replace("SAVPF 96\r\n", &format!("SAVPF {all}\r\n{maps}"));
+    assert_ne!(everything, OBS);
+    let with = |line: String| everything.clone() + &line + "\r\n";
+    let long = "A".repeat(40_000);
+    let section = |protocol: &str, formats: &str| format!("m=video 9 {protocol} {formats}\r\na=mid:9\r\na=rtcp-mux\r\n{maps}");
+    for (name, text) in [
+        ("long feedback for all", with(format!("a=rtcp-fb:* nack {long}"))),
+        ("feedback for all", with((0..1000).map(|at| format!("a=rtcp-fb:* nack {at}\r\n")).collect())),
+        ("long feedback", fill(&|at| format!("a=rtcp-fb:{} nack {}", at % 128, "A".repeat(1000)))),
+        (
+            "the feedback there is",
+            fill(&|at| format!("a=rtcp-fb:{} {}", at % 128, ["nack", "nack pli", "ccm fir", "transport-cc"][at % 4])),
+        ),
+        ("long parameter", fill(&|at| format!("a=fmtp:{} profile-level-id={}", at % 128, "A".repeat(1000)))),
+        ("parameters", fill(&|at| format!("a=fmtp:96 {}", (0..100).map(|name| format!("p{at}x{name}=1;")).collect::<String>()))),
+        ("long msid", with(format!("a=msid:{long}"))),
+        ("extensions", fill(&|at| format!("a=extmap:{} urn:{at}", 1 + at % 14))),
+        ("long extension", with(format!("a=extmap:14 {long}"))),
+        ("rids", fill(&|at| format!("a=rid:{at} send"))),
+        ("long rid", with(format!("a=rid:{long} send"))),
+        ("sources", fill(&|at| format!("a=ssrc:{at} cname:x"))),
+        ("long cname", with(format!("a=ssrc:1 cname:{long}"))),
+        ("candidates", fill(&|at| format!("a=candidate:{at} 1 udp 5 192.0.2.1 8189 typ host"))),
+        ("fingerprints", fill(&|_| "a=fingerprint:sha-256 AA".to_owned())),
+        ("unknown ones", fill(&|at| format!("a=x{at}:y"))),
+        ("small ones", fill(&|_| "a=x".to_owned())),
+        ("sections", fill(&|at| section("UDP/TLS/RTP/SAVPF", &all).replace("mid:9", &format!("mid:s{at}")))),
+        ("formats", with(format!("m=video 9 UDP/TLS/RTP/SAVPF {}", "1 ".repeat(20_000)))),
+        ("long format", with(format!("m=application 9 UDP/DTLS/SCTP {long}"))),
+        ("long protocol", with(format!("m=application 9 {long} 1"))),
+        ("codec names", with(format!("a=rtpmap:127 {long}/90000"))),
+    ] {
+        assert!(text.len() <= MAX_SDP_BYTES, "{name}: {}", text.len());
+        match Offer::parse(text.as_bytes()) {
+            Ok(offer) => {
+                // The offer itself, all the codecs that it may name, and as much again.
+                let limit = 2 * text.len() + 64 * 400;
+                assert!(kept(&offer) <= limit, "{name}: {} of {}", kept(&offer), text.len());
+            }
+            Err(error) => assert!(error.to_string().len() < 300, "{name}: {error}"),
+        }
+    }
 }
 
 proptest! {

@@ -1,7 +1,8 @@
 //! The lines of a session description (RFC 8866), as clients really write them.
 //!
 //! In: text. Out: the session's attributes and the `m=` sections with theirs. Lines that nothing here needs (`o=`, `s=`, `t=`, `c=` …) may be
-//! missing or stand in any order; what is there must be lines of SDP. Names of attributes are in lower case afterwards.
+//! missing or stand in any order; what is there must be lines of SDP. Names of attributes are in lower case afterwards; those that nobody
+//! here asks for are left out, so that a text can't be made to weigh more than it says.
 
 use super::error::{SdpError, WrongLine};
 
@@ -9,11 +10,48 @@ use super::error::{SdpError, WrongLine};
 const MEDIA: [&str; 6] = ["audio", "video", "text", "application", "message", "image"];
 /// Longest piece of a client's text in an error, in characters.
 const MAX_SHOWN: usize = 60;
+/// The attributes that offers are asked for.
+const KNOWN: [&str; 25] = [
+    "bundle-only",
+    "candidate",
+    "extmap",
+    "fingerprint",
+    "fmtp",
+    "group",
+    "ice-lite",
+    "ice-options",
+    "ice-pwd",
+    "ice-ufrag",
+    "inactive",
+    "mid",
+    "msid",
+    "recvonly",
+    "rid",
+    "rtcp-fb",
+    "rtcp-mux",
+    "rtcp-mux-only",
+    "rtcp-rsize",
+    "rtpmap",
+    "sendonly",
+    "sendrecv",
+    "setup",
+    "ssrc",
+    "ssrc-group",
+];
+/// Most lines with one of these attributes. Chromium's offer for audio and video has 170, with simulcast 190.
+const MAX_ATTRIBUTES: usize = 2048;
+/// Longest value of one, in bytes. The longest are H.264's parameter sets in `a=fmtp`, some hundreds.
+const MAX_VALUE: usize = 2048;
+/// Longest protocol or format of an `m=` line that is kept, in bytes: `UDP/TLS/RTP/SAVPF` has 17, `webrtc-datachannel` 18.
+const MAX_WORD: usize = 64;
+/// Most formats of an `m=` line that are kept: of RTP there are 128.
+const MAX_FORMATS: usize = 128;
 
 /// `a=key` or `a=key:value`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Attribute {
-    pub(super) key: String,
+    /// One of [`KNOWN`].
+    pub(super) key: &'static str,
     /// Empty where there is none.
     pub(super) value: String,
 }
@@ -41,6 +79,7 @@ pub(super) struct Section {
 impl Description {
     pub(super) fn parse(text: &str) -> Result<Self, SdpError> {
         let mut description = Self::default();
+        let mut attributes = 0;
         for (number, line) in text.trim_start_matches('\u{FEFF}').lines().enumerate().map(|(at, line)| (at + 1, line.trim())) {
             let wrong = |wrong: WrongLine| SdpError::Line { number, line: line.chars().take(MAX_SHOWN).collect(), wrong };
             if line.is_empty() {
@@ -55,7 +94,16 @@ impl Description {
                 "m" => description.sections.push(Section::parse(value).ok_or_else(|| wrong(WrongLine::Media))?),
                 "a" => {
                     let (key, value) = value.split_once(':').unwrap_or((value, ""));
-                    let attribute = Attribute { key: key.trim().to_ascii_lowercase(), value: value.trim().to_owned() };
+                    let (key, value) = (key.trim(), value.trim());
+                    let Some(key) = KNOWN.into_iter().find(|known| known.eq_ignore_ascii_case(key)) else { continue };
+                    attributes += 1;
+                    if attributes > MAX_ATTRIBUTES {
+                        return Err(wrong(WrongLine::TooMany { limit: MAX_ATTRIBUTES }));
+                    }
+                    if value.len() > MAX_VALUE {
+                        return Err(wrong(WrongLine::TooLong { length: value.len(), limit: MAX_VALUE }));
+                    }
+                    let attribute = Attribute { key, value: value.to_owned() };
                     description.sections.last_mut().map_or(&mut description.attributes, |section| &mut section.attributes).push(attribute);
                 }
                 _ => {}
@@ -72,8 +120,9 @@ impl Section {
         // How many ports there are does not matter: with rtcp-mux it is one.
         let port = words.next()?.split('/').next()?.parse().ok()?;
         let protocol = words.next().filter(|protocol| protocol.split('/').all(|part| !part.is_empty()))?.to_owned();
-        let formats: Vec<String> = words.map(str::to_owned).collect();
-        let good = MEDIA.contains(&media.as_str()) && !formats.is_empty();
+        let formats: Vec<String> = words.take(MAX_FORMATS).map(str::to_owned).collect();
+        let short = [&protocol].into_iter().chain(&formats).all(|word| word.len() <= MAX_WORD);
+        let good = MEDIA.contains(&media.as_str()) && !formats.is_empty() && short;
         good.then_some(Self { media, port, protocol, formats, attributes: Vec::new() })
     }
 }
@@ -86,7 +135,7 @@ mod tests {
     fn lines_as_clients_write_them() {
         let text = "\u{FEFF}A=Group:BUNDLE 0 \n\nm=Audio  9/2 UDP/TLS/RTP/SAVPF   111 \r\n a=RTPMAP: 111 opus/48000/2\na=Recvonly\n";
         let read = Description::parse(text).unwrap();
-        let attribute = |key: &str, value: &str| Attribute { key: key.into(), value: value.into() };
+        let attribute = |key, value: &str| Attribute { key, value: value.into() };
         assert_eq!(read.attributes, [attribute("group", "BUNDLE 0")]);
         let section = &read.sections[0];
         assert_eq!((section.media.as_str(), section.port, section.protocol.as_str()), ("audio", 9, "UDP/TLS/RTP/SAVPF"));

@@ -10,7 +10,7 @@ use super::role::Role;
 use super::setup::Prepared;
 use super::table::Slot;
 use crate::base::Lots;
-use crate::sdp::{Fragment, Offer, RemoteIce, write_fragment};
+use crate::sdp::{Fragment, FragmentHead, RemoteIce};
 use crate::sfu::{TransportEvent, WebRtcTransport};
 use crate::webrtc::WebRtcError;
 use crate::webrtc::patch::{PatchAction, decide};
@@ -20,7 +20,7 @@ pub(super) struct Session {
     // Dropped in this order: the transport first, so that nothing is sent for a stream that has gone.
     transport: WebRtcTransport,
     role: Role,
-    offer: Offer,
+    restart: FragmentHead,
     remote_ice: RemoteIce,
     etag: String,
     lots: Lots,
@@ -30,8 +30,8 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(prepared: Prepared, etag: String, lots: Lots, commands: mpsc::Receiver<Command>, slot: Slot) -> Self {
-        let Prepared { offer, remote_ice, answer: _, transport, role } = prepared;
-        Self { transport, role, offer, remote_ice, etag, lots, commands, slot }
+        let Prepared { restart, remote_ice, answer: _, transport, role } = prepared;
+        Self { transport, role, restart, remote_ice, etag, lots, commands, slot }
     }
 
     /// Runs until the session is over.
@@ -94,7 +94,7 @@ impl Session {
                 self.remote_ice = ice;
                 self.etag = self.lots.id();
                 tracing::info!(protocol = self.slot.role.protocol(), path = %self.slot.path, session = %self.slot.id, "ICE restart");
-                let fragment = write_fragment(&self.offer, &ours, &self.transport.ice_candidates);
+                let fragment = self.restart.write(&ours, &self.transport.ice_candidates);
                 Ok(PatchOutcome::Restarted { fragment, etag: self.etag.clone() })
             }
         }

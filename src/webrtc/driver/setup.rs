@@ -7,7 +7,7 @@ use rand::RngExt;
 use super::request::SessionRequest;
 use super::role::{Publishing, Role, Viewing};
 use crate::base::Lots;
-use crate::sdp::{Answer, Offer, RemoteIce, SectionAnswer};
+use crate::sdp::{Answer, FragmentHead, Offer, RemoteIce, SectionAnswer};
 use crate::sfu::{ConsumerOptions, Noun, ProducerOptions, Router, SfuError, WebRtcTransport, WebRtcTransportOptions};
 use crate::stream::{Hub, PublishRequest, SelectError, Stream, Wanted};
 use crate::webrtc::{WebRtcError, whep, whip};
@@ -22,7 +22,7 @@ const REPLACED_WITHIN: Duration = Duration::from_secs(1);
 /// A session that only needs its task.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    pub offer: Offer,
+    pub restart: FragmentHead,
     pub remote_ice: RemoteIce,
     pub answer: String,
     pub transport: WebRtcTransport,
@@ -62,7 +62,7 @@ pub(super) async fn publisher(hub: &Hub, request: &SessionRequest<'_>) -> Result
         producers.push((producer, format));
         sections.push(SectionAnswer::Receive(rtp_parameters));
     }
-    Ok(prepared(hub.lots(), offer, transport, &sections, Role::Publishing(Publishing { publication, producers })))
+    Ok(prepared(hub.lots(), &offer, transport, &sections, Role::Publishing(Publishing { publication, producers })))
 }
 
 /// Why a viewer's session can't be made as tried.
@@ -170,7 +170,7 @@ async fn try_viewer(
         return Err(Setback::Again);
     }
     let role = Role::Viewing(Viewing::new(stream.clone(), viewer, leases, facts, wanted));
-    Ok(prepared(lots, offer.clone(), transport, &sections, role))
+    Ok(prepared(lots, offer, transport, &sections, role))
 }
 
 /// Of two reasons the one that the client or operator can do something about: "no audio track" says less than "can't be turned into".
@@ -187,11 +187,11 @@ async fn connected_transport(router: &Router, offer: &Offer) -> Result<WebRtcTra
     Ok(transport)
 }
 
-fn prepared(lots: &Lots, offer: Offer, transport: WebRtcTransport, sections: &[SectionAnswer], role: Role) -> Prepared {
+fn prepared(lots: &Lots, offer: &Offer, transport: WebRtcTransport, sections: &[SectionAnswer], role: Role) -> Prepared {
     // Unique among the sessions of this process, which is all that the `o=` line is for here.
     let session_id = u64::from(lots.draw().random::<u32>());
     let answer = Answer {
-        offer: &offer,
+        offer,
         session_id,
         ice: &transport.ice_parameters,
         candidates: &transport.ice_candidates,
@@ -200,5 +200,5 @@ fn prepared(lots: &Lots, offer: Offer, transport: WebRtcTransport, sections: &[S
     }
     .write();
     let remote_ice = RemoteIce { ufrag: offer.ice.username_fragment.clone(), pwd: offer.ice.password.clone() };
-    Prepared { offer, remote_ice, answer, transport, role }
+    Prepared { restart: FragmentHead::of(offer), remote_ice, answer, transport, role }
 }
