@@ -6,6 +6,7 @@ mod chance;
 mod clock;
 #[cfg(test)]
 mod clock_tests;
+mod door;
 mod id;
 mod kind;
 mod lock;
@@ -24,6 +25,7 @@ pub(crate) use chance::{Chance, Lots, random_text};
 pub use clock::Clock;
 #[cfg(test)]
 pub(crate) use clock_tests::real_clock;
+pub(crate) use door::{AtDoor, Door, Places};
 pub(crate) use id::Id;
 pub use kind::MediaKind;
 pub(crate) use lock::{lock, read, write};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Bounds, Section, StreamPath, pattern_matches, query};
+use crate::base::{Bounds, Places, Section, StreamPath, pattern_matches, query};
 
 /// `[stream]`: what holds for every stream, whatever protocol it comes by.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -12,6 +12,10 @@ use crate::base::{Bounds, Section, StreamPath, pattern_matches, query};
 pub struct StreamConfig {
     /// Most streams live at once, 1 to 10000. One more publisher is refused.
     pub max_streams: usize,
+    /// Most publishers that have begun and sent nothing yet, 1 to 10000; they don't count as streams. Where one more comes, the one goes that has
+    /// been silent for longest of those from the address that has the most. A quarter of them may come from one address (IPv6: from one /64),
+    /// other than this machine's own.
+    pub max_silent_publishers: usize,
     /// How many more WebRTC viewers the SFU worker where a stream arrives may have than the least busy one before new viewers go elsewhere,
     /// 0 to 100000. Every packet wakes each worker that has viewers of it, and a wake-up costs as much as dozens of packets
     /// (docs/performance.md).
@@ -38,6 +42,7 @@ impl Default for StreamConfig {
     fn default() -> Self {
         Self {
             max_streams: 200,
+            max_silent_publishers: 64,
             home_preference: 128,
             reconnect_window: Duration::from_secs(10),
             on_conflict: OnConflict::WhenSilent,
@@ -103,6 +108,7 @@ impl Section for StreamConfig {
 
     fn check(&self, bounds: &mut Bounds) {
         bounds.number("max_streams", self.max_streams, 1..=10_000);
+        bounds.number("max_silent_publishers", self.max_silent_publishers, 1..=10_000);
         bounds.number("home_preference", self.home_preference, 0..=100_000);
         let ten_minutes = Duration::ZERO..=Duration::from_secs(600);
         bounds.duration("reconnect_window", self.reconnect_window, ten_minutes.clone());
@@ -117,6 +123,11 @@ impl Section for StreamConfig {
 }
 
 impl StreamConfig {
+    /// How many publishers may stand at the door.
+    pub(crate) fn silent_publishers(&self) -> Places {
+        Places { all: self.max_silent_publishers, per_source: self.max_silent_publishers.div_ceil(4) }
+    }
+
     /// Whether showing `key` allows publishing to `path`.
     pub fn may_publish(&self, path: &StreamPath, key: Option<&str>) -> bool {
         self.publish_keys.is_empty() || any_opens(&self.publish_keys, path, key)

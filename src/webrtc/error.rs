@@ -115,7 +115,7 @@ impl WebRtcError {
             PublishError::Forbidden(path) => Self::Forbidden { path, shown },
             PublishError::ShuttingDown => Self::ShuttingDown,
             PublishError::Sfu(sfu) => sfu.into(),
-            full @ PublishError::TooManyStreams(_) => Bound::Publish(full).into(),
+            full @ (PublishError::TooManyStreams(_) | PublishError::SentAway(_)) => Bound::Publish(full).into(),
         }
     }
 

@@ -104,6 +104,11 @@ impl Place {
         self.holder.as_mut().map(|holder| holder.must_go.get_or_insert(why)).is_some()
     }
 
+    /// As [`Place::evict`], if that one still holds the place.
+    pub(super) fn evict_one(&mut self, generation: Generation, why: &'static str) -> bool {
+        generation == self.generation && self.evict(why)
+    }
+
     /// Nobody publishes any more.
     pub(super) fn close(&mut self) {
         self.send_away("the stream has ended");

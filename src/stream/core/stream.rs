@@ -326,6 +326,13 @@ impl<W, G> StreamCore<W, G> {
         self.version += u64::from(self.place.evict(why));
     }
 
+    /// Sends that publisher away, if it is still there and has brought no track.
+    pub(crate) fn evict_silent(&mut self, generation: Generation, why: &'static str) {
+        if !self.had_started {
+            self.version += u64::from(self.place.evict_one(generation, why));
+        }
+    }
+
     /// Why that publisher must go; `None` while it may stay.
     pub(crate) fn must_go(&self, generation: Generation) -> Option<&'static str> {
         self.place.must_go(generation)

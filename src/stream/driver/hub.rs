@@ -2,20 +2,23 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::broadcast;
 
+use super::error::PublishError;
 use super::live::Stream;
 use super::publication::Publication;
 use super::shared::Shared;
 use super::table::{StreamEvent, Table};
 use super::transcoder::SharedTranscoder;
-use crate::base::{Clock, Lots, StreamPath, UnixNanos};
-use crate::sfu::{SfuError, WorkerPool};
+use crate::base::{AtDoor, Clock, Door, Lots, StreamPath, UnixNanos};
+use crate::sfu::WorkerPool;
 use crate::stream::config::{BFrames, StreamConfig};
-use crate::stream::core::{Begin, Newcomer};
+use crate::stream::core::{Begin, Generation, Newcomer};
 
+/// What a publisher hears that has to go because too many have sent nothing.
+const GIVE_WAY: &str = "it sent nothing, and too many wait to do so (stream.max_silent_publishers)";
 /// Longest `agent` kept, in characters.
 const MAX_AGENT: usize = 200;
 
@@ -30,26 +33,6 @@ pub(crate) struct PublishRequest {
     pub agent: Option<String>,
     /// The key it showed (`?token=`, `?key=`, Bearer) as it was written, checked against the configured publish keys.
     pub key: Option<String>,
-}
-
-/// Why publishing was refused.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub(crate) enum PublishError {
-    /// Somebody else publishes there and is alive.
-    #[error("{0} is being published already")]
-    Busy(StreamPath),
-    /// The key is missing or wrong.
-    #[error("publishing to {0} needs the right key")]
-    Forbidden(StreamPath),
-    /// The bound on streams is reached.
-    #[error("the server has reached its limit of {0} streams (stream.max_streams)")]
-    TooManyStreams(usize),
-    #[error("the server is shutting down")]
-    ShuttingDown,
-    /// The SFU could not.
-    #[error(transparent)]
-    Sfu(#[from] SfuError),
 }
 
 /// What a hub is made of.
@@ -72,6 +55,9 @@ pub(crate) struct Hub(Arc<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     table: Arc<Table>,
+    /// Publishers of streams that have no track yet.
+    silent: Door<(Stream, Generation)>,
+    gave_way: AtomicU64,
     shutting_down: AtomicBool,
 }
 
@@ -85,7 +71,8 @@ impl Hub {
     pub(crate) fn new(options: HubOptions) -> Self {
         let HubOptions { config, b_frames, workers, clock, lots } = options;
         let shared = Arc::new(Shared::new(config, b_frames, workers, clock, lots));
-        Self(Arc::new(Inner { shared, table: Arc::new(Table::new()), shutting_down: AtomicBool::new(false) }))
+        let (table, silent) = (Arc::new(Table::new(shared.config.max_streams)), Door::new(shared.config.silent_publishers()));
+        Self(Arc::new(Inner { shared, table, silent, gave_way: AtomicU64::new(0), shutting_down: AtomicBool::new(false) }))
     }
 
     /// The clock that all streams go by, and everybody who deals with them.
@@ -135,7 +122,8 @@ impl Hub {
                     let Newcomer { protocol, remote, agent, .. } = &who;
                     let (returning, taken_over) = (begun.generation.is_returning(), begun.taken_over);
                     tracing::info!(%path, protocol, ?remote, ?agent, returning, taken_over, "publisher connected");
-                    let publication = Publication::new(self.0.table.clone(), stream.clone(), begun);
+                    let place = (!stream.has_started()).then(|| self.come(who.remote, &stream, begun.generation));
+                    let publication = Publication::new(self.0.table.clone(), stream.clone(), begun, place);
                     self.0.table.carry_out(&stream, actions);
                     return Ok(publication);
                 }
@@ -146,6 +134,26 @@ impl Hub {
         }
     }
 
+    /// A publisher begins that nobody has heard yet. Who has been there for longest without a word gives way, if there are too many.
+    fn come(&self, remote: Option<IpAddr>, stream: &Stream, generation: Generation) -> AtDoor<(Stream, Generation)> {
+        let (place, gone) = self.0.silent.come(remote, (stream.clone(), generation));
+        if let Some((stream, generation)) = gone {
+            self.0.gave_way.fetch_add(1, Ordering::Relaxed);
+            stream.evict_silent(generation, GIVE_WAY);
+        }
+        place
+    }
+
+    /// How many publishers have begun and sent nothing yet.
+    pub(super) fn silent_publishers(&self) -> usize {
+        self.0.silent.len()
+    }
+
+    /// How many publishers had to go because too many had sent nothing.
+    pub(super) fn gave_way(&self) -> u64 {
+        self.0.gave_way.load(Ordering::Relaxed)
+    }
+
     /// The stream at `path`, made if there is none. It is listed only once it has a track.
     async fn stream_to_publish(&self, path: &StreamPath) -> Result<Stream, PublishError> {
         if let Some(stream) = self.0.table.get(path) {
@@ -154,8 +162,8 @@ impl Hub {
         let shared = &self.0.shared;
         let home = shared.workers.create_router(shared.worker_for_stream()).await?;
         let stream = Stream::new(shared.clone(), path.clone(), home);
-        let max = shared.config.max_streams;
-        let listed = self.0.table.list(stream.clone(), max).ok_or(PublishError::TooManyStreams(max))?;
+        let full = || PublishError::TooManyStreams(shared.config.max_streams);
+        let listed = self.0.table.list(stream.clone()).ok_or_else(full)?;
         if listed.is_same(&stream) {
             let table = self.0.table.clone();
             tokio::spawn(async move { table.keep(&stream).await });

@@ -116,6 +116,10 @@ impl Stream {
         self.0.state.act(|core| core.evict(why));
     }
 
+    pub(super) fn evict_silent(&self, generation: Generation, why: &'static str) {
+        self.0.state.act(|core| core.evict_silent(generation, why));
+    }
+
     /// Adds or replaces (by code) a warning.
     pub(crate) fn warn(&self, warning: Warning) {
         self.0.state.warn(warning);

@@ -3,6 +3,7 @@
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
@@ -27,11 +28,14 @@ impl Collector for Streams {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let streams = self.0.streams();
         let viewers: usize = streams.iter().map(|stream| stream.viewer_counts().total).sum();
-        for (name, help, value) in
-            [("streams", "Streams that are live.", streams.len()), ("viewers", "Viewers of all streams by all protocols.", viewers)]
-        {
+        for (name, help, value) in [
+            ("streams", "Streams that are live.", streams.len()),
+            ("viewers", "Viewers of all streams by all protocols.", viewers),
+            ("silent_publishers", "Publishers that have begun and sent nothing yet.", self.0.silent_publishers()),
+        ] {
             ConstGauge::new(value as u64).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
-        Ok(())
+        let (name, help) = ("silent_publishers_gave_way", "Publishers that had to go because too many had sent nothing.");
+        ConstCounter::new(self.0.gave_way()).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
     }
 }

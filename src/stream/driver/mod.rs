@@ -19,6 +19,8 @@ mod viewer;
 
 mod table;
 
+mod error;
+
 mod publication;
 
 mod hub;
@@ -28,7 +30,8 @@ mod metrics;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use hub::{Hub, HubOptions, PublishError, PublishRequest};
+pub(crate) use error::PublishError;
+pub(crate) use hub::{Hub, HubOptions, PublishRequest};
 pub(crate) use info::StreamInfo;
 #[cfg(test)]
 pub(crate) use info::TrackInfo;

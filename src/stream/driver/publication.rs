@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::error::PublishError;
 use super::live::Stream;
 use super::state::State;
 use super::table::Table;
 use super::writer::{TrackWriter, WriterCore};
-use crate::base::lock;
+use crate::base::{AtDoor, lock};
 use crate::codec::Format;
 use crate::sfu::{Noun, ProducerId, Router, SfuError};
 use crate::stream::core::{Begun, Generation, Replace, Replacement, StreamCore, Track, Warning};
@@ -20,6 +21,8 @@ pub(crate) struct Publication {
     generation: Generation,
     taken_over: bool,
     timeline: Arc<Mutex<Timeline>>,
+    /// Until its first track is there.
+    at_door: Option<AtDoor<(Stream, Generation)>>,
 }
 
 impl std::fmt::Debug for Publication {
@@ -29,9 +32,9 @@ impl std::fmt::Debug for Publication {
 }
 
 impl Publication {
-    pub(super) fn new(table: Arc<Table>, stream: Stream, begun: Begun) -> Self {
+    pub(super) fn new(table: Arc<Table>, stream: Stream, begun: Begun, at_door: Option<AtDoor<(Stream, Generation)>>) -> Self {
         let timeline = Arc::new(Mutex::new(Timeline::starting_after(begun.media_end.max(stream.state().written_up_to()))));
-        Self { table, stream, generation: begun.generation, taken_over: begun.taken_over, timeline }
+        Self { table, stream, generation: begun.generation, taken_over: begun.taken_over, timeline, at_door }
     }
 
     pub(crate) fn stream(&self) -> &Stream {
@@ -49,7 +52,7 @@ impl Publication {
     }
 
     /// Adds a track fed with access units. A track of the same kind from before a reconnect is continued.
-    pub(crate) async fn add_track(&mut self, format: Format) -> Result<TrackWriter, SfuError> {
+    pub(crate) async fn add_track(&mut self, format: Format) -> Result<TrackWriter, PublishError> {
         let parked = self.stream.state().act(|core| core.unpark(self.generation, format.codec()));
         let core = match parked {
             Some(mut core) => {
@@ -61,16 +64,26 @@ impl Publication {
                 WriterCore::new(self.stream.home(), format.clone(), self.stream.path().as_str(), chance).await?
             }
         };
-        self.put(core.producer(), format, Some(core.formats().clone())).await?;
+        let put = self.put(core.producer(), format, Some(core.formats().clone())).await;
+        self.unless_sent_away(put).await?;
         let track = lock(&self.timeline).add_track();
         Ok(TrackWriter::published(core, self.stream.state().clone(), self.generation, self.timeline.clone(), track))
     }
 
     /// Adds a track that is an SFU producer on `router()` (a WebRTC publisher's). From here on the producer is the stream's: it
     /// stays when its transport closes, so that viewers go on with the publisher that returns.
-    pub(crate) async fn add_producer(&mut self, producer: ProducerId, format: Format) -> Result<(), SfuError> {
+    pub(crate) async fn add_producer(&mut self, producer: ProducerId, format: Format) -> Result<(), PublishError> {
         self.stream.home().keep_producer(producer).await?;
-        self.put(producer, format, None).await
+        let put = self.put(producer, format, None).await;
+        self.unless_sent_away(put).await
+    }
+
+    /// Says why it was sent away, where that is why a track can't be put.
+    async fn unless_sent_away<T>(&self, put: Result<T, SfuError>) -> Result<T, PublishError> {
+        match put {
+            Err(SfuError::NotFound(Noun::Publication)) => Err(PublishError::SentAway(self.evicted().await)),
+            other => Ok(other?),
+        }
     }
 
     /// Puts a track on the stream in the place of the one of its kind, whose consumers go on with it if they can decode it.
@@ -93,6 +106,7 @@ impl Publication {
             return Err(SfuError::NotFound(Noun::Publication));
         };
         self.table.carry_out(&self.stream, actions);
+        self.at_door = None;
         Ok(())
     }
 

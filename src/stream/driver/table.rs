@@ -14,6 +14,9 @@ use crate::stream::core::{Event, StreamCore};
 /// Events kept for a receiver that lags. Streams begin and end rarely; a receiver this far behind looks at `streams()` again.
 const EVENT_QUEUE: usize = 256;
 
+/// What a publisher hears whose first track comes when the server is full.
+const TOO_MANY: &str = "the server has reached its limit of streams (stream.max_streams)";
+
 /// What happens to streams.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -27,13 +30,15 @@ pub(crate) enum StreamEvent {
 
 /// The streams by path, also those that have no track yet.
 pub(super) struct Table {
+    /// Most that have a track. Of the others there are as many as there are publishers at the hub's door.
+    max: usize,
     streams: RwLock<BTreeMap<StreamPath, Stream>>,
     events: broadcast::Sender<StreamEvent>,
 }
 
 impl Table {
-    pub(super) fn new() -> Self {
-        Self { streams: RwLock::default(), events: broadcast::channel(EVENT_QUEUE).0 }
+    pub(super) fn new(max: usize) -> Self {
+        Self { max, streams: RwLock::default(), events: broadcast::channel(EVENT_QUEUE).0 }
     }
 
     pub(super) fn get(&self, path: &StreamPath) -> Option<Stream> {
@@ -50,13 +55,13 @@ impl Table {
         what(streams.is_empty())
     }
 
-    /// Lists a stream, or gives the one that was listed at its path meanwhile. `None` where there are `max` already.
-    pub(super) fn list(&self, stream: Stream, max: usize) -> Option<Stream> {
+    /// Lists a stream, or gives the one that was listed at its path meanwhile. `None` where as many have begun as there may be.
+    pub(super) fn list(&self, stream: Stream) -> Option<Stream> {
         let mut streams = write(&self.streams);
         if let Some(known) = streams.get(stream.path()) {
             return Some(known.clone());
         }
-        if streams.len() >= max {
+        if streams.values().filter(|stream| stream.has_started()).count() >= self.max {
             return None;
         }
         streams.insert(stream.path().clone(), stream.clone());
@@ -71,6 +76,11 @@ impl Table {
     pub(super) fn carry_out(&self, stream: &Stream, actions: Vec<Action<WriterCore>>) {
         for event in stream.carry_out(actions) {
             let event = match event {
+                Event::Started if self.all().iter().filter(|stream| stream.has_started()).count() > self.max => {
+                    stream.evict(TOO_MANY);
+                    self.end(stream);
+                    continue;
+                }
                 Event::Started => {
                     tracing::info!(path = %stream.path(), "stream started");
                     StreamEvent::Started(stream.clone())

@@ -53,7 +53,7 @@ impl Publishing {
         // Video first: what takes the first track as the stream's beginning should see pictures.
         self.producers.sort_by_key(|(_, format)| format.kind() != MediaKind::Video);
         for (producer, format) in self.producers.drain(..) {
-            self.publication.add_producer(producer, format).await?;
+            self.publication.add_producer(producer, format).await.map_err(|error| WebRtcError::from_publish(error, false))?;
         }
         Ok(())
     }

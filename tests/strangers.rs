@@ -1,0 +1,116 @@
+//! Strangers who mean harm: each attack as it would be made, over real sockets, and what it may cost.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::disallowed_methods, missing_docs)] // a test says what is wrong by failing
+
+mod common;
+
+use std::path::Path;
+
+use common::flv::{Clip, Connection, Publisher, make};
+use common::{Server, get, request, wait_for};
+
+/// What OBS offers.
+const OFFER: &str = include_str!("../src/sdp/fixtures/obs_whip.sdp");
+/// Largest offer that is read, in bytes.
+const LARGEST: usize = 64 * 1024;
+
+/// POSTs an offer; gives the status.
+fn whip(server: &Server, path: &str, offer: &Path) -> u16 {
+    let data = format!("@{}", offer.display());
+    let post = ["-H", "Content-Type: application/sdp", "--data-binary", &data];
+    request("POST", &server.url(&format!("/{path}/whip")), &post).unwrap().0
+}
+
+/// Resident memory of the server, in bytes.
+fn memory(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+fn metric(server: &Server, name: &str) -> f64 {
+    let (_, text) = get(&server.url("/metrics")).unwrap();
+    let line = text.lines().find(|line| line.starts_with(&format!("headend_{name} ")));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// 64 KB of lines each, made so that much would be kept of them for as long as a session is half open. `a=rtcp-fb:*` once weighed 7.6 MB.
+#[test]
+fn a_half_open_session_keeps_little_of_its_offer() {
+    let server = Server::start();
+    let offer = server.dir.path().join("offer.sdp");
+    let types = (0..96).chain(97..128).map(|pt| pt.to_string()).collect::<Vec<_>>().join(" ");
+    let maps = (0..128).map(|pt| format!("a=rtpmap:{pt} H264/90000\r\n")).collect::<String>();
+    let everything = OFFER.replace("SAVPF 96\r\n", &format!("SAVPF 96 {types}\r\n{maps}"));
+    assert_ne!(everything, OFFER);
+    let fill = |line: &dyn Fn(usize) -> String| {
+        let mut text = everything.clone();
+        for line in (0..).map(line) {
+            if text.len() + line.len() + 2 > LARGEST {
+                break;
+            }
+            text.push_str(&line);
+            text.push_str("\r\n");
+        }
+        text
+    };
+    std::fs::write(&offer, OFFER).unwrap();
+    assert_eq!(whip(&server, "live/first", &offer), 201);
+    for (kind, (name, text, status)) in [
+        ("one long line of feedback", everything.clone() + "a=rtcp-fb:* nack " + &"A".repeat(50_000) + "\r\n", 400),
+        ("feedback for all", fill(&|at| format!("a=rtcp-fb:* nack {at}{}", "A".repeat(2000))), 201),
+        (
+            "parameters",
+            fill(&|at| format!("a=fmtp:{} {}", at % 128, (0..90).map(|name| format!("p{name}=aaaaaaaaaaaaaaa;")).collect::<String>())),
+            201,
+        ),
+        ("extensions", fill(&|at| format!("a=extmap:{} urn:{at}:{}", 1 + at % 14, "A".repeat(1000))), 201),
+        ("what nobody knows", fill(&|at| format!("a=x{at}:{}", "A".repeat(1000))), 201),
+        ("many lines", fill(&|_| "a=mid:1".to_owned()), 400),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        std::fs::write(&offer, text).unwrap();
+        let before = memory(&server);
+        for session in 0..30 {
+            assert_eq!(whip(&server, &format!("live/{kind}x{session}"), &offer), status, "{name}");
+        }
+        let each = memory(&server).saturating_sub(before) / 30;
+        eprintln!("{name}: {each} bytes a session");
+        assert!(each < 500_000, "{name}: {each} bytes a session");
+    }
+}
+
+/// Half-open WHIP sessions and RTMP publishers that say nothing once took all the streams there may be.
+#[test]
+fn silent_publishers_take_no_streams() {
+    let server = Server::start_with("[stream]\nmax_streams = 2\nmax_silent_publishers = 8");
+    let offer = server.dir.path().join("offer.sdp");
+    std::fs::write(&offer, OFFER).unwrap();
+    let mut silent = Vec::new();
+    for number in 0..12 {
+        assert_eq!(whip(&server, &format!("live/whip{number}"), &offer), 201, "nobody is refused for what others do");
+        silent.push(Connection::publish(server.rtmp, "live", &format!("rtmp{number}")));
+    }
+    let waiting = || metric(&server, "silent_publishers");
+    wait_for("the oldest to give way", || waiting() <= 8.0, || server.log());
+    assert!(metric(&server, "silent_publishers_gave_way_total") >= 16.0);
+    assert_eq!(metric(&server, "streams"), 0.0);
+    // Meanwhile those get in that mean it, as many as there may be.
+    let clip = || make(Clip { seconds: 30, ..Default::default() });
+    let _publishers = ["a", "b"].map(|name| {
+        let publisher = Publisher::start(server.rtmp, "live", name, clip(), |ts| ts);
+        server.wait_live(&format!("live/{name}"), 2);
+        publisher
+    });
+    assert_eq!(whip(&server, "live/c", &offer), 503, "the server is full");
+    // Those who were there before hear so when they begin to send.
+    let tags = clip();
+    let last = silent.last_mut().unwrap();
+    for tag in tags.iter().take(20) {
+        last.send(tag);
+    }
+    wait_for("word that the server is full", || server.log().contains("stream.max_streams"), || server.log());
+    assert_eq!(metric(&server, "streams"), 2.0);
+}
