@@ -71,13 +71,15 @@ pub(super) struct PacketStore {
     first: u64,
     /// Index of the first packet of the last key frame, if all since then is here.
     key_frame: Option<u64>,
+    /// Where the unit begins that the last packet is of. Kept, not looked for: thousands of packets may be stamped the same.
+    unit_start: u64,
     bytes: usize,
     limits: StoreLimits,
 }
 
 impl PacketStore {
     pub(super) fn new(limits: StoreLimits) -> Self {
-        Self { ring: VecDeque::new(), first: 0, key_frame: None, bytes: 0, limits }
+        Self { ring: VecDeque::new(), first: 0, key_frame: None, unit_start: 0, bytes: 0, limits }
     }
 
     /// Appends a packet and lets old ones go. Returns the index of the packet.
@@ -86,22 +88,21 @@ impl PacketStore {
         let index = self.end();
         self.bytes += packet.bytes().len();
         self.ring.push_back(packet);
+        if index == self.first || self.is_other_unit(index) {
+            self.unit_start = index;
+        }
         if key_frame_start {
-            self.key_frame = Some(self.start_of(index));
+            self.key_frame = Some(self.unit_start.max(self.first));
         }
         self.evict(now);
         index
     }
 
-    /// Where the key frame begins that the packet with this index is of: parameter sets stand before the picture under the same timestamp. Where
-    /// the source says what begins a unit, another picture may be stamped the same.
-    fn start_of(&self, index: u64) -> u64 {
-        let timestamp = self.get(index).map(|packet| packet.timestamp);
-        let mut start = index;
-        while !self.begins_unit(start) && start > self.first && self.get(start - 1).map(|before| before.timestamp) == timestamp {
-            start -= 1;
-        }
-        start
+    /// Whether the packet with this index is of another unit than the one before it: parameter sets stand before the picture under the same
+    /// timestamp. Where the source says what begins a unit, another picture may be stamped the same.
+    fn is_other_unit(&self, index: u64) -> bool {
+        let timestamp = |index| self.get(index).map(|packet| packet.timestamp);
+        self.begins_unit(index) || index.checked_sub(1).and_then(timestamp) != timestamp(index)
     }
 
     fn begins_unit(&self, index: u64) -> bool {
@@ -170,8 +171,16 @@ impl PacketStore {
         let newest = self.key_frame?;
         // Of the picture at the front of the ring the beginning may be gone.
         let is_whole = |start: &u64| *start > self.first || self.first == 0 || self.begins_unit(*start);
-        let keys = (self.first..newest).filter(|index| self.get(*index).is_some_and(|packet| packet.key_frame_start));
-        keys.map(|index| self.start_of(index)).find(is_whole).or(Some(newest))
+        let mut start = self.first;
+        for index in self.first..newest {
+            if self.is_other_unit(index) {
+                start = index;
+            }
+            if self.get(index).is_some_and(|packet| packet.key_frame_start) && is_whole(&start) {
+                return Some(start);
+            }
+        }
+        Some(newest)
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -308,5 +317,19 @@ mod tests {
         assert_eq!(store.key_frame(), None);
         store.push(packet(t, 100, 100, true, 1000));
         assert_eq!(store.key_frame(), Some(100));
+    }
+
+    /// Once each of them cost a walk over all before it: 134 million steps for as many as a store takes.
+    #[test]
+    fn where_all_packets_are_stamped_the_same() {
+        let t = Instant::now();
+        let mut store = PacketStore::new(StoreLimits { max_bytes: usize::MAX, ..LIMITS });
+        for seq in 0..MAX_PACKETS as u64 {
+            store.push(packet(t, seq, 7, true, 1));
+            assert_eq!((store.key_frame(), store.oldest_key_frame()), (Some(0), Some(0)));
+        }
+        // The oldest ones are gone: what is left of them is no beginning.
+        store.push(packet(t, MAX_PACKETS as u64, 7, true, 1));
+        assert_eq!((store.key_frame(), store.oldest_key_frame()), (None, None));
     }
 }
