@@ -4,7 +4,10 @@
 
 mod common;
 
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
+use std::time::Duration;
 
 use common::flv::{Clip, Connection, Publisher, make};
 use common::{Server, get, request, wait_for};
@@ -113,4 +116,39 @@ fn silent_publishers_take_no_streams() {
     }
     wait_for("word that the server is full", || server.log().contains("stream.max_streams"), || server.log());
     assert_eq!(metric(&server, "streams"), 2.0);
+}
+
+/// Connections to the ICE-TCP port that say nothing, or ask for somebody that there isn't, once kept browsers behind firewalls out.
+#[test]
+fn silent_tcp_connections_keep_nobody_out() {
+    let server = Server::start();
+    let connect = || TcpStream::connect(("127.0.0.1", server.media)).unwrap();
+    let silent: Vec<TcpStream> = (0..700).map(|_| connect()).collect();
+    // A binding request whose user is nobody's: the worker's four digits, and letters.
+    let names = (0..40).map(|number| format!("{:04x}Zz9Zz{number:02}:abcd", number % 2));
+    let invented: Vec<TcpStream> = names
+        .map(|name| {
+            let mut attribute = vec![0, 6, 0, name.len() as u8];
+            attribute.extend(name.as_bytes());
+            attribute.resize(attribute.len().next_multiple_of(4), 0);
+            let mut request = vec![0, 1, 0, attribute.len() as u8, 0x21, 0x12, 0xA4, 0x42];
+            request.extend([7; 12]);
+            request.extend(attribute);
+            let mut stream = connect();
+            stream.write_all(&(request.len() as u16).to_be_bytes()).unwrap();
+            stream.write_all(&request).unwrap();
+            stream
+        })
+        .collect();
+    let is_closed = |stream: &TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        matches!((&*stream).read(&mut [0]), Ok(0)) || (&*stream).read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
+    };
+    wait_for("those with invented names to be closed", || invented.iter().all(is_closed), || server.log());
+    wait_for("the oldest to be closed", || silent.iter().take(100).all(is_closed), || server.log());
+    let new: Vec<TcpStream> = (0..20).map(|_| connect()).collect();
+    // As slow as it may be, it would still say who it is.
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(!new.iter().any(is_closed), "who comes now has its time");
+    assert!(silent.iter().rev().take(20).all(|stream| !is_closed(stream)), "so have those before");
 }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::outbox::NetOutbox;
 use super::router::Router;
 use super::shard::{Queues, Shard, Shared};
-use super::shared::{COMMAND_QUEUE, Link, MEDIA_QUEUE, Notice};
+use super::shared::{COMMAND_QUEUE, Link, MEDIA_QUEUE, Notice, STRAY_QUEUE};
 use super::tcp;
 use crate::base::{Clock, Lots, Section, lock};
 use crate::net::interfaces::expand_wildcard;
@@ -54,9 +54,10 @@ impl WorkerPool {
         for _ in 0..count {
             let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
             let (media, media_queue) = mpsc::channel(MEDIA_QUEUE);
+            let (strays, stray_queue) = mpsc::channel(STRAY_QUEUE);
             let (notices, notice_queue) = mpsc::unbounded_channel();
-            links.push(Link { commands, media, notices, refused: Arc::default() });
-            queues.push((Queues { commands: command_queue, media: media_queue }, notice_queue));
+            links.push(Link { commands, media, strays, notices, refused: Arc::default() });
+            queues.push((Queues { commands: command_queue, media: media_queue, strays: stray_queue }, notice_queue));
         }
         let shared = Arc::new(Shared { links, config: config.clone(), candidates: std::sync::OnceLock::new() });
         let mut pool = WorkerPool { shared: shared.clone(), addresses: config.listen.clone(), threads: Mutex::new(Vec::new()) };

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::outbox::{NetOutbox, Reader};
-use super::shared::{self, Incoming, Notice};
+use super::shared::{self, Incoming, Notice, Stray};
 use super::steer::Steer;
 use super::tcp;
 use crate::base::Clock;
@@ -27,6 +27,10 @@ use crate::sfu::worker::{Event, Owner, Worker};
 const RECEIVES_PER_WAKE: usize = 4;
 /// Commands and batches taken per wake-up, for the same reason.
 const MESSAGES_PER_WAKE: usize = 512;
+/// STUN requests taken per wake-up that came to other workers' sockets, after everything else.
+const STRAYS_PER_WAKE: usize = 16;
+/// Longest one that is handed over, in bytes: connectivity checks have some hundred.
+const MAX_STRAY: usize = 1500;
 
 /// What all handles and workers share.
 pub(super) type Shared = shared::Shared<Shard>;
@@ -63,6 +67,7 @@ pub(super) struct Shard {
     pub(super) transports: HashMap<TransportId, mpsc::Sender<TransportEvent>>,
     pub(super) upstreams: HashMap<(RouterId, ProducerId), Upstream>,
     pub(super) tcp_in: mpsc::Sender<tcp::Input>,
+    new_tcp: tcp::NewConnections,
     notices: mpsc::UnboundedReceiver<Notice>,
     /// The first worker sees to it for all, unless the kernel refuses.
     steer: Option<Steer>,
@@ -73,6 +78,7 @@ pub(super) struct Shard {
 pub(super) struct Queues {
     pub(super) commands: mpsc::Receiver<shared::Command<Shard>>,
     pub(super) media: mpsc::Receiver<Incoming>,
+    pub(super) strays: mpsc::Receiver<Stray>,
 }
 
 impl Shard {
@@ -87,7 +93,8 @@ impl Shard {
     ) -> Self {
         let (transports, upstreams) = (HashMap::new(), HashMap::new());
         let steer = (index == 0 && shared.links.len() > 1).then(Steer::default);
-        Self { index, worker, clock, out, shared, transports, upstreams, tcp_in, notices, steer, stopping: false }
+        let new_tcp = tcp::new_connections();
+        Self { index, worker, clock, out, shared, transports, upstreams, tcp_in, new_tcp, notices, steer, stopping: false }
     }
 
     /// Runs until it is stopped.
@@ -98,6 +105,7 @@ impl Shard {
             let mut first_command = None;
             let mut first_notice = None;
             let mut first_tcp = None;
+            let mut first_stray = None;
             let due = self.steer.as_ref().and_then(Steer::poll_timeout);
             let deadline = self.worker.poll_timeout().into_iter().chain(due).min();
             tokio::select! {
@@ -109,7 +117,10 @@ impl Shard {
                 command = queues.commands.recv() => first_command = command,
                 notice = self.notices.recv() => first_notice = notice,
                 input = tcp_out.recv() => first_tcp = input,
-                accepted = tcp::accept(&listeners) => tcp::first_frame(accepted, self.shared.clone(), self.index),
+                stray = queues.strays.recv() => first_stray = stray,
+                accepted = tcp::accept(&listeners) => {
+                    tcp::first_frame(accepted, &self.new_tcp, self.shared.clone(), self.index);
+                }
                 () = sleep_until(deadline) => {}
             }
             let now = self.clock.at();
@@ -124,6 +135,9 @@ impl Shard {
             }
             for input in first_tcp.into_iter().chain(std::iter::from_fn(|| tcp_out.try_recv().ok()).take(MESSAGES_PER_WAKE)) {
                 self.take_tcp(now, input);
+            }
+            for (tuple, mut bytes) in first_stray.into_iter().chain(std::iter::from_fn(|| queues.strays.try_recv().ok()).take(STRAYS_PER_WAKE)) {
+                self.worker.handle_datagram(now, tuple, &mut bytes, &mut self.out);
             }
             self.worker.flush(now, &mut self.out);
             for command in first_command.into_iter().chain(std::iter::from_fn(|| queues.commands.try_recv().ok()).take(MESSAGES_PER_WAKE)) {
@@ -175,6 +189,12 @@ impl Shard {
             owner = self.worker.owner_of(&tuple, datagram);
         }
         match owner {
+            Owner::Named(worker) => {
+                let taken = datagram.len() <= MAX_STRAY
+                    && self.shared.links.get(worker).is_some_and(|link| link.strays.try_send((tuple, BytesMut::from(&*datagram))).is_ok());
+                self.worker.stats_mut().handovers += 1;
+                self.worker.stats_mut().drop_handover += u64::from(!taken);
+            }
             Owner::Worker(worker) => {
                 let taken = self.shared.links.get(worker).is_some_and(|link| {
                     let message = Incoming::Datagram(tuple, BytesMut::from(&*datagram));
@@ -220,14 +240,15 @@ impl Shard {
                     steer.set_route(now, &tuple, owner, valid);
                 }
             }
+            Notice::Ufrag(ufrag, owner, valid) => worker.set_foreign_ufrag(ufrag, owner, valid),
             Notice::Tcp(stream, tuple, frame) => self.adopt(now, stream, tuple, frame),
             Notice::Stop => self.stopping = true,
         }
     }
 
     fn adopt(&mut self, now: Instant, stream: std::net::TcpStream, tuple: Tuple, mut frame: BytesMut) {
-        // As many connections as there may be transports: each needs one.
-        if self.out.tcp.len() >= self.shared.config.max_transports {
+        // As many connections as there may be transports, and none for a name that was made up: each needs a transport.
+        if self.out.tcp.len() >= self.shared.config.max_transports || !self.worker.is_for_somebody(&frame) {
             return;
         }
         let Some(queue) = tcp::adopt(stream, tuple, self.tcp_in.clone()) else { return };
@@ -248,6 +269,11 @@ impl Shard {
                     }
                     if let Some(steer) = &mut self.steer {
                         steer.set_route(now, &tuple, self.index, valid);
+                    }
+                }
+                Event::Ufrag(ufrag, valid) => {
+                    for worker in (0..self.shared.links.len()).filter(|worker| *worker != self.index) {
+                        self.shared.notify(worker, Notice::Ufrag(ufrag.clone(), self.index, valid));
                     }
                 }
                 Event::KeyFrameWanted(router, producer) => match self.upstreams.get(&(router, producer)) {

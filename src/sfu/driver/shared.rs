@@ -18,7 +18,12 @@ use crate::sfu::peer::Tuple;
 
 /// Commands waiting for a worker: who asks for more waits. A hundred viewers joining at once are a few hundred.
 pub(super) const COMMAND_QUEUE: usize = 256;
-/// Batches and stray datagrams waiting for a worker: 20 ms of 500 streams with sound and 30 pictures a second are 1500.
+/// STUN requests that came to another worker's socket, waiting for the one whose transport they name. Anybody can send them who has heard the
+/// name once, so what publishers send doesn't wait behind them.
+pub(super) const STRAY_QUEUE: usize = 64;
+/// One of them.
+pub(super) type Stray = (Tuple, BytesMut);
+/// Batches, and datagrams of known paths, waiting for a worker: 20 ms of 500 streams with sound and 30 pictures a second are 1500.
 pub(super) const MEDIA_QUEUE: usize = 4096;
 
 /// Runs on a worker's thread.
@@ -29,7 +34,7 @@ pub(super) type Command<S> = Box<dyn FnOnce(&mut S, Instant) + Send>;
 pub(super) enum Incoming {
     /// Of a direct producer or a pipe.
     Batch { router: RouterId, producer: ProducerId, batch: RtpBatch },
-    /// A datagram that came to another worker's socket.
+    /// A datagram that came to another worker's socket, on a validated path.
     Datagram(Tuple, BytesMut),
 }
 
@@ -49,6 +54,8 @@ pub(super) enum Notice {
     KeyFrame(RouterId, ProducerId),
     /// Another worker's transport has, or no longer has, this path.
     Route(Tuple, usize, bool),
+    /// Another worker's transport has, or no longer has, this name.
+    Ufrag(String, usize, bool),
     /// A TCP connection whose first frame says that it is for this worker.
     Tcp(std::net::TcpStream, Tuple, BytesMut),
     Stop,
@@ -58,8 +65,9 @@ pub(super) enum Notice {
 pub(super) struct Link<S> {
     pub(super) commands: mpsc::Sender<Command<S>>,
     pub(super) media: mpsc::Sender<Incoming>,
-    /// Unbounded because closing must neither wait nor fail; bounded in fact: each handle closes once, each validated path is announced
-    /// twice, key-frame requests are throttled by their producer.
+    pub(super) strays: mpsc::Sender<Stray>,
+    /// Unbounded because closing must neither wait nor fail; bounded in fact: each handle closes once, each validated path and each name
+    /// is announced twice, key-frame requests are throttled by their producer.
     pub(super) notices: mpsc::UnboundedSender<Notice>,
     /// Batches of direct producers that `media` had no room for.
     pub(super) refused: Arc<AtomicU64>,

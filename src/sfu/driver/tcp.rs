@@ -10,8 +10,10 @@ use futures_util::future::select_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::shared::{Notice, Shared};
+use crate::base::{Door, Places};
 use crate::net::tcp::prepare;
 use crate::rtp::framing::{FrameReader, FrameWriter};
 use crate::sfu::peer::{Protocol, Tuple, peek_ufrag, worker_of_ufrag};
@@ -20,8 +22,9 @@ use crate::sfu::peer::{Protocol, Tuple, peek_ufrag, worker_of_ufrag};
 const FIRST_FRAME_WITHIN: Duration = Duration::from_secs(10);
 /// How long a connection may be silent: ICE checks come every few seconds, consent lasts 30 s (RFC 7675).
 const SILENCE: Duration = Duration::from_secs(40);
-/// Connections per worker that have not said yet whose they are.
-const MAX_NEW: usize = 256;
+/// Connections per worker that have not said yet whose they are, and how many of them may come from one address: who means it says so within a
+/// round trip. Where one more comes, the oldest of those from the address that has the most is closed.
+const NEW: Places = Places { all: 256, per_source: 64 };
 /// Longest first frame: a connectivity check has no more than a few hundred bytes.
 const MAX_FIRST_FRAME: usize = 1500;
 /// Datagrams waiting to be written to one connection: half a second of 5 Mbit/s. More than that is late anyway.
@@ -54,14 +57,22 @@ pub(super) async fn accept(listeners: &[TcpListener]) -> Option<TcpStream> {
     }
 }
 
-thread_local! {
-    static NEW: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+/// Where connections wait that have not said yet whose they are.
+pub(super) type NewConnections = Door<CancellationToken>;
+
+/// A worker's.
+pub(super) fn new_connections() -> NewConnections {
+    Door::new(NEW)
 }
 
 /// Reads a new connection's first frame and gives the connection to the worker it is for.
-pub(super) fn first_frame<S: 'static>(stream: Option<TcpStream>, shared: Arc<Shared<S>>, worker: usize) {
-    let Some(mut stream) = stream.filter(|_| NEW.get() < MAX_NEW) else { return };
-    NEW.set(NEW.get() + 1);
+pub(super) fn first_frame<S: 'static>(stream: Option<TcpStream>, new: &NewConnections, shared: Arc<Shared<S>>, worker: usize) {
+    let Some(mut stream) = stream else { return };
+    let gives_way = CancellationToken::new();
+    let (place, gone) = new.come(stream.peer_addr().ok().map(|address| address.ip()), gives_way.clone());
+    if let Some(gone) = gone {
+        gone.cancel();
+    }
     tokio::task::spawn_local(async move {
         let read = async {
             prepare(&stream).ok()?;
@@ -78,8 +89,11 @@ pub(super) fn first_frame<S: 'static>(stream: Option<TcpStream>, shared: Arc<Sha
             let owner = worker_of_ufrag(peek_ufrag(&frame)?)?;
             Some((stream.into_std().ok()?, tuple, frame, usize::from(owner)))
         };
-        let found = tokio::time::timeout(FIRST_FRAME_WITHIN, read).await;
-        NEW.set(NEW.get() - 1);
+        let found = tokio::select! {
+            found = tokio::time::timeout(FIRST_FRAME_WITHIN, read) => found,
+            () = gives_way.cancelled() => return,
+        };
+        drop(place);
         if let Ok(Some((stream, tuple, frame, owner))) = found {
             tracing::debug!(%worker, %owner, remote = %tuple.remote, "ICE-TCP connection");
             shared.notify(owner, Notice::Tcp(stream, tuple, frame));

@@ -63,7 +63,7 @@ impl Worker {
         let ssrc = self.random_ssrc();
         let key = self.transports.insert(Transport::new(id, router, Some(peer), None, ssrc));
         self.transport_keys.insert(id, key);
-        self.ufrags.insert(ice.username_fragment.clone(), key);
+        self.name(&ice.username_fragment, key);
         self.schedule(key);
         Ok((id, ice, dtls))
     }
@@ -99,7 +99,7 @@ impl Worker {
         let key = self.transport_key(id)?;
         let mut chance = Chance::from_rng(&mut self.chance);
         let ice = self.peer_of(key)?.restart_ice(&mut chance)?.clone();
-        self.ufrags.insert(ice.username_fragment.clone(), key);
+        self.name(&ice.username_fragment, key);
         Ok(ice)
     }
 
@@ -128,7 +128,8 @@ impl Worker {
     pub(super) fn remove_transport(&mut self, now: Instant, key: usize, out: &mut impl Outbox) {
         let Some(transport) = self.transports.try_remove(key) else { return };
         self.transport_keys.remove(&transport.id);
-        self.ufrags.retain(|_, owner| *owner != key);
+        let names: Vec<String> = self.ufrags.iter().filter(|(_, owner)| **owner == key).map(|(name, _)| name.clone()).collect();
+        names.into_iter().for_each(|name| self.unname(name));
         if let Some(plain) = transport.plain {
             self.plain_ports.remove(&plain.port);
         }

@@ -32,12 +32,14 @@ use crate::base::{Chance, UnixNanos, Wall};
 type FastMap<K, V> = HashMap<K, V, ahash::RandomState>;
 
 /// What a worker reports to the outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
     /// Something happened to a transport; after `Closed` it is gone.
     Transport(TransportId, TransportEvent),
     /// A path to a transport became valid (`true`) or invalid: other workers that get its datagrams should send them here.
     Route(Tuple, bool),
+    /// STUN requests may (`true`), or no longer may, name one of this worker's transports so: other workers should send them here.
+    Ufrag(String, bool),
     /// The source of a direct producer or of a pipe should make a key frame.
     KeyFrameWanted(RouterId, ProducerId),
     ProducerClosed(RouterId, ProducerId),
@@ -50,7 +52,10 @@ pub(crate) enum Event {
 pub(crate) enum Owner {
     /// This worker's.
     Here,
+    /// By its path, which is validated.
     Worker(usize),
+    /// A STUN request that names a transport there.
+    Named(usize),
     /// Nobody's, as far as can be told.
     Nobody,
 }
@@ -74,6 +79,8 @@ pub(crate) struct Worker {
     tuples: FastMap<Tuple, usize>,
     /// Validated paths of other workers' transports.
     foreign: FastMap<Tuple, usize>,
+    /// The names of other workers' transports.
+    foreign_ufrags: FastMap<String, usize>,
     ufrags: FastMap<String, usize>,
     /// Plain transports by the port of their own socket.
     plain_ports: FastMap<u16, usize>,
@@ -111,6 +118,7 @@ impl Worker {
             consumer_keys: HashMap::new(),
             tuples: FastMap::default(),
             foreign: FastMap::default(),
+            foreign_ufrags: FastMap::default(),
             ufrags: FastMap::default(),
             plain_ports: FastMap::default(),
             dirty: Vec::new(),
@@ -151,7 +159,8 @@ impl Worker {
         &mut self.stats
     }
 
-    /// Whose a datagram is: by its path if that is validated, else by the user name of a STUN request (RFC 8445 section 7.3).
+    /// Whose a datagram is: by its path if that is validated, else by the user name of a STUN request (RFC 8445 section 7.3), if there is somebody
+    /// of that name.
     pub(crate) fn owner_of(&self, tuple: &Tuple, datagram: &[u8]) -> Owner {
         if self.tuples.contains_key(tuple) || self.plain_ports.contains_key(&tuple.local.port()) {
             return Owner::Here;
@@ -160,8 +169,7 @@ impl Worker {
         if let Some(ufrag) = peek_ufrag(datagram) {
             return match worker_of_ufrag(ufrag) {
                 Some(index) if index == self.index => Owner::Here,
-                Some(index) => Owner::Worker(index.into()),
-                None => Owner::Nobody,
+                _ => self.foreign_ufrags.get(ufrag).map_or(Owner::Nobody, |worker| Owner::Named(*worker)),
             };
         }
         self.foreign.get(tuple).map_or(Owner::Nobody, |worker| Owner::Worker(*worker))
@@ -173,6 +181,27 @@ impl Worker {
             self.foreign.insert(tuple, worker);
         } else if self.foreign.get(&tuple) == Some(&worker) {
             self.foreign.remove(&tuple);
+        }
+    }
+
+    /// Another worker's transport has (or no longer has) this name.
+    pub(crate) fn set_foreign_ufrag(&mut self, ufrag: String, worker: usize, valid: bool) {
+        if valid {
+            self.foreign_ufrags.insert(ufrag, worker);
+        } else {
+            self.foreign_ufrags.remove(&ufrag);
+        }
+    }
+
+    /// A transport has a name from now on.
+    fn name(&mut self, ufrag: &str, key: usize) {
+        self.ufrags.insert(ufrag.to_owned(), key);
+        self.events.push_back(Event::Ufrag(ufrag.to_owned(), true));
+    }
+
+    fn unname(&mut self, ufrag: String) {
+        if self.ufrags.remove(&ufrag).is_some() {
+            self.events.push_back(Event::Ufrag(ufrag, false));
         }
     }
 

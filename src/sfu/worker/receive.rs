@@ -19,6 +19,11 @@ use crate::sfu::types::TransportEvent;
 const MAX_SSRCS: usize = 64;
 
 impl Worker {
+    /// Whether a STUN request names a transport that there is here. Checks nothing else of it.
+    pub(crate) fn is_for_somebody(&self, datagram: &[u8]) -> bool {
+        peek_ufrag(datagram).is_some_and(|ufrag| self.ufrags.contains_key(ufrag))
+    }
+
     /// Takes a datagram that is [`Owner::Here`]'s. It is changed: SRTP is opened in place. Call [`Self::flush`] after a batch.
     pub(crate) fn handle_datagram(&mut self, now: Instant, tuple: Tuple, datagram: &mut [u8], out: &mut impl Outbox) {
         self.stats.datagrams_in += 1;
@@ -151,7 +156,9 @@ impl Worker {
                 PeerEvent::TupleSelected(tuple) => transport.tuple = Some(tuple),
                 PeerEvent::IceConnected => self.events.push_back(Event::Transport(id, TransportEvent::IceConnected)),
                 PeerEvent::UfragRetired(ufrag) => {
-                    self.ufrags.remove(&ufrag);
+                    if self.ufrags.remove(&ufrag).is_some() {
+                        self.events.push_back(Event::Ufrag(ufrag, false));
+                    }
                 }
                 PeerEvent::Connected(keys) => match Srtp::new(&keys) {
                     Ok(srtp) => {
