@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::ortc::{ExtensionIds, RtpParameters, is_rtx};
 use super::outbox::Outbox;
 use super::peer::Tuple;
+use super::resends::Resends;
 use super::store::StoredPacket;
 use crate::base::wrap::timestamp_distance;
 use crate::base::{NtpTime, UnixNanos, rescale};
@@ -18,10 +19,6 @@ use crate::rtp::srtp::{MAX_SRTP_OVERHEAD, SrtpSender};
 const PACKETS_WITH_MID: u16 = 100;
 /// Most bytes a header with all our extensions can have: 12 fixed, 4 for the block, `mid` 17, abs-send-time 4, level 2, orientation 2.
 const MAX_HEADER: usize = 12 + 4 + 28;
-/// How many recent retransmissions are remembered so that none goes out twice in a round trip. A NACK names 17 packets at a time.
-const RESENT: usize = 32;
-/// Round trip time to assume before the first receiver report.
-const DEFAULT_RTT: Duration = Duration::from_millis(50);
 
 /// What sealing and sending needs from the transport.
 #[derive(Debug, Clone, Copy)]
@@ -62,8 +59,7 @@ pub(super) struct Sender {
     timestamp_offset: u32,
     last: Option<(u32, Instant)>,
     anchor: Option<(u32, UnixNanos)>,
-    resent: [Option<(u16, Instant)>; RESENT],
-    resent_next: usize,
+    resends: Resends,
 }
 
 impl Sender {
@@ -95,8 +91,7 @@ impl Sender {
             timestamp_offset: 0,
             last: None,
             anchor: None,
-            resent: [None; RESENT],
-            resent_next: 0,
+            resends: Resends::new(),
         }
     }
 
@@ -158,23 +153,23 @@ impl Sender {
         let sent = self.write(&header, rewritten.index, None, with_mid, self.send_time(now, wallclock, packet), packet, source, path, out);
         if sent > 0 {
             self.packets = self.packets.wrapping_add(1);
-            self.octets = self.octets.wrapping_add(u32::from(packet.payload_end - packet.payload_start));
+            let octets = u32::from(packet.payload_end - packet.payload_start);
+            self.octets = self.octets.wrapping_add(octets);
+            self.resends.note_sent(octets);
             self.last = Some((rewritten.timestamp, now));
         }
         Some(sent)
     }
 
-    /// The source's number of the packet sent with number `seq`, if it should be sent again now.
-    pub(super) fn wanted_again(&mut self, now: Instant, seq: u16) -> Option<u64> {
-        let original = self.rewriter.original(seq)?;
-        let patience = self.rtt.unwrap_or(DEFAULT_RTT).clamp(Duration::from_millis(5), Duration::from_millis(500));
-        let recently = |(resent, at): &(u16, Instant)| *resent == seq && now.saturating_duration_since(*at) < patience;
-        if self.resent.iter().flatten().any(recently) {
-            return None;
-        }
-        self.resent[self.resent_next] = Some((seq, now));
-        self.resent_next = (self.resent_next + 1) % RESENT;
-        Some(original)
+    /// The source's number of the packet sent with number `seq`, if there was one.
+    pub(super) fn original(&self, seq: u16) -> Option<u64> {
+        self.rewriter.original(seq)
+    }
+
+    /// Whether the packet that was sent with number `seq` may be sent again now: not twice in a round trip, within a share of what is sent.
+    pub(super) fn may_resend(&mut self, now: Instant, seq: u16, packet: &StoredPacket) -> bool {
+        let octets = u32::from(packet.payload_end - packet.payload_start);
+        self.resends.take(now, seq, octets, self.rtt)
     }
 
     /// Sends a packet again: as RTX where the viewer has it, else as it was. Gives its size on the wire, 0 if it can't be sent.

@@ -17,6 +17,8 @@ use crate::sfu::consumer::Outlet;
 use crate::sfu::outbox::Outbox;
 use crate::sfu::peer::Tuple;
 use crate::sfu::producer::Source;
+use crate::sfu::resends::MAX_AGE;
+use crate::sfu::store::StoredPacket;
 use crate::sfu::transport::{Srtp, Transport};
 
 /// How often viewers get sender reports and publishers receiver reports: as libwebrtc does for video, and often enough to
@@ -27,6 +29,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const EARLY_INTERVAL: Duration = Duration::from_millis(100);
 /// How many go out at that distance: until sound that has to be transcoded first has begun, too.
 const EARLY_REPORTS: u8 = 5;
+/// Most packets that NACKs of one datagram may name: as many as are told apart. A datagram of 64 KB could name 278,000.
+const MAX_NAMES: usize = 4096;
 /// RTCP goes out when it has grown to this size, so that it fits any path (SRTCP's overhead comes on top).
 const MAX_COMPOUND: usize = 1100;
 
@@ -44,6 +48,7 @@ impl Worker {
     }
 
     pub(super) fn handle_rtcp(&mut self, now: Instant, key: usize, compound: &[u8], out: &mut impl Outbox) {
+        let mut names = MAX_NAMES;
         for packet in parse(compound).flatten() {
             match packet {
                 Rtcp::SenderReport { ssrc, info, reports } => {
@@ -53,7 +58,7 @@ impl Worker {
                 Rtcp::ReceiverReport { reports, .. } => reports.iter().for_each(|block| self.note_report(now, key, &block)),
                 Rtcp::Nack { media_ssrc, lost, .. } => {
                     if let Some(consumer) = self.consumer_of_ssrc(key, media_ssrc) {
-                        self.retransmit(now, consumer, lost.iter(), out);
+                        names -= self.retransmit(now, consumer, lost.iter().take(names), out);
                     }
                 }
                 Rtcp::Pli { media_ssrc, .. } => self.key_frame_requested(now, key, media_ssrc),
@@ -94,14 +99,23 @@ impl Worker {
         }
     }
 
-    fn retransmit(&mut self, now: Instant, key: usize, lost: impl Iterator<Item = u16>, out: &mut impl Outbox) {
+    /// Gives how many names there were.
+    fn retransmit(&mut self, now: Instant, key: usize, lost: impl Iterator<Item = u16>, out: &mut impl Outbox) -> usize {
         let wallclock = self.wallclock(now);
-        let Some(consumer) = self.consumers.get_mut(key) else { return };
-        let Outlet::Network { transport, sender } = &mut consumer.outlet else { return };
-        let Some(producer) = self.producers.get(consumer.producer) else { return };
-        let Some(path) = self.transports.get(*transport).and_then(Transport::path) else { return };
+        let Some(consumer) = self.consumers.get_mut(key) else { return 0 };
+        let Outlet::Network { transport, sender } = &mut consumer.outlet else { return 0 };
+        let Some(producer) = self.producers.get(consumer.producer) else { return 0 };
+        let Some(path) = self.transports.get(*transport).and_then(Transport::path) else { return 0 };
+        let store = &producer.store;
+        // Pictures from before the last key frame are needed by nobody any more.
+        let first = store.key_frame().unwrap_or_default();
+        let is_of_use = |at: u64, packet: &StoredPacket| at >= first && now.saturating_duration_since(packet.arrival) <= MAX_AGE;
+        let mut names = 0;
         for seq in lost {
-            let packet = sender.wanted_again(now, seq).and_then(|seq| producer.store.find(seq)).and_then(|at| producer.store.get(at));
+            names += 1;
+            let at = sender.original(seq).and_then(|seq| store.find(seq));
+            let packet = at.and_then(|at| store.get(at).filter(|packet| is_of_use(at, packet)));
+            let packet = packet.filter(|packet| sender.may_resend(now, seq, packet));
             let bytes = packet.map_or(0, |packet| sender.resend(now, wallclock, packet, &producer.rtp.extensions, path, out));
             if bytes == 0 {
                 self.stats.nacks_unanswered += 1;
@@ -111,6 +125,7 @@ impl Worker {
             self.stats.packets_out += 1;
             self.stats.bytes_out += bytes as u64;
         }
+        names
     }
 
     fn key_frame_requested(&mut self, now: Instant, transport: usize, ssrc: u32) {

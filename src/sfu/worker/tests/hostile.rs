@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::sim::{FRAME, Picture, Sim, Source, browser_h264, h264, opus};
 use crate::base::MediaKind;
+use crate::rtp::rtcp::write_nack;
 use crate::sfu::config::SfuConfig;
 use crate::sfu::error::SfuError;
 use crate::sfu::peer::{Protocol, Tuple};
 use crate::sfu::types::{ProducerOptions, Reading};
-use crate::sfu::worker::Owner;
+use crate::sfu::worker::{Event, Owner};
 
 #[test]
 fn garbage_from_strangers_and_peers_changes_nothing() {
@@ -111,4 +112,114 @@ fn contradicting_parameters_are_refused() {
     }
     let options = ProducerOptions { kind: MediaKind::Audio, rtp_parameters: change(&|_| ()) };
     assert!(sim.worker.produce(transport, options).is_err());
+}
+
+/// What comes to a worker and names a transport of another one goes there only if there is one of that name.
+#[test]
+fn a_name_that_nobody_has_is_nobodys() {
+    let check = |ufrag: &str| {
+        let name = format!("{ufrag}:abcd");
+        let mut attribute = vec![0, 6, 0, name.len() as u8];
+        attribute.extend(name.as_bytes());
+        attribute.resize(attribute.len().next_multiple_of(4), 0);
+        let mut request = vec![0, 1, 0, attribute.len() as u8, 0x21, 0x12, 0xA4, 0x42];
+        request.extend([7; 12]);
+        request.extend(attribute);
+        request
+    };
+    let mut sim = Sim::new(37);
+    let stranger = Tuple { local: "192.0.2.1:8189".parse().unwrap(), remote: "203.0.113.5:5".parse().unwrap(), protocol: Protocol::Udp };
+    let invented = check("0001Zz9Zz9Zz");
+    assert_eq!(sim.worker.owner_of(&stranger, &invented), Owner::Nobody);
+    sim.worker.set_foreign_ufrag("0001Zz9Zz9Zz".to_owned(), 1, true);
+    assert_eq!(sim.worker.owner_of(&stranger, &invented), Owner::Named(1));
+    sim.worker.set_foreign_ufrag("0001Zz9Zz9Zz".to_owned(), 1, false);
+    assert_eq!(sim.worker.owner_of(&stranger, &invented), Owner::Nobody);
+    // Our own ones are announced to the others, and taken back.
+    let viewer = sim.joined();
+    let transport = sim.browsers[viewer].transport;
+    let names = |sim: &mut Sim, wanted: bool| {
+        sim.events.extend(std::iter::from_fn(|| sim.worker.poll_event()));
+        let found = |event: &Event| matches!(event, Event::Ufrag(_, valid) if *valid == wanted);
+        sim.events.iter().filter(|event| found(event)).count()
+    };
+    assert_eq!((names(&mut sim, true), names(&mut sim, false)), (1, 0));
+    sim.worker.restart_ice(transport).unwrap();
+    assert_eq!(names(&mut sim, true), 2);
+    sim.worker.close_transport(sim.now, transport, &mut sim.out);
+    sim.run(Duration::from_secs(1));
+    assert_eq!(names(&mut sim, false), 2);
+}
+
+/// One viewer names all the packets it was sent, again and again: 30 such NACKs once fetched 1,900 times their size.
+#[test]
+fn a_storm_of_nacks_gets_a_share_of_what_is_sent() {
+    let mut sim = Sim::new(35);
+    let producer = sim.produce_direct(h264(500), MediaKind::Video);
+    let viewer = sim.joined();
+    let ssrc = sim.consume(viewer, producer).rtp_parameters.encodings[0].ssrc.unwrap();
+    let mut source = Source::new(0, 0);
+    sim.feed(producer, source.picture(Picture::Key));
+    let mut payload = vec![0; 1000];
+    payload[..2].copy_from_slice(&[0x41, 0x08]);
+    for _ in 0..300 {
+        source.timestamp = source.timestamp.wrapping_add(3000);
+        let packets = (0..10).map(|place| source.packet(&payload, place == 9, &[])).collect();
+        sim.feed(producer, packets);
+        sim.run(FRAME);
+    }
+    let last = sim.browsers[viewer].video().last().unwrap().seq as u16;
+    let all: Vec<u16> = (0..4096).map(|behind| last.wrapping_sub(4095 - behind)).collect();
+    let mut compound = Vec::new();
+    write_nack(&mut compound, 1, ssrc, &all);
+    let before = sim.worker.stats();
+    for _ in 0..30 {
+        sim.send_rtcp(viewer, &compound);
+    }
+    sim.run(Duration::from_millis(50));
+    let first = sim.worker.stats();
+    // What was saved up, of what is younger than 2 s, and each packet once.
+    let resent = first.retransmissions - before.retransmissions;
+    assert!((450..=525).contains(&resent), "{resent}");
+    for _ in 0..200 {
+        sim.send_rtcp(viewer, &compound);
+        sim.run(Duration::from_millis(5));
+    }
+    let then = sim.worker.stats();
+    assert!(then.bytes_out - before.bytes_out < 600_000, "{} bytes", then.bytes_out - before.bytes_out);
+    assert!(then.nacks_unanswered - before.nacks_unanswered > 500_000);
+    // Who goes on gets a quarter of what goes on.
+    for _ in 0..30 {
+        source.timestamp = source.timestamp.wrapping_add(3000);
+        let packets = (0..10).map(|place| source.packet(&payload, place == 9, &[])).collect();
+        sim.feed(producer, packets);
+        sim.run(FRAME);
+        let last = sim.browsers[viewer].video().last().unwrap().seq as u16;
+        let mut compound = Vec::new();
+        write_nack(&mut compound, 1, ssrc, &(0..60).map(|behind| last.wrapping_sub(59 - behind)).collect::<Vec<_>>());
+        sim.send_rtcp(viewer, &compound);
+    }
+    let share = sim.worker.stats().retransmissions - then.retransmissions;
+    assert!((60..=85).contains(&share), "{share} of 300");
+}
+
+/// A viewer isn't sent again what no decoder needs any more.
+#[test]
+fn what_is_before_the_last_key_frame_is_not_sent_again() {
+    let mut sim = Sim::new(36);
+    let producer = sim.produce_direct(h264(500), MediaKind::Video);
+    let viewer = sim.joined();
+    let ssrc = sim.consume(viewer, producer).rtp_parameters.encodings[0].ssrc.unwrap();
+    let mut source = Source::new(0, 0);
+    for kind in [Picture::Key, Picture::Predicted, Picture::Key, Picture::Predicted] {
+        sim.feed(producer, source.picture(kind));
+        sim.run(FRAME);
+    }
+    let numbers: Vec<u16> = sim.browsers[viewer].video().iter().map(|got| got.seq as u16).collect();
+    assert_eq!(numbers.len(), 10);
+    let mut compound = Vec::new();
+    write_nack(&mut compound, 1, ssrc, &numbers);
+    sim.send_rtcp(viewer, &compound);
+    sim.run(FRAME);
+    assert_eq!(sim.worker.stats().retransmissions, 5);
 }
