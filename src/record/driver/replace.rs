@@ -11,5 +11,10 @@ pub(crate) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     writing.write_all(bytes)?;
     writing.sync_data()?;
     std::fs::rename(&new, file)?;
-    File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
+    sync_parent(file)
+}
+
+/// What was made in the folder of `path`, or has another name there now, survives a power cut.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }

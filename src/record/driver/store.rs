@@ -7,6 +7,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::replace::sync_parent;
 use crate::record::error::{RecordError, Tried};
 use crate::record::id::RecordingId;
 
@@ -60,7 +61,7 @@ impl Store {
     /// Deletes a recording: it is renamed first, so that half of it is never listed.
     pub(crate) fn delete(&self, id: &RecordingId) -> Result<(), RecordError> {
         let (dir, gone) = (self.dir(id), self.root.join(format!("deleted-{id}")));
-        std::fs::rename(&dir, &gone).map_err(RecordError::io(Tried::Delete, &dir))?;
+        std::fs::rename(&dir, &gone).and_then(|()| sync_parent(&gone)).map_err(RecordError::io(Tried::Delete, &dir))?;
         std::fs::remove_dir_all(&gone).map_err(RecordError::io(Tried::Delete, &gone))
     }
 

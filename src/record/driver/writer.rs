@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::base::{Chance, StreamPath, UnixNanos, rescale};
 use crate::cmaf::{Chunk, Init, TrackInit, encode_samples, read_fragment, read_init};
 
-use super::replace::replace;
+use super::replace::{replace, sync_parent};
 use super::store::{Store, index_file, track_file};
 use crate::record::error::{RecordError, Tried};
 use crate::record::id::RecordingId;
@@ -21,6 +21,11 @@ use crate::record::meta::{Meta, State, TrackMeta};
 
 /// Longest time between two syncs: what a power cut may cost.
 const SYNC_NANOS: i64 = 2_000_000_000;
+
+/// Whether what was written has to reach the disk now: `since` ns after the last time, as the wall clock has it, which may have been set back.
+fn sync_is_due(since: i64, segment_ends: bool) -> bool {
+    !(0..SYNC_NANOS).contains(&since) || (segment_ends && since >= SYNC_NANOS / 2)
+}
 
 /// Writes one recording.
 #[derive(Debug)]
@@ -61,7 +66,7 @@ impl Writer {
     ) -> Result<Self, RecordError> {
         let meta = Meta::new(RecordingId::new(now, chance), path.clone(), started_at / 1_000_000, Some(target_duration));
         let dir = store.dir(&meta.id);
-        std::fs::create_dir_all(&dir).map_err(RecordError::io(Tried::Make, &dir))?;
+        std::fs::create_dir_all(&dir).and_then(|()| sync_parent(&dir)).map_err(RecordError::io(Tried::Make, &dir))?;
         let writer = Self { dir, meta, tracks: BTreeMap::new(), spans: Spans::default(), bytes: 0, synced_at: now };
         writer.write_meta()?;
         Ok(writer)
@@ -128,7 +133,7 @@ impl Writer {
         track.index_len += records.len() as u64;
         self.bytes += (chunk.data.len() + records.len()) as u64;
 
-        if now.saturating_sub(self.synced_at) >= SYNC_NANOS || (chunk.last && now.saturating_sub(self.synced_at) >= SYNC_NANOS / 2) {
+        if sync_is_due(now.saturating_sub(self.synced_at), chunk.last) {
             self.sync(now)?;
         }
         Ok(())
@@ -243,5 +248,29 @@ impl Spans {
 
     pub(crate) fn duration_ms(&self) -> u64 {
         self.0.values().map(|(start, end)| end.saturating_sub(*start).max(0) as u64 / 1_000_000).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reaches_the_disk_whatever_the_wall_clock_does() {
+        const S: i64 = 1_000_000_000;
+        for (since, segment_ends, due) in [
+            (0, false, false),
+            (S / 2, true, false),
+            (S, true, true),
+            (S, false, false),
+            (2 * S, false, true),
+            (3600 * S, false, true),
+            // Set back by an hour.
+            (-3600 * S, false, true),
+            (-1, false, true),
+            (i64::MIN, false, true),
+        ] {
+            assert_eq!(sync_is_due(since, segment_ends), due, "{since} {segment_ends}");
+        }
     }
 }
