@@ -188,6 +188,22 @@ fn serve_on_another_servers_media_port_fails_with_a_sentence() {
     assert!(!good && err.contains("headend: can't start the SFU") && err.contains(&format!("127.0.0.1:{}", server.media)), "{err}");
 }
 
+/// Each would take the other one's recordings for broken off, and cut them.
+#[test]
+fn serve_on_another_servers_data_fails_with_a_sentence() {
+    let mut server = common::Server::start();
+    let data = server.dir.path().join("data");
+    let free = || format!("127.0.0.1:{}", common::free_port());
+    let mut command = headend(&["serve", "--http", &free(), "--rtmp", &free(), "--data-dir", data.to_str().unwrap()]);
+    command.env("HEADEND_SFU__LISTEN", format!("[\"{}\"]", free()));
+    let (good, _, err) = text(&command.output().unwrap());
+    let last = err.lines().last().unwrap_or_default();
+    assert!(!good && last.contains(data.to_str().unwrap()) && last.contains(&format!("process {}", server.pid())), "{err}");
+    assert!(last.contains("--data-dir"), "{err}");
+    server.kill();
+    server.restart();
+}
+
 #[test]
 fn serve_with_a_bad_configuration_fails_as_check_does() {
     let config = file("[rtmp]\nlissten = \"x\"");

@@ -5,6 +5,7 @@
 mod chance;
 mod clock;
 mod config;
+mod data_lock;
 mod load;
 mod logging;
 mod metrics;

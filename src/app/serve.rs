@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
+use super::data_lock::DataLock;
 use super::metrics::Metrics;
 use super::numbers::Numbers;
 use super::segmenters::Segmenters;
@@ -48,6 +49,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot("the signal handler"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot("the signal handler"))?;
 
+    let _lock = DataLock::take(&config.data_dir).map_err(cannot("with this data folder"))?;
     let (clock, lots) = (clock::start(), chance::lots());
     let workers = Arc::new(WorkerPool::start(&config.sfu, &clock, &lots).map_err(cannot("the SFU"))?);
     let (stream, b_frames) = (config.stream.clone(), config.webrtc.b_frames);
