@@ -88,7 +88,7 @@ mod tests {
     use crate::app::{Config, load_text};
 
     /// Every key with a range: what is just inside it, what is just outside, and how the range is named.
-    const RANGES: [(&str, [&str; 2], &[&str], &str); 35] = [
+    const RANGES: [(&str, [&str; 2], &[&str], &str); 37] = [
         ("http.max_connections", ["1", "1000000"], &["0", "1000001"], "1 to 1000000"),
         ("http.header_timeout", ["1s", "5min"], &["999ms", "301s"], "1s to 5min"),
         ("http.idle_timeout", ["10s", "1h"], &["9s", "3601s"], "10s to 1h"),
@@ -111,6 +111,8 @@ mod tests {
         ("sfu.key_frame_cache_max_bytes", ["65536", "1073741824"], &["65535", "1073741825"], "65536 to 1073741824"),
         ("sfu.max_incoming_bitrate", ["10000", "1000000000"], &["9999", "1000000001"], "10000 to 1000000000"),
         ("stream.max_streams", ["1", "10000"], &["0", "10001"], "1 to 10000"),
+        ("rtmp.max_connecting", ["1", "100000"], &["0", "100001"], "1 to 100000"),
+        ("webrtc.max_connecting", ["1", "1000000"], &["0", "1000001"], "1 to 1000000"),
         ("stream.max_silent_publishers", ["1", "10000"], &["0", "10001"], "1 to 10000"),
         ("stream.home_preference", ["0", "100000"], &["100001"], "0 to 100000"),
         ("stream.reconnect_window", ["0s", "10min"], &["601s"], "0s to 10min"),

@@ -20,6 +20,8 @@ pub(crate) struct RtmpMetrics {
     pub accepted: Counter,
     /// Connections closed at once because `max_connections` was reached.
     pub over_limit: Counter,
+    /// Connections closed because too many had neither published nor played anything.
+    pub gave_way: Counter,
     /// `publish` and `play` refused.
     pub refused: Counter,
     /// Connections ended by what the peer sent, or by a timeout.
@@ -54,6 +56,8 @@ impl RtmpMetrics {
         registry.register("players", "RTMP connections that play", self.players.clone());
         registry.register("accepted", "RTMP connections accepted", self.accepted.clone());
         registry.register("over_limit", "RTMP connections closed because rtmp.max_connections was reached", self.over_limit.clone());
+        let help = "RTMP connections closed because too many had neither published nor played anything";
+        registry.register("gave_way", help, self.gave_way.clone());
         registry.register("refused", "RTMP publish and play requests refused", self.refused.clone());
         registry.register("errors", "RTMP connections ended by an error of the peer or a timeout", self.errors.clone());
         registry.register_with_unit("received", "Bytes received over RTMP", Unit::Bytes, self.received.clone());

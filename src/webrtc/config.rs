@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Bounds, Section};
+use crate::base::{Bounds, Places, Section};
 use crate::stream::BFrames;
 
 /// WHIP and WHEP sessions. (How WebRTC reaches the network is the SFU's section, what becomes of B-frames the stream's.)
@@ -13,6 +13,9 @@ use crate::stream::BFrames;
 pub struct WebRtcConfig {
     /// Most WHIP and WHEP sessions at a time, 1 to 1000000; more are answered by 503.
     pub max_sessions: usize,
+    /// Most of them that have not connected yet, 1 to 1000000. Where one more comes, the one goes that has waited for longest of those from
+    /// the address that has the most. A quarter of them may come from one address (IPv6: from one /64), other than this machine's own.
+    pub max_connecting: usize,
     /// A session that has not connected (ICE and DTLS) within this time is removed; 1 s to 5 min.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
@@ -40,7 +43,15 @@ pub struct IceServer {
 
 impl Default for WebRtcConfig {
     fn default() -> Self {
-        Self { max_sessions: 10_000, connect_timeout: Duration::from_secs(20), ice_servers: Vec::new(), b_frames: BFrames::default() }
+        Self { max_sessions: 10_000, max_connecting: 1024, connect_timeout: Duration::from_secs(20), ice_servers: Vec::new(), b_frames: BFrames::default() }
+    }
+}
+
+impl WebRtcConfig {
+    /// How many sessions may not have connected: never all that there may be.
+    pub(crate) fn connecting(&self) -> Places {
+        let all = self.max_connecting.min(self.max_sessions.div_ceil(2));
+        Places { all, per_source: all.div_ceil(4) }
     }
 }
 
@@ -49,6 +60,7 @@ impl Section for WebRtcConfig {
 
     fn check(&self, bounds: &mut Bounds) {
         bounds.number("max_sessions", self.max_sessions, 1..=1_000_000);
+        bounds.number("max_connecting", self.max_connecting, 1..=1_000_000);
         bounds.duration("connect_timeout", self.connect_timeout, Duration::from_secs(1)..=Duration::from_secs(300));
         for (index, server) in self.ice_servers.iter().enumerate() {
             let scheme = server.url.split(':').next().unwrap_or("");

@@ -77,6 +77,8 @@ pub(crate) enum Mismatch {
 pub(crate) enum Bound {
     #[error("it has {0} WebRTC sessions (webrtc.max_sessions)")]
     Sessions(usize),
+    #[error("too many sessions have not connected yet (webrtc.max_connecting)")]
+    Connecting,
     #[error(transparent)]
     Sfu(SfuError),
     #[error(transparent)]

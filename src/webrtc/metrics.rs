@@ -15,6 +15,8 @@ pub(crate) struct WebRtcMetrics {
     created: Family<ByProtocol, Counter>,
     connected: Family<ByProtocol, Counter>,
     refused: Family<ByProtocolAndReason, Counter>,
+    /// Sessions that had to go because too many had not connected.
+    pub(super) gave_way: Counter,
 }
 
 impl WebRtcMetrics {
@@ -24,6 +26,8 @@ impl WebRtcMetrics {
         registry.register("webrtc_sessions_created", "WHIP and WHEP sessions answered by 201", self.created.clone());
         registry.register("webrtc_sessions_connected", "Sessions whose ICE and DTLS were completed", self.connected.clone());
         registry.register("webrtc_requests_refused", "WHIP and WHEP offers refused, by reason", self.refused.clone());
+        let help = "Sessions that had to go because too many had not connected";
+        registry.register("webrtc_sessions_gave_way", help, self.gave_way.clone());
     }
 
     pub(super) fn began(&self, protocol: &'static str) {

@@ -1,6 +1,6 @@
 //! One connection's socket and session, and the streams that it publishes and plays.
 
-use std::future::{pending, ready};
+use std::future::ready;
 use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,9 +17,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Context;
 use super::budget::Share;
-use super::play::{self, Player};
+use super::connecting::Connecting;
+use super::play::Player;
 use super::publish::{self, Publisher, Refusal};
 use super::rounds;
+use super::slot::{Slot, SlotWake};
 use crate::net::low_water::set_low_water;
 use crate::rtmp::oddity::Oddity;
 use crate::rtmp::session::{Event, MAX_ACTIVE, ServerSession};
@@ -59,6 +61,9 @@ pub(super) enum End {
     /// All connections together hold too much, and this one much of it.
     #[error("the server is out of memory for RTMP, and this connection holds {0} bytes of incomplete messages")]
     OverBudget(usize),
+    /// It has not begun, and others came.
+    #[error("it published and played nothing, and too many connections have not begun (rtmp.max_connecting)")]
+    GaveWay,
     /// All that was asked for was refused.
     #[error("refused")]
     Refused,
@@ -89,13 +94,8 @@ pub(super) struct Connection {
     ahead: usize,
     /// Why nothing more can be read: it is over once what was read ahead is written.
     read_to: Option<End>,
-}
-
-/// A place for a stream of the connection.
-enum Slot {
-    Free,
-    Publisher(Box<Publisher>),
-    Player(Box<Player>),
+    /// Until it has published something, or plays.
+    connecting: Connecting,
 }
 
 /// What woke the connection up.
@@ -106,24 +106,19 @@ enum Wake {
     Slot(usize, SlotWake),
     SessionTimeout,
     Stalled,
+    GivesWay,
     Cancelled,
 }
 
-enum SlotWake {
-    Evicted(&'static str),
-    Silent,
-    Player(play::Wake),
-}
-
 /// Serves a connection to its end.
-pub(super) async fn serve(context: Arc<Context>, socket: TcpStream, peer: SocketAddr) {
+pub(super) async fn serve(context: Arc<Context>, socket: TcpStream, peer: SocketAddr, connecting: Connecting) {
     context.metrics.connections.inc();
     // Answers are small and awaited.
     let _ = socket.set_nodelay(true);
     // A player whose machine vanished is noticed although it never sends.
     let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
     let _ = SockRef::from(&socket).set_tcp_keepalive(&keepalive);
-    let served = Connection::new(context.clone(), socket, peer).serve().await;
+    let served = Connection::new(context.clone(), socket, peer, connecting).serve().await;
     let metrics = &context.metrics;
     metrics.connections.dec();
     let Some((mut connection, end)) = served else { return };
@@ -143,7 +138,7 @@ pub(super) async fn serve(context: Arc<Context>, socket: TcpStream, peer: Socket
 }
 
 impl Connection {
-    fn new(context: Arc<Context>, socket: TcpStream, peer: SocketAddr) -> Self {
+    fn new(context: Arc<Context>, socket: TcpStream, peer: SocketAddr, connecting: Connecting) -> Self {
         let now = context.now();
         Self {
             socket,
@@ -160,6 +155,7 @@ impl Connection {
             in_rounds: false,
             ahead: 0,
             read_to: None,
+            connecting,
         }
     }
 
@@ -219,6 +215,9 @@ impl Connection {
             if self.session.is_closing() {
                 return Err(End::Refused);
             }
+            if self.slots.iter().any(Slot::has_begun) {
+                self.connecting.begun();
+            }
             self.choose_rounds()?;
             let more = std::mem::take(&mut self.more);
             if more {
@@ -233,6 +232,7 @@ impl Connection {
                 Wake::Slot(index, wake) => self.handle_slot(index, wake).await,
                 Wake::SessionTimeout => self.session.handle_timeout(self.context.now())?,
                 Wake::Stalled => return Err(End::Stalled(self.context.config.player_timeout)),
+                Wake::GivesWay => return Err(End::GaveWay),
                 Wake::Cancelled => return Err(self.shut_down()),
             }
         }
@@ -258,6 +258,7 @@ impl Connection {
             wake = d.next() => Wake::Slot(3, wake),
             () = sleep_until(self.stalled_at), if !self.unsent.is_empty() => Wake::Stalled,
             () = sleep_until(deadline.unwrap_or(self.stalled_at)), if deadline.is_some() => Wake::SessionTimeout,
+            () = self.connecting.gives_way() => Wake::GivesWay,
             () = self.context.cancel.cancelled() => Wake::Cancelled,
         }
     }
@@ -557,31 +558,5 @@ impl Connection {
         };
         // A peer that doesn't listen any more is gone without it.
         let _ = tokio::time::timeout(GOODBYE, goodbye).await;
-    }
-}
-
-impl Slot {
-    fn is_free(&self) -> bool {
-        matches!(self, Self::Free)
-    }
-
-    fn stream(&self) -> Option<u32> {
-        match self {
-            Self::Free => None,
-            Self::Publisher(publisher) => Some(publisher.stream()),
-            Self::Player(player) => Some(player.stream()),
-        }
-    }
-
-    /// Waits until there is something to do. Cancel safe.
-    async fn next(&mut self) -> SlotWake {
-        match self {
-            Self::Free => pending().await,
-            Self::Publisher(publisher) => select! {
-                why = publisher.evicted() => SlotWake::Evicted(why),
-                () = publisher.silent() => SlotWake::Silent,
-            },
-            Self::Player(player) => SlotWake::Player(player.next().await),
-        }
     }
 }

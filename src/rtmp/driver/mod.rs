@@ -3,12 +3,14 @@
 //! In: TCP connections, the configuration, the hub. Out: publications and viewers of `stream`; answers on the sockets.
 
 mod budget;
+mod connecting;
 mod connection;
 #[cfg(test)]
 mod habits_tests;
 mod play;
 mod publish;
 mod rounds;
+mod slot;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,6 +44,10 @@ pub struct RtmpConfig {
     pub listen: SocketAddr,
     /// Most connections at a time, publishers and players together; 1 to 100000. More are closed at once.
     pub max_connections: usize,
+    /// Most of them that have neither published nor played anything yet, 1 to 100000, never more than half of all. Where one more comes, the one
+    /// is closed that has been there for longest of those from the address that has the most. A quarter of them may come from one address
+    /// (IPv6: from one /64), other than this machine's own.
+    pub max_connecting: usize,
     /// Time for the handshake, from 100 ms to 60 s.
     #[serde(with = "humantime_serde")]
     pub handshake_timeout: Duration,
@@ -67,6 +73,7 @@ impl Default for RtmpConfig {
             enabled: true,
             listen: SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 1935)),
             max_connections: 1000,
+            max_connecting: 128,
             handshake_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(10),
             // 8 s, the longest usual GOP, at 4 Mbit/s.
@@ -85,6 +92,7 @@ impl Section for RtmpConfig {
     fn check(&self, bounds: &mut Bounds) {
         let seconds = |least, most| Duration::from_secs(least)..=Duration::from_secs(most);
         bounds.number("max_connections", self.max_connections, 1..=100_000);
+        bounds.number("max_connecting", self.max_connecting, 1..=100_000);
         bounds.duration("handshake_timeout", self.handshake_timeout, Duration::from_millis(100)..=Duration::from_secs(60));
         bounds.duration("idle_timeout", self.idle_timeout, seconds(1, 3600));
         bounds.number("player_buffer", self.player_buffer, 64 << 10..=256 << 20);
@@ -182,6 +190,7 @@ impl RtmpServer {
     pub(crate) async fn run(self) {
         let Self { listener, address, context } = self;
         let places = Arc::new(Semaphore::new(context.config.max_connections));
+        let hall = connecting::Hall::new(&context.config);
         let tasks = TaskTracker::new();
         tracing::info!(%address, "RTMP server listens");
         loop {
@@ -203,9 +212,11 @@ impl RtmpServer {
                 continue;
             };
             context.metrics.accepted.inc();
+            let (connecting, gave_way) = hall.come(peer.ip());
+            context.metrics.gave_way.inc_by(u64::from(gave_way));
             let context = context.clone();
             tasks.spawn(async move {
-                connection::serve(context, socket, peer).await;
+                connection::serve(context, socket, peer, connecting).await;
                 drop(place);
             });
         }

@@ -147,6 +147,11 @@ impl Publisher {
         Ok(wait)
     }
 
+    /// Whether anything of it is on its stream.
+    pub(super) fn has_tracks(&self) -> bool {
+        self.audio.is_some() || self.video.is_some()
+    }
+
     /// Waits until the publisher has been silent while a picture waits for what follows it. Cancel safe.
     pub(super) async fn silent(&self) {
         match self.quiet_at {

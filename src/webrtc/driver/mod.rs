@@ -59,7 +59,7 @@ impl WebRtcService {
         Self {
             inner: Arc::new(Inner {
                 links: config.link_headers(),
-                table: Arc::new(Table::new(config.max_sessions)),
+                table: Arc::new(Table::new(config.max_sessions, config.connecting())),
                 config,
                 hub,
                 tasks: TaskTracker::new(),
@@ -129,9 +129,16 @@ impl WebRtcService {
         let max = self.inner.config.max_sessions;
         let full = || Bound::Sessions(max);
         let permit = self.inner.table.permit().ok_or_else(full)?;
-        let prepared = match role {
-            Role::Publisher => setup::publisher(&self.inner.hub, &request).await?,
-            Role::Viewer => setup::viewer(&self.inner.hub, &request).await?,
+        let connecting = self.inner.table.connecting(request.remote);
+        let prepared = async {
+            match role {
+                Role::Publisher => setup::publisher(&self.inner.hub, &request).await,
+                Role::Viewer => setup::viewer(&self.inner.hub, &request).await,
+            }
+        };
+        let prepared = tokio::select! {
+            prepared = prepared => prepared?,
+            () = connecting.gives_way.cancelled() => return Err(Bound::Connecting.into()),
         };
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
         let lots = self.inner.hub.lots();
@@ -140,7 +147,7 @@ impl WebRtcService {
         let agent: String = request.agent.unwrap_or("-").chars().take(MAX_AGENT_CHARS).collect();
         tracing::info!(protocol = role.protocol(), path = %request.path, session = %id, remote = ?request.remote, %agent, "session created");
         let answer = prepared.answer.clone();
-        let session = Session::new(prepared, etag.clone(), lots.clone(), queue, slot);
+        let session = Session::new(prepared, etag.clone(), lots.clone(), queue, slot, connecting);
         self.inner.tasks.spawn(session.run(self.inner.config.connect_timeout, self.inner.shutdown.clone()));
         Ok(SessionCreated { id, answer, etag })
     }

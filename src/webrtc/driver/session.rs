@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::request::{Command, PatchOutcome};
 use super::role::Role;
 use super::setup::Prepared;
-use super::table::Slot;
+use super::table::{Connecting, Slot};
 use crate::base::Lots;
 use crate::sdp::{Fragment, FragmentHead, RemoteIce};
 use crate::sfu::{TransportEvent, WebRtcTransport};
@@ -26,12 +26,21 @@ pub(super) struct Session {
     lots: Lots,
     commands: mpsc::Receiver<Command>,
     slot: Slot,
+    /// Until it has connected.
+    connecting: Option<Connecting>,
 }
 
 impl Session {
-    pub(super) fn new(prepared: Prepared, etag: String, lots: Lots, commands: mpsc::Receiver<Command>, slot: Slot) -> Self {
+    pub(super) fn new(
+        prepared: Prepared,
+        etag: String,
+        lots: Lots,
+        commands: mpsc::Receiver<Command>,
+        slot: Slot,
+        connecting: Connecting,
+    ) -> Self {
         let Prepared { restart, remote_ice, answer: _, transport, role } = prepared;
-        Self { transport, role, restart, remote_ice, etag, lots, commands, slot }
+        Self { transport, role, restart, remote_ice, etag, lots, commands, slot, connecting: Some(connecting) }
     }
 
     /// Runs until the session is over.
@@ -50,9 +59,17 @@ impl Session {
     async fn serve(&mut self, connect_timeout: Duration, shutdown: &CancellationToken) -> (&'static str, Option<oneshot::Sender<()>>) {
         let deadline = tokio::time::sleep(connect_timeout);
         tokio::pin!(deadline);
-        let mut connected = false;
         loop {
+            let waits = self.connecting.as_ref().map(|connecting| connecting.gives_way.clone());
+            let connected = waits.is_none();
+            let gives_way = async {
+                match &waits {
+                    Some(waits) => waits.cancelled().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                () = gives_way => return ("too many sessions have not connected (webrtc.max_connecting)", None),
                 () = shutdown.cancelled() => return ("the server is shutting down", None),
                 command = self.commands.recv() => match command {
                     None => return ("its handle is gone", None),
@@ -64,7 +81,7 @@ impl Session {
                 event = self.transport.events.recv() => match event {
                     Some(TransportEvent::Closed) | None => return ("the connection was lost or closed", None),
                     Some(TransportEvent::Connected) if !connected => {
-                        connected = true;
+                        self.connecting = None;
                         self.slot.connected();
                         tracing::info!(protocol = self.slot.role.protocol(), path = %self.slot.path, session = %self.slot.id, "session connected");
                         if let Role::Publishing(publishing) = &mut self.role

@@ -3,12 +3,14 @@
 //! In: sessions that begin. Out: the way to their tasks; the last word of each one's metrics.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use super::request::Command;
-use crate::base::{Id, StreamPath, lock};
+use crate::base::{AtDoor, Door, Id, Places, StreamPath, lock};
 use crate::webrtc::{Role, WebRtcMetrics};
 
 /// How to reach a session's task.
@@ -25,14 +27,34 @@ pub(super) struct Table {
     /// One permit per session; a permit is taken before anything is made, so the table can't outgrow it.
     slots: Arc<Semaphore>,
     sessions: Mutex<HashMap<Id, Handle>>,
+    /// Those that have not connected.
+    connecting: Door<CancellationToken>,
     metrics: WebRtcMetrics,
 }
 
+/// A session's place among those that have not connected, and the word that it has to give way for another one.
+#[derive(Debug)]
+pub(super) struct Connecting {
+    _place: AtDoor<CancellationToken>,
+    pub gives_way: CancellationToken,
+}
+
 impl Table {
-    /// An empty table for at most `max` sessions.
-    pub(super) fn new(max: usize) -> Self {
+    /// An empty table for at most `max` sessions, of which as many may not have connected as `connecting` says.
+    pub(super) fn new(max: usize, connecting: Places) -> Self {
         let slots = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
-        Self { slots, sessions: Mutex::new(HashMap::new()), metrics: WebRtcMetrics::default() }
+        Self { slots, sessions: Mutex::new(HashMap::new()), connecting: Door::new(connecting), metrics: WebRtcMetrics::default() }
+    }
+
+    /// A session begins that has not connected. Another one may have to go for it.
+    pub(super) fn connecting(&self, from: Option<IpAddr>) -> Connecting {
+        let gives_way = CancellationToken::new();
+        let (place, gone) = self.connecting.come(from, gives_way.clone());
+        if let Some(gone) = gone {
+            self.metrics.gave_way.inc();
+            gone.cancel();
+        }
+        Connecting { _place: place, gives_way }
     }
 
     pub(super) fn metrics(&self) -> &WebRtcMetrics {
