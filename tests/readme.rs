@@ -168,7 +168,7 @@ fn the_ports_are_the_defaults() {
 #[test]
 fn linked_files_are_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for document in ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "samples/obs.md"] {
+    for document in ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/security.md", "samples/obs.md"] {
         let text = std::fs::read_to_string(root.join(document)).unwrap();
         let base = root.join(document).parent().unwrap().to_owned();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

@@ -19,9 +19,12 @@ const LARGEST: usize = 64 * 1024;
 
 /// POSTs an offer; gives the status.
 fn whip(server: &Server, path: &str, offer: &Path) -> u16 {
+    post(&server.url(&format!("/{path}/whip")), offer)
+}
+
+fn post(url: &str, offer: &Path) -> u16 {
     let data = format!("@{}", offer.display());
-    let post = ["-H", "Content-Type: application/sdp", "--data-binary", &data];
-    request("POST", &server.url(&format!("/{path}/whip")), &post).unwrap().0
+    request("POST", url, &["-H", "Content-Type: application/sdp", "--data-binary", &data]).unwrap().0
 }
 
 /// Resident memory of the server, in bytes.
@@ -151,4 +154,48 @@ fn silent_tcp_connections_keep_nobody_out() {
     std::thread::sleep(Duration::from_millis(700));
     assert!(!new.iter().any(is_closed), "who comes now has its time");
     assert!(silent.iter().rev().take(20).all(|stream| !is_closed(stream)), "so have those before");
+}
+
+/// Half-open WHEP sessions, each with a transport and consumers, once took all the sessions there may be.
+#[test]
+fn viewers_who_do_not_connect_keep_nobody_out() {
+    let server = Server::start_with("[webrtc]\nmax_sessions = 16\nmax_connecting = 1000");
+    let _publisher = Publisher::start(server.rtmp, "live", "cam1", make(Clip { seconds: 60, ..Default::default() }), |ts| ts);
+    server.wait_live("live/cam1", 2);
+    let offer = server.dir.path().join("offer.sdp");
+    std::fs::write(&offer, include_str!("../src/sdp/fixtures/chromium156_recvonly.sdp")).unwrap();
+    let url = server.url("/live/cam1/whep");
+    let knock = |times: usize| (0..times).for_each(|_| assert_eq!(post(&url, &offer), 201, "nobody is refused for what others do"));
+    knock(20);
+    let sessions = || {
+        let (_, text) = get(&server.url("/metrics")).unwrap();
+        let line = text.lines().find(|line| line.starts_with("headend_webrtc_sessions{protocol=\"whep\"}")).unwrap().to_owned();
+        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    wait_for("the oldest to give way", || sessions() <= 8.0, || server.log());
+    assert!(metric(&server, "webrtc_sessions_gave_way_total") >= 12.0);
+    // Who means it is in, and stays, whoever else comes.
+    let seen = std::thread::scope(|scope| {
+        let viewer = scope.spawn(|| common::node("whep.mjs", &[&url, "6"]));
+        wait_for("the viewer to connect", || server.log().contains("session connected"), || server.log());
+        knock(20);
+        viewer.join().unwrap()
+    });
+    assert!(seen["played"].as_f64() > Some(4.0), "of 6 s: {seen:#}");
+}
+
+/// Connections that say nothing once took all of RTMP's.
+#[test]
+fn silent_rtmp_connections_keep_nobody_out() {
+    let server = Server::start();
+    let connect = || TcpStream::connect(("127.0.0.1", server.rtmp)).unwrap();
+    let mut silent: Vec<TcpStream> = (0..200).map(|_| connect()).collect();
+    let all_came = || metric(&server, "rtmp_accepted_total") >= 200.0 && metric(&server, "rtmp_connections") <= 128.0;
+    wait_for("the oldest to give way", all_came, || server.log());
+    assert!(metric(&server, "rtmp_gave_way_total") >= 72.0);
+    let _publisher = Publisher::start(server.rtmp, "live", "cam1", make(Clip { seconds: 30, ..Default::default() }), |ts| ts);
+    server.wait_live("live/cam1", 2);
+    silent.extend((0..200).map(|_| connect()));
+    wait_for("them to give way, too", || metric(&server, "rtmp_gave_way_total") >= 200.0, || server.log());
+    assert_eq!(metric(&server, "streams"), 1.0, "who publishes stays");
 }
