@@ -145,7 +145,8 @@ fn silent_tcp_connections_keep_nobody_out() {
         .collect();
     let is_closed = |stream: &TcpStream| {
         stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        matches!((&*stream).read(&mut [0]), Ok(0)) || (&*stream).read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
+        matches!((&*stream).read(&mut [0]), Ok(0))
+            || (&*stream).read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
     };
     wait_for("those with invented names to be closed", || invented.iter().all(is_closed), || server.log());
     wait_for("the oldest to be closed", || silent.iter().take(100).all(is_closed), || server.log());

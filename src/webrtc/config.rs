@@ -43,7 +43,13 @@ pub struct IceServer {
 
 impl Default for WebRtcConfig {
     fn default() -> Self {
-        Self { max_sessions: 10_000, max_connecting: 1024, connect_timeout: Duration::from_secs(20), ice_servers: Vec::new(), b_frames: BFrames::default() }
+        Self {
+            max_sessions: 10_000,
+            max_connecting: 1024,
+            connect_timeout: Duration::from_secs(20),
+            ice_servers: Vec::new(),
+            b_frames: BFrames::default(),
+        }
     }
 }
 

@@ -136,7 +136,9 @@ impl Shard {
             for input in first_tcp.into_iter().chain(std::iter::from_fn(|| tcp_out.try_recv().ok()).take(MESSAGES_PER_WAKE)) {
                 self.take_tcp(now, input);
             }
-            for (tuple, mut bytes) in first_stray.into_iter().chain(std::iter::from_fn(|| queues.strays.try_recv().ok()).take(STRAYS_PER_WAKE)) {
+            for (tuple, mut bytes) in
+                first_stray.into_iter().chain(std::iter::from_fn(|| queues.strays.try_recv().ok()).take(STRAYS_PER_WAKE))
+            {
                 self.worker.handle_datagram(now, tuple, &mut bytes, &mut self.out);
             }
             self.worker.flush(now, &mut self.out);
