@@ -31,9 +31,16 @@ impl Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Places {
     /// In all, at least 1.
-    pub all: usize,
+    all: usize,
     /// From one address, of IPv6 from one /64, at least 1. Not counted from this machine itself.
-    pub per_source: usize,
+    per_source: usize,
+}
+
+impl Places {
+    /// `all` of them, a quarter of which may be taken from one address.
+    pub(crate) const fn new(all: usize) -> Self {
+        Self { all, per_source: all.div_ceil(4) }
+    }
 }
 
 #[derive(Debug)]

@@ -18,30 +18,33 @@ pub(super) struct KeyFrames {
     pub(super) next: Option<UnixNanos>,
 }
 
+/// Whether a segment begins with a key frame.
+fn begins(segment: &Segment) -> bool {
+    segment.parts.first().is_some_and(|part| part.independent)
+}
+
 /// What there is around `at`. `None` where the segment there begins with a key frame, and where there are no pictures.
 pub(super) fn entrances(snapshot: &Snapshot, at: UnixNanos) -> Option<KeyFrames> {
     let listed = snapshot.video()?.listed();
-    let begins = |segment: &&Segment| segment.parts.first().is_some_and(|part| part.independent);
     let into = |segment: &Segment| segment.wallclock + INTO.min(segment.duration_nanos() / 2);
     let there = listed.partition_point(|segment| segment.wallclock <= at).checked_sub(1)?;
-    if begins(&listed[there].as_ref()) {
+    if begins(&listed[there]) {
         return None;
     }
-    let before = listed[..there].iter().map(AsRef::as_ref).rfind(begins);
-    let next = listed[there..].iter().map(AsRef::as_ref).find(begins);
-    Some(KeyFrames { before: before.map(into), next: next.map(into) })
+    let before = listed[..there].iter().rfind(|segment| begins(segment));
+    let next = listed[there..].iter().find(|segment| begins(segment));
+    Some(KeyFrames { before: before.map(|segment| into(segment)), next: next.map(|segment| into(segment)) })
 }
 
 /// Where the earliest segment begins that somebody may be playing from who came in since a player would have begun at `at`. `None` where all
 /// segments since begin with a key frame: then nobody is sent back.
 pub(super) fn sent_back_to(snapshot: &Snapshot, at: UnixNanos) -> Option<UnixNanos> {
     let listed = snapshot.video()?.listed();
-    let begins = |segment: &&Segment| segment.parts.first().is_some_and(|part| part.independent);
     let there = listed.partition_point(|segment| segment.wallclock <= at).saturating_sub(1);
-    if listed.get(there..)?.iter().map(AsRef::as_ref).all(|segment| begins(&segment)) {
+    if listed.get(there..)?.iter().all(|segment| begins(segment)) {
         return None;
     }
-    listed.get(..=there)?.iter().map(AsRef::as_ref).rfind(begins).map(|segment| segment.wallclock)
+    listed.get(..=there)?.iter().rfind(|segment| begins(segment)).map(|segment| segment.wallclock)
 }
 
 #[cfg(test)]

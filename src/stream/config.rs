@@ -125,7 +125,7 @@ impl Section for StreamConfig {
 impl StreamConfig {
     /// How many publishers may stand at the door.
     pub(crate) fn silent_publishers(&self) -> Places {
-        Places { all: self.max_silent_publishers, per_source: self.max_silent_publishers.div_ceil(4) }
+        Places::new(self.max_silent_publishers)
     }
 
     /// Whether showing `key` allows publishing to `path`.

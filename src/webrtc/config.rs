@@ -56,8 +56,7 @@ impl Default for WebRtcConfig {
 impl WebRtcConfig {
     /// How many sessions may not have connected: never all that there may be.
     pub(crate) fn connecting(&self) -> Places {
-        let all = self.max_connecting.min(self.max_sessions.div_ceil(2));
-        Places { all, per_source: all.div_ceil(4) }
+        Places::new(self.max_connecting.min(self.max_sessions.div_ceil(2)))
     }
 }
 

@@ -21,8 +21,7 @@ pub(super) struct Connecting {
 impl Hall {
     pub(super) fn new(config: &RtmpConfig) -> Self {
         // Never all connections that there may be.
-        let all = config.max_connecting.min(config.max_connections.div_ceil(2));
-        Self(Door::new(Places { all, per_source: all.div_ceil(4) }))
+        Self(Door::new(Places::new(config.max_connecting.min(config.max_connections.div_ceil(2)))))
     }
 
     /// Somebody connects. True where another one has to go for it.

@@ -22,9 +22,8 @@ use crate::sfu::peer::{Protocol, Tuple, peek_ufrag, worker_of_ufrag};
 const FIRST_FRAME_WITHIN: Duration = Duration::from_secs(10);
 /// How long a connection may be silent: ICE checks come every few seconds, consent lasts 30 s (RFC 7675).
 const SILENCE: Duration = Duration::from_secs(40);
-/// Connections per worker that have not said yet whose they are, and how many of them may come from one address: who means it says so within a
-/// round trip. Where one more comes, the oldest of those from the address that has the most is closed.
-const NEW: Places = Places { all: 256, per_source: 64 };
+/// Connections per worker that have not said yet whose they are, a quarter of them from one address: who means it says so within a round trip. Where one more comes, the oldest of those from the address that has the most is closed.
+const NEW: Places = Places::new(256);
 /// Longest first frame: a connectivity check has no more than a few hundred bytes.
 const MAX_FIRST_FRAME: usize = 1500;
 /// Datagrams waiting to be written to one connection: half a second of 5 Mbit/s. More than that is late anyway.

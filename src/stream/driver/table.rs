@@ -28,6 +28,11 @@ pub(crate) enum StreamEvent {
     Ended(#[cfg_attr(not(test), expect(dead_code, reason = "who listens so far asks for beginnings only"))] StreamPath),
 }
 
+/// How many of them have a track.
+fn begun(streams: &BTreeMap<StreamPath, Stream>) -> usize {
+    streams.values().filter(|stream| stream.has_started()).count()
+}
+
 /// The streams by path, also those that have no track yet.
 pub(super) struct Table {
     /// Most that have a track. Of the others there are as many as there are publishers at the hub's door.
@@ -61,7 +66,7 @@ impl Table {
         if let Some(known) = streams.get(stream.path()) {
             return Some(known.clone());
         }
-        if streams.values().filter(|stream| stream.has_started()).count() >= self.max {
+        if begun(&streams) >= self.max {
             return None;
         }
         streams.insert(stream.path().clone(), stream.clone());
@@ -76,7 +81,7 @@ impl Table {
     pub(super) fn carry_out(&self, stream: &Stream, actions: Vec<Action<WriterCore>>) {
         for event in stream.carry_out(actions) {
             let event = match event {
-                Event::Started if self.all().iter().filter(|stream| stream.has_started()).count() > self.max => {
+                Event::Started if begun(&read(&self.streams)) > self.max => {
                     stream.evict(TOO_MANY);
                     self.end(stream);
                     continue;
