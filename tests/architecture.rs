@@ -24,11 +24,11 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     // An adapter between SDP and ORTC parameters.
     ("webrtc", &["base", "codec", "sfu", "sdp", "stream"]),
     ("pipeline", &["base", "net", "codec", "rtp", "cmaf", "timing", "stream"]),
-    // Both know media from their boxes alone.
+    // Both know media from their boxes alone. Of `net`, recordings ask whether files may be kept open.
     ("package", &["base", "cmaf"]),
-    ("record", &["base", "codec", "cmaf"]),
+    ("record", &["base", "net", "codec", "cmaf"]),
     ("http", &["base", "net", "sdp", "stream", "webrtc", "package", "record"]),
-    ("app", &["base", "codec", "sfu", "stream", "rtmp", "webrtc", "pipeline", "package", "record", "http"]),
+    ("app", &["base", "net", "codec", "sfu", "stream", "rtmp", "webrtc", "pipeline", "package", "record", "http"]),
 ];
 
 /// Modules that put the others together for somebody: tests in virtual time, and what `tests/`, benchmarks and fuzz targets take.

@@ -10,6 +10,7 @@ mod load;
 mod logging;
 mod metrics;
 mod numbers;
+mod open_files;
 mod segmenters;
 mod serve;
 

@@ -11,7 +11,7 @@ use super::data_lock::DataLock;
 use super::metrics::Metrics;
 use super::numbers::Numbers;
 use super::segmenters::Segmenters;
-use super::{chance, clock};
+use super::{chance, clock, open_files};
 use crate::http::{self, ApiRoutes, HttpMetrics, HttpServer, LiveRoutes, Readiness, Routes, VodRoutes};
 use crate::package::Live;
 use crate::pipeline::{PipelineTranscoder, Supervisor};
@@ -49,6 +49,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot("the signal handler"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot("the signal handler"))?;
 
+    open_files::raise(&config);
     let _lock = DataLock::take(&config.data_dir).map_err(cannot("with this data folder"))?;
     let (clock, lots) = (clock::start(), chance::lots());
     let workers = Arc::new(WorkerPool::start(&config.sfu, &clock, &lots).map_err(cannot("the SFU"))?);

@@ -10,6 +10,8 @@ pub(crate) struct HttpMetrics {
     pub(super) connections: Gauge,
     /// Connections answered by 503 because there were too many.
     pub(super) refused: Counter,
+    /// Connections answered by 503 because few file descriptors were left.
+    pub(super) few_files: Counter,
     /// Connections that spoke TLS or RTMP.
     pub(super) strangers: Counter,
     pub(super) requests: Counter,
@@ -22,6 +24,7 @@ impl HttpMetrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register("http_connections", "HTTP connections now", self.connections.clone());
         registry.register("http_connections_refused", "HTTP connections beyond http.max_connections", self.refused.clone());
+        registry.register("http_few_files", "HTTP connections refused because few file descriptors were left", self.few_files.clone());
         registry.register("http_strangers", "Connections to the HTTP port that spoke TLS or RTMP", self.strangers.clone());
         registry.register("http_requests", "HTTP requests answered", self.requests.clone());
         registry.register("http_client_errors", "HTTP answers 400 to 499", self.client_errors.clone());

@@ -119,6 +119,13 @@ impl VodReader {
     /// # Errors
     /// When a file can't be read or is shorter than its index says; the rest is lost then.
     pub(crate) fn next_block(&mut self) -> Result<Option<Bytes>, RecordError> {
+        let block = self.read_block();
+        // Who takes its time between two blocks must not keep what recordings need.
+        self.open.retain(|(_, file)| !file.is_of_reserve());
+        block
+    }
+
+    fn read_block(&mut self) -> Result<Option<Bytes>, RecordError> {
         let mut out = BytesMut::new();
         while out.len() < BLOCK {
             let max = (BLOCK - out.len()) as u32;

@@ -20,6 +20,8 @@ pub(crate) struct RtmpMetrics {
     pub accepted: Counter,
     /// Connections closed at once because `max_connections` was reached.
     pub over_limit: Counter,
+    /// Connections closed at once because few file descriptors were left.
+    pub few_files: Counter,
     /// Connections closed because too many had neither published nor played anything.
     pub gave_way: Counter,
     /// `publish` and `play` refused.
@@ -56,6 +58,7 @@ impl RtmpMetrics {
         registry.register("players", "RTMP connections that play", self.players.clone());
         registry.register("accepted", "RTMP connections accepted", self.accepted.clone());
         registry.register("over_limit", "RTMP connections closed because rtmp.max_connections was reached", self.over_limit.clone());
+        registry.register("few_files", "RTMP connections closed because few file descriptors were left", self.few_files.clone());
         let help = "RTMP connections closed because too many had neither published nor played anything";
         registry.register("gave_way", help, self.gave_way.clone());
         registry.register("refused", "RTMP publish and play requests refused", self.refused.clone());

@@ -96,6 +96,8 @@ stats! {
         drop_handover,
         /// Datagrams that the socket did not take.
         drop_send,
+        /// ICE-TCP connections closed because few file descriptors were left.
+        tcp_few_files,
         /// Consumers that fell behind the packet store and had to begin again at a key frame.
         fell_behind,
     }

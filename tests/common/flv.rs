@@ -248,7 +248,11 @@ impl Publisher {
         tags: Vec<(u32, Tag)>,
         rewrite: impl Fn(u32) -> u32 + Send + 'static,
     ) -> Self {
-        let mut connection = Connection::publish(port, app, key);
+        Self::over(Connection::publish(port, app, key), tags, rewrite)
+    }
+
+    /// As [`Self::start_timed`], over a connection that publishes already.
+    pub(crate) fn over(mut connection: Connection, tags: Vec<(u32, Tag)>, rewrite: impl Fn(u32) -> u32 + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let sent = Arc::new(Mutex::new(Vec::new()));
         let (stopped, note) = (stop.clone(), sent.clone());

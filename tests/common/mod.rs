@@ -47,6 +47,7 @@ pub(crate) struct Server {
     pub media: u16,
     pub dir: Arc<tempfile::TempDir>,
     config: PathBuf,
+    open_files: Option<u32>,
     log: Arc<Mutex<String>>,
 }
 
@@ -68,14 +69,19 @@ impl Server {
 
     /// With keys of `[http]`.
     pub(crate) fn start_http(http: &str) -> Self {
-        Self::start_in("127.0.0.1", http, "")
+        Self::start_in("127.0.0.1", http, "", None)
+    }
+
+    /// With keys of `[http]`, where the system allows so many open files.
+    pub(crate) fn start_limited(open_files: u32, http: &str) -> Self {
+        Self::start_in("127.0.0.1", http, "", Some(open_files))
     }
 
     fn start_at(media_address: &str, more: &str) -> Self {
-        Self::start_in(media_address, "", more)
+        Self::start_in(media_address, "", more, None)
     }
 
-    fn start_in(media_address: &str, more_http: &str, more: &str) -> Self {
+    fn start_in(media_address: &str, more_http: &str, more: &str, open_files: Option<u32>) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let (http, rtmp, media) = (free_port(), free_port(), free_port());
         let config = dir.path().join("headend.toml");
@@ -84,8 +90,8 @@ impl Server {
             dir.path().join("data")
         );
         std::fs::write(&config, text).unwrap();
-        let (child, log) = spawn(&config);
-        let server = Self { child, http, rtmp, media, dir, config, log };
+        let (child, log) = spawn(&config, open_files);
+        let server = Self { child, http, rtmp, media, dir, config, open_files, log };
         server.wait_ready();
         server
     }
@@ -98,7 +104,7 @@ impl Server {
     /// Starts it again with the same ports and data, after [`Server::kill`].
     pub(crate) fn restart(&mut self) {
         let _ = self.child.wait();
-        let (child, log) = spawn(&self.config);
+        let (child, log) = spawn(&self.config, self.open_files);
         self.child = child;
         self.log = log;
         self.wait_ready();
@@ -166,8 +172,13 @@ impl Drop for Server {
     }
 }
 
-fn spawn(config: &Path) -> (Child, Arc<Mutex<String>>) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_headend"))
+fn spawn(config: &Path, open_files: Option<u32>) -> (Child, Arc<Mutex<String>>) {
+    let headend = env!("CARGO_BIN_EXE_headend");
+    let mut command = Command::new(if open_files.is_some() { "prlimit" } else { headend });
+    if let Some(limit) = open_files {
+        command.arg(format!("--nofile={limit}:{limit}")).arg(headend); // becomes headend: the process id stays
+    }
+    let mut child = command
         .args(["serve", "--config"])
         .arg(config)
         .env("RUST_BACKTRACE", "1")

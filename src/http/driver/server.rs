@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,18 +20,13 @@ use super::idle::IdleIo;
 use super::rarely::Rarely;
 use super::timer::LazyTimer;
 use crate::http::{HttpConfig, HttpMetrics, Served};
+use crate::net::accept::{Acceptor, Arrival};
 use crate::net::tcp::listen;
 
-/// Pause after a failed accept: it is mostly a lack of file descriptors, which passes as connections end.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Requests at a time on one HTTP/2 connection. A page with several players has fewer than ten.
 const MAX_STREAMS: u32 = 128;
 /// Bytes buffered per HTTP/2 stream for sending.
 const MAX_SEND_BUFFER: usize = 256 * 1024;
-
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\nConnection: close\r\n\
-Access-Control-Allow-Origin: *\r\nContent-Length: 97\r\n\r\n\
-{\"error\":{\"code\":\"full\",\"message\":\"the server has as many connections as http.max_connections\"}}\n";
 
 /// Why the server can't start.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +40,7 @@ pub(crate) enum ServeError {
 /// A bound server that is not accepting yet.
 #[derive(Debug)]
 pub(crate) struct HttpServer {
-    listener: TcpListener,
+    listener: Acceptor,
     address: SocketAddr,
     served: Arc<Served>,
     config: HttpConfig,
@@ -65,6 +60,7 @@ impl HttpServer {
         let wanted = config.listen;
         let listener = listen(wanted).map_err(fail(wanted))?;
         let address = listener.local_addr().map_err(fail(wanted))?;
+        let listener = Acceptor::new("HTTP", listener);
         Ok(Self { listener, address, served: Arc::new(served.into()), config: config.clone(), metrics, shutdown })
     }
 
@@ -74,28 +70,25 @@ impl HttpServer {
     }
 
     /// Serves until the token is cancelled; then lets running requests end for `shutdown_timeout`.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
         let slots = Arc::new(Semaphore::new(self.config.max_connections.min(Semaphore::MAX_PERMITS)));
         let connections = TaskTracker::new();
         // Cancelled when running requests have had their time.
         let abort = CancellationToken::new();
         let builder = Arc::new(builder(&self.config));
         loop {
-            let accepted = tokio::select! {
+            let Arrival { stream, peer, few_files } = tokio::select! {
                 () = self.shutdown.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
+                arrival = self.listener.accept() => arrival,
             };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::debug!(%error, "can't accept an HTTP connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
+            if few_files {
+                self.metrics.few_files.inc();
+                refuse(stream, "the server has nearly as many open files as it may have");
+                continue;
+            }
             let Ok(permit) = Arc::clone(&slots).try_acquire_owned() else {
                 self.metrics.refused.inc();
-                refuse(stream);
+                refuse(stream, "the server has as many connections as http.max_connections");
                 continue;
             };
             let connection = Connection {
@@ -120,11 +113,17 @@ impl HttpServer {
 }
 
 /// Answers 503 without waiting: the send buffer of a new connection has room for it.
-fn refuse(stream: TcpStream) {
+fn refuse(stream: TcpStream, why: &str) {
     let Ok(mut stream) = stream.into_std() else { return };
     // What has come already is read, or closing would reset the connection and might take the answer with it.
     let _ = stream.read(&mut [0; 4096]);
-    let _ = stream.write(FULL);
+    let body = format!("{{\"error\":{{\"code\":\"full\",\"message\":\"{why}\"}}}}\n");
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\nConnection: close\r\n\
+         Access-Control-Allow-Origin: *\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let _ = stream.write(answer.as_bytes());
 }
 
 fn builder(config: &HttpConfig) -> auto::Builder<TokioExecutor> {

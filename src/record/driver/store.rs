@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::replace::sync_parent;
+use crate::net::files::is_of_reserve;
 use crate::record::error::{RecordError, Tried};
 use crate::record::id::RecordingId;
 
@@ -55,7 +56,8 @@ impl Store {
     pub(crate) fn open(&self, id: &RecordingId, name: &str) -> Result<StoredFile, RecordError> {
         let path = self.dir(id).join(name);
         let file = File::open(&path).map_err(RecordError::io(Tried::Open, &path))?;
-        Ok(StoredFile { file, path })
+        let of_reserve = is_of_reserve(&file);
+        Ok(StoredFile { file, path, of_reserve })
     }
 
     /// Deletes a recording: it is renamed first, so that half of it is never listed.
@@ -95,9 +97,15 @@ impl Store {
 pub(crate) struct StoredFile {
     file: File,
     path: PathBuf,
+    of_reserve: bool,
 }
 
 impl StoredFile {
+    /// Whether few file descriptors were left when it was opened, so that it is not to be kept open.
+    pub(crate) fn is_of_reserve(&self) -> bool {
+        self.of_reserve
+    }
+
     pub(crate) fn len(&self) -> Result<u64, RecordError> {
         self.file.metadata().map(|m| m.len()).map_err(RecordError::io(Tried::Inspect, &self.path))
     }

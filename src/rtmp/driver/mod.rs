@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::gauge::Gauge;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,11 +25,10 @@ use tokio_util::task::TaskTracker;
 use super::metrics::RtmpMetrics;
 use super::session::SessionTimeouts;
 use crate::base::{Bounds, Section, SettingError};
+use crate::net::accept::{Acceptor, Arrival};
 use crate::net::tcp::listen;
 use crate::stream::Hub;
 
-/// Pause after a failed `accept`, usually for lack of file descriptors: some time for others to give theirs back.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long connections may take to say goodbye when the server stops; within the 5 s that the whole shutdown has.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 
@@ -155,7 +153,7 @@ impl Context {
 /// A bound RTMP server.
 #[derive(Debug)]
 pub(crate) struct RtmpServer {
-    listener: TcpListener,
+    listener: Acceptor,
     address: SocketAddr,
     context: Arc<Context>,
 }
@@ -173,6 +171,7 @@ impl RtmpServer {
         let address = listener.local_addr().map_err(failed)?;
         let waiting = Arc::new(Semaphore::new(config.max_waiting_players));
         let (metrics, budget) = (RtmpMetrics::default(), budget::Budget::default());
+        let listener = Acceptor::new("RTMP", listener);
         Ok(Self { listener, address, context: Arc::new(Context { config, hub, cancel, metrics, budget, waiting }) })
     }
 
@@ -188,24 +187,20 @@ impl RtmpServer {
 
     /// Serves until the token is cancelled and the connections have said goodbye (at most 3 s).
     pub(crate) async fn run(self) {
-        let Self { listener, address, context } = self;
+        let Self { mut listener, address, context } = self;
         let places = Arc::new(Semaphore::new(context.config.max_connections));
         let hall = connecting::Hall::new(&context.config);
         let tasks = TaskTracker::new();
         tracing::info!(%address, "RTMP server listens");
         loop {
-            let accepted = tokio::select! {
+            let Arrival { stream, peer, few_files } = tokio::select! {
                 () = context.cancel.cancelled() => break,
-                accepted = listener.accept() => accepted,
+                arrival = listener.accept() => arrival,
             };
-            let (socket, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "accepting an RTMP connection failed");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
+            if few_files {
+                context.metrics.few_files.inc();
+                continue;
+            }
             let Ok(place) = places.clone().try_acquire_owned() else {
                 context.metrics.over_limit.inc();
                 tracing::debug!(%peer, "RTMP connection closed: rtmp.max_connections is reached");
@@ -216,7 +211,7 @@ impl RtmpServer {
             context.metrics.gave_way.inc_by(u64::from(gave_way));
             let context = context.clone();
             tasks.spawn(async move {
-                connection::serve(context, socket, peer, connecting).await;
+                connection::serve(context, stream, peer, connecting).await;
                 drop(place);
             });
         }

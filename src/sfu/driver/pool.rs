@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::outbox::NetOutbox;
@@ -17,6 +16,7 @@ use super::shard::{Queues, Shard, Shared};
 use super::shared::{COMMAND_QUEUE, Link, MEDIA_QUEUE, Notice, STRAY_QUEUE};
 use super::tcp;
 use crate::base::{Clock, Lots, Section, lock};
+use crate::net::accept::Acceptor;
 use crate::net::interfaces::expand_wildcard;
 use crate::net::tcp::{is_unknown_family, listen_one_family};
 use crate::net::udp::UdpPort;
@@ -171,7 +171,7 @@ fn run(
     });
 }
 
-fn listen(addresses: &[SocketAddr], ice_tcp: bool, reuse_port: bool) -> Result<(Vec<UdpPort>, Vec<TcpListener>), SfuError> {
+fn listen(addresses: &[SocketAddr], ice_tcp: bool, reuse_port: bool) -> Result<(Vec<UdpPort>, Vec<Acceptor>), SfuError> {
     let (mut ports, mut listeners) = (Vec::new(), Vec::new());
     let mut unavailable = None;
     for address in addresses {
@@ -195,7 +195,7 @@ fn listen(addresses: &[SocketAddr], ice_tcp: bool, reuse_port: bool) -> Result<(
     }
 }
 
-fn open(address: SocketAddr, ice_tcp: bool, reuse_port: bool) -> io::Result<(UdpPort, Option<TcpListener>)> {
+fn open(address: SocketAddr, ice_tcp: bool, reuse_port: bool) -> io::Result<(UdpPort, Option<Acceptor>)> {
     /// A port that is free for UDP may be taken for TCP: with port 0 another one is tried.
     const TRIES: usize = 16;
     let mut tries = if address.port() == 0 { TRIES } else { 1 };
@@ -206,7 +206,7 @@ fn open(address: SocketAddr, ice_tcp: bool, reuse_port: bool) -> io::Result<(Udp
             return Ok((port, None));
         }
         match listen_one_family(port.local_addr(), reuse_port) {
-            Ok(listener) => return Ok((port, Some(listener))),
+            Ok(listener) => return Ok((port, Some(Acceptor::new("ICE-TCP", listener)))),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
             Err(error) => return Err(error),
         }

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use futures_util::future::select_all;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::outbox::{NetOutbox, Reader};
@@ -16,6 +15,7 @@ use super::shared::{self, Incoming, Notice, Stray};
 use super::steer::Steer;
 use super::tcp;
 use crate::base::Clock;
+use crate::net::accept::{Acceptor, Arrival};
 use crate::net::udp::RecvBatch;
 use crate::sfu::error::SfuError;
 use crate::sfu::id::{ProducerId, RouterId, TransportId};
@@ -98,7 +98,7 @@ impl Shard {
     }
 
     /// Runs until it is stopped.
-    pub(super) async fn run(mut self, mut queues: Queues, listeners: Vec<TcpListener>, mut tcp_out: mpsc::Receiver<tcp::Input>) {
+    pub(super) async fn run(mut self, mut queues: Queues, mut listeners: Vec<Acceptor>, mut tcp_out: mpsc::Receiver<tcp::Input>) {
         let mut received = RecvBatch::new();
         let mut media = Vec::with_capacity(MESSAGES_PER_WAKE);
         while !self.stopping {
@@ -106,6 +106,7 @@ impl Shard {
             let mut first_notice = None;
             let mut first_tcp = None;
             let mut first_stray = None;
+            let mut connection = None;
             let due = self.steer.as_ref().and_then(Steer::poll_timeout);
             let deadline = self.worker.poll_timeout().into_iter().chain(due).min();
             tokio::select! {
@@ -118,9 +119,7 @@ impl Shard {
                 notice = self.notices.recv() => first_notice = notice,
                 input = tcp_out.recv() => first_tcp = input,
                 stray = queues.strays.recv() => first_stray = stray,
-                accepted = tcp::accept(&listeners) => {
-                    tcp::first_frame(accepted, &self.new_tcp, self.shared.clone(), self.index);
-                }
+                arrival = tcp::accept(&mut listeners) => connection = Some(arrival),
                 () = sleep_until(deadline) => {}
             }
             let now = self.clock.at();
@@ -128,6 +127,9 @@ impl Shard {
                 self.take_notice(now, notice);
             }
             self.take_notices(now);
+            if let Some(arrival) = connection {
+                self.take_connection(arrival);
+            }
             self.receive(now, &mut received);
             let more = MESSAGES_PER_WAKE - media.len();
             for message in media.drain(..).chain(std::iter::from_fn(|| queues.media.try_recv().ok()).take(more)) {
@@ -214,6 +216,14 @@ impl Shard {
         match message {
             Incoming::Batch { router, producer, batch } => self.worker.handle_batch(now, router, producer, batch),
             Incoming::Datagram(tuple, mut bytes) => self.worker.handle_datagram(now, tuple, &mut bytes, &mut self.out),
+        }
+    }
+
+    fn take_connection(&mut self, Arrival { stream, few_files, .. }: Arrival) {
+        if few_files {
+            self.worker.stats_mut().tcp_few_files += 1;
+        } else {
+            tcp::first_frame(stream, &self.new_tcp, self.shared.clone(), self.index);
         }
     }
 

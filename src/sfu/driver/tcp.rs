@@ -2,18 +2,20 @@
 //!
 //! In: accepted connections. Out: their frames as datagrams for the worker that the first one names, and the way back.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::future::select_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::shared::{Notice, Shared};
 use crate::base::{Door, Places};
+use crate::net::accept::{Acceptor, Arrival};
 use crate::net::tcp::prepare;
 use crate::rtp::framing::{FrameReader, FrameWriter};
 use crate::sfu::peer::{Protocol, Tuple, peek_ufrag, worker_of_ufrag};
@@ -40,20 +42,15 @@ pub(super) enum Input {
 }
 
 /// Waits for a connection on any of the listeners; for ever without any.
-pub(super) async fn accept(listeners: &[TcpListener]) -> Option<TcpStream> {
-    if listeners.is_empty() {
-        return std::future::pending().await;
-    }
-    let (accepted, _, _) = select_all(listeners.iter().map(|listener| Box::pin(listener.accept()))).await;
-    match accepted {
-        Ok((stream, _)) => Some(stream),
-        Err(error) => {
-            tracing::debug!(%error, "can't accept a TCP connection");
-            // Out of file descriptors: don't spin.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            None
-        }
-    }
+pub(super) async fn accept(listeners: &mut [Acceptor]) -> Arrival {
+    let next = |cx: &mut Context<'_>| {
+        let mut ready = listeners.iter_mut().filter_map(|listener| match listener.poll_accept(cx) {
+            Poll::Ready(arrival) => Some(arrival),
+            Poll::Pending => None,
+        });
+        ready.next().map_or(Poll::Pending, Poll::Ready)
+    };
+    poll_fn(next).await
 }
 
 /// Where connections wait that have not said yet whose they are.
@@ -65,8 +62,7 @@ pub(super) fn new_connections() -> NewConnections {
 }
 
 /// Reads a new connection's first frame and gives the connection to the worker it is for.
-pub(super) fn first_frame<S: 'static>(stream: Option<TcpStream>, new: &NewConnections, shared: Arc<Shared<S>>, worker: usize) {
-    let Some(mut stream) = stream else { return };
+pub(super) fn first_frame<S: 'static>(mut stream: TcpStream, new: &NewConnections, shared: Arc<Shared<S>>, worker: usize) {
     let gives_way = CancellationToken::new();
     let (place, gone) = new.come(stream.peer_addr().ok().map(|address| address.ip()), gives_way.clone());
     if let Some(gone) = gone {
