@@ -88,7 +88,7 @@ mod tests {
     use crate::app::{Config, load_text};
 
     /// Every key with a range: what is just inside it, what is just outside, and how the range is named.
-    const RANGES: [(&str, [&str; 2], &[&str], &str); 37] = [
+    const RANGES: [(&str, [&str; 2], &[&str], &str); 39] = [
         ("http.max_connections", ["1", "1000000"], &["0", "1000001"], "1 to 1000000"),
         ("http.header_timeout", ["1s", "5min"], &["999ms", "301s"], "1s to 5min"),
         ("http.idle_timeout", ["10s", "1h"], &["9s", "3601s"], "10s to 1h"),
@@ -125,6 +125,8 @@ mod tests {
         ("package.window", ["6s", "10min"], &["5s", "601s"], "6s to 10min"),
         ("package.max_bytes", ["1048576", "4294967296"], &["1048575", "4294967297"], "1048576 to 4294967296"),
         ("package.max_wait", ["1s", "1min"], &["999ms", "61s"], "1s to 1min"),
+        ("record.max_recordings", ["1", "1000000"], &["0", "1000001"], "1 to 1000000"),
+        ("record.min_duration", ["0s", "1min"], &["61s"], "0s to 1min"),
         ("record.max_duration", ["1min", "24h"], &["59s", "86401s"], "1min to 24h"),
     ];
 

@@ -144,7 +144,17 @@ impl Catalogue {
     pub(super) fn candidates(&self) -> Vec<Candidate> {
         let items = read(&self.items);
         let nanos = |ms: i64| -> UnixNanos { ms.saturating_mul(1_000_000) };
-        items.values().map(|m| Candidate { id: m.id.clone(), ended_at: m.ended_at_ms.map(nanos), bytes: m.bytes }).collect()
+        let candidate = |m: &Arc<Meta>| {
+            let (id, path, ended_at) = (m.id.clone(), m.path.clone(), m.ended_at_ms.map(nanos));
+            Candidate { id, path, ended_at, bytes: m.bytes }
+        };
+        items.values().map(candidate).collect()
+    }
+
+    /// The latest time that a recording knows of.
+    pub(super) fn newest(&self) -> Option<UnixNanos> {
+        let items = read(&self.items);
+        items.values().map(|m| m.ended_at_ms.unwrap_or(m.started_at_ms).saturating_mul(1_000_000)).max()
     }
 
     /// How many there are, and how many bytes they take.

@@ -18,10 +18,18 @@ pub struct RecordConfig {
     /// Finished recordings older than this are deleted. Default 7 days; `"0s"` keeps them forever.
     #[serde(with = "humantime_serde")]
     pub max_age: Duration,
-    /// All recordings together stay below this: the oldest finished ones are deleted first. Default `"20GiB"`; 0 is no limit.
+    /// All recordings together stay below this: whichever path holds most gives its oldest finished one first. Default `"20GiB"`; 0 is no
+    /// limit.
     pub max_bytes: ByteSize,
-    /// So much of the disk stays free: below it the oldest finished recordings are deleted, then recording stops. Default `"1GiB"`.
+    /// So much of the disk stays free: below it finished recordings are deleted likewise, then recording stops. Default `"1GiB"`.
     pub min_free_bytes: ByteSize,
+    /// At most so many recordings are kept: whichever path has most of them gives its oldest. 1 to 1000000, default 100000: each takes four or
+    /// more files, and half a kilobyte of memory.
+    pub max_recordings: usize,
+    /// A recording that is shorter than this at its end is deleted then, but not where it goes on with one before. 0s to 1min, default 0s:
+    /// all is kept that plays, be it one picture.
+    #[serde(with = "humantime_serde")]
+    pub min_duration: Duration,
     /// A recording longer than this goes on in a new one, cut between two segments. 1 minute to 24 hours, default 12 hours.
     #[serde(with = "humantime_serde")]
     pub max_duration: Duration,
@@ -35,6 +43,8 @@ impl Default for RecordConfig {
             max_age: Duration::from_secs(7 * 86_400),
             max_bytes: ByteSize(20 << 30),
             min_free_bytes: ByteSize(1 << 30),
+            max_recordings: 100_000,
+            min_duration: Duration::ZERO,
             max_duration: Duration::from_secs(12 * 3600),
         }
     }
@@ -44,6 +54,8 @@ impl Section for RecordConfig {
     const NAME: &'static str = "record";
 
     fn check(&self, bounds: &mut Bounds) {
+        bounds.number("max_recordings", self.max_recordings, 1..=1_000_000);
+        bounds.duration("min_duration", self.min_duration, Duration::ZERO..=Duration::from_secs(60));
         bounds.duration("max_duration", self.max_duration, Duration::from_secs(60)..=Duration::from_secs(24 * 3600));
     }
 }

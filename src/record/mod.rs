@@ -13,6 +13,7 @@
 //! - `<id>/index.m3u8`, `<id>/track-<n>.m3u8`: HLS. `<id>/manifest.mpd`: DASH.
 //! - `<id>/track-<n>-e<epoch>-init.mp4`, `<id>/track-<n>-e<epoch>-t<decode time>.m4s`: what both of them refer to; never changes.
 
+mod aging;
 mod catalogue;
 mod config;
 mod dash;

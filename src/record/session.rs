@@ -4,6 +4,7 @@
 //! with a segment on all tracks, and one that gets too long is followed by the next without a gap.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -73,7 +74,8 @@ pub(super) struct Session {
     catalogue: Arc<Catalogue>,
     room: Arc<Room>,
     path: StreamPath,
-    max_duration_ms: u64,
+    /// How long a recording may be, in milliseconds: one that gets too long is followed by the next, one that ends too short goes.
+    lengths: RangeInclusive<u64>,
     /// EXT-X-TARGETDURATION of what is recorded, in seconds.
     target_duration: u64,
     inits: BTreeMap<u32, Arc<TrackInit>>,
@@ -93,6 +95,8 @@ struct Current {
     writer: Writer,
     /// The first segment in it.
     from: u64,
+    /// It goes on with what one before began.
+    follows: bool,
     /// Tracks whose beginning has come.
     tracks: BTreeSet<u32>,
 }
@@ -116,27 +120,13 @@ impl Session {
         catalogue: Arc<Catalogue>,
         room: Arc<Room>,
         path: StreamPath,
-        max_duration_ms: u64,
+        lengths: RangeInclusive<u64>,
         target_duration: u64,
         chance: Chance,
     ) -> Self {
         let (inits, current, closing, retry_from) = (BTreeMap::new(), None, None, None);
         let (begun, bad_chunks) = (false, 0);
-        Self {
-            store,
-            catalogue,
-            room,
-            path,
-            max_duration_ms,
-            target_duration,
-            inits,
-            current,
-            closing,
-            retry_from,
-            begun,
-            bad_chunks,
-            chance,
-        }
+        Self { store, catalogue, room, path, lengths, target_duration, inits, current, closing, retry_from, begun, bad_chunks, chance }
     }
 
     /// Takes one event. Errors end the recording, not the session: it tries again about half a minute later.
@@ -168,7 +158,8 @@ impl Session {
     pub(super) fn end(&mut self, now: UnixNanos) {
         self.finish_closing(now);
         if let Some(current) = self.current.take() {
-            self.finish(current.writer, None, now);
+            let least = if current.follows { 0 } else { *self.lengths.start() };
+            self.finish(current.writer, None, least, now);
         }
     }
 
@@ -190,7 +181,7 @@ impl Session {
             }
         }
         if let Some(current) = &self.current {
-            let full = current.writer.duration_ms() >= self.max_duration_ms || current.writer.epochs() >= MAX_EPOCHS;
+            let full = current.writer.duration_ms() >= *self.lengths.end() || current.writer.epochs() >= MAX_EPOCHS;
             if full && begins && chunk.segment > current.from && self.closing.is_none() {
                 self.roll_over(chunk);
             }
@@ -205,7 +196,7 @@ impl Session {
                 self.retry_from = None;
                 // A stream's first one has all of it, also where another track begins earlier: publishers' tracks lie up to ten seconds apart.
                 let from = if std::mem::replace(&mut self.begun, true) { chunk.segment } else { 0 };
-                self.current.insert(Current { writer, from, tracks: BTreeSet::new() })
+                self.current.insert(Current { writer, from, follows: self.closing.is_some(), tracks: BTreeSet::new() })
             }
             None => return Ok(()),
         };
@@ -228,7 +219,7 @@ impl Session {
 
     fn finish_closing(&mut self, now: UnixNanos) {
         if let Some(closing) = self.closing.take() {
-            self.finish(closing.writer, None, now);
+            self.finish(closing.writer, None, 0, now);
         }
     }
 
@@ -237,18 +228,19 @@ impl Session {
         self.retry_from = Some(segment.saturating_add(RETRY_SEGMENTS));
         self.finish_closing(now);
         if let Some(current) = self.current.take() {
-            self.finish(current.writer, Some(error), now);
+            self.finish(current.writer, Some(error), 0, now);
         }
     }
 
-    fn finish(&self, writer: Writer, error: Option<&RecordError>, now: UnixNanos) {
+    /// Closes a recording and keeps it, if something plays and that is at least so many milliseconds long.
+    fn finish(&self, writer: Writer, error: Option<&RecordError>, least: u64, now: UnixNanos) {
         let meta = writer.finish(error, now);
         tracing::info!(path = %self.path, recording = %meta.id, duration_ms = meta.duration_ms, bytes = meta.bytes, "recording ends");
-        if meta.tracks.is_empty() || meta.duration_ms == 0 {
+        if meta.tracks.is_empty() || meta.duration_ms == 0 || meta.duration_ms < least {
             self.catalogue.remove(&meta.id);
             self.store
                 .delete(&meta.id)
-                .unwrap_or_else(|error| tracing::warn!(recording = %meta.id, %error, "an empty recording can't be removed"));
+                .unwrap_or_else(|error| tracing::warn!(recording = %meta.id, %error, "an empty or short recording can't be removed"));
         } else {
             self.catalogue.put(meta);
         }

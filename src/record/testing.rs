@@ -47,7 +47,7 @@ impl Recorder {
         let shelf = Shelf::new();
         let path = StreamPath::parse("live/cam").unwrap();
         let (store, catalogue) = (shelf.store.clone(), shelf.catalogue.clone());
-        let session = Session::new(store, catalogue, Arc::<Room>::default(), path, longest, target_duration, chance);
+        let session = Session::new(store, catalogue, Arc::<Room>::default(), path, 0..=longest, target_duration, chance);
         Self { session, shelf }
     }
 

@@ -8,7 +8,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
 use crate::record::catalogue::Catalogue;
@@ -23,6 +23,8 @@ pub(super) struct RecordMetrics {
     pub bytes: Counter,
     /// Recordings deleted by retention.
     pub deleted: Counter,
+    /// 1 while ages don't count.
+    pub ages_doubted: Gauge,
 }
 
 impl RecordMetrics {
@@ -31,6 +33,8 @@ impl RecordMetrics {
         registry.register("record_bytes", "Bytes recorded", self.bytes.clone());
         registry.register("record_chunks_dropped", "Chunks not recorded because the disk was too slow", self.chunks_dropped.clone());
         registry.register("recordings_deleted", "Recordings deleted by retention", self.deleted.clone());
+        let why = "1 while nothing is deleted by age, because the clock has leapt";
+        registry.register("recordings_ages_doubted", why, self.ages_doubted.clone());
         registry.register_collector(Box::new(Kept { catalogue, room }));
     }
 }

@@ -1,5 +1,6 @@
 //! What touches disk and clock: the files of a recording, how they are read again after a crash, and the tasks around them.
 
+mod ages;
 mod metrics;
 mod recordings;
 pub(crate) mod recover;

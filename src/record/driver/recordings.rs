@@ -15,8 +15,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::ages::Ages;
 use super::metrics::RecordMetrics;
 use super::recover;
+use super::replace::sync_parent;
 use super::store::Store;
 use crate::base::{Clock, Lots, StreamPath};
 use crate::cmaf::{Targets, TrackInit};
@@ -75,13 +77,14 @@ impl Recordings {
     ) -> Result<Self, RecordError> {
         let store = Store::new(data_dir.join("recordings"));
         let catalogue = Arc::new(Catalogue::default());
-        let (loading, into, now) = (store.clone(), catalogue.clone(), clock.unix());
-        blocking(move || {
+        let (loading, into, now) = (store.clone(), catalogue.clone(), clock.now());
+        let loaded = blocking(move || {
             let root = loading.root();
-            std::fs::create_dir_all(root).map_err(RecordError::io(Tried::Make, root))?;
-            recover::load(&loading, &into, now)
-        })
-        .await?;
+            std::fs::create_dir_all(root).and_then(|()| sync_parent(root)).map_err(RecordError::io(Tried::Make, root))?;
+            recover::load(&loading, &into, now.wall)?;
+            Ok(Ages::open(root.join("clock"), into.newest(), now))
+        });
+        let ages = loaded.await?;
         let inner = Arc::new(Inner {
             config,
             targets,
@@ -96,8 +99,8 @@ impl Recordings {
             cancel,
         });
         let this = Self { inner };
-        this.clean().await?;
-        this.inner.tasks.spawn(this.clone().janitor());
+        let ages = this.clean(ages).await?;
+        this.inner.tasks.spawn(this.clone().janitor(ages));
         Ok(this)
     }
 
@@ -109,11 +112,12 @@ impl Recordings {
         }
         let (tx, rx) = mpsc::channel(QUEUE);
         let queued = Arc::new(AtomicU64::new(0));
-        let max = self.inner.config.max_duration.as_millis() as u64;
         let inner = &self.inner;
+        let ms = |duration: Duration| duration.as_millis() as u64;
+        let lengths = ms(inner.config.min_duration)..=ms(inner.config.max_duration);
         let target = inner.targets.target_duration();
         let chance = inner.lots.draw();
-        let session = Session::new(inner.store.clone(), inner.catalogue.clone(), inner.room.clone(), path.clone(), max, target, chance);
+        let session = Session::new(inner.store.clone(), inner.catalogue.clone(), inner.room.clone(), path.clone(), lengths, target, chance);
         inner.tasks.spawn(run(inner.clone(), path.clone(), session, rx, queued.clone()));
         Some(RecorderInput { path: path.clone(), tx, queued, metrics: inner.metrics.clone(), inits: Vec::new(), gap: None })
     }
@@ -174,22 +178,30 @@ impl Recordings {
         self.inner.tasks.wait().await;
     }
 
-    async fn janitor(self) {
+    async fn janitor(self, mut ages: Ages) {
         let mut interval = tokio::time::interval(JANITOR_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         interval.tick().await;
         while self.inner.cancel.run_until_cancelled(interval.tick()).await.is_some() {
-            if let Err(error) = self.clean().await {
-                tracing::warn!(%error, "old recordings could not be deleted");
-            }
+            ages = match self.clean(ages).await {
+                Ok(ages) => ages,
+                Err(error) => return tracing::warn!(%error, "recordings are not looked after any more"),
+            };
         }
+        let saved = blocking(move || {
+            ages.save();
+            Ok(())
+        });
+        drop(saved.await);
     }
 
     /// Applies retention once.
-    async fn clean(&self) -> Result<(), RecordError> {
+    async fn clean(&self, mut ages: Ages) -> Result<Ages, RecordError> {
         let inner = self.inner.clone();
         blocking(move || {
-            let plan = plan(&inner.catalogue.candidates(), &inner.config, inner.store.free(), inner.clock.unix());
+            let now = ages.look(inner.clock.now());
+            inner.metrics.ages_doubted.set(i64::from(now.is_none()));
+            let plan = plan(&inner.catalogue.candidates(), &inner.config, inner.store.free(), now);
             for id in &plan.delete {
                 // One that can't be deleted must not keep the others, or the stop below, from happening.
                 if let Err(error) = inner.remove(id) {
@@ -203,7 +215,7 @@ impl Recordings {
                 tracing::warn!(%reason, "no recording until there is room; live streams go on");
             }
             inner.room.set(plan.stop);
-            Ok(())
+            Ok(ages)
         })
         .await
     }

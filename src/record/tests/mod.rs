@@ -1,5 +1,6 @@
 //! Recordings end to end: real CMAF in, files and views out, with crashes in between.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -84,6 +85,7 @@ fn events(epochs: &[Vec<(Codec, &Cut)>]) -> Vec<RecordEvent> {
 mod crash;
 mod downloads;
 mod driver;
+mod retention;
 
 /// No two sessions of a test name their recordings alike.
 static SESSIONS: AtomicU64 = AtomicU64::new(0);
@@ -106,9 +108,13 @@ impl House {
     }
 
     fn session(&self, max_ms: u64) -> Session {
+        self.session_of(0..=max_ms)
+    }
+
+    fn session_of(&self, lengths: RangeInclusive<u64>) -> Session {
         let path = StreamPath::parse("live/cam1").unwrap();
         let chance = crate::base::seeded(SESSIONS.fetch_add(1, Ordering::Relaxed));
-        Session::new(self.store.clone(), self.catalogue.clone(), self.room.clone(), path, max_ms, TARGET_DURATION, chance)
+        Session::new(self.store.clone(), self.catalogue.clone(), self.room.clone(), path, lengths, TARGET_DURATION, chance)
     }
 
     fn record(&self, events: &[RecordEvent]) -> RecordingId {
@@ -516,7 +522,7 @@ fn a_disk_that_fails_does_not_stop_the_stream() {
         house.catalogue.clone(),
         house.room.clone(),
         path,
-        u64::MAX,
+        0..=u64::MAX,
         TARGET_DURATION,
         crate::base::seeded(1),
     );
