@@ -132,6 +132,23 @@ const CHUNK: usize = 4096;
 impl Connection {
     /// Connects and publishes `app/key`.
     pub(crate) fn publish(port: u16, app: &str, key: &str) -> Self {
+        Self::publish_as(port, app, key, "")
+    }
+
+    /// The same by the name that the client gives itself.
+    pub(crate) fn publish_as(port: u16, app: &str, key: &str, agent: &str) -> Self {
+        let mut connection = Self::shake_hands(port);
+        connection.connect(app, &format!("rtmp://127.0.0.1:{port}/{app}"), agent);
+        connection.command(0, "createStream", 2.0, &[]);
+        // A command on a stream that does not exist yet would be refused.
+        std::thread::sleep(Duration::from_millis(100));
+        connection.command(1, "publish", 3.0, &[key, "live"]);
+        connection.wait_for(b"NetStream.Publish.Start");
+        connection
+    }
+
+    /// Only the handshake.
+    pub(crate) fn shake_hands(port: u16) -> Self {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_nodelay(true).unwrap();
         let mut hello = vec![0u8; 1537];
@@ -151,37 +168,37 @@ impl Connection {
         });
         let mut connection = Self { stream, seen };
         connection.message(2, 1, 0, 0, &(CHUNK as u32).to_be_bytes());
+        connection
+    }
+
+    /// The command `connect`, and its answer.
+    pub(crate) fn connect(&mut self, app: &str, tc_url: &str, agent: &str) {
         let mut connect = Vec::new();
         amf_string(&mut connect, "connect");
         amf_number(&mut connect, 1.0);
         connect.push(3);
-        for (name, value) in [("app", app), ("type", "nonprivate"), ("tcUrl", &format!("rtmp://127.0.0.1:{port}/{app}"))] {
+        for (name, value) in [("app", app), ("type", "nonprivate"), ("tcUrl", tc_url), ("flashVer", agent)] {
             connect.extend((name.len() as u16).to_be_bytes());
             connect.extend(name.as_bytes());
             amf_string(&mut connect, value);
         }
         connect.extend([0, 0, 9]);
-        connection.message(3, 20, 0, 0, &connect);
-        connection.wait_for(b"NetConnection.Connect.Success");
-        let mut create = Vec::new();
-        amf_string(&mut create, "createStream");
-        amf_number(&mut create, 2.0);
-        create.push(5);
-        connection.message(3, 20, 0, 0, &create);
-        let mut publish = Vec::new();
-        amf_string(&mut publish, "publish");
-        amf_number(&mut publish, 3.0);
-        publish.push(5);
-        amf_string(&mut publish, key);
-        amf_string(&mut publish, "live");
-        // A command on a stream that does not exist yet would be refused.
-        std::thread::sleep(Duration::from_millis(100));
-        connection.message(4, 20, 1, 0, &publish);
-        connection.wait_for(b"NetStream.Publish.Start");
-        connection
+        self.message(3, 20, 0, 0, &connect);
+        self.wait_for(b"NetConnection.Connect.Success");
     }
 
-    fn wait_for(&self, what: &[u8]) {
+    /// Any command with texts.
+    pub(crate) fn command(&mut self, stream: u32, name: &str, transaction: f64, texts: &[&str]) {
+        let mut command = Vec::new();
+        amf_string(&mut command, name);
+        amf_number(&mut command, transaction);
+        command.push(5);
+        texts.iter().for_each(|text| amf_string(&mut command, text));
+        self.message(if stream == 0 { 3 } else { 4 }, 20, stream, 0, &command);
+    }
+
+    /// Until the server has said something.
+    pub(crate) fn wait_for(&self, what: &[u8]) {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !self.seen.lock().unwrap().windows(what.len()).any(|window| window == what) {
             assert!(Instant::now() < deadline, "the server did not say {}", String::from_utf8_lossy(what));
@@ -189,7 +206,7 @@ impl Connection {
         }
     }
 
-    fn message(&mut self, chunk_stream: u8, kind: u8, stream: u32, ts: u32, data: &[u8]) {
+    pub(crate) fn message(&mut self, chunk_stream: u8, kind: u8, stream: u32, ts: u32, data: &[u8]) {
         let chunk = if kind == 1 { 128 } else { CHUNK };
         let extended = ts >= 0xFF_FFFF;
         let mut out = vec![chunk_stream];
