@@ -60,7 +60,7 @@ fn clip() -> Vec<Tag> {
 /// Who takes all file descriptors that strangers may have stops neither recordings nor the replacement of a child.
 #[test]
 fn connections_leave_files_for_recordings_and_children() {
-    let server = Server::start_limited(256, "header_timeout = \"5min\"");
+    let server = Server::start_by(&["prlimit", "--nofile=256:256"], "header_timeout = \"5min\"");
     let log = || server.log();
     assert!(server.log().contains("fewer open files than the configured maxima need"), "{}", server.log());
     let _first = Publisher::start(server.rtmp, "live", "first", clip(), |ts| ts);

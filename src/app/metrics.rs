@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
 use super::clock::Deviation;
@@ -24,6 +25,7 @@ pub(super) struct Metrics {
     pub rtmp: Option<RtmpMetrics>,
     pub http: HttpMetrics,
     pub deviation: Deviation,
+    pub panics: Counter,
 }
 
 /// The registry, and what it needs to be asked for beforehand.
@@ -41,6 +43,7 @@ impl Metrics {
         self.http.register(&mut registry);
         let help = "Seconds that the machine's wall clock is ahead of the server's";
         registry.register("clock_deviation_seconds", help, self.deviation);
+        registry.register("panics", "Panics: each is a bug, and a line in the log", self.panics);
         if let Some(rtmp) = &self.rtmp {
             rtmp.register(&mut registry);
         }

@@ -13,6 +13,7 @@ mod numbers;
 mod open_files;
 mod segmenters;
 mod serve;
+mod watch;
 
 pub use config::Config;
 pub use load::{ConfigError, load, load_text};

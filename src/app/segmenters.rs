@@ -1,8 +1,10 @@
 //! Runs the segmenter of every live stream, and hands what it makes to the live window and the recording alike.
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -96,9 +98,15 @@ impl Segmenters {
         let presentation = self.live.begin(&path, self.hub.clock().unix());
         let takers = Takers { presentation: presentation.clone(), recorder: self.recordings.record(&path) };
         let watched = stream.clone();
-        tokio::select! {
-            () = Segmenter::run(stream, self.supervisor.clone(), takers) => {}
-            () = tell_of_nothing(&watched, &presentation) => {}
+        let served = async {
+            tokio::select! {
+                () = Segmenter::run(stream, self.supervisor.clone(), takers) => {}
+                () = tell_of_nothing(&watched, &presentation) => {}
+            }
+        };
+        if AssertUnwindSafe(served).catch_unwind().await.is_err() {
+            tracing::error!(%path, "the segmenter of this stream has failed by a bug: its publisher is sent away, to begin anew");
+            watched.evict("the server could not go on with this stream");
         }
         presentation.end();
         tokio::select! {

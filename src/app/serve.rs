@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +12,7 @@ use super::data_lock::DataLock;
 use super::metrics::Metrics;
 use super::numbers::Numbers;
 use super::segmenters::Segmenters;
+use super::watch::{self, Watch};
 use super::{chance, clock, open_files};
 use crate::http::{self, ApiRoutes, HttpMetrics, HttpServer, LiveRoutes, Readiness, Routes, VodRoutes};
 use crate::package::Live;
@@ -38,6 +40,12 @@ pub enum ServeError {
         /// Why, and what to do.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A part ended before the others. They were ended in order.
+    #[error("{part} had ended, so everything else was ended too; the log says why")]
+    Ended {
+        /// Which.
+        part: &'static str,
+    },
 }
 
 fn cannot<E: std::error::Error + Send + Sync + 'static>(part: &'static str) -> impl FnOnce(E) -> ServeError {
@@ -45,16 +53,23 @@ fn cannot<E: std::error::Error + Send + Sync + 'static>(part: &'static str) -> i
 }
 
 /// Runs the server until SIGTERM or SIGINT.
+///
+/// # Errors
+/// A part could not start, or has ended by itself.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot("the signal handler"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot("the signal handler"))?;
 
     open_files::raise(&config);
     let _lock = DataLock::take(&config.data_dir).map_err(cannot("with this data folder"))?;
-    let (clock, lots) = (clock::start(), chance::lots());
-    let workers = Arc::new(WorkerPool::start(&config.sfu, &clock, &lots).map_err(cannot("the SFU"))?);
+    let (mut watch, panics) = (Watch::new(), Counter::default());
+    watch::log_panics(panics.clone());
+    let (clock, lots, vitals) = (clock::start(), chance::lots(), watch.vitals());
+    let workers = Arc::new(WorkerPool::start(&config.sfu, &clock, &lots, &vitals).map_err(cannot("the SFU"))?);
     let (stream, b_frames) = (config.stream.clone(), config.webrtc.b_frames);
-    let hub = Hub::new(HubOptions { config: stream, b_frames, workers: workers.clone(), clock: clock.clone(), lots: lots.clone() });
+    let options =
+        HubOptions { config: stream, b_frames, workers: workers.clone(), clock: clock.clone(), lots: lots.clone(), vitals: vitals.clone() };
+    let hub = Hub::new(options);
     let supervisor = Supervisor::new(config.pipeline.clone(), clock.clone()).map_err(cannot("the pipelines"))?;
     supervisor.warm_up().await.map_err(cannot("GStreamer"))?;
     let transcoder = Arc::new(PipelineTranscoder::new(supervisor.clone()));
@@ -63,13 +78,12 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let finish = CancellationToken::new(); // recordings close, segmenters have ended
     let stop = CancellationToken::new(); // nothing new comes in
     let (record, targets) = (config.record.clone(), config.pipeline.targets());
-    let recordings = Recordings::open(&config.data_dir, record, targets, clock.clone(), lots, finish.clone());
+    let recordings = Recordings::open(&config.data_dir, record, targets, clock.clone(), lots, finish.clone(), &vitals);
     let recordings = recordings.await.map_err(cannot("recording"))?;
     let live = Live::new(config.package.clone(), config.pipeline.targets());
     let mut numbers = Numbers::open(live.clone(), &config.data_dir);
     let segmenters = Segmenters { hub: hub.clone(), supervisor: supervisor.clone(), live: live.clone(), recordings: recordings.clone() };
-    let segmenters_stop = stop.clone();
-    let segmenters = tokio::spawn(segmenters.run(segmenters_stop));
+    let segmenters = watch.spawn("the segmenters", segmenters.run(stop.clone()));
 
     let rtmp = match config.rtmp.enabled {
         true => Some(RtmpServer::bind(config.rtmp.clone(), hub.clone(), stop.clone()).map_err(cannot("RTMP"))?),
@@ -87,6 +101,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         rtmp: rtmp.as_ref().map(|server| server.metrics().clone()),
         http: http_metrics.clone(),
         deviation: deviation.clone(),
+        panics,
     };
     let metrics = Arc::new(metrics.into_registry());
 
@@ -115,24 +130,40 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         data = %config.data_dir.display(),
         "headend is running: open http://localhost:{http_port}/",
     );
-    let http = tokio::spawn(http.run());
-    let rtmp = rtmp.map(|server| tokio::spawn(server.run()));
+    let http = watch.spawn("the HTTP server", http.run());
+    let rtmp = rtmp.map(|server| watch.spawn("the RTMP server", server.run()));
+    watch.spawn("the keeper of the clock", clock::keep(clock, hub.clone(), recordings.clone(), deviation));
+    let numbers_stop = stop.clone();
+    let numbers = watch.spawn("the keeper of segment numbers", async move {
+        numbers_stop.run_until_cancelled(numbers.keep()).await;
+        numbers
+    });
+    let asked = workers.clone();
+    let answer = move || {
+        let workers = asked.clone();
+        async move { workers.answer_within(watch::ANSWER_WITHIN).await }
+    };
+    watch.spawn("the watch over the workers", watch::keep_asking(answer, readiness.clone()));
     readiness.set(true);
 
-    tokio::select! {
-        () = clock::keep(clock, hub.clone(), recordings.clone(), deviation) => {}
-        () = numbers.keep() => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let ended = tokio::select! {
+        part = watch.ended() => Some(part),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+    };
+    match ended {
+        Some(part) => tracing::error!("{part} has ended, which is a bug: shutting down, to be started again"),
+        None => tracing::info!("shutting down"),
     }
-    tracing::info!("shutting down");
     readiness.set(false);
     let shutdown = async {
         hub.shutdown(); // publishers are notified, playlists and recordings get their ends
         webrtc.shutdown().await;
         stop.cancel();
         let _ = tokio::time::timeout(FINISH_WITHIN, segmenters).await;
-        numbers.close().await;
+        if let Ok(mut numbers) = numbers.await {
+            numbers.close().await;
+        }
         finish.cancel();
         recordings.closed().await;
         http_stop.cancel();
@@ -146,5 +177,5 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     if tokio::time::timeout(END_WITHIN, shutdown).await.is_err() {
         tracing::warn!("not everything ended in time");
     }
-    Ok(())
+    ended.map_or(Ok(()), |part| Err(ServeError::Ended { part }))
 }

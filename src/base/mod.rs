@@ -17,6 +17,7 @@ pub(crate) mod ranges;
 mod rounds;
 mod setting;
 mod units;
+mod vital;
 mod wall;
 pub(crate) mod wrap;
 
@@ -36,4 +37,5 @@ pub(crate) use query::{keys_in_query, percent_decode};
 pub(crate) use rounds::{MANY_STREAMS, Rounds};
 pub(crate) use setting::{Bounds, Section, SettingError, duration_text};
 pub(crate) use units::{NtpTime, UnixNanos, date_time, rescale};
+pub(crate) use vital::{Vital, Vitals};
 pub(crate) use wall::{Now, Observed, Setting, Wall};

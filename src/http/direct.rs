@@ -324,8 +324,18 @@ mod tests {
         let rule = AccessRule { paths: "live/locked".into(), secret: "s3cret".into() };
         let config = StreamConfig { viewer_tokens: vec![rule], ..StreamConfig::default() };
         let (clock, lots) = (crate::base::real_clock(), crate::base::Lots::new(crate::base::seeded(1)));
-        let workers = Arc::new(WorkerPool::start(&sfu, &clock, &lots).unwrap());
-        LiveRoutes { hub: Hub::new(HubOptions { config, b_frames: Default::default(), workers, clock, lots }), live }
+        let workers = Arc::new(WorkerPool::start(&sfu, &clock, &lots, &crate::base::Vitals::unwatched()).unwrap());
+        LiveRoutes {
+            hub: Hub::new(HubOptions {
+                config,
+                b_frames: Default::default(),
+                workers,
+                clock,
+                lots,
+                vitals: crate::base::Vitals::unwatched(),
+            }),
+            live,
+        }
     }
 
     async fn parts<B: Body<Error: std::fmt::Debug>>(response: Response<B>) -> (StatusCode, Vec<(String, String)>, Bytes) {

@@ -10,9 +10,15 @@ use axum::routing::get;
 
 use super::{ApiError, Routes};
 
-/// Whether the server is ready: not before every part runs, not once it is shutting down. Cheap to clone.
+/// Whether the server is ready: not before every part runs, not while one is stuck, not once it is shutting down. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Readiness(Arc<AtomicBool>);
+pub(crate) struct Readiness(Arc<Flags>);
+
+#[derive(Debug, Default)]
+struct Flags {
+    ready: AtomicBool,
+    stuck: AtomicBool,
+}
 
 impl Readiness {
     /// Not ready yet.
@@ -22,11 +28,16 @@ impl Readiness {
 
     /// Says whether it is.
     pub(crate) fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Relaxed);
+        self.0.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// Says whether a part of it doesn't answer.
+    pub(crate) fn set_stuck(&self, stuck: bool) {
+        self.0.stuck.store(stuck, Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.ready.load(Ordering::Relaxed) && !self.0.stuck.load(Ordering::Relaxed)
     }
 }
 
@@ -39,6 +50,11 @@ async fn ready(State(readiness): State<Readiness>) -> Result<&'static str, ApiEr
     if readiness.get() {
         Ok("ready\n")
     } else {
-        Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "the server is starting or shutting down").retry_after(1))
+        Err(ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not_ready",
+            "the server is starting or shutting down, or a part of it does not answer",
+        )
+        .retry_after(1))
     }
 }

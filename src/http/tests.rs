@@ -87,6 +87,7 @@ fn router(config: &HttpConfig) -> (axum::Router, Fake, Readiness) {
             "slow"
         }),
     );
+    routes.stream("bug", get(|| async { if true { panic!("planted") } else { "" } }));
     (routes.into_router(config, &HttpMetrics::default()), fake, readiness)
 }
 
@@ -288,6 +289,10 @@ async fn health_and_pages() {
     assert_eq!(call(&router, "GET", "/readyz", &[], "").await.status(), 503);
     readiness.set(true);
     assert_eq!(call(&router, "GET", "/readyz", &[], "").await.status(), 200);
+    readiness.set_stuck(true);
+    assert_eq!(call(&router, "GET", "/readyz", &[], "").await.status(), 503);
+    readiness.set_stuck(false);
+    assert_eq!(call(&router, "GET", "/readyz", &[], "").await.status(), 200);
     assert_eq!(text(call(&router, "GET", "/live/cam1/", &[], "").await).await, "page of live/cam1");
     let response = call(&router, "GET", "/live/cam1?x=1", &[], "").await;
     assert_eq!((response.status().as_u16(), header(response.headers(), LOCATION)), (308, "../live/cam1/?x=1"));
@@ -316,6 +321,18 @@ async fn http_1_and_2_over_real_connections() {
     shutdown.cancel();
     task.await.unwrap();
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_connection_and_no_other() {
+    let (address, shutdown, task) = serve(|_| {});
+    let url = |name| format!("http://{address}/live/cam1/{name}");
+    let client = reqwest::Client::new();
+    let (slow, bug) = tokio::join!(client.get(url("slow")).send(), client.get(url("bug")).send());
+    assert!(slow.unwrap().status() == 200 && bug.is_err());
+    assert_eq!(client.get(url("slow")).send().await.unwrap().status(), 200);
+    shutdown.cancel();
+    task.await.unwrap();
 }
 
 #[tokio::test]

@@ -47,7 +47,8 @@ pub(crate) struct Server {
     pub media: u16,
     pub dir: Arc<tempfile::TempDir>,
     config: PathBuf,
-    open_files: Option<u32>,
+    /// What starts it, with arguments, and becomes it: the process id stays.
+    starter: Vec<String>,
     log: Arc<Mutex<String>>,
 }
 
@@ -69,19 +70,19 @@ impl Server {
 
     /// With keys of `[http]`.
     pub(crate) fn start_http(http: &str) -> Self {
-        Self::start_in("127.0.0.1", http, "", None)
+        Self::start_in("127.0.0.1", http, "", &[])
     }
 
-    /// With keys of `[http]`, where the system allows so many open files.
-    pub(crate) fn start_limited(open_files: u32, http: &str) -> Self {
-        Self::start_in("127.0.0.1", http, "", Some(open_files))
+    /// By a program that becomes it, such as `prlimit` or `env`, with keys of `[http]`.
+    pub(crate) fn start_by(starter: &[&str], http: &str) -> Self {
+        Self::start_in("127.0.0.1", http, "", starter)
     }
 
     fn start_at(media_address: &str, more: &str) -> Self {
-        Self::start_in(media_address, "", more, None)
+        Self::start_in(media_address, "", more, &[])
     }
 
-    fn start_in(media_address: &str, more_http: &str, more: &str, open_files: Option<u32>) -> Self {
+    fn start_in(media_address: &str, more_http: &str, more: &str, starter: &[&str]) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let (http, rtmp, media) = (free_port(), free_port(), free_port());
         let config = dir.path().join("headend.toml");
@@ -90,8 +91,9 @@ impl Server {
             dir.path().join("data")
         );
         std::fs::write(&config, text).unwrap();
-        let (child, log) = spawn(&config, open_files);
-        let server = Self { child, http, rtmp, media, dir, config, open_files, log };
+        let starter = starter.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let (child, log) = spawn(&config, &starter);
+        let server = Self { child, http, rtmp, media, dir, config, starter, log };
         server.wait_ready();
         server
     }
@@ -104,7 +106,7 @@ impl Server {
     /// Starts it again with the same ports and data, after [`Server::kill`].
     pub(crate) fn restart(&mut self) {
         let _ = self.child.wait();
-        let (child, log) = spawn(&self.config, self.open_files);
+        let (child, log) = spawn(&self.config, &self.starter);
         self.child = child;
         self.log = log;
         self.wait_ready();
@@ -122,6 +124,18 @@ impl Server {
         signal(self.pid(), "TERM");
         let status = self.child.wait().unwrap();
         (began.elapsed(), status.success())
+    }
+
+    /// Waits for its end by itself; gives its exit code.
+    pub(crate) fn wait_end(&mut self) -> Option<i32> {
+        let log = self.log.clone();
+        let mut status = None;
+        let mut ended = || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        };
+        wait_for("the server to end", &mut ended, || log.lock().unwrap().clone());
+        status.unwrap().code()
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -172,12 +186,10 @@ impl Drop for Server {
     }
 }
 
-fn spawn(config: &Path, open_files: Option<u32>) -> (Child, Arc<Mutex<String>>) {
-    let headend = env!("CARGO_BIN_EXE_headend");
-    let mut command = Command::new(if open_files.is_some() { "prlimit" } else { headend });
-    if let Some(limit) = open_files {
-        command.arg(format!("--nofile={limit}:{limit}")).arg(headend); // becomes headend: the process id stays
-    }
+fn spawn(config: &Path, starter: &[String]) -> (Child, Arc<Mutex<String>>) {
+    let whole: Vec<&str> = starter.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_headend")]).collect();
+    let mut command = Command::new(whole[0]);
+    command.args(&whole[1..]);
     let mut child = command
         .args(["serve", "--config"])
         .arg(config)

@@ -20,7 +20,7 @@ use super::metrics::RecordMetrics;
 use super::recover;
 use super::replace::sync_parent;
 use super::store::Store;
-use crate::base::{Clock, Lots, StreamPath};
+use crate::base::{Clock, Lots, StreamPath, Vitals};
 use crate::cmaf::{Targets, TrackInit};
 use crate::record::catalogue::{Catalogue, Page, Recording};
 use crate::record::config::RecordConfig;
@@ -74,6 +74,7 @@ impl Recordings {
         clock: Clock,
         lots: Lots,
         cancel: CancellationToken,
+        vitals: &Vitals,
     ) -> Result<Self, RecordError> {
         let store = Store::new(data_dir.join("recordings"));
         let catalogue = Arc::new(Catalogue::default());
@@ -100,7 +101,11 @@ impl Recordings {
         });
         let this = Self { inner };
         let ages = this.clean(ages).await?;
-        this.inner.tasks.spawn(this.clone().janitor(ages));
+        let (janitor, vital) = (this.clone().janitor(ages), vitals.vital("the janitor of recordings"));
+        this.inner.tasks.spawn(async move {
+            janitor.await;
+            vital.done(); // it was asked to end
+        });
         Ok(this)
     }
 

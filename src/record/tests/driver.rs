@@ -13,7 +13,8 @@ async fn from_input_to_body() {
     let (picture, sound) = two_tracks(4);
     let cancel = CancellationToken::new();
     let (clock, lots) = (crate::base::real_clock(), crate::base::Lots::new(crate::base::seeded(1)));
-    let opened = Recordings::open(dir.path(), RecordConfig::default(), Targets::default(), clock, lots, cancel.clone());
+    let vitals = crate::base::Vitals::unwatched();
+    let opened = Recordings::open(dir.path(), RecordConfig::default(), Targets::default(), clock, lots, cancel.clone(), &vitals);
     let recordings = opened.await.unwrap();
     let path = StreamPath::parse("live/cam1").unwrap();
     let mut input = recordings.record(&path).unwrap();

@@ -50,7 +50,8 @@ impl Run {
     async fn start(dir: &Path, wall: i64) -> Self {
         let (clock, lots, cancel) =
             (Clock::new(at, wall), crate::base::Lots::new(crate::base::seeded(wall as u64)), CancellationToken::new());
-        let opened = Recordings::open(dir, RecordConfig::default(), Targets::default(), clock.clone(), lots, cancel.clone());
+        let vitals = crate::base::Vitals::unwatched();
+        let opened = Recordings::open(dir, RecordConfig::default(), Targets::default(), clock.clone(), lots, cancel.clone(), &vitals);
         Self { clock, recordings: opened.await.unwrap(), cancel }
     }
 

@@ -41,8 +41,18 @@ impl Bench {
     fn start(config: RtmpConfig, stream: StreamConfig) -> Self {
         let listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
         let (clock, lots) = (real_clock(), Lots::new(seeded(1)));
-        let workers = Arc::new(WorkerPool::start(&SfuConfig { listen, workers: 2, ..Default::default() }, &clock, &lots).unwrap());
-        let hub = Hub::new(HubOptions { config: stream, b_frames: BFrames::default(), workers, clock, lots });
+        let workers = Arc::new(
+            WorkerPool::start(&SfuConfig { listen, workers: 2, ..Default::default() }, &clock, &lots, &crate::base::Vitals::unwatched())
+                .unwrap(),
+        );
+        let hub = Hub::new(HubOptions {
+            config: stream,
+            b_frames: BFrames::default(),
+            workers,
+            clock,
+            lots,
+            vitals: crate::base::Vitals::unwatched(),
+        });
         let cancel = CancellationToken::new();
         let config = RtmpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..config };
         let server = RtmpServer::bind(config, hub.clone(), cancel.clone()).unwrap();

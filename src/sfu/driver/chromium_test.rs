@@ -154,6 +154,7 @@ async fn chromium_decodes_at_once_in_the_middle_of_a_long_gop() {
         &SfuConfig { listen, workers: 2, ..Default::default() },
         &crate::base::real_clock(),
         &crate::base::Lots::new(crate::base::seeded(8)),
+        &crate::base::Vitals::unwatched(),
     )
     .unwrap();
     let router = pool.create_router(0).await.unwrap();

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
 use super::outbox::NetOutbox;
@@ -15,7 +17,7 @@ use super::router::Router;
 use super::shard::{Queues, Shard, Shared};
 use super::shared::{COMMAND_QUEUE, Link, MEDIA_QUEUE, Notice, STRAY_QUEUE};
 use super::tcp;
-use crate::base::{Clock, Lots, Section, lock};
+use crate::base::{Clock, Lots, Section, Vital, Vitals, lock};
 use crate::net::accept::Acceptor;
 use crate::net::interfaces::expand_wildcard;
 use crate::net::tcp::{is_unknown_family, listen_one_family};
@@ -42,7 +44,7 @@ impl WorkerPool {
     ///
     /// # Errors
     /// An address can't be listened on, or a value of the configuration is out of its bounds.
-    pub(crate) fn start(config: &SfuConfig, clock: &Clock, lots: &Lots) -> Result<WorkerPool, SfuError> {
+    pub(crate) fn start(config: &SfuConfig, clock: &Clock, lots: &Lots, vitals: &Vitals) -> Result<WorkerPool, SfuError> {
         config.sound()?;
         config.listen.iter().try_for_each(|address| check_free(*address))?;
         let count = match config.workers {
@@ -64,10 +66,11 @@ impl WorkerPool {
         for (index, (queues, notices)) in queues.into_iter().enumerate() {
             let worker = Worker::new(index as u16, config.clone(), certificate.clone(), clock.wall().clone(), lots.draw());
             let (shared, addresses, clock) = (shared.clone(), pool.addresses.clone(), clock.clone());
+            let vital = vitals.vital("a worker of the SFU");
             let (report, started) = std::sync::mpsc::sync_channel::<Started>(1);
             let thread = std::thread::Builder::new()
                 .name(format!("sfu-{index}"))
-                .spawn(move || run(index, worker, clock, shared, &addresses, count > 1, queues, notices, &report))
+                .spawn(move || run(index, worker, clock, shared, &addresses, count > 1, queues, notices, &report, vital))
                 .map_err(SfuError::Thread)?;
             lock(&pool.threads).push(thread);
             // The first worker settles which port 0 has become, and which addresses exist at all.
@@ -109,6 +112,12 @@ impl WorkerPool {
         sum
     }
 
+    /// Whether all workers answer, each within this time.
+    pub(crate) async fn answer_within(&self, time: Duration) -> bool {
+        let answers = (0..self.len()).map(|worker| tokio::time::timeout(time, self.shared.call(worker, |_, _| ())));
+        join_all(answers).await.iter().all(|answer| matches!(answer, Ok(Ok(()))))
+    }
+
     /// Makes a router on worker `worker` (0 to `len() - 1`).
     pub(crate) async fn create_router(&self, worker: usize) -> Result<Router, SfuError> {
         Router::create(&self.shared, worker).await
@@ -122,6 +131,12 @@ impl WorkerPool {
         if joined.is_ok_and(|panicked| panicked > 0) {
             tracing::error!("an SFU worker had died before shutdown");
         }
+    }
+
+    /// Does something on a worker's thread.
+    #[cfg(test)]
+    pub(super) async fn plant(&self, worker: usize, what: impl FnOnce(&mut Shard, std::time::Instant) + Send + 'static) {
+        let _ = self.shared.call(worker, what).await;
     }
 
     fn stop(&self) {
@@ -148,6 +163,7 @@ fn run(
     queues: Queues,
     notices: mpsc::UnboundedReceiver<Notice>,
     report: &std::sync::mpsc::SyncSender<Started>,
+    _vital: Vital,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use super::{Router, WebRtcTransport, WorkerPool};
-use crate::base::{Lots, MediaKind, real_clock, seeded};
+use crate::base::{Lots, MediaKind, Vitals, real_clock, seeded};
 use crate::rtp::batch::RtpBatch;
 use crate::rtp::framing::{FrameReader, FrameWriter};
 use crate::rtp::packet::{RtpHeader, RtpPacket, write_header};
@@ -34,7 +34,7 @@ fn lots() -> Lots {
 
 fn pool(workers: usize) -> WorkerPool {
     let listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-    WorkerPool::start(&SfuConfig { listen, workers, ..Default::default() }, &real_clock(), &lots()).unwrap()
+    WorkerPool::start(&SfuConfig { listen, workers, ..Default::default() }, &real_clock(), &lots(), &Vitals::unwatched()).unwrap()
 }
 
 fn vp8() -> ProducerOptions {
@@ -348,9 +348,42 @@ async fn plain_rtp_goes_in_and_out() {
 fn an_address_that_is_taken_is_said() {
     let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let listen = vec![taken.local_addr().unwrap()];
-    assert!(matches!(WorkerPool::start(&SfuConfig { listen, ..Default::default() }, &real_clock(), &lots()), Err(SfuError::Listen { .. })));
     assert!(matches!(
-        WorkerPool::start(&SfuConfig { listen: vec![], ..Default::default() }, &real_clock(), &lots()),
+        WorkerPool::start(&SfuConfig { listen, ..Default::default() }, &real_clock(), &lots(), &Vitals::unwatched()),
+        Err(SfuError::Listen { .. })
+    ));
+    assert!(matches!(
+        WorkerPool::start(&SfuConfig { listen: vec![], ..Default::default() }, &real_clock(), &lots(), &Vitals::unwatched()),
         Err(SfuError::Setting(_))
     ));
+}
+
+#[tokio::test]
+async fn a_worker_that_panics_is_told_of_and_the_others_go_on() {
+    let (tell, mut ended) = tokio::sync::mpsc::unbounded_channel();
+    let vitals = Vitals::new(move |name| {
+        let _ = tell.send(name);
+    });
+    let listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+    let pool = WorkerPool::start(&SfuConfig { listen, workers: 2, ..Default::default() }, &real_clock(), &lots(), &vitals).unwrap();
+    assert!(pool.answer_within(PATIENCE).await);
+    pool.plant(1, |_, _| panic!("planted")).await;
+    assert_eq!(timeout(PATIENCE, ended.recv()).await.expect("told of"), Some("a worker of the SFU"));
+    assert!(!pool.answer_within(PATIENCE).await, "at once");
+    assert!(pool.create_router(0).await.is_ok() && pool.create_router(1).await.is_err());
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_hangs_does_not_answer() {
+    let pool = pool(2);
+    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    let hang = pool.plant(1, move |_, _| assert!(held.recv().is_err(), "until it is let go"));
+    let asked = async {
+        assert!(!pool.answer_within(Duration::from_millis(50)).await);
+        drop(go_on);
+        assert!(pool.answer_within(PATIENCE).await);
+    };
+    tokio::join!(hang, asked);
+    pool.shutdown().await;
 }

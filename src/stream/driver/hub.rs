@@ -12,7 +12,7 @@ use super::publication::Publication;
 use super::shared::Shared;
 use super::table::{StreamEvent, Table};
 use super::transcoder::SharedTranscoder;
-use crate::base::{AtDoor, Clock, Door, Lots, StreamPath, UnixNanos};
+use crate::base::{AtDoor, Clock, Door, Lots, StreamPath, UnixNanos, Vitals};
 use crate::sfu::WorkerPool;
 use crate::stream::config::{BFrames, StreamConfig};
 use crate::stream::core::{Begin, Generation, Newcomer};
@@ -46,6 +46,8 @@ pub(crate) struct HubOptions {
     pub clock: Clock,
     /// Where ids, SSRCs and first numbers come from.
     pub lots: Lots,
+    /// Who hears of it when a stream's keeper ends before the stream.
+    pub vitals: Vitals,
 }
 
 /// The table of live streams. Cheap to clone.
@@ -59,6 +61,7 @@ struct Inner {
     silent: Door<(Stream, Generation)>,
     gave_way: AtomicU64,
     shutting_down: AtomicBool,
+    vitals: Vitals,
 }
 
 impl std::fmt::Debug for Hub {
@@ -69,10 +72,10 @@ impl std::fmt::Debug for Hub {
 
 impl Hub {
     pub(crate) fn new(options: HubOptions) -> Self {
-        let HubOptions { config, b_frames, workers, clock, lots } = options;
+        let HubOptions { config, b_frames, workers, clock, lots, vitals } = options;
         let shared = Arc::new(Shared::new(config, b_frames, workers, clock, lots));
         let (table, silent) = (Arc::new(Table::new(shared.config.max_streams)), Door::new(shared.config.silent_publishers()));
-        Self(Arc::new(Inner { shared, table, silent, gave_way: AtomicU64::new(0), shutting_down: AtomicBool::new(false) }))
+        Self(Arc::new(Inner { shared, table, silent, vitals, gave_way: AtomicU64::new(0), shutting_down: AtomicBool::new(false) }))
     }
 
     /// The clock that all streams go by, and everybody who deals with them.
@@ -166,7 +169,11 @@ impl Hub {
         let listed = self.0.table.list(stream.clone()).ok_or_else(full)?;
         if listed.is_same(&stream) {
             let table = self.0.table.clone();
-            tokio::spawn(async move { table.keep(&stream).await });
+            let vital = self.0.vitals.vital("the keeper of a stream");
+            tokio::spawn(async move {
+                table.keep(&stream).await;
+                vital.done();
+            });
         }
         Ok(listed)
     }

@@ -22,8 +22,11 @@ const SOON: Duration = Duration::from_secs(10);
 fn hub(config: StreamConfig) -> Hub {
     let listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
     let (clock, lots) = (real_clock(), Lots::new(seeded(1)));
-    let workers = Arc::new(WorkerPool::start(&SfuConfig { listen, workers: 1, ..Default::default() }, &clock, &lots).unwrap());
-    Hub::new(HubOptions { config, b_frames: BFrames::default(), workers, clock, lots })
+    let workers = Arc::new(
+        WorkerPool::start(&SfuConfig { listen, workers: 1, ..Default::default() }, &clock, &lots, &crate::base::Vitals::unwatched())
+            .unwrap(),
+    );
+    Hub::new(HubOptions { config, b_frames: BFrames::default(), workers, clock, lots, vitals: crate::base::Vitals::unwatched() })
 }
 
 fn request() -> PublishRequest {

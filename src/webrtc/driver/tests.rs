@@ -25,8 +25,18 @@ impl Bench {
     fn new() -> Self {
         let listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
         let (clock, lots) = (crate::base::real_clock(), crate::base::Lots::new(crate::base::seeded(1)));
-        let workers = Arc::new(WorkerPool::start(&SfuConfig { listen, workers: 2, ..Default::default() }, &clock, &lots).unwrap());
-        let hub = Hub::new(HubOptions { config: StreamConfig::default(), b_frames: BFrames::default(), workers, clock, lots });
+        let workers = Arc::new(
+            WorkerPool::start(&SfuConfig { listen, workers: 2, ..Default::default() }, &clock, &lots, &crate::base::Vitals::unwatched())
+                .unwrap(),
+        );
+        let hub = Hub::new(HubOptions {
+            config: StreamConfig::default(),
+            b_frames: BFrames::default(),
+            workers,
+            clock,
+            lots,
+            vitals: crate::base::Vitals::unwatched(),
+        });
         let service = WebRtcService::new(WebRtcConfig::default(), hub.clone());
         Self { path: "live/cam1".parse().unwrap(), hub, service }
     }

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -238,7 +240,8 @@ pub(super) fn spawn(
 async fn watch(child: Arc<Child>, mut process: tokio::process::Child, tell: oneshot::Sender<End>) {
     let pid = process.id();
     let end = tokio::select! {
-        end = serve(&child) => end,
+        // Where what it says can't be dealt with, its jobs go on in another one.
+        end = AssertUnwindSafe(serve(&child)).catch_unwind() => end.unwrap_or(End::Died),
         () = child.killing.cancelled() => End::Asked,
         status = process.wait() => {
             tracing::warn!(pid, ?status, "GStreamer child died");
