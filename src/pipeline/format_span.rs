@@ -54,6 +54,18 @@ impl<S: RtpSource> FormatSpan<S> {
         std::mem::take(&mut self.over)
     }
 
+    /// Goes on with the newest span. Says how many are left out.
+    pub(crate) fn catch_up(&mut self) -> u64 {
+        let Some(formats) = &self.formats else { return 0 };
+        let behind = formats.change().saturating_sub(self.change);
+        if behind > 0 {
+            self.change += behind;
+            self.from = formats.begins(self.change);
+            self.over = false;
+        }
+        behind
+    }
+
     /// Goes on with the next span where the track changed alone. False where another track's span has ended as well, or its own not.
     pub(crate) fn go_on_alone(&mut self) -> bool {
         let next = self.formats.as_ref().and_then(|formats| formats.change_after(self.change));
@@ -187,6 +199,20 @@ mod tests {
         assert!(before.go_on());
         assert_eq!(numbers(&mut before), Some(vec![1]));
         assert_eq!(numbers(&mut before), Some(vec![2, 3, 4]));
+    }
+
+    #[test]
+    fn who_had_to_wait_goes_on_with_the_newest_part() {
+        let formats = FormatHistory::new(Format::Vp8, 0);
+        for change in 1..5 {
+            formats.advance(2);
+            formats.mark(change);
+        }
+        formats.advance(2);
+        let mut span = FormatSpan::at(source(&[0..5, 5..9, 9..10]), Some(formats), 0);
+        assert_eq!(numbers(&mut span), Some(vec![0, 1]));
+        assert_eq!((span.catch_up(), numbers(&mut span), numbers(&mut span)), (4, Some(vec![8]), Some(vec![9])));
+        assert_eq!(span.catch_up(), 0);
     }
 
     /// Several changes before anybody has read the first packet: a file that is pushed at once.

@@ -10,6 +10,7 @@ mod error;
 pub(crate) mod format_span;
 pub(crate) mod host;
 mod last_clock;
+pub(crate) mod patience;
 mod source;
 pub(crate) mod wire;
 

@@ -23,6 +23,8 @@ pub(super) enum Fault {
     Composition(i64),
     /// Other parameters from the next key frame on (pictures), or at once (sound).
     Format(MediaKind),
+    /// Other parameters with every unit, for so long; pictures are key frames meanwhile.
+    Storm(MediaKind, i64),
     /// Bytes that make no sense.
     Garbage(MediaKind),
 }
@@ -212,7 +214,8 @@ fn plan(random: &mut Random, clean: bool, life: i64) -> Plan {
                 4 => Fault::Outlier(sign * random.pick(&[10, 100, 600, 3000, 100_000, 1 << 30]), kind(random)),
                 5 => Fault::Same(random.range(1, 20), kind(random)),
                 6 => Fault::Composition(random.pick(&[-40, -200, -5000, 7000, 9000, 8_388_607, -8_388_608])),
-                7 | 8 => Fault::Format(kind(random)),
+                7 => Fault::Format(kind(random)),
+                8 => Fault::Storm(kind(random), 6 * SECOND),
                 _ => Fault::Garbage(kind(random)),
             };
             faults.push((random.range(0, life), fault));

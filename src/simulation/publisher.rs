@@ -47,6 +47,7 @@ pub(super) struct Publisher {
     composition: Option<i64>,
     garbage: [bool; 2],
     begun: [bool; 2],
+    storms: [i64; 2],
 }
 
 fn hex(text: &str) -> Vec<u8> {
@@ -101,6 +102,7 @@ impl Publisher {
             composition: None,
             garbage: [false; 2],
             begun: [false; 2],
+            storms: [0; 2],
         }
     }
 
@@ -160,6 +162,7 @@ impl Publisher {
                     self.begun[MediaKind::Audio as usize] = false;
                 }
             }
+            Fault::Storm(kind, time) => self.storms[kind as usize] = media + time,
             Fault::Garbage(kind) => self.garbage[kind as usize] = true,
         }
     }
@@ -184,6 +187,10 @@ impl Publisher {
     fn picture(&mut self, media: i64, numbers: &mut Numbers, out: &mut Vec<MediaMessage>) {
         let (_, gop, b_frames) = self.plan.video.unwrap_or((1.0, 1, 0));
         self.pictures += 1;
+        if media < self.storms[MediaKind::Video as usize] {
+            self.record ^= 1;
+            (self.change, self.in_gop) = (true, 0);
+        }
         let key = self.in_gop == 0;
         if media < self.holes[MediaKind::Video as usize] {
             // What follows a hole is a key frame: it is a pause of the camera, not a loss.
@@ -233,8 +240,13 @@ impl Publisher {
     }
 
     fn frame(&mut self, media: i64, numbers: &mut Numbers, out: &mut Vec<MediaMessage>) {
-        let (rate, channels) = self.plan.audio.unwrap_or((48_000, 2));
+        let (rate, mut channels) = self.plan.audio.unwrap_or((48_000, 2));
         self.frames += 1;
+        if media < self.storms[MediaKind::Audio as usize] {
+            channels = 3 - channels;
+            self.plan.audio = Some((rate, channels));
+            self.begun[MediaKind::Audio as usize] = false;
+        }
         if media < self.holes[MediaKind::Audio as usize] {
             return;
         }

@@ -18,7 +18,7 @@ use crate::pipeline::format_span::FormatSpan;
 use crate::pipeline::host::caps;
 use crate::pipeline::host::intake::Intake;
 use crate::pipeline::host::unit::{Placed, Split};
-use crate::pipeline::segmenter::bridge::Bridge;
+use crate::pipeline::segmenter::bridge::{Bridge, Conversion};
 use crate::pipeline::segmenter::{Continuity, EpochEnd};
 use crate::pipeline::{RtpSource, SegmenterEvent};
 use crate::rtp::batch::RtpBatch;
@@ -27,13 +27,16 @@ use crate::sfu::peer::Tuple;
 use crate::sfu::types::Reading;
 use crate::sfu::worker::Worker;
 use crate::sfu::{ConsumerId, ProducerId, RouterId};
-use crate::stream::{FormatHistory, Generation, Warning, next_change};
+use crate::stream::{FormatHistory, Generation, Warning};
 
 /// As `sfu/driver/router.rs` has it.
 const READER_QUEUE: usize = 128;
 const ROUND: i64 = 40 * MS;
 const RETRY_FIRST: i64 = 100 * MS;
 const RETRY_MAX: i64 = 5_000 * MS;
+/// Four epochs at once and then one every 2 s: so many begin at most within so long.
+const MOST: usize = 9;
+const WITHIN: i64 = 10_000 * MS;
 
 /// A reader's queue.
 #[derive(Debug, Default)]
@@ -222,6 +225,8 @@ pub(super) struct Segmenter {
     pub late_until: i64,
     /// Epochs that began, by why the one before ended.
     pub rebuilds: u64,
+    /// When those began that were not begun for a child that died.
+    begun: Vec<i64>,
     pub broken: Vec<String>,
 }
 
@@ -299,9 +304,20 @@ impl Segmenter {
         job.stop(around.wall, out);
         job.note(&mut self.continuity, &mut out[begin..]);
         self.end_epoch(job, around);
-        self.ready_at = around.now;
+        self.ready_at = around.now + self.continuity.wait(around.at).as_nanos() as i64;
+        self.note_begin();
         self.pause = RETRY_FIRST;
         end
+    }
+
+    /// Another epoch begins; how soon, has a bound.
+    fn note_begin(&mut self) {
+        if let Some(before) = self.begun.len().checked_sub(MOST).map(|at| self.begun[at])
+            && self.ready_at - before < WITHIN
+        {
+            self.broken.push(format!("{} epochs begin within {} ms", MOST + 1, (self.ready_at - before) / MS));
+        }
+        self.begun.push(self.ready_at);
     }
 
     fn end_epoch(&mut self, job: Job, around: &mut Around<'_>) {
@@ -339,7 +355,7 @@ impl Segmenter {
         }
         let signature = signature(core);
         let histories: Vec<FormatHistory> = signature.iter().filter_map(|(_, producer, _)| core.formats(*producer).cloned()).collect();
-        let change = next_change(&histories, self.continuity.done);
+        let (change, _) = self.continuity.next_change(&histories);
         let (mut consumers, mut sources, mut formats) = (Vec::new(), Vec::new(), Vec::new());
         for (kind, producer, format) in &signature {
             let history = core.formats(*producer).cloned();
@@ -352,7 +368,7 @@ impl Segmenter {
             let format = span.format().unwrap_or_else(|| format.clone());
             sources.push(match kind {
                 MediaKind::Video => Bridge::pictures(span),
-                MediaKind::Audio => Bridge::sound(span, format.clone(), Box::new(|_, _| None), Default::default()),
+                MediaKind::Audio => Bridge::sound(span, format.clone(), Box::new(|_, _| Conversion::Never), Default::default()),
             });
             formats.push(format);
         }

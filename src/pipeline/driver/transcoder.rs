@@ -18,6 +18,7 @@ use crate::pipeline::backlog::{Backlog, GAP};
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::format_span::FormatSpan;
 use crate::pipeline::last_clock::LastClock;
+use crate::pipeline::patience::Patience;
 use crate::pipeline::source::{RtpSource, UnitSink};
 use crate::pipeline::wire::{Message, Start};
 use crate::stream::{TranscodeError, TranscodeGuard, TranscodeJob, TranscodeTarget, Transcoder};
@@ -186,9 +187,10 @@ impl PipelineTranscoder {
     }
 
     async fn run<S: RtpSource, U: UnitSink>(&self, mut start: Start, mut input: FormatSpan<S>, target: Goal, mut output: U) {
+        let metrics = self.supervisor.metrics();
         let mut clock = LastClock::new(start.inputs.first().map_or(90_000, Format::rtp_clock_rate));
         tracing::info!(job = start.name, "transcode started");
-        let mut pause = RETRY_FIRST;
+        let (mut pause, mut patience) = (RETRY_FIRST, Patience::default());
         loop {
             let mut worked = false;
             // Opus is for viewers in real time; what waited while the pipeline started is of use to recordings only.
@@ -197,14 +199,23 @@ impl PipelineTranscoder {
             match once(&self.supervisor, &mut start, &mut backlog, &mut input, &mut output, &mut clock, &mut worked).await {
                 Ok(After::Over) => break,
                 Ok(After::Again) => {}
-                Ok(After::Changed(format)) => match self.describe(&start.name, &format, target) {
-                    Ok(changed) => {
-                        tracing::info!(job = start.name, format = %format.codec_string(), "transcode goes on with another format");
-                        start = changed;
-                        continue;
+                Ok(After::Changed(mut format)) => {
+                    let wait = patience.wait(self.supervisor.clock().at());
+                    if !wait.is_zero() {
+                        metrics.rebuilds_delayed.inc();
+                        tokio::time::sleep(wait).await;
+                        metrics.changes_skipped.inc_by(input.catch_up());
+                        format = input.format().unwrap_or(format);
                     }
-                    Err(error) => tracing::warn!(job = start.name, %error, "transcode can't go on with another format"),
-                },
+                    match self.describe(&start.name, &format, target) {
+                        Ok(changed) => {
+                            tracing::info!(job = start.name, format = %format.codec_string(), "transcode goes on with another format");
+                            start = changed;
+                            continue;
+                        }
+                        Err(error) => tracing::warn!(job = start.name, %error, "transcode can't go on with another format"),
+                    }
+                }
                 Err(error) => tracing::warn!(job = start.name, %error, "transcode can't go on yet"),
             }
             if worked {

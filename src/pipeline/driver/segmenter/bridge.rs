@@ -68,8 +68,18 @@ impl UnitSink for Output {
     }
 }
 
-/// Makes a converter of sound in the first format to the second; `None` where it can't.
-pub(crate) type Convert = Box<dyn FnMut(&Format, &Format) -> Option<Converter> + Send>;
+/// What becomes of sound that is to be converted.
+#[derive(Debug)]
+pub(crate) enum Conversion {
+    Begun(Converter),
+    /// Its formats change too often: it is asked for again with what comes next.
+    Later,
+    /// It can't be.
+    Never,
+}
+
+/// Makes a converter of sound in the first format to the second.
+pub(crate) type Convert = Box<dyn FnMut(&Format, &Format) -> Conversion + Send>;
 
 /// A track of an epoch.
 pub(crate) struct Bridge<S> {
@@ -170,6 +180,8 @@ struct Sound {
     /// How long a frame of it lasts, since it has changed.
     other: Option<i64>,
     convert: Convert,
+    /// What comes has no converter yet.
+    awaits_converter: bool,
     /// Oldest first; the last one takes what comes.
     converters: VecDeque<Converter>,
     clock: LastClock,
@@ -198,6 +210,7 @@ impl Sound {
             now: format.clone(),
             other: None,
             convert,
+            awaits_converter: false,
             converters: VecDeque::new(),
             clock: LastClock::new(format.rtp_clock_rate()),
             clock_given: false,
@@ -215,8 +228,16 @@ impl Sound {
         let Some(format) = format.filter(|format| *format != self.now) else { return };
         self.close();
         self.other = Some(frame(&format));
-        self.converters.extend((self.convert)(&format, &self.format));
         self.now = format;
+        self.begin_converter();
+    }
+
+    fn begin_converter(&mut self) {
+        let conversion = (self.convert)(&self.now, &self.format);
+        self.awaits_converter = matches!(conversion, Conversion::Later);
+        if let Conversion::Begun(converter) = conversion {
+            self.converters.push_back(converter);
+        }
     }
 
     /// Nothing more goes into the converters.
@@ -237,6 +258,9 @@ impl Sound {
         if self.last.is_none() {
             let before = |header: Header| Header { sequence_number: header.sequence_number.wrapping_sub(1), ..header };
             self.last = batch.iter().next().and_then(header).map(before);
+        }
+        if self.awaits_converter {
+            self.begin_converter();
         }
         if let Some(input) = self.converters.back().and_then(|converter| converter.input.as_ref())
             && mapping.is_some()

@@ -62,6 +62,13 @@ impl Held {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Begun,
+    Later,
+    Never,
+}
+
 struct Bench {
     bridge: Bridge<Packets>,
     formats: FormatHistory,
@@ -73,13 +80,24 @@ struct Bench {
 
 impl Bench {
     fn new(format: Format, converts: bool) -> Self {
+        Self::with_answers(format, if converts { |_| Answer::Begun } else { |_| Answer::Never })
+    }
+
+    /// With what becomes of the conversion that is asked for the so manieth time.
+    fn with_answers(format: Format, answer: fn(usize) -> Answer) -> Self {
         let formats = FormatHistory::new(format.clone(), 65_530);
         let (held, replaced) = (Arc::new(Mutex::new(Vec::new())), Counter::default());
         let all = held.clone();
+        let mut asked = 0;
         let convert = move |from: &Format, _: &Format| {
+            asked += 1;
+            let answer = answer(asked);
+            if answer == Answer::Later {
+                return Conversion::Later;
+            }
             let ((input, output, converter), from) = (ends(), from.clone());
             lock(&all).push(Held { from, batches: input.0, units: Some(output.0) });
-            converts.then(|| converter(TranscodeGuard(Box::new(()))))
+            if answer == Answer::Begun { Conversion::Begun(converter(TranscodeGuard(Box::new(())))) } else { Conversion::Never }
         };
         let span = FormatSpan::at(Packets(VecDeque::new()), Some(formats.clone()), 0);
         let bridge = Bridge::sound(span, format, Box::new(convert), replaced.clone());
@@ -232,6 +250,24 @@ fn silence_takes_the_place_of_what_can_t_be_converted() {
     lock(&bench.held).clear();
     bench.send(3);
     assert_eq!((bench.out().len(), bench.replaced.get()), (3, 3));
+}
+
+#[test]
+fn sound_that_changes_too_often_is_silent_until_it_may_be_converted() {
+    let mut bench = Bench::with_answers(aac(48_000, 2), |asked| if asked < 5 { Answer::Later } else { Answer::Begun });
+    bench.send(2);
+    for channels in [1, 2] {
+        bench.change(Some(aac(48_000, channels)));
+        bench.send(1);
+    }
+    let silent = |number| straight(number, number + 1).into_iter().map(|out| out.map(|(number, time, _)| (number, time, false)));
+    assert_eq!(bench.out(), [straight(0, 2), silent(2).collect(), silent(3).collect()].concat());
+    assert!(lock(&bench.held).is_empty());
+    bench.send(3);
+    assert_eq!(bench.out(), []);
+    let mut held = lock(&bench.held);
+    assert_eq!((held.len(), held[0].came(), bench.replaced.get()), (1, 3, 2));
+    assert_eq!(held[0].from, aac(48_000, 2));
 }
 
 #[test]

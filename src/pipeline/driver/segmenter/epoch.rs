@@ -1,7 +1,8 @@
 //! One epoch: one job, from its start to whatever ends it.
 
 use std::future::Future;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
@@ -13,16 +14,20 @@ use crate::cmaf::Chunk;
 use crate::codec::{Codec, Format};
 use crate::pipeline::driver::supervisor::{Job, JobEvent, JobInput, JobSender, PipelineMetrics, Supervisor};
 use crate::pipeline::error::PipelineError;
+use crate::pipeline::patience::Patience;
 use crate::pipeline::source::RtpSource;
 use crate::pipeline::wire::{Cutting, Failure, Join, Message, Start};
 use crate::rtp::batch::RtpBatch;
-use crate::stream::FormatHistory;
+use crate::stream::{FormatHistory, next_change};
 
 /// How long a job that is stopped gets to flush what is inside.
 const STOP_TIME: Duration = Duration::from_secs(2);
 
 /// How long the other tracks of a job get once one of them failed to end.
 const FAILED_STOP_TIME: Duration = Duration::from_millis(200);
+
+/// Changes that an epoch which had to wait may lie behind: a file that was pushed at once is gone through to its end.
+const BEHIND: u64 = 4;
 
 /// What goes on from epoch to epoch.
 #[derive(Debug)]
@@ -41,6 +46,12 @@ pub struct Continuity {
     pub failure: Option<String>,
     /// The change of formats whose packets are done with.
     pub(crate) done: Option<u64>,
+    /// With what makes another epoch of it.
+    patience: Patience,
+    /// The next epoch had to wait.
+    waited: bool,
+    /// With sound that is converted to its epoch's format.
+    pub(crate) conversions: Arc<Mutex<Patience>>,
     timescales: Vec<u32>,
     /// What its tracks carry, by their place in the job.
     kinds: Vec<MediaKind>,
@@ -56,6 +67,9 @@ impl Default for Continuity {
             reorder: 0,
             failure: None,
             done: None,
+            patience: Patience::default(),
+            waited: false,
+            conversions: Arc::default(),
             timescales: Vec::new(),
             kinds: Vec::new(),
         }
@@ -88,6 +102,20 @@ impl Continuity {
             }
             end => end,
         }
+    }
+
+    /// How long the next epoch has to wait, which is wanted now.
+    pub(crate) fn wait(&mut self, now: Instant) -> Duration {
+        let wait = self.patience.wait(now);
+        self.waited |= !wait.is_zero();
+        wait
+    }
+
+    /// The change with which the next epoch begins, and how many are left out before it: those that came while it waited.
+    pub(crate) fn next_change(&mut self, formats: &[FormatHistory]) -> (u64, u64) {
+        let (next, newest) = (next_change(formats, self.done), next_change(formats, Some(u64::MAX)));
+        let behind = newest.saturating_sub(next);
+        if std::mem::take(&mut self.waited) && behind > BEHIND { (newest, behind) } else { (next, 0) }
     }
 
     /// A track of this format comes later than the others of its epoch.
@@ -439,6 +467,30 @@ impl Feeds {
     async fn ended(&mut self) {
         if self.tasks.join_next().await.is_none() {
             std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_had_to_wait_goes_on_with_the_newest_change_or_one_after_the_other() {
+        let start = crate::base::real_clock().at();
+        // Changes since the last epoch's, whether the next one had to wait, with which it begins, and how many are left out.
+        for (changes, waited, next, skipped) in [(1, true, 1, 0), (5, true, 1, 0), (6, true, 6, 5), (31, true, 31, 30), (6, false, 1, 0)] {
+            let formats = FormatHistory::new(Format::Vp8, 0);
+            for change in 1..=changes {
+                formats.advance(1);
+                formats.mark(change);
+            }
+            let mut continuity = Continuity { done: Some(0), ..Continuity::default() };
+            let waits: Vec<bool> = (0..if waited { 5 } else { 4 }).map(|_| !continuity.wait(start).is_zero()).collect();
+            assert_eq!(waits.last(), Some(&waited));
+            let formats = [formats];
+            assert_eq!(continuity.next_change(&formats), (next, skipped), "{changes} {waited}");
+            assert_eq!(continuity.next_change(&formats).1, 0, "once");
         }
     }
 }

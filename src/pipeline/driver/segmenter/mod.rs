@@ -8,21 +8,23 @@ mod epoch;
 mod event;
 
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::base::wrap::timestamp_distance;
-use crate::base::{MediaKind, rescale};
+use crate::base::{MediaKind, lock, rescale};
 use crate::codec::{Codec, Format};
-use crate::stream::{DirectConsumer, FormatHistory, Generation, Lease, ProducerId, SelectError, Stream, Wanted, Warning, next_change};
+use crate::stream::{DirectConsumer, FormatHistory, Generation, Lease, ProducerId, SelectError, Stream, Wanted, Warning};
 
-use self::bridge::{Bridge, Convert};
+use self::bridge::{Bridge, Conversion, Convert};
 use super::supervisor::Supervisor;
 use super::transcoder::PipelineTranscoder;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::format_span::FormatSpan;
+use crate::pipeline::patience::Patience;
 use crate::pipeline::source::RtpSource;
 
 pub use self::epoch::{Continuity, EpochEnd, Tracks, run_epoch};
@@ -87,6 +89,7 @@ impl Segmenter {
                 stream.settled().await;
             }
             let (before, epoch) = (continuity.next_segment, continuity.epoch);
+            let mut at_once = true;
             let end = match Self::epoch(&stream, &supervisor, &mut continuity, &mut entrances, &mut seen, &mut sink).await {
                 Ok(end) => end,
                 Err(Trouble::Select(SelectError::Ended)) => break,
@@ -100,7 +103,8 @@ impl Segmenter {
                 EpochEnd::Rebuild => pause = RETRY_FIRST,
                 EpochEnd::Left => (pause, served) = (RETRY_FIRST, Some(publisher)),
                 EpochEnd::Lost | EpochEnd::Broken => {
-                    if continuity.next_segment > before {
+                    at_once = continuity.next_segment > before;
+                    if at_once {
                         pause = RETRY_FIRST;
                     } else if let Some(text) = continuity.failure.take() {
                         let message = format!("HLS, DASH and recordings have nothing of this stream: its pipeline failed with \"{text}\".");
@@ -112,6 +116,16 @@ impl Segmenter {
             }
             if continuity.epoch > epoch {
                 supervisor.metrics().rebuilds.inc();
+            }
+            let wait = if at_once { continuity.wait(supervisor.clock().at()) } else { Duration::ZERO };
+            if !wait.is_zero() {
+                supervisor.metrics().rebuilds_delayed.inc();
+                if end == EpochEnd::Rebuild {
+                    stream.warn(changes_format());
+                }
+                if !waits_out(&stream, wait, &mut seen).await {
+                    break;
+                }
             }
         }
         sink.take(SegmenterEvent::End);
@@ -127,7 +141,8 @@ impl Segmenter {
     ) -> Result<EpochEnd, Trouble> {
         let signature = signature(stream);
         let formats: Vec<FormatHistory> = signature.0.iter().filter_map(|(_, producer, _)| stream.formats(*producer)).collect();
-        let mut change = next_change(&formats, continuity.done);
+        let (mut change, skipped) = continuity.next_change(&formats);
+        supervisor.metrics().changes_skipped.inc_by(skipped);
         // The next publisher has key frames of its own.
         entrances.take_if(|_| !has_long_gops(stream));
         let mut leases = Vec::new();
@@ -136,6 +151,7 @@ impl Segmenter {
         let (mut freed, mut freed_for_entrances) = (supervisor.budget_freed(), supervisor.budget_freed());
         // One track, at most.
         let (late, later) = mpsc::channel(1);
+        let conversions = continuity.conversions.clone();
         let mut tracks = Tracks { formats: Vec::new(), sources: Vec::new(), later: Some(later) };
         for (kind, _, _) in &signature.0 {
             let codecs: &[Codec] = match kind {
@@ -172,7 +188,7 @@ impl Segmenter {
                 MediaKind::Video => Bridge::pictures(span),
                 MediaKind::Audio => {
                     let replaced = supervisor.metrics().sound_replaced.clone();
-                    Bridge::sound(span, format.clone(), conversion(stream, supervisor), replaced).through(pictures_made)
+                    Bridge::sound(span, format.clone(), conversion(stream, supervisor, &conversions), replaced).through(pictures_made)
                 }
             });
             tracks.formats.push(format);
@@ -206,7 +222,7 @@ impl Segmenter {
                             && joined.is_none()
                             && supervisor.clock().unix() - began < LATE_WITHIN.as_nanos() as i64 =>
                     {
-                        joined = Some(late_sound(stream, supervisor, &late).await);
+                        joined = Some(late_sound(stream, supervisor, &conversions, &late).await);
                         if let Some(Some(_)) = joined {
                             signature = now;
                         }
@@ -244,20 +260,25 @@ impl Segmenter {
 }
 
 /// What brings sound that has changed into the format of its epoch.
-fn conversion(stream: &Stream, supervisor: &Supervisor) -> Convert {
-    let (stream, transcoder) = (stream.clone(), PipelineTranscoder::new(supervisor.clone()));
+fn conversion(stream: &Stream, supervisor: &Supervisor, patience: &Arc<Mutex<Patience>>) -> Convert {
+    let (stream, transcoder, patience) = (stream.clone(), PipelineTranscoder::new(supervisor.clone()), patience.clone());
+    let clock = supervisor.clock().clone();
     Box::new(move |from, to| {
+        if !lock(&patience).allows(clock.at()) {
+            stream.warn(changes_format());
+            return Conversion::Later;
+        }
         let (input, output, converter) = bridge::ends();
         let name = format!("{} AAC → AAC", stream.path());
         match transcoder.start_conversion(name, input, from.clone(), to, output) {
-            Ok(work) => Some(converter(work)),
+            Ok(work) => Conversion::Begun(converter(work)),
             Err(error) => {
                 let message = format!(
                     "HLS, DASH and recordings are silent from where the sound's format changed up to the next key frame: {error}. Change it only \
                      while nothing is published, or set the key-frame interval to 2 s."
                 );
                 stream.warn(Warning { code: "sound_replaced", message });
-                None
+                Conversion::Never
             }
         }
     })
@@ -275,7 +296,12 @@ enum Trouble {
 }
 
 /// Gives sound that has come after the pictures of an epoch to it, as it was published. `None` where that can't be had.
-async fn late_sound(stream: &Stream, supervisor: &Supervisor, later: &mpsc::Sender<(Format, Bridge<DirectConsumer>)>) -> Option<Lease> {
+async fn late_sound(
+    stream: &Stream,
+    supervisor: &Supervisor,
+    conversions: &Arc<Mutex<Patience>>,
+    later: &mpsc::Sender<(Format, Bridge<DirectConsumer>)>,
+) -> Option<Lease> {
     let wanted = Wanted { kind: MediaKind::Audio, codecs: &AUDIO, in_order: false, come_in: false, browsers: true };
     // To make it of another codec takes time, in which its beginning is lost: it joins with a key frame.
     let mut sound = stream.tracks().into_iter().filter(|track| track.kind == MediaKind::Audio);
@@ -283,7 +309,8 @@ async fn late_sound(stream: &Stream, supervisor: &Supervisor, later: &mpsc::Send
     let lease = stream.select(wanted).await.ok()?;
     let span = FormatSpan::current(lease.consume_recent().await.ok()?, stream.formats(lease.producer()));
     let format = span.format().unwrap_or_else(|| lease.format());
-    let sound = Bridge::sound(span, format.clone(), conversion(stream, supervisor), supervisor.metrics().sound_replaced.clone());
+    let convert = conversion(stream, supervisor, conversions);
+    let sound = Bridge::sound(span, format.clone(), convert, supervisor.metrics().sound_replaced.clone());
     later.send((format, sound)).await.ok()?;
     Some(lease)
 }
@@ -366,6 +393,23 @@ async fn wait_for_publisher(stream: &Stream, served: Option<Generation>, seen: &
         }
         *seen = stream.changed(*seen).await?;
     }
+}
+
+/// Waits for so long, while nothing of the stream is made. False where it has ended meanwhile.
+async fn waits_out(stream: &Stream, wait: Duration, seen: &mut u64) -> bool {
+    let ended = async {
+        while let Some(count) = stream.changed(*seen).await {
+            *seen = count;
+        }
+    };
+    tokio::time::timeout(wait, ended).await.is_err()
+}
+
+fn changes_format() -> Warning {
+    let message = "The format (size, profile, sampling rate) or the timestamps change again and again, and each time HLS, DASH and recordings \
+                   have to begin anew: they pause for up to 10 s then, until nothing has changed for 30 s. Make the encoder keep to one format."
+        .into();
+    Warning { code: "changes_format", message }
 }
 
 #[cfg(test)]

@@ -33,6 +33,10 @@ pub struct PipelineMetrics {
     pub transcodes_refused: Counter,
     /// Discontinuities: epochs begun after the first.
     pub rebuilds: Counter,
+    /// Epochs and transcodes that had to wait: the publisher's formats change too often.
+    pub rebuilds_delayed: Counter,
+    /// Changes of formats whose media was left out meanwhile.
+    pub changes_skipped: Counter,
     /// CMAF chunks made.
     pub chunks: Counter,
     /// Bytes of CMAF chunks made.
@@ -60,6 +64,8 @@ impl PipelineMetrics {
         registry.register("transcodes", "Transcodes running", self.transcodes.clone());
         registry.register("transcodes_refused", "Transcodes beyond pipeline.transcode_max", self.transcodes_refused.clone());
         registry.register("rebuilds", "Discontinuities made", self.rebuilds.clone());
+        registry.register("rebuilds_delayed", "Pipelines that waited: formats change too often", self.rebuilds_delayed.clone());
+        registry.register("changes_skipped", "Changes of formats that came and went meanwhile", self.changes_skipped.clone());
         registry.register("chunks", "CMAF chunks made", self.chunks.clone());
         registry.register_with_unit("chunk", "Bytes of CMAF chunks made", Unit::Bytes, self.chunk_bytes.clone());
         registry.register_with_unit("rtp", "Bytes of RTP given to pipelines", Unit::Bytes, self.rtp_bytes.clone());
