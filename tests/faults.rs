@@ -118,6 +118,24 @@ fn sigterm_ends_everything_in_order_within_five_seconds() {
 }
 
 #[test]
+fn a_child_that_hangs_ends_with_its_parent() {
+    let mut server = Server::start();
+    let _publisher = publish(&server.rtmp_url("live/cam1"), Source::default());
+    server.wait_live("live/cam1", 2);
+    wait_for("a playlist", || media_playlist(&server).contains("#EXTINF"), || server.log());
+    let children = children_of(server.pid());
+    assert!(!children.is_empty());
+    children.iter().for_each(|pid| signal(*pid, "STOP"));
+    server.kill();
+    // Whoever adopts it may be slow to ask how it ended.
+    let ended = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.is_empty() || stat.contains(") Z ") || stat.contains(") X ")
+    };
+    wait_for("the children to end", || children.iter().all(ended), String::new);
+}
+
+#[test]
 fn strangers_do_not_disturb_a_stream() {
     let server = Server::start();
     let _publisher = publish(&server.rtmp_url("live/cam1"), Source::default());

@@ -6,12 +6,14 @@ mod pipeline_support;
 
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use headend::inside::codec::Format;
+use headend::inside::pipeline::segmenter::{Continuity, EpochEnd, SegmenterEvent, Tracks, run_epoch};
 use headend::inside::pipeline::{PipelineConfig, PipelineTranscoder, Supervisor};
 use headend::inside::stream::{TranscodeError, TranscodeTarget};
+use tokio::sync::watch;
 
 use pipeline_support::*;
 
@@ -83,6 +85,118 @@ async fn a_transcode_goes_on_in_another_child() {
     assert!(made.units.last().unwrap().pts > 7_500_000_000);
     assert_eq!(supervisor.metrics().children_died.get(), 1);
     assert!(none_running(&supervisor).await);
+    supervisor.shutdown().await;
+}
+
+/// Runs a job's epochs, one after the other. Gives how often it was lost, and when it was back for the first time after that.
+async fn go_on(supervisor: Supervisor, name: String, media: Vec<TestTrack>, alive: watch::Sender<u32>) -> (u32, Option<Instant>) {
+    let (mut continuity, mut lost) = (Continuity::default(), 0);
+    let back = Arc::new(Mutex::new(None));
+    loop {
+        let tracks = Tracks { formats: vec![media[0].format.clone()], sources: play(&media, 1.0), later: None };
+        let (told, back_at) = (alive.clone(), Arc::clone(&back));
+        let mut sink = move |event| {
+            if let SegmenterEvent::Init(_) = event {
+                told.send_modify(|epochs| *epochs += 1);
+                if lost > 0 {
+                    back_at.lock().unwrap().get_or_insert_with(Instant::now);
+                }
+            }
+        };
+        match run_epoch(&supervisor, &name, tracks, &mut continuity, std::future::pending(), &mut sink).await {
+            Ok(EpochEnd::Lost) => lost += 1,
+            Ok(_) => break,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+    let back = *back.lock().unwrap();
+    (lost, back)
+}
+
+/// Sixteen jobs share a child. What one of them is given kills whatever it is in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_children_die_of_gets_one_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let sound = vec![read_flv(&flv(dir.path(), 20, 30, 30, 0)).remove(1)];
+    let supervisor = supervisor();
+    let start = |name: String| {
+        let (alive, epochs) = watch::channel(0);
+        (tokio::spawn(go_on(supervisor.clone(), name, sound.clone(), alive)), epochs)
+    };
+    let mut others = Vec::new();
+    for number in 0..15 {
+        let (job, mut epochs) = start(format!("live/{number}"));
+        epochs.wait_for(|epochs| *epochs > 0).await.unwrap();
+        others.push(job);
+    }
+    let shared = supervisor.child_pids().await;
+    assert_eq!(shared.len(), 1, "all of them are together");
+    // Whose job is new is suspected.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (poison, mut epochs) = start("live/poison".into());
+    let mut victims = shared;
+    for death in 1..=4 {
+        epochs.wait_for(|epochs| *epochs == death).await.unwrap();
+        if death > 1 {
+            let now = supervisor.child_pids().await;
+            let own: Vec<u32> = now.iter().copied().filter(|pid| !victims.contains(pid)).collect();
+            victims = if death == 2 { vec![own[own.len() - 1]] } else { own };
+            assert_eq!((victims.len(), now.len()), (1, 2), "one for the poison and one for the others: {now:?}");
+        }
+        let all = supervisor.child_pids().await;
+        // Rust's handler takes the first one for what it isn't, and makes way for the next.
+        for _ in 0..2 {
+            assert!(Command::new("kill").args(["-SEGV", &victims[0].to_string()]).status().unwrap().success());
+        }
+        victims = all;
+    }
+    let mut back = Vec::new();
+    for job in others {
+        let (lost, back_at) = job.await.unwrap();
+        assert_eq!(lost, 1, "each of the others loses one epoch");
+        back.push(back_at.unwrap());
+    }
+    let (lost, poison_back) = poison.await.unwrap();
+    assert_eq!(lost, 4);
+    assert!(back.iter().all(|at| *at < poison_back.unwrap()), "the others are back first");
+    let metrics = supervisor.metrics();
+    assert_eq!((metrics.children_died.get(), metrics.jobs_quarantined.get()), (4, 4));
+    supervisor.shutdown().await;
+}
+
+/// What `/proc` says of a child.
+fn proc(pid: u32, file: &str) -> String {
+    String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default()).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_has_bounds_and_no_secrets() {
+    let supervisor = supervisor();
+    supervisor.warm_up().await.unwrap();
+    let [pid] = supervisor.child_pids().await[..] else { panic!() };
+    let soft = |limits: &str, name: &str| {
+        let line = limits.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+        line[name.len().min(line.len())..].split_whitespace().next().unwrap_or_default().to_owned()
+    };
+    let wanted = ["Max data size", "Max open files", "Max core file size"];
+    let mut limits = Default::default();
+    for _ in 0..500 {
+        let text = proc(pid, "limits");
+        limits = wanted.map(|name| soft(&text, name));
+        if limits[1] == "4096" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let total = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let total: u64 = total.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap().trim_end_matches("kB").trim().parse().unwrap();
+    assert_eq!(limits, [(total * 512).max(2 << 30).to_string(), "4096".into(), "0".into()]);
+    assert!(proc(pid, "status").contains("NoNewPrivs:\t1"));
+    let environment = proc(pid, "environ");
+    let names: Vec<&str> = environment.split('\0').filter_map(|entry| Some(entry.split_once('=')?.0)).collect();
+    // This process has more, as a server has that gets its keys so.
+    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some() && names.contains(&"PATH"), "{names:?}");
+    assert!(!names.iter().any(|name| name.starts_with("CARGO") || name.starts_with("NEXTEST") || name.starts_with("HEADEND")), "{names:?}");
     supervisor.shutdown().await;
 }
 

@@ -20,6 +20,9 @@ pub enum PipelineError {
     /// Children are restarting too often; tried again after a pause.
     #[error("GStreamer children keep dying; the next one is started in {0:?}")]
     BackingOff(std::time::Duration),
+    /// This pipeline is what its children die of; tried again after a pause.
+    #[error("GStreamer keeps dying of what this pipeline is given; it is started again in {0:?}, in a process of its own")]
+    Quarantined(std::time::Duration),
     #[error("all {0} GStreamer children are full (pipeline.children_max, pipeline.jobs_per_child)")]
     Full(usize),
     /// The child went away while the pipeline was being handed to it.

@@ -11,6 +11,7 @@ pub(crate) mod format_span;
 pub(crate) mod host;
 mod last_clock;
 pub(crate) mod patience;
+mod quarantine;
 mod source;
 pub(crate) mod wire;
 

@@ -94,6 +94,9 @@ impl Segmenter {
                 Ok(end) => end,
                 Err(Trouble::Select(SelectError::Ended)) => break,
                 Err(error) => {
+                    if let Trouble::Pipeline(PipelineError::Quarantined(_)) = error {
+                        stream.warn(crashes());
+                    }
                     tracing::warn!(stream = %stream.path(), %error, "segmenter can't go on yet");
                     EpochEnd::Broken
                 }
@@ -410,6 +413,14 @@ fn changes_format() -> Warning {
                    have to begin anew: they pause for up to 10 s then, until nothing has changed for 30 s. Make the encoder keep to one format."
         .into();
     Warning { code: "changes_format", message }
+}
+
+fn crashes() -> Warning {
+    let message =
+        "What is sent makes GStreamer crash. HLS, DASH and recordings begin anew each time, with growing pauses. Restart the encoder, or \
+                   send another format. The log of the server says more."
+            .into();
+    Warning { code: "pipeline_crashes", message }
 }
 
 #[cfg(test)]

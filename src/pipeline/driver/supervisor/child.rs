@@ -18,9 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::JobEvent;
 use super::metrics::PipelineMetrics;
-use crate::base::lock;
+use crate::base::{Clock, lock};
 use crate::net::quiet::Quiet;
 use crate::pipeline::error::PipelineError;
+use crate::pipeline::quarantine::{Quarantine, Victim};
 use crate::pipeline::wire::{Assembler, JobId, MAX_FRAME, Message, WireError, decode, encode_frame};
 
 /// How long children get to end by themselves.
@@ -51,8 +52,12 @@ pub(super) enum End {
 pub(super) struct Child {
     /// Its process id.
     pub pid: Option<u32>,
+    /// For one job, which others shall not die of.
+    pub alone: bool,
     socket: Quiet<UnixDatagram>,
-    jobs: Mutex<HashMap<JobId, mpsc::Sender<JobEvent>>>,
+    jobs: Mutex<HashMap<JobId, (Victim, mpsc::Sender<JobEvent>)>>,
+    quarantine: Arc<Mutex<Quarantine>>,
+    clock: Clock,
     /// Jobs promised but not started yet.
     reserved: AtomicUsize,
     next_job: AtomicU32,
@@ -90,9 +95,10 @@ impl Child {
     }
 
     /// Makes a job known.
-    pub(super) fn add(&self, events: mpsc::Sender<JobEvent>) -> JobId {
+    pub(super) fn add(&self, name: String, events: mpsc::Sender<JobEvent>) -> JobId {
         let id = self.next_job.fetch_add(1, Ordering::Relaxed);
-        lock(&self.jobs).insert(id, events);
+        let job = Victim { name, began: self.clock.at() };
+        lock(&self.jobs).insert(id, (job, events));
         self.metrics.jobs.inc();
         id
     }
@@ -102,7 +108,9 @@ impl Child {
         if lock(&self.jobs).remove(&id).is_some() {
             self.metrics.jobs.dec();
         }
-        if self.is_alive() && !self.try_message(&Message::Remove(id)) {
+        if self.alone {
+            self.close();
+        } else if self.is_alive() && !self.try_message(&Message::Remove(id)) {
             lock(&self.leftover).push(id);
         }
     }
@@ -170,7 +178,7 @@ impl Child {
             _ => return None,
         };
         let mut jobs = lock(&self.jobs);
-        if let Some(events) = jobs.get(&id)
+        if let Some((_, events)) = jobs.get(&id)
             && events.try_send(JobEvent::Message(message)).is_err()
         {
             // Its owner sees the closed channel after what is in it, as if the child had died.
@@ -187,6 +195,9 @@ pub(super) fn spawn(
     program: &Path,
     registry: Option<&Path>,
     first: bool,
+    alone: bool,
+    quarantine: &Arc<Mutex<Quarantine>>,
+    clock: &Clock,
     metrics: &PipelineMetrics,
 ) -> Result<(Arc<Child>, oneshot::Receiver<End>), PipelineError> {
     let failed = |source| PipelineError::Spawn { program: program.to_owned(), source };
@@ -207,6 +218,8 @@ pub(super) fn spawn(
         .kill_on_drop(true)
         // Ctrl-C in a terminal is for the parent, which then ends its children in order.
         .process_group(0)
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_passed_on)))
         .env("GST_REGISTRY_FORK", "no")
         .env("GST_DEBUG_NO_COLOR", "1");
     if let Some(registry) = registry {
@@ -221,8 +234,11 @@ pub(super) fn spawn(
     metrics.children.inc();
     let child = Arc::new(Child {
         pid: process.id(),
+        alone,
         socket,
         jobs: Mutex::default(),
+        quarantine: Arc::clone(quarantine),
+        clock: clock.clone(),
         reserved: AtomicUsize::new(0),
         next_job: AtomicU32::new(1),
         alive: AtomicBool::new(true),
@@ -235,6 +251,13 @@ pub(super) fn spawn(
     let (tell, ended) = oneshot::channel();
     tokio::spawn(watch(Arc::clone(&child), process, tell));
     Ok((child, ended))
+}
+
+/// Whether a child gets this variable of the environment: what GStreamer, GLib and the loader go by. No keys and tokens, which may be there
+/// as settings.
+fn is_passed_on(name: &str) -> bool {
+    let families = ["GST_", "LC_", "G_", "ORC_", "LD_", "XDG_"];
+    ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "RUST_BACKTRACE"].contains(&name) || families.iter().any(|family| name.starts_with(family))
 }
 
 async fn watch(child: Arc<Child>, mut process: tokio::process::Child, tell: oneshot::Sender<End>) {
@@ -265,7 +288,12 @@ async fn watch(child: Arc<Child>, mut process: tokio::process::Child, tell: ones
     if end == End::Died {
         child.metrics.children_died.inc();
     }
-    for events in jobs.into_values() {
+    let (victims, owners): (Vec<_>, Vec<_>) = jobs.into_values().unzip();
+    if end == End::Died {
+        // Before their owners start them again.
+        lock(&child.quarantine).died(child.clock.at(), &victims);
+    }
+    for events in owners {
         // Where there is no room, the closed channel says the same.
         let _ = events.try_send(JobEvent::Lost);
     }
@@ -325,5 +353,20 @@ fn take(child: &Child, assembler: &mut Assembler, frame: &[u8]) -> Result<Option
     match assembler.push(frame)? {
         Some(message) => Ok(child.dispatch(decode(message)?)),
         None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn children_see_no_secrets() {
+        for name in ["PATH", "HOME", "LANG", "LC_ALL", "GST_PLUGIN_PATH", "GST_DEBUG", "XDG_CACHE_HOME", "LD_LIBRARY_PATH", "TMPDIR"] {
+            assert!(is_passed_on(name), "{name}");
+        }
+        for name in ["HEADEND_STREAM__PUBLISH_KEYS", "HEADEND_CONFIG", "AWS_SECRET_ACCESS_KEY", "DATABASE_URL", "", "path", "MY_PATH"] {
+            assert!(!is_passed_on(name), "{name}");
+        }
     }
 }

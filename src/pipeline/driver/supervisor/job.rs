@@ -103,7 +103,7 @@ pub struct Job {
 pub(super) async fn start(reservation: Reservation, start: Start, clock: Clock) -> Result<Job, PipelineError> {
     let child = Arc::clone(&reservation.0);
     let (sender, events) = mpsc::channel(MAX_EVENTS);
-    let id = child.add(sender);
+    let id = child.add(start.name.clone(), sender);
     drop(reservation);
     let job = Job { sender: JobSender { child, id, clock }, events };
     let child = &job.sender.child;

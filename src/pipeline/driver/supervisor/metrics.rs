@@ -21,6 +21,8 @@ pub struct PipelineMetrics {
     pub jobs_started: Counter,
     /// Jobs that failed by themselves (not by their child's death).
     pub jobs_failed: Counter,
+    /// Jobs that got a child of their own, since others had died with them.
+    pub jobs_quarantined: Counter,
     /// Jobs ended because their owner did not read fast enough.
     pub jobs_overrun: Counter,
     /// Transcodes running, of pictures and of sound.
@@ -60,6 +62,11 @@ impl PipelineMetrics {
         registry.register("jobs", "Pipelines running", self.jobs.clone());
         registry.register("jobs_started", "Pipelines started", self.jobs_started.clone());
         registry.register("jobs_failed", "Pipelines that failed", self.jobs_failed.clone());
+        registry.register(
+            "jobs_quarantined",
+            "Pipelines started in a process of their own: others died with them",
+            self.jobs_quarantined.clone(),
+        );
         registry.register("jobs_overrun", "Pipelines ended because nobody took what they made", self.jobs_overrun.clone());
         registry.register("transcodes", "Transcodes running", self.transcodes.clone());
         registry.register("transcodes_refused", "Transcodes beyond pipeline.transcode_max", self.transcodes_refused.clone());

@@ -8,7 +8,7 @@ mod job;
 mod metrics;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -24,6 +24,7 @@ use super::template::Templates;
 use crate::base::{Clock, lock};
 use crate::pipeline::config::PipelineConfig;
 use crate::pipeline::error::PipelineError;
+use crate::pipeline::quarantine::{Place, Quarantine};
 use crate::pipeline::wire::Start;
 
 /// A child that lived longer was no failure to start.
@@ -52,7 +53,8 @@ struct Inner {
     budget_freed: watch::Sender<()>,
     /// Held while a child is being started, so that a burst of jobs starts one and not many.
     children: tokio::sync::Mutex<Vec<Arc<Child>>>,
-    health: Arc<std::sync::Mutex<Health>>,
+    health: Arc<Mutex<Health>>,
+    quarantine: Arc<Mutex<Quarantine>>,
 }
 
 /// How starting goes.
@@ -95,6 +97,7 @@ impl Supervisor {
                 budget_freed: watch::Sender::default(),
                 children: tokio::sync::Mutex::default(),
                 health: Arc::default(),
+                quarantine: Arc::default(),
             }),
         }
     }
@@ -138,12 +141,12 @@ impl Supervisor {
     pub async fn warm_up(&self) -> Result<(), PipelineError> {
         let mut children = self.inner.children.lock().await;
         if children.iter().all(|child| !child.is_alive()) {
-            children.push(self.spawn()?);
+            children.push(self.spawn(false)?);
         }
         Ok(())
     }
 
-    /// Starts a job on the fullest child that has room, so that few are needed.
+    /// Starts a job on the fullest child that has room, so that few are needed; in one of its own where others died with it.
     pub async fn start(&self, start: Start) -> Result<Job, PipelineError> {
         // A fork takes a millisecond: nothing for a thread that forwards packets, on which the job's owner may run.
         let supervisor = self.clone();
@@ -152,18 +155,30 @@ impl Supervisor {
     }
 
     async fn start_here(&self, start: Start) -> Result<Job, PipelineError> {
+        let place = lock(&self.inner.quarantine).place(self.inner.clock.at(), &start.name);
+        if let Place::Later(wait) = place {
+            return Err(PipelineError::Quarantined(wait));
+        }
         let child = {
             let mut children = self.inner.children.lock().await;
             children.retain(|child| child.is_alive());
             let per_child = self.inner.config.jobs_per_child.max(1);
-            let roomy = children.iter().filter(|child| child.job_count() < per_child).max_by_key(|child| child.job_count());
-            let child = match roomy {
+            // Half of the children are for those who share. Where there can't be another one, it is better to run beside others than not at all.
+            let loners = children.iter().filter(|child| child.alone).count();
+            let most = self.inner.config.children_max;
+            let alone = place == Place::Alone && loners < most / 2 && children.len() < most;
+            let room = |child: &&Arc<Child>| !alone && !child.alone && child.job_count() < per_child;
+            let child = match children.iter().filter(room).max_by_key(|child| child.job_count()) {
                 Some(child) => Arc::clone(child),
                 None if children.len() >= self.inner.config.children_max.max(1) => {
                     return Err(PipelineError::Full(children.len()));
                 }
                 None => {
-                    let child = self.spawn()?;
+                    let child = self.spawn(alone)?;
+                    if alone {
+                        tracing::info!(job = start.name, pid = child.pid, "children died with this job: it gets one of its own");
+                        self.inner.metrics.jobs_quarantined.inc();
+                    }
                     children.push(Arc::clone(&child));
                     child
                 }
@@ -190,20 +205,25 @@ impl Supervisor {
         }
     }
 
-    fn spawn(&self) -> Result<Arc<Child>, PipelineError> {
+    fn spawn(&self, alone: bool) -> Result<Arc<Child>, PipelineError> {
         let now = self.inner.clock.at();
         {
             let health = lock(&self.inner.health);
             if health.closed {
                 return Err(PipelineError::ShuttingDown);
             }
-            if let Some(wait) = health.not_before.and_then(|at| at.checked_duration_since(now)).filter(|wait| !wait.is_zero()) {
+            // A job that children die of has a pause of its own.
+            if !alone && let Some(wait) = health.not_before.and_then(|at| at.checked_duration_since(now)).filter(|wait| !wait.is_zero()) {
                 return Err(PipelineError::BackingOff(wait));
             }
         }
         let first = self.inner.metrics.children_started.get() == 0;
         let registry = self.inner.config.registry.as_deref();
-        let (child, ended) = child::spawn(&self.inner.program, registry, first, &self.inner.metrics)?;
+        let Inner { program, quarantine, clock, metrics, .. } = &*self.inner;
+        let (child, ended) = child::spawn(program, registry, first, alone, quarantine, clock, metrics)?;
+        if alone {
+            return Ok(child);
+        }
         let (health, clock) = (Arc::clone(&self.inner.health), self.inner.clock.clone());
         tokio::spawn(async move {
             if ended.await == Ok(child::End::Died) {

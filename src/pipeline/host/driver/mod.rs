@@ -1,5 +1,6 @@
 //! What runs in the child: the socket, the threads, the GStreamer elements of each job.
 
+mod confine;
 mod job;
 mod output;
 mod report;

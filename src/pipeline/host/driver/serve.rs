@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use gstreamer::prelude::*;
 
+use super::confine::confine;
 use super::job::Job;
 use super::output::Output;
 use super::report::Reporter;
@@ -33,6 +34,7 @@ pub fn host_main() -> ExitCode {
 }
 
 fn run() -> Result<(), Box<dyn std::error::Error>> {
+    confine()?;
     let socket = socket2::Socket::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let output = Output::start(socket.try_clone()?)?;
     gstreamer::init()?;
