@@ -242,4 +242,9 @@ fn keys_and_tokens_are_asked_for() {
     let hls = server.url(listed["items"][0]["urls"]["hls"].as_str().unwrap());
     let (good, complaints) = decode(&format!("{hls}?token=t1"), 1);
     assert!(good, "the token goes on in recordings too: {complaints}");
+    for url in [&mp4, &hls] {
+        let (status, head, _) = request("GET", &format!("{url}?token=t1"), &[]).unwrap();
+        assert_eq!(status, 200, "{url}");
+        assert!(head.contains("cache-control: private, "), "shared caches would give it to everybody: {head}");
+    }
 }

@@ -419,6 +419,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_needs_a_key_is_kept_by_its_player_alone() {
+        let state = live();
+        let mut routes = Routes::new();
+        register_live(&mut routes, state);
+        let router = routes.into_router(&HttpConfig::default(), &HttpMetrics::default());
+        let first = 1_700_000_000;
+        for (file, how_long) in [
+            ("index.m3u8".to_owned(), "max-age=1"),
+            ("manifest.mpd".to_owned(), "max-age=1"),
+            ("v.m3u8".to_owned(), "max-age=1"),
+            (format!("v.m3u8?_HLS_msn={}&_HLS_part=2", first + 6), "max-age=10"),
+            (format!("v-init-{first}.mp4"), "max-age=31536000, immutable"),
+            (format!("v-{}.m4s", first + 2), "max-age=31536000, immutable"),
+            (format!("v-{}.3.m4s", first + 6), "max-age=31536000, immutable"),
+        ] {
+            for (path, key, scope) in
+                [("live/cam", None, "public"), ("live/cam", Some("Bearer s3cret"), "public"), ("live/locked", Some("Bearer s3cret"), "private")]
+            {
+                let mut request = Request::builder().uri(format!("/{path}/{file}"));
+                if let Some(key) = key {
+                    request = request.header("authorization", key);
+                }
+                let answer = router.clone().oneshot(request.body(body::Body::empty()).unwrap()).await.unwrap();
+                assert_eq!(answer.status(), StatusCode::OK, "{path} {file}");
+                assert_eq!(answer.headers()["cache-control"], format!("{scope}, {how_long}"), "{path} {file}");
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn ranges_and_conditions_both_ways() {
         let first = 1_700_000_000;
         let (segment, part) = (format!("/live/cam/v-{}.m4s", first + 2), format!("/live/cam/v-{}.3.m4s", first + 2));

@@ -59,6 +59,8 @@ pub(super) struct Reload {
 struct Admitted {
     presentation: Presentation,
     query: String,
+    /// Whether it would be answered to anybody.
+    open: bool,
 }
 
 impl LiveRoutes {
@@ -68,7 +70,8 @@ impl LiveRoutes {
             return Err(ApiError::unauthorized(key.is_some(), format!("watching {path} needs a token (?token=… or a Bearer header)")));
         }
         let presentation = self.live.presentation(path).ok_or_else(|| ApiError::not_live(path))?;
-        Ok(Admitted { presentation, query: passed_on(uri, |key| self.hub.may_view(path, Some(key))) })
+        let query = passed_on(uri, |key| self.hub.may_view(path, Some(key)));
+        Ok(Admitted { presentation, query, open: self.hub.is_open(path) })
     }
 
     fn note(&self, path: &StreamPath, protocol: &'static str, ip: ClientIp, headers: &HeaderMap) {
@@ -76,6 +79,17 @@ impl LiveRoutes {
             stream.note_http_viewer(protocol, ip.with_agent(headers), self.hub.clock().unix());
         }
     }
+}
+
+/// `Cache-Control` of an answer. Where a key was needed for it, caches that many share may not keep it: they would give it to whoever knows
+/// the address, and such addresses are guessed, logged and sent on (RFC 9111 section 5.2.2.7).
+pub(super) fn caching(control: &'static str, open: bool) -> HeaderValue {
+    const NOT_AT_ALL: &str = "no-store";
+    if open || control == NOT_AT_ALL {
+        return HeaderValue::from_static(control);
+    }
+    let rest = control.strip_prefix("public, ").unwrap_or(control);
+    HeaderValue::try_from(format!("private, {rest}")).unwrap_or(HeaderValue::from_static(NOT_AT_ALL))
 }
 
 /// `?token=…` for the URIs in an answer: players don't pass a playlist's query on to what it names. As it came where it has only characters
@@ -101,7 +115,7 @@ pub(super) async fn multivariant(
     let admitted = state.admit(&target.path, &headers, &uri)?;
     let text = admitted.presentation.multivariant(&admitted.query).await?;
     state.note(&target.path, "hls", ip, &headers);
-    Ok(text_answer(HLS, text, &headers, state.hub.lots()))
+    Ok(text_answer(HLS, text, admitted.open, &headers, state.hub.lots()))
 }
 
 pub(super) async fn manifest(
@@ -116,7 +130,7 @@ pub(super) async fn manifest(
     // Absolute: TV boxes and ExoPlayer don't resolve it.
     let text = admitted.presentation.manifest(state.hub.clock().unix(), &outside.url(TIME_PATH), &admitted.query).await?;
     state.note(&target.path, "dash", ip, &headers);
-    Ok(text_answer(DASH, text, &headers, state.hub.lots()))
+    Ok(text_answer(DASH, text, admitted.open, &headers, state.hub.lots()))
 }
 
 pub(super) async fn file(
@@ -139,9 +153,9 @@ pub(super) async fn file(
 }
 
 /// A text that is made anew with every part.
-fn text_answer(content_type: &'static str, text: String, headers: &HeaderMap, lots: &Lots) -> Response {
+fn text_answer(content_type: &'static str, text: String, open: bool, headers: &HeaderMap, lots: &Lots) -> Response {
     let (etag, content) = (header(text_tag(text.as_bytes())), Content::Whole(text.into()));
-    let reply = Reply { content_type, cache: NEWEST, etag, len: None, content, lots: lots.clone() };
+    let reply = Reply { content_type, cache: NEWEST, open, etag, len: None, content, lots: lots.clone() };
     reply.respond(headers, |content| if let Content::Whole(bytes) = content { bytes.into() } else { Body::empty() })
 }
 
@@ -161,7 +175,10 @@ fn pieces(bytes: Vec<Bytes>) -> Body {
 /// What a playlist or a piece of media is answered with.
 pub(super) struct Reply {
     content_type: &'static str,
+    /// As [`caching`] takes it.
     cache: &'static str,
+    /// Whether it would be answered to anybody.
+    open: bool,
     /// Names never repeat, so a name is as good as a hash.
     etag: Option<HeaderValue>,
     /// In bytes, of what ranges may be served of.
@@ -193,10 +210,10 @@ impl LiveRoutes {
         headers: &HeaderMap,
         uri: &Uri,
     ) -> Result<Reply, ApiError> {
-        let Admitted { presentation, query } = self.admit(path, headers, uri)?;
+        let Admitted { presentation, query, open } = self.admit(path, headers, uri)?;
         let media = |len: usize, content| {
             let etag = header(format!("\"{name}\"").into());
-            Ok(Reply { content_type: MP4, cache: FOR_EVER, etag, len: Some(len as u64), content, lots: self.hub.lots().clone() })
+            Ok(Reply { content_type: MP4, cache: FOR_EVER, open, etag, len: Some(len as u64), content, lots: self.hub.lots().clone() })
         };
         let whole = |bytes: Bytes| media(bytes.len(), Content::Whole(bytes));
         match name {
@@ -210,7 +227,8 @@ impl LiveRoutes {
                 self.note(path, "hls", ip, headers);
                 let cache = if playlist.blocking { WAITED_FOR } else { NEWEST };
                 let etag = header(playlist.tag(text_tag));
-                Ok(Reply { content_type: HLS, cache, etag, len: None, content: Content::Playlist(playlist), lots: self.hub.lots().clone() })
+                let (content, lots) = (Content::Playlist(playlist), self.hub.lots().clone());
+                Ok(Reply { content_type: HLS, cache, open, etag, len: None, content, lots })
             }
             MediaName::Init { track, number } => whole(presentation.init_segment(track, number).await?),
             MediaName::Part { track, number, part } => whole(presentation.part(track, number, part).await?),
@@ -238,7 +256,7 @@ fn wants_a_part(headers: &HeaderMap) -> bool {
 impl Reply {
     /// The answer to a request with these headers; `body` says how content is sent.
     pub(super) fn respond<B>(self, headers: &HeaderMap, body: impl FnOnce(Content) -> B) -> Response<B> {
-        let Self { content_type, cache, etag, len, content, lots } = self;
+        let Self { content_type, cache, open, etag, len, content, lots } = self;
         let tag = || etag.as_ref().and_then(|etag| etag.to_str().ok()).unwrap_or_default();
         let selection =
             conditions(headers).map_or(Selection::Whole, |conditions| conditions.select(Version { etag: tag(), modified: None, len }));
@@ -255,7 +273,7 @@ impl Reply {
         let out = response.headers_mut();
         let mut put = |name: HeaderName, value: Option<HeaderValue>| value.map(|value| out.insert(name, value));
         put(CONTENT_TYPE, content_type);
-        put(CACHE_CONTROL, Some(HeaderValue::from_static(if status.is_client_error() { "no-store" } else { cache })));
+        put(CACHE_CONTROL, Some(caching(if status.is_client_error() { "no-store" } else { cache }, open)));
         put(ETAG, etag);
         put(ACCEPT_RANGES, len.map(|_| HeaderValue::from_static("bytes")));
         put(CONTENT_RANGE, content_range.and_then(|range| HeaderValue::from_str(&range).ok()));

@@ -338,8 +338,8 @@ pub(super) fn redirect(status: StatusCode, outside: &Outside, path: &str, query:
     let Ok(location) = HeaderValue::from_str(&format!("{}{query}", outside.relative(path))) else {
         return ApiError::not_found("there is nothing here").into_response();
     };
-    // What depends on who is live must be asked again.
-    let cache = if status == StatusCode::TEMPORARY_REDIRECT { "no-store" } else { "public, max-age=60" };
+    // What depends on who is live must be asked again; the rest may depend on the key that was shown.
+    let cache = if status == StatusCode::TEMPORARY_REDIRECT { "no-store" } else { "private, max-age=60" };
     (status, [(LOCATION, location), (CACHE_CONTROL, HeaderValue::from_static(cache))]).into_response()
 }
 

@@ -121,13 +121,13 @@ async fn answer(
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let out = response.headers_mut();
+    out.insert(CACHE_CONTROL, super::live::caching(answer.cache_control, state.hub.is_open(stream)));
     let mut put = |name: HeaderName, value: Option<String>| {
         if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
             out.insert(name, value);
         }
     };
     put(CONTENT_TYPE, Some(content_type));
-    put(CACHE_CONTROL, Some(answer.cache_control.to_owned()));
     put(ETAG, answer.etag);
     put(LAST_MODIFIED, answer.last_modified);
     put(CONTENT_RANGE, answer.content_range);

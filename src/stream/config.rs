@@ -135,7 +135,12 @@ impl StreamConfig {
 
     /// Whether showing `token` allows watching `path`.
     pub fn may_view(&self, path: &StreamPath, token: Option<&str>) -> bool {
-        !self.viewer_tokens.iter().any(|rule| pattern_matches(&rule.paths, path.as_str())) || any_opens(&self.viewer_tokens, path, token)
+        self.is_open(path) || any_opens(&self.viewer_tokens, path, token)
+    }
+
+    /// Whether anybody may watch `path`: no rule is for it.
+    pub fn is_open(&self, path: &StreamPath) -> bool {
+        !self.viewer_tokens.iter().any(|rule| pattern_matches(&rule.paths, path.as_str()))
     }
 }
 
@@ -183,6 +188,7 @@ mod tests {
         assert!(config.may_view(&path("live/a"), None));
         assert!(!config.may_view(&path("live/private"), Some("x")));
         assert!(config.may_view(&path("live/private"), Some("t")));
+        assert!(config.is_open(&path("live/a")) && !config.is_open(&path("live/private")));
     }
 
     #[test]

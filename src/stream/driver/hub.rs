@@ -202,6 +202,11 @@ impl Hub {
         self.0.shared.config.may_view(path, token)
     }
 
+    /// Whether anybody may watch `path`.
+    pub(crate) fn is_open(&self, path: &StreamPath) -> bool {
+        self.0.shared.config.is_open(path)
+    }
+
     /// Events from now on. Bounded: a receiver that lags must look at `streams()` again.
     pub(crate) fn events(&self) -> broadcast::Receiver<StreamEvent> {
         self.0.table.events()
