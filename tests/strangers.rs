@@ -200,3 +200,28 @@ fn silent_rtmp_connections_keep_nobody_out() {
     wait_for("them to give way, too", || metric(&server, "rtmp_gave_way_total") >= 200.0, || server.log());
     assert_eq!(metric(&server, "streams"), 1.0, "who publishes stays");
 }
+
+/// Addresses and counters were once shown to anybody, and the admin token taken from wherever it stood.
+#[test]
+fn what_is_the_operators_is_not_shown_to_others() {
+    let server = Server::start_with("[api]\nadmin_token = \"s3cret\"");
+    let _publisher = Publisher::start(server.rtmp, "live", "cam1", make(Clip { seconds: 60, ..Default::default() }), |ts| ts);
+    server.wait_live("live/cam1", 2);
+    let stranger = ["-H", "X-Forwarded-For: 192.0.2.1"];
+    let operator = ["-H", "X-Forwarded-For: 192.0.2.1", "-H", "Authorization: Bearer s3cret"];
+    let wrong = ["-H", "X-Forwarded-For: 192.0.2.1", "-H", "Authorization: Bearer other"];
+    for (headers, metrics, address) in [(&[][..], 200, true), (&stranger, 401, false), (&operator, 200, true), (&wrong, 403, false)] {
+        assert_eq!(request("GET", &server.url("/metrics"), headers).unwrap().0, metrics, "{headers:?}");
+        for url in ["/api/v1/streams", "/api/v1/streams/live/cam1"] {
+            let (status, _, body) = request("GET", &server.url(url), headers).unwrap();
+            let text = String::from_utf8_lossy(&body);
+            assert_eq!((status, text.contains("live/cam1"), text.contains("127.0.0.1")), (200, true, address), "{headers:?}: {text}");
+        }
+    }
+    // What stands in an address is logged and sent on: there the token is none.
+    let ended =
+        |query: &str, headers: &[&str]| request("DELETE", &server.url(&format!("/api/v1/streams/live/cam1{query}")), headers).unwrap().0;
+    assert_eq!((ended("?token=s3cret", &[]), ended("", &wrong)), (401, 403));
+    assert_eq!(request("GET", &server.url("/metrics?token=s3cret"), &stranger).unwrap().0, 401);
+    assert_eq!(ended("", &operator), 204);
+}

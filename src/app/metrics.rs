@@ -1,10 +1,12 @@
 //! `/metrics`: each part's own metrics, put together in one registry.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
+use tokio::sync::Mutex;
 
 use super::clock::Deviation;
 use crate::http::HttpMetrics;
@@ -33,7 +35,12 @@ pub(super) struct Scrape {
     registry: Registry,
     workers: Arc<WorkerPool>,
     sfu: SfuMetrics,
+    /// When the workers were asked.
+    asked: Mutex<Option<Instant>>,
 }
+
+/// How old the workers' numbers may be: they count on the threads that forward media.
+const RECENT: Duration = Duration::from_millis(250);
 
 impl Metrics {
     pub(super) fn into_registry(self) -> Scrape {
@@ -51,14 +58,19 @@ impl Metrics {
         sfu.register(&mut registry);
         self.supervisor.metrics().register(&mut registry);
         self.recordings.register_metrics(&mut registry);
-        Scrape { registry, workers: self.workers, sfu }
+        Scrape { registry, workers: self.workers, sfu, asked: Mutex::default() }
     }
 }
 
 impl Scrape {
     pub(super) fn text(self: Arc<Self>) -> BoxFuture<'static, String> {
         Box::pin(async move {
-            self.sfu.set(self.workers.stats().await); // the workers count on their own threads
+            let mut asked = self.asked.lock().await;
+            if asked.is_none_or(|at| at.elapsed() >= RECENT) {
+                self.sfu.set(self.workers.stats().await);
+                *asked = Some(Instant::now());
+            }
+            drop(asked);
             let mut text = String::new();
             match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
                 Ok(()) => text,

@@ -108,7 +108,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let readiness = Readiness::new();
     let mut routes = Routes::new();
     http::register_health(&mut routes, readiness.clone());
-    http::register_metrics(&mut routes, Arc::new(move || metrics.clone().text()));
+    http::register_metrics(&mut routes, config.api.clone(), Arc::new(move || metrics.clone().text()));
     http::register_whip(&mut routes, webrtc.clone());
     http::register_live(&mut routes, LiveRoutes { hub: hub.clone(), live });
     let rtmp_port = rtmp.as_ref().map_or(0, |server| server.local_addr().port());

@@ -6,25 +6,18 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 
-use super::{ApiError, Outside, Routes, shown_key};
+use super::proxy::Caller;
+use super::{ApiConfig, ApiError, Outside, Routes, shown_key};
 use crate::base::StreamPath;
 use crate::record::Recording;
 use crate::record::driver::Recordings;
-use crate::stream::Hub;
+use crate::stream::{Hub, Stream, StreamInfo};
 
 /// Recordings on one page where the request doesn't say.
 const PAGE: usize = 50;
-
-/// `[api]`: who may change things through the API.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ApiConfig {
-    /// A Bearer token for requests that change something (deleting recordings, ending streams). Empty: nobody may.
-    pub admin_token: String,
-}
 
 /// What these routes need.
 #[derive(Debug, Clone)]
@@ -48,16 +41,10 @@ pub(crate) fn register(routes: &mut Routes, state: ApiRoutes) {
 }
 
 impl ApiRoutes {
-    fn admin(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> {
-        let shown = shown_key(headers, uri);
-        let wanted = &self.config.admin_token;
-        if wanted.is_empty() {
-            return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", "changing things through the API is off; set api.admin_token"));
-        }
-        match shown {
-            Some(token) if crate::stream::opens(wanted, &token) => Ok(()),
-            shown => Err(ApiError::unauthorized(shown.is_some(), "this needs the admin token as a Bearer header")),
-        }
+    /// What the caller may know of a stream.
+    async fn shown(&self, stream: &Stream, caller: Caller, headers: &HeaderMap) -> StreamInfo {
+        let info = stream.info().await;
+        if self.config.sees_details(caller, headers) { info } else { info.without_addresses() }
     }
 
     fn may_see(&self, path: &str, key: Option<&str>) -> bool {
@@ -70,34 +57,35 @@ async fn info(State(state): State<ApiRoutes>) -> Response {
 }
 
 /// Live streams that the client may watch.
-async fn streams(State(state): State<ApiRoutes>, headers: HeaderMap, uri: Uri) -> Response {
+async fn streams(State(state): State<ApiRoutes>, caller: Caller, headers: HeaderMap, uri: Uri) -> Response {
     let key = shown_key(&headers, &uri);
     let mut items = Vec::new();
     for stream in state.hub.listed_streams() {
         if state.hub.may_view(stream.path(), key.as_deref()) {
-            items.push(stream.info().await);
+            items.push(state.shown(&stream, caller, &headers).await);
         }
     }
     fresh(json!({ "items": items, "next": null }))
 }
 
-async fn stream(State(state): State<ApiRoutes>, Path(path): Path<String>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+async fn stream(
+    State(state): State<ApiRoutes>,
+    Path(path): Path<String>,
+    caller: Caller,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, ApiError> {
     let path = StreamPath::parse(&path).map_err(|error| ApiError::bad_request(error.to_string()))?;
     let key = shown_key(&headers, &uri);
     if !state.hub.may_view(&path, key.as_deref()) {
         return Err(ApiError::unauthorized(key.is_some(), format!("watching {path} needs a token")));
     }
     let stream = state.hub.listed_stream(&path).ok_or_else(|| ApiError::not_live(&path))?;
-    Ok(fresh(serde_json::to_value(stream.info().await).unwrap_or_default()))
+    Ok(fresh(serde_json::to_value(state.shown(&stream, caller, &headers).await).unwrap_or_default()))
 }
 
-async fn end_stream(
-    State(state): State<ApiRoutes>,
-    Path(path): Path<String>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Result<StatusCode, ApiError> {
-    state.admin(&headers, &uri)?;
+async fn end_stream(State(state): State<ApiRoutes>, Path(path): Path<String>, headers: HeaderMap) -> Result<StatusCode, ApiError> {
+    state.config.may_change(&headers)?;
     let path = StreamPath::parse(&path).map_err(|error| ApiError::bad_request(error.to_string()))?;
     let stream = state.hub.listed_stream(&path).ok_or_else(|| ApiError::not_live(&path))?;
     stream.evict("ended by the operator");
@@ -149,13 +137,8 @@ fn place(recording: &mut Recording, outside: &Outside) {
     }
 }
 
-async fn delete_recording(
-    State(state): State<ApiRoutes>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Result<StatusCode, ApiError> {
-    state.admin(&headers, &uri)?;
+async fn delete_recording(State(state): State<ApiRoutes>, Path(id): Path<String>, headers: HeaderMap) -> Result<StatusCode, ApiError> {
+    state.config.may_change(&headers)?;
     state.recordings.delete(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -434,9 +434,11 @@ mod tests {
             (format!("v-{}.m4s", first + 2), "max-age=31536000, immutable"),
             (format!("v-{}.3.m4s", first + 6), "max-age=31536000, immutable"),
         ] {
-            for (path, key, scope) in
-                [("live/cam", None, "public"), ("live/cam", Some("Bearer s3cret"), "public"), ("live/locked", Some("Bearer s3cret"), "private")]
-            {
+            for (path, key, scope) in [
+                ("live/cam", None, "public"),
+                ("live/cam", Some("Bearer s3cret"), "public"),
+                ("live/locked", Some("Bearer s3cret"), "private"),
+            ] {
                 let mut request = Request::builder().uri(format!("/{path}/{file}"));
                 if let Some(key) = key {
                     request = request.header("authorization", key);

@@ -1,6 +1,6 @@
 //! What happens to every request before it is routed: its path is tidied, and who asks is found out.
 //!
-//! In: a request as it came. Out: the same one with a path in one spelling, and [`ClientIp`] and [`Outside`] among its extensions; or an
+//! In: a request as it came. Out: the same one with a path in one spelling, and [`ClientIp`], [`super::proxy::Caller`] and [`Outside`] among its extensions; or an
 //! answer at once, where there is nothing to route.
 
 use std::borrow::Cow;
@@ -85,8 +85,10 @@ pub(super) fn tidy<B>(request: &mut Request<B>, proxies: &Proxies) -> Result<Wri
 /// Puts what handlers may want to know among the request's extensions.
 pub(super) fn introduce<B>(request: &mut Request<B>, proxies: &Proxies, peer: IpAddr, client: ClientIp, written: Written) {
     let outside = proxies.outside(peer, request.headers(), request.uri(), written.depth);
+    let caller = proxies.caller(peer, client, request.headers());
     let extensions = request.extensions_mut();
     extensions.insert(client);
+    extensions.insert(caller);
     extensions.insert(outside);
     extensions.insert(written);
 }

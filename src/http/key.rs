@@ -10,12 +10,14 @@ use crate::base::query;
 /// The key or token a client shows, as it was written: `Authorization: Bearer …` (RFC 6750), or `token` or `key` in the query. What it may
 /// mean is for [`query::readings`].
 pub(crate) fn shown_key(headers: &HeaderMap, uri: &Uri) -> Option<String> {
-    let header = headers.get(AUTHORIZATION).and_then(|value| {
-        let text = header_text(value.as_bytes());
-        let (scheme, key) = text.split_once(' ')?;
-        (scheme.eq_ignore_ascii_case("bearer") && !key.trim().is_empty()).then(|| key.trim().to_owned())
-    });
-    header.or_else(|| query::shown_key(uri.query()?).map(str::to_owned))
+    bearer(headers).or_else(|| query::shown_key(uri.query()?).map(str::to_owned))
+}
+
+/// The key in `Authorization: Bearer …`, if there is one.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<String> {
+    let text = header_text(headers.get(AUTHORIZATION)?.as_bytes());
+    let (scheme, key) = text.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && !key.trim().is_empty()).then(|| key.trim().to_owned())
 }
 
 /// UTF-8 as most clients send it, or the Latin-1 that browsers do.

@@ -3,6 +3,7 @@
 //! In: connections on one TCP port, HTTP/1.1 and HTTP/2 without TLS. Out: answers. One file per group of routes; each has a
 //! `register(&mut Routes, …)` which adds fixed paths by [`Routes::merge`] and paths below a stream's by [`Routes::stream`].
 
+mod admin;
 mod api;
 mod common;
 mod compress;
@@ -29,7 +30,8 @@ mod whip;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use api::{ApiConfig, ApiRoutes, register as register_api};
+pub(crate) use admin::ApiConfig;
+pub(crate) use api::{ApiRoutes, register as register_api};
 pub(crate) use config::HttpConfig;
 pub(crate) use direct::Served;
 pub(crate) use driver::{HttpServer, read_body};

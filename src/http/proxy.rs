@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use axum::extract::FromRequestParts;
-use axum::http::header::{FORWARDED, HOST, USER_AGENT};
+use axum::http::header::{FORWARDED, HOST, USER_AGENT, VIA};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -24,6 +24,7 @@ const MAX_PREFIX: usize = 256;
 const MAX_AUTHORITY: usize = 260;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
@@ -42,6 +43,11 @@ pub struct Network {
 pub struct BadNetwork(String);
 
 impl Network {
+    /// The addresses that begin with the first `bits` of `address`.
+    pub(super) const fn new(address: IpAddr, bits: u8) -> Self {
+        Self { address, bits }
+    }
+
     /// Whether the address lies in it; an IPv4 address in its IPv6 form is one of IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -111,6 +117,30 @@ impl<S: Sync> FromRequestParts<S> for ClientIp {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(parts.extensions.get::<Self>().copied().unwrap_or(Self(None)))
+    }
+}
+
+/// Who asks, as far as it can be believed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Caller {
+    /// As [`ClientIp`] has it.
+    pub(super) ip: Option<IpAddr>,
+    /// A proxy that isn't trusted says that it asks for somebody else: then `ip` is the proxy's.
+    pub(super) for_another: bool,
+}
+
+impl Caller {
+    /// The address, if it is the caller's own.
+    pub(super) fn known(self) -> Option<IpAddr> {
+        self.ip.filter(|_| !self.for_another)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().copied().unwrap_or_default())
     }
 }
 
@@ -200,14 +230,19 @@ impl Proxies {
         ClientIp(Some(client))
     }
 
+    /// Who asks: `client` is what [`Proxies::client`] found.
+    pub(super) fn caller(&self, peer: IpAddr, client: ClientIp, headers: &HeaderMap) -> Caller {
+        Caller { ip: client.0, for_another: !self.trusts(peer.to_canonical()) && says_to_be_a_proxy(headers) }
+    }
+
     /// How the client sees this server. `depth` is that of its path.
     pub(super) fn outside(&self, peer: IpAddr, headers: &HeaderMap, uri: &Uri, depth: usize) -> Outside {
         let own_host = uri.authority().map(|authority| authority.as_str()).or_else(|| headers.get(HOST)?.to_str().ok());
         let origin = |scheme: &str, host: Option<&str>| host.filter(|host| is_authority(host)).map(|host| format!("{scheme}://{host}"));
         if !self.trusts(peer.to_canonical()) {
             // A proxy that is not trusted has likely put an inner name into Host: then only the path is sure.
-            let proxied = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, FORWARDED].iter().any(|name| headers.contains_key(name));
-            return Outside { origin: origin("http", own_host.filter(|_| !proxied)), prefix: self.base_path.clone(), depth };
+            let own_host = own_host.filter(|_| !says_to_be_a_proxy(headers));
+            return Outside { origin: origin("http", own_host), prefix: self.base_path.clone(), depth };
         }
         let first = |name: &HeaderName| joined(headers, name).and_then(|list| list.split(',').next().map(|value| value.trim().to_owned()));
         let element = forwarded(headers).into_iter().next().unwrap_or_default();
@@ -225,6 +260,11 @@ impl Proxies {
         let prefix = prefix.filter(|prefix| is_prefix(prefix)).unwrap_or_else(|| self.base_path.clone());
         Outside { origin: origin(scheme, host.as_deref()), prefix, depth }
     }
+}
+
+/// Whether the peer says that somebody else asks through it.
+fn says_to_be_a_proxy(headers: &HeaderMap) -> bool {
+    [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REAL_IP, FORWARDED, VIA].iter().any(|name| headers.contains_key(name))
 }
 
 /// Whether a text can stand before paths: empty, or `/` and segments of harmless characters.

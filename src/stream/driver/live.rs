@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::info::RecentStats;
 use super::shared::Shared;
 use super::state::{Action, State, Work};
 use super::writer::WriterCore;
@@ -22,6 +23,7 @@ struct Inner {
     home: Router,
     /// Routers on other workers, made when the first viewer goes there.
     routers: tokio::sync::Mutex<BTreeMap<usize, Router>>,
+    recent_stats: tokio::sync::Mutex<RecentStats>,
 }
 
 impl std::fmt::Debug for Stream {
@@ -34,7 +36,14 @@ impl Stream {
     pub(super) fn new(shared: Arc<Shared>, path: StreamPath, home: Router) -> Self {
         let started_at = shared.clock.unix();
         let state = Arc::new(State::new(path, shared.rules(), shared.clock.clone()));
-        Self(Arc::new(Inner { shared, state, started_at, home, routers: tokio::sync::Mutex::default() }))
+        Self(Arc::new(Inner {
+            shared,
+            state,
+            started_at,
+            home,
+            routers: tokio::sync::Mutex::default(),
+            recent_stats: tokio::sync::Mutex::default(),
+        }))
     }
 
     pub(super) fn state(&self) -> &Arc<State<WriterCore>> {
@@ -43,6 +52,10 @@ impl Stream {
 
     pub(super) fn shared(&self) -> &Shared {
         &self.0.shared
+    }
+
+    pub(super) fn recent_stats(&self) -> &tokio::sync::Mutex<RecentStats> {
+        &self.0.recent_stats
     }
 
     pub(super) fn home(&self) -> &Router {
