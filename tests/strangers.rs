@@ -7,7 +7,7 @@ mod common;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::flv::{Clip, Connection, Publisher, make};
 use common::{Server, get, request, wait_for};
@@ -224,4 +224,35 @@ fn what_is_the_operators_is_not_shown_to_others() {
     assert_eq!((ended("?token=s3cret", &[]), ended("", &wrong)), (401, 403));
     assert_eq!(request("GET", &server.url("/metrics?token=s3cret"), &stranger).unwrap().0, 401);
     assert_eq!(ended("", &operator), 204);
+}
+
+/// Somebody who tries one key after another. From another machine: those on this one may all come through a reverse proxy.
+#[test]
+fn keys_can_not_be_tried_without_end() {
+    let server =
+        Server::start_http("trusted_proxies = [\"127.0.0.1\"]\n[stream]\nviewer_tokens = [{ paths = \"live/*\", secret = \"t1\" }]");
+    let _publisher = Publisher::start(server.rtmp, "live", "cam1", make(Clip { seconds: 60, ..Default::default() }), |ts| ts);
+    let playlist = server.url("/live/cam1/index.m3u8?token=t1");
+    wait_for("the playlist", || get(&playlist).is_some_and(|(status, _)| status == 200), || server.log());
+    let ask = |from: &str, key: &str| {
+        let from = format!("X-Forwarded-For: {from}");
+        let began = Instant::now();
+        let status = request("GET", &server.url(&format!("/live/cam1/index.m3u8?token={key}")), &["-H", &from]).unwrap().0;
+        (status, began.elapsed() >= Duration::from_secs(1))
+    };
+    for number in 0..11 {
+        assert_eq!(ask("192.0.2.1", &format!("wrong{number}")), (403, false), "{number}");
+    }
+    assert_eq!(ask("192.0.2.1", "wrong"), (403, true), "it waits");
+    assert_eq!(ask("192.0.2.1", "t1"), (200, true), "so does whoever sits beside it, once");
+    assert_eq!(ask("192.0.2.1", "t1"), (200, false));
+    assert_eq!(ask("192.0.2.2", "wrong"), (403, false), "elsewhere nobody waits");
+    let ask = &ask;
+    let unseen = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..40).map(|number| scope.spawn(move || ask("192.0.2.1", &format!("more{number}")))).collect();
+        all.into_iter().map(|one| one.join().unwrap().0).filter(|status| *status == 429).count()
+    });
+    assert!(unseen > 0, "most are not even looked at");
+    assert_eq!(metric(&server, "http_keys_unseen_total"), unseen as f64);
+    assert_eq!(metric(&server, "http_wrong_keys_total"), (13 + 40 - unseen) as f64);
 }

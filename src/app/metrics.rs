@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::Mutex;
 
 use super::clock::Deviation;
+use crate::base::Clock;
 use crate::http::HttpMetrics;
 use crate::pipeline::Supervisor;
 use crate::record::driver::Recordings;
@@ -35,6 +36,7 @@ pub(super) struct Scrape {
     registry: Registry,
     workers: Arc<WorkerPool>,
     sfu: SfuMetrics,
+    clock: Clock,
     /// When the workers were asked.
     asked: Mutex<Option<Instant>>,
 }
@@ -58,17 +60,18 @@ impl Metrics {
         sfu.register(&mut registry);
         self.supervisor.metrics().register(&mut registry);
         self.recordings.register_metrics(&mut registry);
-        Scrape { registry, workers: self.workers, sfu, asked: Mutex::default() }
+        Scrape { registry, workers: self.workers, sfu, clock: self.hub.clock().clone(), asked: Mutex::default() }
     }
 }
 
 impl Scrape {
     pub(super) fn text(self: Arc<Self>) -> BoxFuture<'static, String> {
         Box::pin(async move {
+            let now = self.clock.at();
             let mut asked = self.asked.lock().await;
-            if asked.is_none_or(|at| at.elapsed() >= RECENT) {
+            if asked.is_none_or(|at| now.saturating_duration_since(at) >= RECENT) {
                 self.sfu.set(self.workers.stats().await);
-                *asked = Some(Instant::now());
+                *asked = Some(now);
             }
             drop(asked);
             let mut text = String::new();

@@ -14,7 +14,7 @@ use super::numbers::Numbers;
 use super::segmenters::Segmenters;
 use super::watch::{self, Watch};
 use super::{chance, clock, open_files};
-use crate::http::{self, ApiRoutes, HttpMetrics, HttpServer, LiveRoutes, Readiness, Routes, VodRoutes};
+use crate::http::{self, ApiRoutes, HttpMetrics, HttpServer, LiveRoutes, Patience, Readiness, Routes, VodRoutes};
 use crate::package::Live;
 use crate::pipeline::{PipelineTranscoder, Supervisor};
 use crate::record::driver::Recordings;
@@ -117,7 +117,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     http::register_vod(&mut routes, VodRoutes { recordings: recordings.clone(), hub: hub.clone() });
     http::register_pages(&mut routes);
     let http_stop = CancellationToken::new();
-    let served = routes.into_served(&config.http, &http_metrics);
+    let served =
+        routes.into_served(&config.http, &http_metrics, Patience::new(hub.tries().clone(), hub.clock().clone(), http_metrics.clone()));
     let http = HttpServer::bind(&config.http, served, http_metrics, http_stop.clone()).map_err(cannot("HTTP"))?;
 
     let http_port = http.local_addr().port();

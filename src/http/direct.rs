@@ -20,7 +20,8 @@ use tower::Service;
 
 use super::common::Common;
 use super::compress::{SMALLEST, gzip};
-use super::front::{introduce, tidy, without_host};
+use super::driver::Patience;
+use super::front::{Written, introduce, tidy, without_host};
 use super::live::{Content, LiveRoutes, Reload, Reply, growing};
 use super::proxy::Proxies;
 use super::{ClientIp, HttpMetrics};
@@ -37,6 +38,8 @@ pub(crate) struct Served {
     direct: Option<Arc<Direct>>,
     common: Arc<Common>,
     proxies: Arc<Proxies>,
+    /// With who tries keys.
+    patience: Option<Patience>,
 }
 
 /// Live media, and what all answers have in common.
@@ -48,25 +51,46 @@ pub(super) struct Direct {
 
 impl From<Router> for Served {
     fn from(router: Router) -> Self {
-        Self { router, direct: None, common: Arc::new(Common::new(&["*".to_owned()], HttpMetrics::default())), proxies: Arc::default() }
+        let common = Arc::new(Common::new(&["*".to_owned()], HttpMetrics::default()));
+        Self { router, direct: None, common, proxies: Arc::default(), patience: None }
     }
 }
 
 impl Served {
-    pub(super) fn new(router: Router, direct: Option<Direct>, common: Arc<Common>, proxies: Proxies) -> Self {
-        Self { router, direct: direct.map(Arc::new), common, proxies: Arc::new(proxies) }
+    pub(super) fn new(router: Router, direct: Option<Direct>, common: Arc<Common>, proxies: Proxies, patience: Patience) -> Self {
+        Self { router, direct: direct.map(Arc::new), common, proxies: Arc::new(proxies), patience: Some(patience) }
     }
 
     pub(super) async fn answer(self: Arc<Self>, mut request: Request<Incoming>, peer: IpAddr) -> Result<Response<Answer>, Infallible> {
         let written = match without_host(&request).map_or_else(|| tidy(&mut request, &self.proxies), |answer| Err(Box::new(answer))) {
             Ok(written) => written,
-            Err(answer) => {
-                let mut answer = answer.map(Answer::Routed);
-                self.common.complete(&mut answer, request.headers().get(ORIGIN), None);
-                return Ok(answer);
-            }
+            Err(answer) => return Ok(self.at_once(*answer, &request)),
         };
         let client = self.proxies.client(peer, request.headers());
+        let Some(patience) = &self.patience else { return self.look(request, peer, client, written).await };
+        let attempt = match patience.take(&request, client).await {
+            Ok(attempt) => attempt,
+            Err(error) => return Ok(self.at_once(error.into_response(), &request)),
+        };
+        let response = self.look(request, peer, client, written).await?;
+        attempt.ended(response.status());
+        Ok(response)
+    }
+
+    /// What is answered before anything else is done.
+    fn at_once(&self, answer: Response, request: &Request<Incoming>) -> Response<Answer> {
+        let mut answer = answer.map(Answer::Routed);
+        self.common.complete(&mut answer, request.headers().get(ORIGIN), None);
+        answer
+    }
+
+    async fn look(
+        &self,
+        mut request: Request<Incoming>,
+        peer: IpAddr,
+        client: ClientIp,
+        written: Written,
+    ) -> Result<Response<Answer>, Infallible> {
         if let Some(direct) = &self.direct
             && let Some(response) = direct.answer(&request, client).await
         {

@@ -14,6 +14,9 @@ pub(crate) struct HttpMetrics {
     pub(super) few_files: Counter,
     /// Connections that spoke TLS or RTMP.
     pub(super) strangers: Counter,
+    pub(super) wrong_keys: Counter,
+    /// Refused without a look: too many from there waited for one.
+    pub(super) keys_unseen: Counter,
     pub(super) requests: Counter,
     pub(super) client_errors: Counter,
     pub(super) server_errors: Counter,
@@ -26,6 +29,9 @@ impl HttpMetrics {
         registry.register("http_connections_refused", "HTTP connections beyond http.max_connections", self.refused.clone());
         registry.register("http_few_files", "HTTP connections refused because few file descriptors were left", self.few_files.clone());
         registry.register("http_strangers", "Connections to the HTTP port that spoke TLS or RTMP", self.strangers.clone());
+        registry.register("http_wrong_keys", "HTTP requests with a wrong key or token", self.wrong_keys.clone());
+        let help = "HTTP requests refused without a look at their key: many wrong ones came from there";
+        registry.register("http_keys_unseen", help, self.keys_unseen.clone());
         registry.register("http_requests", "HTTP requests answered", self.requests.clone());
         registry.register("http_client_errors", "HTTP answers 400 to 499", self.client_errors.clone());
         registry.register("http_server_errors", "HTTP answers 500 to 599", self.server_errors.clone());

@@ -34,7 +34,7 @@ pub(crate) use admin::ApiConfig;
 pub(crate) use api::{ApiRoutes, register as register_api};
 pub(crate) use config::HttpConfig;
 pub(crate) use direct::Served;
-pub(crate) use driver::{HttpServer, read_body};
+pub(crate) use driver::{HttpServer, Patience, read_body};
 pub(crate) use error::ApiError;
 pub(crate) use health::{Readiness, register as register_health};
 pub(crate) use key::shown_key;

@@ -9,6 +9,7 @@ use axum::routing::MethodRouter;
 
 use super::common::{self, Common};
 use super::direct::{Direct, Served};
+use super::driver::Patience;
 use super::proxy::Proxies;
 use super::streams::{Knowledge, StreamRoutes, dispatch};
 use super::{HttpConfig, HttpMetrics, LiveRoutes};
@@ -56,11 +57,11 @@ impl Routes {
     }
 
     /// What to serve: the router and its short cut.
-    pub(crate) fn into_served(mut self, config: &HttpConfig, metrics: &HttpMetrics) -> Served {
+    pub(crate) fn into_served(mut self, config: &HttpConfig, metrics: &HttpMetrics, patience: Patience) -> Served {
         let common = Arc::new(Common::new(&config.cors_origins, metrics.clone()));
         let direct = self.direct.take().map(|live| Direct { live, common: common.clone() });
         let proxies = Proxies::new(&config.trusted_proxies, &config.base_path);
-        Served::new(self.into_router(config, metrics), direct, common, proxies)
+        Served::new(self.into_router(config, metrics), direct, common, proxies, patience)
     }
 
     /// The router alone: with CORS, errors as JSON, the bound on bodies and counters.

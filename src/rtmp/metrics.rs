@@ -26,6 +26,9 @@ pub(crate) struct RtmpMetrics {
     pub gave_way: Counter,
     /// `publish` and `play` refused.
     pub refused: Counter,
+    pub wrong_keys: Counter,
+    /// Refused without a look: too many from there waited for one.
+    pub keys_unseen: Counter,
     /// Connections ended by what the peer sent, or by a timeout.
     pub errors: Counter,
     pub received: Counter,
@@ -59,6 +62,9 @@ impl RtmpMetrics {
         registry.register("accepted", "RTMP connections accepted", self.accepted.clone());
         registry.register("over_limit", "RTMP connections closed because rtmp.max_connections was reached", self.over_limit.clone());
         registry.register("few_files", "RTMP connections closed because few file descriptors were left", self.few_files.clone());
+        registry.register("wrong_keys", "Publishers and players that showed a wrong key", self.wrong_keys.clone());
+        let help = "Publishers and players refused without a look at their key: many wrong ones came from there";
+        registry.register("keys_unseen", help, self.keys_unseen.clone());
         let help = "RTMP connections closed because too many had neither published nor played anything";
         registry.register("gave_way", help, self.gave_way.clone());
         registry.register("refused", "RTMP publish and play requests refused", self.refused.clone());

@@ -440,11 +440,11 @@ impl Connection {
     /// Asks the hub, for each of what may be meant until a key fits. What the peer sends while the hub waits for another publisher to
     /// prove silent is read, as far as there is room for it: so it is seen if the peer goes away.
     async fn ask(&mut self, target: &Target) -> Result<Result<Publication, Refusal>, End> {
-        let (hub, cancel) = (self.context.hub.clone(), self.context.cancel.clone());
+        let (context, cancel) = (self.context.clone(), self.context.cancel.clone());
         let (remote, agent) = (self.peer.ip().to_canonical(), self.session.agent().map(str::to_owned));
         // Other streams of this connection don't wait for this one.
         let patient = self.slots.iter().all(Slot::is_free);
-        let decide = async move { publish::ask(&hub, target, remote, agent, patient).await };
+        let decide = async move { publish::ask(&context, target, remote, agent, patient).await };
         let mut decide = std::pin::pin!(decide);
         loop {
             let room = if patient { self.session.room().min(self.buffer.len()) } else { 0 };

@@ -7,6 +7,7 @@ mod connecting;
 mod connection;
 #[cfg(test)]
 mod habits_tests;
+mod keys;
 mod play;
 mod publish;
 mod rounds;

@@ -10,6 +10,7 @@ use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
 use tokio::time::{Instant, sleep_until};
 
+use super::keys::Attempt;
 use super::{Context, Counted};
 use crate::base::{MediaKind, StreamPath};
 use crate::codec::{Codec, Format, h264};
@@ -34,6 +35,9 @@ pub(super) enum PlayerError {
     /// The token is missing or wrong.
     #[error("watching {0} needs the right token (rtmp://…/{0}?token=…)")]
     Forbidden(StreamPath),
+    /// Nobody looked at it.
+    #[error("{}", super::keys::UNSEEN)]
+    Unseen,
     /// Nobody publishes, and no more players may wait.
     #[error("nobody is publishing {0}")]
     NotLive(StreamPath),
@@ -52,7 +56,7 @@ impl PlayerError {
     /// The code that goes with a refusal.
     pub(super) fn code(&self) -> &'static str {
         match self {
-            Self::Forbidden(_) => "NetStream.Play.Failed",
+            Self::Forbidden(_) | Self::Unseen => "NetStream.Play.Failed",
             _ => "NetStream.Play.StreamNotFound",
         }
     }
@@ -109,9 +113,12 @@ pub(super) enum Wake {
 impl Player {
     /// Looks the stream up.
     pub(super) async fn open(stream: u32, target: &Target, context: Arc<Context>, peer: SocketAddr) -> Result<Self, PlayerError> {
+        let attempt = Attempt::take(&context, target, peer.ip()).await.ok_or(PlayerError::Unseen)?;
         let Some((path, _)) = target.readings().find(|(path, key)| context.hub.may_view(path, *key)) else {
+            attempt.wrong();
             return Err(PlayerError::Forbidden(target.path.clone()));
         };
+        attempt.right();
         // Before looking, so that none is missed that begins just now.
         let waiting = Waiting::new(&context);
         let source = match context.hub.stream(path) {

@@ -4,13 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::keys::Attempt;
 use super::{Context, Counted};
 use crate::base::{MediaKind, StreamPath};
 use crate::rtmp::Target;
 use crate::rtmp::amf0::Value;
 use crate::rtmp::ingest::{Action, Ingest};
 use crate::rtmp::session::MediaMessage;
-use crate::stream::{Hub, Publication, PublishError, PublishRequest, TrackWriter, Warning};
+use crate::stream::{Publication, PublishError, PublishRequest, TrackWriter, Warning};
 
 /// Why somebody may not publish.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,9 @@ pub(super) enum Refusal {
     /// None of those shown opens it.
     #[error("publishing to {0} needs another key: the one shown is wrong")]
     WrongKey(StreamPath),
+    /// Nobody looked at it.
+    #[error("{}", super::keys::UNSEEN)]
+    Unseen,
     /// Something else.
     #[error(transparent)]
     Hub(#[from] PublishError),
@@ -34,7 +38,7 @@ impl Refusal {
     pub(super) fn code(&self) -> &'static str {
         match self {
             Self::Hub(PublishError::Busy(_)) => "NetStream.Publish.BadName",
-            Self::NoKey(_) | Self::WrongKey(_) => "NetStream.Publish.Denied",
+            Self::NoKey(_) | Self::WrongKey(_) | Self::Unseen => "NetStream.Publish.Denied",
             Self::Hub(_) => "NetStream.Publish.Failed",
         }
     }
@@ -44,18 +48,29 @@ impl Refusal {
 const QUIET: Duration = Duration::from_millis(500);
 
 /// Asks for each of what the target may mean until a key fits; patiently where another publisher may be gone without a word.
-pub(super) async fn ask(hub: &Hub, target: &Target, remote: IpAddr, agent: Option<String>, patient: bool) -> Result<Publication, Refusal> {
+pub(super) async fn ask(
+    context: &Context,
+    target: &Target,
+    remote: IpAddr,
+    agent: Option<String>,
+    patient: bool,
+) -> Result<Publication, Refusal> {
+    let hub = &context.hub;
+    let attempt = Attempt::take(context, target, remote).await.ok_or(Refusal::Unseen)?;
     for (path, key) in target.readings() {
         let (path, key) = (path.clone(), key.map(str::to_owned));
         let request = PublishRequest { path, protocol: "rtmp", remote: Some(remote), agent: agent.clone(), key };
         let answer = if patient { hub.publish_patiently(request).await } else { hub.publish(request).await };
         match answer {
             Err(PublishError::Forbidden(_)) => {}
-            other => return other.map_err(Refusal::Hub),
+            other => {
+                attempt.right();
+                return other.map_err(Refusal::Hub);
+            }
         }
     }
     let path = target.path.clone();
-    Err(if target.readings().any(|(_, key)| key.is_some()) { Refusal::WrongKey(path) } else { Refusal::NoKey(path) })
+    Err(if attempt.wrong() { Refusal::WrongKey(path) } else { Refusal::NoKey(path) })
 }
 
 /// One publication of a connection.

@@ -12,7 +12,7 @@ use super::publication::Publication;
 use super::shared::Shared;
 use super::table::{StreamEvent, Table};
 use super::transcoder::SharedTranscoder;
-use crate::base::{AtDoor, Clock, Door, Lots, StreamPath, UnixNanos, Vitals};
+use crate::base::{AtDoor, Clock, Door, Lots, StreamPath, Tries, UnixNanos, Vitals};
 use crate::sfu::WorkerPool;
 use crate::stream::config::{BFrames, StreamConfig};
 use crate::stream::core::{Begin, Generation, Newcomer};
@@ -60,6 +60,7 @@ struct Inner {
     /// Publishers of streams that have no track yet.
     silent: Door<(Stream, Generation)>,
     gave_way: AtomicU64,
+    tries: Tries,
     shutting_down: AtomicBool,
     vitals: Vitals,
 }
@@ -75,7 +76,20 @@ impl Hub {
         let HubOptions { config, b_frames, workers, clock, lots, vitals } = options;
         let shared = Arc::new(Shared::new(config, b_frames, workers, clock, lots));
         let (table, silent) = (Arc::new(Table::new(shared.config.max_streams)), Door::new(shared.config.silent_publishers()));
-        Self(Arc::new(Inner { shared, table, silent, vitals, gave_way: AtomicU64::new(0), shutting_down: AtomicBool::new(false) }))
+        Self(Arc::new(Inner {
+            shared,
+            table,
+            silent,
+            vitals,
+            gave_way: AtomicU64::new(0),
+            tries: Tries::default(),
+            shutting_down: AtomicBool::new(false),
+        }))
+    }
+
+    /// Wrong keys that were shown, in whatever protocol.
+    pub(crate) fn tries(&self) -> &Tries {
+        &self.0.tries
     }
 
     /// The clock that all streams go by, and everybody who deals with them.

@@ -1,14 +1,12 @@
 //! What the API and the pages show of a stream.
 
-use std::time::{Duration, Instant};
-
 use serde::Serialize;
 
 use super::live::Stream;
 use crate::base::{MediaKind, StreamPath, UnixNanos};
 use crate::codec::{Codec, Format};
-use crate::sfu::{ProducerId, ProducerStats};
-use crate::stream::core::{Track, ViewerCounts, Warning, Why};
+use crate::sfu::ProducerStats;
+use crate::stream::core::{ViewerCounts, Warning, Why};
 
 /// A live stream, as the API shows it.
 #[derive(Debug, Clone, Serialize)]
@@ -94,7 +92,7 @@ impl Stream {
     pub(crate) async fn info(&self) -> StreamInfo {
         let tracks = self.tracks();
         let mut recent = self.recent_stats().lock().await;
-        recent.refresh(self, &tracks).await;
+        recent.refresh(self.state().now().at, self.home(), &tracks).await;
         let tracks = tracks.iter().map(|track| track_info(&track.format, track.reordered, &recent.of(track.producer))).collect();
         drop(recent);
         self.state().see(|core| StreamInfo {
@@ -123,36 +121,6 @@ impl Stream {
             viewers: core.viewer_counts(self.state().now().wall),
             warnings: core.warnings().to_vec(),
         })
-    }
-}
-
-/// What the worker counted of each track, as of a moment ago: whoever asks the API doesn't ask the thread that forwards media.
-#[derive(Debug, Default)]
-pub(super) struct RecentStats {
-    at: Option<Instant>,
-    tracks: Vec<(ProducerId, ProducerStats)>,
-}
-
-/// How old what the API says may be.
-const RECENT: Duration = Duration::from_millis(250);
-
-impl RecentStats {
-    async fn refresh(&mut self, stream: &Stream, tracks: &[Track]) {
-        let now = stream.state().now().at;
-        let recent = self.at.is_some_and(|at| now.saturating_duration_since(at) < RECENT);
-        if recent && tracks.iter().all(|track| self.tracks.iter().any(|(known, _)| *known == track.producer)) {
-            return;
-        }
-        self.at = Some(now);
-        self.tracks.clear();
-        for track in tracks {
-            let stats = stream.home().producer_stats(track.producer).await.unwrap_or_default();
-            self.tracks.push((track.producer, stats));
-        }
-    }
-
-    fn of(&self, producer: ProducerId) -> ProducerStats {
-        self.tracks.iter().find(|(known, _)| *known == producer).map(|(_, stats)| stats.clone()).unwrap_or_default()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::info::RecentStats;
+use super::recent::RecentStats;
 use super::shared::Shared;
 use super::state::{Action, State, Work};
 use super::writer::WriterCore;

@@ -22,6 +22,7 @@ mod table;
 mod error;
 
 mod publication;
+mod recent;
 
 mod hub;
 
