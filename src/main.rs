@@ -87,9 +87,10 @@ fn serve(args: ServeArgs) -> ExitCode {
     config.http.listen = args.http.unwrap_or(config.http.listen);
     config.rtmp.listen = args.rtmp.unwrap_or(config.rtmp.listen);
     config.log.level = args.log.unwrap_or(config.log.level);
-    if let Err(error) = app::init_logging(&config.log) {
-        return fail(error);
-    }
+    let log = match app::init_logging(&config.log) {
+        Ok(log) => log,
+        Err(error) => return fail(error),
+    };
     // WebRTC media has threads of its own, one per core. What is left (RTMP, HTTP, feeding pipelines) is many short tasks: with
     // as many threads again they wake each other for nothing.
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
@@ -97,7 +98,7 @@ fn serve(args: ServeArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(format!("can't start the runtime: {error}")),
     };
-    let result = runtime.block_on(app::serve(config));
+    let result = runtime.block_on(app::serve(config, log));
     // What still runs was asked to end and waited for; a thread that hangs must not hold the process.
     runtime.shutdown_background();
     match result {

@@ -27,7 +27,7 @@ pub(super) fn start() -> Clock {
 
 /// tokio's, by which timers end: it is the machine's but where a test stops it.
 #[allow(clippy::disallowed_methods)] // the one place
-fn monotonic() -> Instant {
+pub(super) fn monotonic() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 

@@ -3,14 +3,19 @@
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
+use super::clock;
+use super::log_bounds::LogBounds;
 use crate::base::{Bounds, Section, SettingError};
 
 /// `[log]`.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// `error`, `warn`, `info`, `debug` or `trace`, or directives such as `info,headend::rtmp=debug`.
+    /// `error`, `warn`, `info`, `debug` or `trace`, or directives such as `info,headend::rtmp=debug`. Lines of `info` and `warn` are bounded
+    /// (20 of a kind at once, then one a second); what `debug` and `trace` write is not.
     pub level: String,
     /// `text` or `json`.
     pub format: LogFormat,
@@ -63,13 +68,17 @@ impl LogConfig {
     }
 }
 
-/// Begins to log to standard error.
-pub fn init(config: &LogConfig) -> Result<(), LogError> {
+/// Begins to log to standard error, within bounds.
+///
+/// # Errors
+/// See [`LogError`].
+pub fn init(config: &LogConfig) -> Result<LogBounds, LogError> {
     config.sound()?;
+    let bounds = LogBounds::new(clock::monotonic);
     let builder = tracing_subscriber::fmt().with_env_filter(config.filter().unwrap_or_default()).with_writer(std::io::stderr);
     let done = match config.format {
-        LogFormat::Text => builder.with_target(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => builder.with_target(false).finish().with(bounds.clone()).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().with(bounds.clone()).try_init(),
     };
-    done.map_err(|_| LogError::Taken)
+    done.map(|()| bounds).map_err(|_| LogError::Taken)
 }

@@ -29,6 +29,7 @@ pub(super) struct Metrics {
     pub http: HttpMetrics,
     pub deviation: Deviation,
     pub panics: Counter,
+    pub log_lines_left_out: Counter,
 }
 
 /// The registry, and what it needs to be asked for beforehand.
@@ -52,6 +53,8 @@ impl Metrics {
         self.http.register(&mut registry);
         let help = "Seconds that the machine's wall clock is ahead of the server's";
         registry.register("clock_deviation_seconds", help, self.deviation);
+        let help = "Lines left out of the log because there were too many of one kind";
+        registry.register("log_lines_left_out", help, self.log_lines_left_out);
         registry.register("panics", "Panics: each is a bug, and a line in the log", self.panics);
         if let Some(rtmp) = &self.rtmp {
             rtmp.register(&mut registry);

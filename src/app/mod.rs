@@ -7,6 +7,7 @@ mod clock;
 mod config;
 mod data_lock;
 mod load;
+mod log_bounds;
 mod logging;
 mod metrics;
 mod numbers;
@@ -17,5 +18,6 @@ mod watch;
 
 pub use config::Config;
 pub use load::{ConfigError, load, load_text};
+pub use log_bounds::LogBounds;
 pub use logging::{LogConfig, LogError, LogFormat, init as init_logging};
 pub use serve::{ServeError, serve};

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
 use super::data_lock::DataLock;
+use super::log_bounds::LogBounds;
 use super::metrics::Metrics;
 use super::numbers::Numbers;
 use super::segmenters::Segmenters;
@@ -52,11 +53,11 @@ fn cannot<E: std::error::Error + Send + Sync + 'static>(part: &'static str) -> i
     move |error| ServeError::Start { part, source: error.into() }
 }
 
-/// Runs the server until SIGTERM or SIGINT.
+/// Runs the server until SIGTERM or SIGINT. `log`: the bounds of the log, in which it is told what is left out.
 ///
 /// # Errors
 /// A part could not start, or has ended by itself.
-pub async fn serve(config: Config) -> Result<(), ServeError> {
+pub async fn serve(config: Config, log: LogBounds) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot("the signal handler"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot("the signal handler"))?;
 
@@ -102,6 +103,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         http: http_metrics.clone(),
         deviation: deviation.clone(),
         panics,
+        log_lines_left_out: log.left_out().clone(),
     };
     let metrics = Arc::new(metrics.into_registry());
 
@@ -145,6 +147,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         async move { workers.answer_within(watch::ANSWER_WITHIN).await }
     };
     watch.spawn("the watch over the workers", watch::keep_asking(answer, readiness.clone()));
+    watch.spawn("the keeper of the log", log.clone().keep_telling());
     readiness.set(true);
 
     let ended = tokio::select! {
@@ -178,5 +181,6 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     if tokio::time::timeout(END_WITHIN, shutdown).await.is_err() {
         tracing::warn!("not everything ended in time");
     }
+    log.tell();
     ended.map_or(Ok(()), |part| Err(ServeError::Ended { part }))
 }

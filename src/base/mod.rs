@@ -29,7 +29,7 @@ pub use clock::Clock;
 #[cfg(test)]
 pub(crate) use clock_tests::real_clock;
 pub(crate) use door::{AtDoor, Door, Places};
-pub(crate) use id::Id;
+pub(crate) use id::{Id, shown};
 pub use kind::MediaKind;
 pub(crate) use lock::{lock, read, write};
 pub(crate) use path::PathError;

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Bound, Role, WebRtcConfig, WebRtcError, WebRtcMetrics};
-use crate::base::StreamPath;
+use crate::base::{StreamPath, shown};
 use crate::sdp::Fragment;
 use crate::stream::Hub;
 use request::Command;
@@ -145,7 +145,7 @@ impl WebRtcService {
         let (id, etag) = (lots.id(), lots.id());
         let slot = Slot::take(&self.inner.table, permit, id.clone(), Handle { role, path: request.path.clone(), commands });
         let agent: String = request.agent.unwrap_or("-").chars().take(MAX_AGENT_CHARS).collect();
-        tracing::info!(protocol = role.protocol(), path = %request.path, session = %id, remote = ?request.remote, %agent, "session created");
+        tracing::info!(protocol = role.protocol(), path = %request.path, session = shown(&id), remote = ?request.remote, %agent, "session created");
         let answer = prepared.answer.clone();
         let session = Session::new(prepared, etag.clone(), lots.clone(), queue, slot, connecting);
         self.inner.tasks.spawn(session.run(self.inner.config.connect_timeout, self.inner.shutdown.clone()));

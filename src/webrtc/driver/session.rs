@@ -9,7 +9,7 @@ use super::request::{Command, PatchOutcome};
 use super::role::Role;
 use super::setup::Prepared;
 use super::table::{Connecting, Slot};
-use crate::base::Lots;
+use crate::base::{Lots, shown};
 use crate::sdp::{Fragment, FragmentHead, RemoteIce};
 use crate::sfu::{TransportEvent, WebRtcTransport};
 use crate::webrtc::WebRtcError;
@@ -47,7 +47,7 @@ impl Session {
     pub(super) async fn run(mut self, connect_timeout: Duration, shutdown: CancellationToken) {
         let (role, path, id) = (self.slot.role, self.slot.path.clone(), self.slot.id.clone());
         let (why, deleted) = self.serve(connect_timeout, &shutdown).await;
-        tracing::info!(protocol = role.protocol(), %path, session = %id, why, "session ended");
+        tracing::info!(protocol = role.protocol(), %path, session = shown(&id), why, "session ended");
         // Gone from the table before DELETE is answered, so that the client's next request meets a 404, and a publisher's
         // next POST a free path.
         drop(self);
@@ -83,15 +83,15 @@ impl Session {
                     Some(TransportEvent::Connected) if !connected => {
                         self.connecting = None;
                         self.slot.connected();
-                        tracing::info!(protocol = self.slot.role.protocol(), path = %self.slot.path, session = %self.slot.id, "session connected");
+                        tracing::info!(protocol = self.slot.role.protocol(), path = %self.slot.path, session = shown(&self.slot.id), "session connected");
                         if let Role::Publishing(publishing) = &mut self.role
                             && let Err(error) = publishing.connected().await
                         {
-                            tracing::warn!(path = %self.slot.path, session = %self.slot.id, %error, "can't add the publisher's tracks");
+                            tracing::warn!(path = %self.slot.path, session = shown(&self.slot.id), %error, "can't add the publisher's tracks");
                             return ("its tracks could not be added", None);
                         }
                     }
-                    Some(event) => tracing::debug!(session = %self.slot.id, ?event, "transport"),
+                    Some(event) => tracing::debug!(session = shown(&self.slot.id), ?event, "transport"),
                 },
                 () = &mut deadline, if !connected => return ("it did not connect in time (webrtc.connect_timeout)", None),
                 why = self.role.ended() => return (why, None),
@@ -103,14 +103,19 @@ impl Session {
         match decide(&self.etag, &self.remote_ice, if_match, fragment)? {
             PatchAction::Trickle => {
                 // ICE-lite: the client's checks show its addresses (RFC 8445 section 2.5).
-                tracing::debug!(session = %self.slot.id, candidates = fragment.candidates.len(), end = fragment.end_of_candidates, "trickle");
+                tracing::debug!(
+                    session = shown(&self.slot.id),
+                    candidates = fragment.candidates.len(),
+                    end = fragment.end_of_candidates,
+                    "trickle"
+                );
                 Ok(PatchOutcome::Trickled)
             }
             PatchAction::Restart(ice) => {
                 let ours = self.transport.restart_ice().await?;
                 self.remote_ice = ice;
                 self.etag = self.lots.id();
-                tracing::info!(protocol = self.slot.role.protocol(), path = %self.slot.path, session = %self.slot.id, "ICE restart");
+                tracing::info!(protocol = self.slot.role.protocol(), path = %self.slot.path, session = shown(&self.slot.id), "ICE restart");
                 let fragment = self.restart.write(&ours, &self.transport.ice_candidates);
                 Ok(PatchOutcome::Restarted { fragment, etag: self.etag.clone() })
             }
