@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods)] // real processes take real time
 
 pub(crate) mod av;
+pub(crate) mod captions;
 pub(crate) mod flv;
 pub(crate) mod hls;
 pub(crate) mod nginx;
