@@ -15,8 +15,8 @@ use futures_util::{StreamExt, stream};
 use super::multipart::Multipart;
 use super::streams::redirect;
 use super::{ApiError, ClientIp, Outside, Routes, shown_key};
-use crate::base::{Lots, StreamPath};
-use crate::record::driver::{Recordings, body_stream};
+use crate::base::StreamPath;
+use crate::record::driver::Recordings;
 use crate::record::{RecordError, VodBody, VodRequest};
 use crate::stream::Hub;
 
@@ -117,7 +117,7 @@ async fn answer(
         let refused = ApiError::of_status(StatusCode::RANGE_NOT_SATISFIABLE);
         return Err(length.into_iter().fold(refused, |refused, length| refused.with_header(CONTENT_RANGE, length)));
     }
-    let (body, content_type, length) = body(answer.body, answer.content_type, answer.content_length, answer.total, state.hub.lots());
+    let (body, content_type, length) = body(state, answer.body, answer.content_type, answer.content_length, answer.total);
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let out = response.headers_mut();
@@ -142,17 +142,18 @@ async fn answer(
 }
 
 /// What to send, and of which type and length.
-fn body(body: VodBody, content_type: &str, length: u64, total: u64, lots: &Lots) -> (Body, String, u64) {
+fn body(state: &VodRoutes, body: VodBody, content_type: &str, length: u64, total: u64) -> (Body, String, u64) {
     match body {
         VodBody::Bytes(bytes) => (Body::from(bytes), content_type.to_owned(), length),
         VodBody::Parts(parts) => {
             let ranges: Vec<_> = parts.iter().map(|(range, _)| range.clone()).collect();
-            let Multipart { content_type, heads, tail, length } = Multipart::around(&ranges, total, content_type, lots);
+            let Multipart { content_type, heads, tail, length } = Multipart::around(&ranges, total, content_type, state.hub.lots());
+            let recordings = state.recordings.clone();
             let parts = stream::iter(heads.into_iter().zip(parts))
-                .flat_map(|(head, (_, reader))| stream::iter([Ok(head)]).chain(body_stream(VodBody::File(reader))));
+                .flat_map(move |(head, (_, reader))| stream::iter([Ok(head)]).chain(recordings.stream(VodBody::File(reader))));
             (Body::from_stream(parts.chain(stream::iter([Ok(tail)]))), content_type, length)
         }
-        body => (Body::from_stream(body_stream(body)), content_type.to_owned(), length),
+        body => (Body::from_stream(state.recordings.stream(body)), content_type.to_owned(), length),
     }
 }
 

@@ -37,6 +37,9 @@ pub(crate) enum RecordError {
     /// The stored index or meta data is damaged.
     #[error("the recording is damaged: {0}")]
     Damaged(&'static str),
+    /// So much is being read, or the disk is so slow, that this has no place.
+    #[error("too much is being read of recordings at the moment, or the disk is slow; try again in a few seconds")]
+    Busy,
     /// Reading is not possible because the server is shutting down.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -88,7 +91,7 @@ impl RecordError {
             Self::Live => 409,
             Self::PreconditionFailed => 412,
             Self::BadCursor => 400,
-            Self::Empty | Self::ShuttingDown => 503,
+            Self::Empty | Self::Busy | Self::ShuttingDown => 503,
             Self::Stopped(_) => 507,
             Self::Io { .. } | Self::Media(_) | Self::Damaged(_) => 500,
         }
@@ -101,6 +104,7 @@ impl RecordError {
             Self::Live => "recording_live",
             Self::Empty => "recording_empty",
             Self::PreconditionFailed => "precondition_failed",
+            Self::Busy => "busy",
             Self::BadCursor => "bad_cursor",
             Self::Stopped(_) => "no_room",
             Self::Io { .. } => "io",

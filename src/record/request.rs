@@ -42,6 +42,14 @@ pub(crate) struct VodRequest {
 }
 
 impl VodRequest {
+    /// The name of the recording that it is for.
+    pub(super) fn recording(&self) -> Result<&str, RecordError> {
+        match self.path.split_once('/') {
+            Some((id, _)) => Ok(id),
+            None => self.path.strip_suffix(".mp4").ok_or(RecordError::NotFound),
+        }
+    }
+
     pub(super) fn conditions(&self) -> Conditions<'_> {
         Conditions {
             range: self.range.as_deref(),
@@ -81,7 +89,7 @@ pub(crate) struct VodResponse {
 #[derive(Debug)]
 pub(crate) enum VodBody {
     Bytes(Bytes),
-    /// On disk, to be read block by block ([`super::driver::body_stream`]).
+    /// On disk, to be read block by block (`Recordings::stream`).
     File(VodReader),
     /// Several ranges of a file, for `multipart/byteranges`.
     Parts(Vec<(Range<u64>, VodReader)>),

@@ -4,17 +4,19 @@
 //! has a folder for that.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+
+use tokio::runtime::{Builder, Runtime};
 
 use crate::base::{Chance, StreamPath, UnixNanos};
 
 use super::RecordEvent;
 use super::catalogue::Catalogue;
+use super::driver::reading::Reading;
 use super::driver::recover;
 use super::driver::store::{Store, index_file, track_file};
 use super::request::{VodBody, VodReader, VodRequest};
 use super::session::{Room, Session};
-use super::vod::Vod;
 
 /// Where files lie in memory.
 const IN_MEMORY: &str = "/dev/shm";
@@ -31,7 +33,7 @@ pub(crate) struct Shelf {
     _dir: tempfile::TempDir,
     store: Store,
     catalogue: Arc<Catalogue>,
-    vod: Vod,
+    reading: Reading,
 }
 
 /// How long the files of a track are, its newest epoch's.
@@ -92,7 +94,7 @@ impl Shelf {
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let store = Store::new(dir.path().to_owned());
         let catalogue = Arc::new(Catalogue::default());
-        Self { vod: Vod::new(store.clone(), catalogue.clone()), store, catalogue, _dir: dir }
+        Self { reading: Reading::new(store.clone(), catalogue.clone()), store, catalogue, _dir: dir }
     }
 
     /// The names of all recordings, oldest first, with the tracks in them.
@@ -107,7 +109,7 @@ impl Shelf {
     /// What a player gets.
     pub(crate) fn get(&self, path: &str, now: UnixNanos) -> Option<Vec<u8>> {
         let request = VodRequest { path: path.to_owned(), ..VodRequest::default() };
-        match self.vod.answer(&request, now).ok()?.body {
+        match block_on(self.reading.answer(request, now)).ok()?.body {
             VodBody::Bytes(bytes) => Some(bytes.to_vec()),
             VodBody::File(reader) => read(reader),
             VodBody::Parts(parts) => {
@@ -115,6 +117,12 @@ impl Shelf {
             }
         }
     }
+}
+
+/// For tests that wait for nothing else.
+pub(super) fn block_on<T>(work: impl Future<Output = T>) -> T {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread().enable_time().build().unwrap());
+    RUNTIME.block_on(work)
 }
 
 fn read(mut reader: VodReader) -> Option<Vec<u8>> {

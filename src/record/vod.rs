@@ -1,16 +1,16 @@
-//! Answers requests below `/vod/`.
+//! What is answered to requests below `/vod/`.
 //!
-//! In: a [`VodRequest`] and the time. Out: a [`VodResponse`]. Blocking. Views and layouts are kept in two small caches.
+//! In: a [`VodRequest`], the recording as it is, and the time. Out: a [`VodResponse`]. Layouts are kept in a small cache; making one is blocking.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
 
 use crate::base::ranges::{Conditions, Selection, Version, begins_at_the_start, http_date, tag_matches};
 use crate::base::{UnixNanos, lock};
 
-use super::catalogue::{Catalogue, date_time_of_millis};
+use super::catalogue::date_time_of_millis;
 use super::dash;
 use super::disposition;
 use super::downloads::{Downloads, Sent};
@@ -23,8 +23,6 @@ use super::mp4::{Mp4, Snapshot};
 use super::request::{Source, VodBody, VodReader, VodRequest, VodResponse};
 use super::view::View;
 
-/// Recordings whose segment lists are kept: 12 hours take about 4 MB.
-const MAX_VIEWS: usize = 32;
 /// Bytes of progressive layouts that are kept: four recordings of 12 hours, or hundreds of short ones.
 const MAX_LAYOUT_BYTES: usize = 128 << 20;
 /// Layouts that are kept, however small.
@@ -41,19 +39,28 @@ const SHORT: &str = "public, max-age=60";
 /// Initializations and segments never change.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
-/// Answers requests below `/vod/`.
+/// What is answered to requests below `/vod/`.
 #[derive(Debug)]
 pub(super) struct Vod {
     store: Store,
-    catalogue: Arc<Catalogue>,
-    /// Newest use first.
-    views: Mutex<VecDeque<(RecordingId, Arc<Mutex<View>>)>>,
     /// Newest use first.
     layouts: Mutex<VecDeque<Kept>>,
+    /// All layouts that somebody has.
+    used: Mutex<Vec<Weak<Mp4>>>,
+    max_used_bytes: usize,
     /// Who has which state of what grows.
     downloads: Mutex<Downloads>,
-    /// Held while laying out: one at a time bounds what many requests at once cost, and the second finds it done.
-    building: Mutex<()>,
+}
+
+/// What to do for a request.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Whole(Box<VodResponse>),
+    /// An MP4 of this state, of which a layout is needed. `certain`: it is what the client means, so that a part of it may be sent.
+    Download {
+        snapshot: Snapshot,
+        certain: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -65,59 +72,39 @@ struct Kept {
 }
 
 impl Vod {
-    pub(super) fn new(store: Store, catalogue: Arc<Catalogue>) -> Self {
-        Self {
-            store,
-            catalogue,
-            views: Mutex::default(),
-            layouts: Mutex::default(),
-            downloads: Mutex::default(),
-            building: Mutex::default(),
-        }
+    /// Layouts in use may take about so many bytes of memory.
+    pub(super) fn new(store: Store, max_used_bytes: usize) -> Self {
+        Self { store, layouts: Mutex::default(), used: Mutex::default(), max_used_bytes, downloads: Mutex::default() }
     }
 
     /// Drops what is kept of a recording that was deleted.
     pub(super) fn forget(&self, id: &RecordingId) {
-        lock(&self.views).retain(|(other, _)| other != id);
         lock(&self.layouts).retain(|kept| kept.id != *id);
         lock(&self.downloads).forget(id);
     }
 
-    pub(super) fn answer(&self, request: &VodRequest, now: UnixNanos) -> Result<VodResponse, RecordError> {
-        if let Some(id) = request.path.strip_suffix(".mp4").filter(|id| !id.contains('/')) {
-            return self.progressive(&*self.catalogue.meta(id)?, request, now);
-        }
-        let (id, name) = request.path.split_once('/').ok_or(RecordError::NotFound)?;
-        let meta = self.catalogue.meta(id)?;
-        let shared = self.view(&meta.id);
-        let mut view = lock(&shared);
-        view.refresh(&self.store, &meta)?;
+    /// Answers from what is known of a recording.
+    pub(super) fn answer(&self, meta: &Meta, view: &View, request: &VodRequest, now: UnixNanos) -> Result<Answer, RecordError> {
+        let Some((_, name)) = request.path.split_once('/') else {
+            let (snapshot, certain) = self.snapshot(meta, view, request, now)?;
+            return Ok(Answer::Download { snapshot, certain });
+        };
         let text =
-            |content_type, text: String| Ok(small(content_type, if view.live { NO_CACHE } else { SHORT }, text.into(), &meta, request));
+            |content_type, text: String| Ok(small(content_type, if view.live { NO_CACHE } else { SHORT }, text.into(), meta, request));
         if view.tracks.iter().all(|t| view.playable(t).is_empty()) {
             return Err(RecordError::Empty);
         }
         const HLS: &str = "application/vnd.apple.mpegurl";
-        match name {
-            "index.m3u8" => text(HLS, hls::multivariant(&view, &request.query)),
-            "manifest.mpd" => text("application/dash+xml", dash::manifest(&view, &meta, now, &request.query).ok_or(RecordError::Empty)?),
+        let response = match name {
+            "index.m3u8" => text(HLS, hls::multivariant(view, &request.query)),
+            "manifest.mpd" => text("application/dash+xml", dash::manifest(view, meta, now, &request.query).ok_or(RecordError::Empty)?),
             _ => match Name::parse(name).ok_or(RecordError::NotFound)? {
-                Name::Playlist(track) => text(HLS, hls::media(&view, track, &request.query).ok_or(RecordError::NotFound)?),
-                Name::Init(track, epoch) => self.file(&meta, &view, track, epoch, None, request),
-                Name::Segment(track, epoch, time) => self.file(&meta, &view, track, epoch, Some(time), request),
+                Name::Playlist(track) => text(HLS, hls::media(view, track, &request.query).ok_or(RecordError::NotFound)?),
+                Name::Init(track, epoch) => self.file(meta, view, track, epoch, None, request),
+                Name::Segment(track, epoch, time) => self.file(meta, view, track, epoch, Some(time), request),
             },
-        }
-    }
-
-    /// What is known of a recording; to be refreshed before use.
-    fn view(&self, id: &RecordingId) -> Arc<Mutex<View>> {
-        let mut views = lock(&self.views);
-        let found = views.iter().position(|(other, _)| other == id).and_then(|at| views.remove(at));
-        let item = found.unwrap_or_else(|| (id.clone(), Arc::default()));
-        let shared = item.1.clone();
-        views.push_front(item);
-        views.truncate(MAX_VIEWS);
-        shared
+        };
+        response.map(|response| Answer::Whole(Box::new(response)))
     }
 
     fn file(
@@ -144,9 +131,8 @@ impl Vod {
         Ok(self.ranged(meta, source, len, etag, content_type, IMMUTABLE, request.conditions()))
     }
 
-    fn progressive(&self, meta: &Meta, request: &VodRequest, now: UnixNanos) -> Result<VodResponse, RecordError> {
-        let (snapshot, certain) = self.snapshot(meta, request, now)?;
-        let mp4 = self.layout(meta, &snapshot, now)?;
+    /// An MP4, or what of it was asked for.
+    pub(super) fn download(&self, meta: &Meta, mp4: Arc<Mp4>, snapshot: &Snapshot, certain: bool, request: &VodRequest) -> VodResponse {
         let len = mp4.layout.len();
         // Bytes of another file than the client has would spoil it; all of this one it can use.
         let conditions = Conditions { range: request.range.as_deref().filter(|_| certain), ..request.conditions() };
@@ -154,27 +140,23 @@ impl Vod {
         let started = date_time_of_millis(meta.started_at_ms);
         let started = started.split('.').next().unwrap_or_default().replace(':', "-");
         response.content_disposition = Some(disposition::attachment(&format!("{}-{started}Z.mp4", meta.path.as_str())));
-        Ok(response)
+        response
     }
 
     /// Which state of the recording a request is about: the one it names, the one that its client has, or the newest. And whether that is
     /// certain enough to answer with a part of it.
-    fn snapshot(&self, meta: &Meta, request: &VodRequest, now: UnixNanos) -> Result<(Snapshot, bool), RecordError> {
-        let shared = self.view(&meta.id);
-        let mut view = lock(&shared);
-        view.refresh(&self.store, meta)?;
-        let newest = Snapshot::of(&view);
+    fn snapshot(&self, meta: &Meta, view: &View, request: &VodRequest, now: UnixNanos) -> Result<(Snapshot, bool), RecordError> {
+        let newest = Snapshot::of(view);
         if newest.is_empty() {
             return Err(RecordError::Empty);
         }
-        let named = |header: &Option<String>| header.as_deref().and_then(|tag| Snapshot::parse(tag, &view));
+        let named = |header: &Option<String>| header.as_deref().and_then(|tag| Snapshot::parse(tag, view));
         match (&request.if_match, named(&request.if_match), named(&request.if_range)) {
             (Some(tags), None, _) if tags.trim() != "*" => return Err(RecordError::PreconditionFailed),
             (_, Some(snapshot), _) | (_, None, Some(snapshot)) => return Ok((snapshot, true)),
             _ => {}
         }
         let live = view.live;
-        drop(view);
         let mut downloads = lock(&self.downloads);
         let begins = begins_at_the_start(request.range.as_deref()) || request.if_range.is_some();
         let (snapshot, certain) = match if begins { Sent::Unknown } else { downloads.of(&meta.id, request.client, live, now) } {
@@ -193,15 +175,16 @@ impl Vod {
         layouts.iter().find(|kept| kept.id == *id && kept.made_at > newer_than).map(|kept| kept.snapshot.clone())
     }
 
-    fn layout(&self, meta: &Meta, snapshot: &Snapshot, now: UnixNanos) -> Result<Arc<Mp4>, RecordError> {
+    /// Lays out a state of a recording, unless that was done meanwhile. Blocking.
+    pub(super) fn lay_out(&self, meta: &Meta, snapshot: &Snapshot, now: UnixNanos) -> Result<Arc<Mp4>, RecordError> {
         if let Some(mp4) = self.kept_layout(&meta.id, snapshot) {
             return Ok(mp4);
         }
-        let _one_at_a_time = lock(&self.building);
-        if let Some(mp4) = self.kept_layout(&meta.id, snapshot) {
-            return Ok(mp4);
+        if self.used_bytes() > self.max_used_bytes {
+            return Err(RecordError::Busy);
         }
         let mp4 = Arc::new(Mp4::build(&self.store, meta, snapshot)?);
+        lock(&self.used).push(Arc::downgrade(&mp4));
         let mut layouts = lock(&self.layouts);
         layouts.push_front(Kept { id: meta.id.clone(), snapshot: snapshot.clone(), mp4: mp4.clone(), made_at: now });
         let mut bytes = 0;
@@ -214,7 +197,18 @@ impl Vod {
         Ok(mp4)
     }
 
-    fn kept_layout(&self, id: &RecordingId, snapshot: &Snapshot) -> Option<Arc<Mp4>> {
+    #[cfg(test)]
+    pub(super) fn layouts_in_use(&self) -> usize {
+        lock(&self.used).iter().filter(|mp4| mp4.strong_count() > 0).count()
+    }
+
+    fn used_bytes(&self) -> usize {
+        let mut used = lock(&self.used);
+        used.retain(|mp4| mp4.strong_count() > 0);
+        used.iter().filter_map(Weak::upgrade).map(|mp4| mp4.memory()).sum()
+    }
+
+    pub(super) fn kept_layout(&self, id: &RecordingId, snapshot: &Snapshot) -> Option<Arc<Mp4>> {
         let mut layouts = lock(&self.layouts);
         let at = layouts.iter().position(|kept| kept.id == *id && kept.snapshot == *snapshot)?;
         let kept = layouts.remove(at)?;

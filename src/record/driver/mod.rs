@@ -2,12 +2,14 @@
 
 mod ages;
 mod metrics;
+pub(crate) mod reading;
 mod recordings;
 pub(crate) mod recover;
 mod replace;
 pub(crate) mod store;
 mod writer;
+mod writers;
 
-pub(crate) use recordings::{RecorderInput, Recordings, body_stream};
+pub(crate) use recordings::{RecorderInput, Recordings};
 pub(crate) use replace::replace;
 pub(crate) use writer::Writer;

@@ -1,7 +1,7 @@
 //! Recordings, for async callers: the tasks, the janitor, the clock.
 //!
-//! In: segmenter events by [`RecorderInput`], requests by [`Recordings`]. Out: files, pages, responses. Everything that touches
-//! the disk runs on the blocking pool, in order per recording, and never holds up a caller that feeds a live stream.
+//! In: segmenter events by [`RecorderInput`], requests by [`Recordings`]. Out: files, pages, responses. What is recorded is written by
+//! [`Writers`], in order per recording, and never holds up a caller that feeds a live stream; [`Reading`] reads it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,9 +17,11 @@ use tokio_util::task::TaskTracker;
 
 use super::ages::Ages;
 use super::metrics::RecordMetrics;
+use super::reading::Reading;
 use super::recover;
 use super::replace::sync_parent;
 use super::store::Store;
+use super::writers::Writers;
 use crate::base::{Clock, Lots, StreamPath, Vitals};
 use crate::cmaf::{Targets, TrackInit};
 use crate::record::catalogue::{Catalogue, Page, Recording};
@@ -29,7 +31,6 @@ use crate::record::meta::State;
 use crate::record::request::{VodBody, VodRequest, VodResponse};
 use crate::record::retention::plan;
 use crate::record::session::{RecordEvent, Room, Session};
-use crate::record::vod::Vod;
 
 /// Events that wait for the disk per recording: half a minute of two tracks at 5 chunks a second.
 const QUEUE: usize = 300;
@@ -54,7 +55,8 @@ struct Inner {
     lots: Lots,
     store: Store,
     catalogue: Arc<Catalogue>,
-    vod: Vod,
+    reading: Reading,
+    writers: Writers,
     room: Arc<Room>,
     metrics: RecordMetrics,
     tasks: TaskTracker,
@@ -91,7 +93,8 @@ impl Recordings {
             targets,
             clock,
             lots,
-            vod: Vod::new(store.clone(), catalogue.clone()),
+            reading: Reading::new(store.clone(), catalogue.clone()),
+            writers: Writers::new().map_err(RecordError::io(Tried::Make, store.root()))?,
             store,
             catalogue,
             room: Arc::default(),
@@ -103,8 +106,10 @@ impl Recordings {
         let ages = this.clean(ages).await?;
         let (janitor, vital) = (this.clone().janitor(ages), vitals.vital("the janitor of recordings"));
         this.inner.tasks.spawn(async move {
-            janitor.await;
-            vital.done(); // it was asked to end
+            match janitor.await {
+                Ok(()) => vital.done(), // it was asked to end
+                Err(error) => tracing::error!(%error, "recordings are not looked after any more"),
+            }
         });
         Ok(this)
     }
@@ -173,8 +178,12 @@ impl Recordings {
     /// # Errors
     /// [`RecordError`]; its `status()` is the one to send.
     pub(crate) async fn vod(&self, request: VodRequest) -> Result<VodResponse, RecordError> {
-        let inner = self.inner.clone();
-        blocking(move || inner.vod.answer(&request, inner.clock.unix())).await
+        self.inner.reading.answer(request, self.inner.clock.unix()).await
+    }
+
+    /// The bytes of a response, block by block; each is read when it is asked for.
+    pub(crate) fn stream(&self, body: VodBody) -> impl Stream<Item = Result<Bytes, RecordError>> + Send + use<> {
+        self.inner.reading.stream(body)
     }
 
     /// After the cancellation: waits until all recordings are closed.
@@ -183,21 +192,23 @@ impl Recordings {
         self.inner.tasks.wait().await;
     }
 
-    async fn janitor(self, mut ages: Ages) {
+    #[cfg(test)]
+    pub(crate) fn layouts_in_use(&self) -> usize {
+        self.inner.reading.layouts_in_use()
+    }
+
+    async fn janitor(self, mut ages: Ages) -> Result<(), RecordError> {
         let mut interval = tokio::time::interval(JANITOR_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         interval.tick().await;
         while self.inner.cancel.run_until_cancelled(interval.tick()).await.is_some() {
-            ages = match self.clean(ages).await {
-                Ok(ages) => ages,
-                Err(error) => return tracing::warn!(%error, "recordings are not looked after any more"),
-            };
+            ages = self.clean(ages).await?;
         }
-        let saved = blocking(move || {
+        blocking(move || {
             ages.save();
             Ok(())
-        });
-        drop(saved.await);
+        })
+        .await
     }
 
     /// Applies retention once.
@@ -240,7 +251,7 @@ impl Inner {
 
     fn remove(&self, id: &crate::record::RecordingId) -> Result<(), RecordError> {
         self.catalogue.remove(id);
-        self.vod.forget(id);
+        self.reading.forget(id);
         match self.store.delete(id) {
             Err(RecordError::NotFound) => Ok(()),
             other => other,
@@ -320,7 +331,7 @@ async fn run(inner: Arc<Inner>, path: StreamPath, session: Session, mut rx: mpsc
         let Some(mut current) = session.take() else { return };
         let events = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
         let (queued, clock) = (queued.clone(), inner.clock.clone());
-        let written = tokio::task::spawn_blocking(move || {
+        let written = inner.writers.run(move || {
             for event in events {
                 let len = if let RecordEvent::Chunk(chunk) = &event { chunk.data.len() as u64 } else { 0 };
                 current.handle(event, clock.unix());
@@ -345,31 +356,6 @@ async fn run(inner: Arc<Inner>, path: StreamPath, session: Session, mut rx: mpsc
             }
         }
     }
-}
-
-/// The bytes of a response, block by block; each is read on the blocking pool when it is asked for.
-pub(crate) fn body_stream(body: VodBody) -> impl Stream<Item = Result<Bytes, RecordError>> + Send {
-    futures_util::stream::unfold(Some(body), |body| async move {
-        match body? {
-            VodBody::Bytes(bytes) => (!bytes.is_empty()).then_some((Ok(bytes), None)),
-            VodBody::Parts(mut parts) => {
-                // What stands between the parts is the caller's.
-                let (_, reader) = if parts.is_empty() { return None } else { parts.remove(0) };
-                Some((Ok(Bytes::new()), Some(VodBody::File(reader))))
-            }
-            VodBody::File(mut reader) => {
-                let read = blocking(move || {
-                    let block = reader.next_block()?;
-                    Ok((block, reader))
-                });
-                match read.await {
-                    Ok((Some(block), reader)) => Some((Ok(block), Some(VodBody::File(reader)))),
-                    Ok((None, _)) => None,
-                    Err(error) => Some((Err(error), None)),
-                }
-            }
-        }
-    })
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, RecordError> + Send + 'static) -> Result<T, RecordError> {

@@ -63,7 +63,7 @@ fn a_download_goes_on_in_its_own_state_or_begins_anew() {
     let get = |client: u64, range: Option<&str>| {
         let path = format!("{}.mp4", house.newest().id);
         let range = range.map(str::to_owned);
-        house.vod.answer(&VodRequest { path, range, client, ..VodRequest::default() }, clock.get()).unwrap()
+        house.answer(VodRequest { path, range, client, ..VodRequest::default() }, clock.get()).unwrap()
     };
     let (a, b, stranger, pair) = (1, 2, 3, 4);
     record(&mut session, first);
@@ -95,7 +95,7 @@ fn a_download_goes_on_in_its_own_state_or_begins_anew() {
     let tag = get(a, Some("bytes=5-9")).etag;
     let path = format!("{}.mp4", house.newest().id);
     let request = VodRequest { path, range: Some("bytes=1000-".into()), if_range: tag, client: 77, ..VodRequest::default() };
-    assert!(bytes(house.vod.answer(&request, NOW).unwrap()) == whole_a[1000..]);
+    assert!(bytes(house.answer(request, NOW).unwrap()) == whole_a[1000..]);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn several_ranges_of_a_recording() {
     let whole = bytes(house.get(&format!("{id}.mp4")).unwrap());
     let get = |range: &str| {
         let request = VodRequest { path: format!("{id}.mp4"), range: Some(range.to_owned()), ..VodRequest::default() };
-        house.vod.answer(&request, NOW + 10 * SECOND).unwrap()
+        house.answer(request, NOW + 10 * SECOND).unwrap()
     };
     let parts = get("bytes=5000-5099,0-99");
     assert_eq!((parts.status, parts.total, parts.content_range.clone()), (206, whole.len() as u64, None));
@@ -118,5 +118,5 @@ fn several_ranges_of_a_recording() {
     assert_eq!((nothing.status, nothing.content_range), (416, Some(format!("bytes */{}", whole.len()))));
     let modified = get("bytes=0-1").last_modified.unwrap();
     let request = VodRequest { path: format!("{id}.mp4"), if_modified_since: Some(modified), ..VodRequest::default() };
-    assert_eq!(house.vod.answer(&request, NOW).unwrap().status, 304);
+    assert_eq!(house.answer(request, NOW).unwrap().status, 304);
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::cmaf::Targets;
 use crate::record::RecordConfig;
-use crate::record::driver::{Recordings, body_stream};
+use crate::record::driver::Recordings;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +40,7 @@ async fn from_input_to_body() {
     let request = VodRequest { path: format!("{}.mp4", item.id), ..VodRequest::default() };
     let response = recordings.vod(request.clone()).await.unwrap();
     let len = response.content_length;
-    let blocks: Vec<_> = body_stream(response.body).map(|b| b.unwrap()).collect().await;
+    let blocks: Vec<_> = recordings.stream(response.body).map(|b| b.unwrap()).collect().await;
     assert_eq!(blocks.iter().map(|b| b.len() as u64).sum::<u64>(), len);
     let file = dir.path().join("out.mp4");
     std::fs::write(&file, blocks.concat()).unwrap();

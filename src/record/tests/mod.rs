@@ -15,13 +15,14 @@ use crate::cmaf::{Chunk, TrackInit, read_fragment, read_init};
 use crate::codec::Codec;
 
 use super::catalogue::Catalogue;
+use super::driver::reading::Reading;
 use super::driver::recover;
 use super::driver::store::Store;
 use super::id::RecordingId;
 use super::request::{VodBody, VodReader, VodRequest, VodResponse};
 use super::retention::StopReason;
 use super::session::{RecordEvent, Room, Session};
-use super::vod::Vod;
+use super::testing::block_on;
 use super::{Meta, RecordError, State};
 
 const NOW: i64 = 1_700_000_000_000_000_000;
@@ -85,6 +86,7 @@ fn events(epochs: &[Vec<(Codec, &Cut)>]) -> Vec<RecordEvent> {
 mod crash;
 mod downloads;
 mod driver;
+mod pools;
 mod retention;
 
 /// No two sessions of a test name their recordings alike.
@@ -95,7 +97,7 @@ struct House {
     store: Store,
     catalogue: Arc<Catalogue>,
     room: Arc<Room>,
-    vod: Vod,
+    reading: Reading,
 }
 
 impl House {
@@ -103,8 +105,8 @@ impl House {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(dir.path().to_owned());
         let catalogue = Arc::new(Catalogue::default());
-        let vod = Vod::new(store.clone(), catalogue.clone());
-        Self { dir, store, catalogue, room: Arc::default(), vod }
+        let reading = Reading::new(store.clone(), catalogue.clone());
+        Self { dir, store, catalogue, room: Arc::default(), reading }
     }
 
     fn session(&self, max_ms: u64) -> Session {
@@ -132,7 +134,11 @@ impl House {
     }
 
     fn get(&self, path: &str) -> Result<VodResponse, RecordError> {
-        self.vod.answer(&VodRequest { path: path.to_owned(), ..VodRequest::default() }, NOW + 10 * SECOND)
+        self.answer(VodRequest { path: path.to_owned(), ..VodRequest::default() }, NOW + 10 * SECOND)
+    }
+
+    fn answer(&self, request: VodRequest, now: i64) -> Result<VodResponse, RecordError> {
+        block_on(self.reading.answer(request, now))
     }
 
     fn text(&self, path: &str) -> String {
@@ -211,11 +217,11 @@ fn a_recording_is_listed_and_plays() {
     assert!(decode(&file, "0:a") >= 172);
     let etag = house.get(&format!("{id}.mp4")).unwrap().etag;
     let again = VodRequest { path: format!("{id}.mp4"), if_none_match: etag, ..VodRequest::default() };
-    assert_eq!(house.vod.answer(&again, NOW).unwrap().status, 304);
+    assert_eq!(house.answer(again, NOW).unwrap().status, 304);
     let playlist = house.get(&format!("{id}/track-0.m3u8")).unwrap();
     assert_eq!((playlist.status, playlist.content_type), (200, "application/vnd.apple.mpegurl"));
     let again = VodRequest { path: format!("{id}/track-0.m3u8"), if_none_match: playlist.etag, ..VodRequest::default() };
-    assert_eq!(house.vod.answer(&again, NOW).unwrap().status, 304);
+    assert_eq!(house.answer(again, NOW).unwrap().status, 304);
     let read = mp4::Mp4Reader::read_header(std::fs::File::open(&file).unwrap(), std::fs::metadata(&file).unwrap().len()).unwrap();
     assert_eq!((read.tracks().len(), read.sample_count(1).unwrap()), (2, 120));
 }
@@ -306,7 +312,7 @@ fn a_live_recording_grows_and_old_snapshots_stay() {
     let mut session = house.session(u64::MAX);
     let mut seen: Vec<(String, Vec<u8>)> = Vec::new();
     let clock = std::cell::Cell::new(NOW);
-    let get = |request: VodRequest| house.vod.answer(&request, clock.get()).unwrap();
+    let get = |request: VodRequest| house.answer(request, clock.get()).unwrap();
     let target = |id: &RecordingId| match house.get(&format!("{id}/track-0.m3u8")) {
         Ok(response) => String::from_utf8(bytes(response)).unwrap().contains("#EXT-X-TARGETDURATION:4\n"),
         Err(error) => matches!(error, RecordError::Empty),
@@ -348,7 +354,7 @@ fn a_live_recording_grows_and_old_snapshots_stay() {
             ..VodRequest::default()
         });
         assert_eq!(unknown.status, 200);
-        let refused = house.vod.answer(&VodRequest { path, if_match: Some("\"no\"".into()), ..VodRequest::default() }, NOW);
+        let refused = house.answer(VodRequest { path, if_match: Some("\"no\"".into()), ..VodRequest::default() }, NOW);
         assert!(matches!(refused, Err(RecordError::PreconditionFailed)));
     }
     assert!(seen.len() >= 3 && seen.windows(2).all(|w| w[0].1.len() < w[1].1.len()));
@@ -379,14 +385,14 @@ fn any_range_of_a_recording_is_a_slice() {
     proptest!(ProptestConfig::with_cases(48), |(start in 0..whole.len(), len in 1usize..600_000)| {
         let end = (start + len).min(whole.len());
         let range = Some(format!("bytes={start}-{}", end - 1));
-        let response = house.vod.answer(&VodRequest { path: format!("{id}.mp4"), range, ..VodRequest::default() }, NOW).unwrap();
+        let response = house.answer(VodRequest { path: format!("{id}.mp4"), range, ..VodRequest::default() }, NOW).unwrap();
         prop_assert_eq!(response.status, 206);
         let wanted = format!("bytes {start}-{}/{}", end - 1, whole.len());
         prop_assert_eq!(response.content_range.as_deref(), Some(wanted.as_str()));
         prop_assert!(bytes(response) == whole[start..end]);
     });
     let beyond = VodRequest { path: format!("{id}.mp4"), range: Some(format!("bytes={}-", whole.len())), ..VodRequest::default() };
-    let response = house.vod.answer(&beyond, NOW).unwrap();
+    let response = house.answer(beyond, NOW).unwrap();
     assert_eq!((response.status, response.content_range), (416, Some(format!("bytes */{}", whole.len()))));
 }
 

@@ -79,15 +79,25 @@ impl Run {
     }
 }
 
-/// A folder with one recording that ended at `NOW`.
+/// What a segmenter says of so many seconds of pictures.
+pub(super) fn events_of(seconds: u32) -> Vec<RecordEvent> {
+    events(&[vec![(Codec::H264, &video("320x180", seconds, 0, ""))]])
+}
+
+/// Puts a recording that ended at `NOW` into a data folder.
+pub(super) fn record(dir: &Path, events: &[RecordEvent]) -> RecordingId {
+    let (store, catalogue) = (Store::new(dir.join("recordings")), Arc::new(Catalogue::default()));
+    let (path, chance) = (StreamPath::parse("live/cam1").unwrap(), crate::base::seeded(SESSIONS.fetch_add(1, Ordering::Relaxed)));
+    let mut session = Session::new(store, catalogue.clone(), Arc::default(), path, 0..=u64::MAX, TARGET_DURATION, chance);
+    events.iter().for_each(|event| session.handle(event.clone(), NOW));
+    session.end(NOW);
+    catalogue.candidates().remove(0).id
+}
+
+/// A data folder with one recording.
 fn folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let (store, catalogue) = (Store::new(dir.path().join("recordings")), Arc::new(Catalogue::default()));
-    let (path, chance) = (StreamPath::parse("live/cam1").unwrap(), crate::base::seeded(1));
-    let mut session = Session::new(store, catalogue, Arc::default(), path, 0..=u64::MAX, TARGET_DURATION, chance);
-    let (picture, _) = two_tracks(1);
-    events(&[vec![(Codec::H264, &picture)]]).into_iter().for_each(|event| session.handle(event, NOW));
-    session.end(NOW);
+    record(dir.path(), &events_of(1));
     dir
 }
 
