@@ -1,5 +1,5 @@
 # The commands a person runs are the commands CI runs.
-.PHONY: demo test check bench fmt pages build fuzz simulate
+.PHONY: demo test check advisories bench fmt pages build fuzz simulate
 .DEFAULT_GOAL := build
 
 ## demo: install what is missing, build, start headend with a test picture; Ctrl-C ends everything
@@ -21,10 +21,15 @@ test: setup-test pages
 simulate: setup-test pages
 	SIMULATION_SEEDS=$${SIMULATION_SEEDS:-1000000} cargo test --release --lib simulation::many_lives -- --nocapture
 
-## check: formatting, lints, pages
+## check: formatting, lints, pages, licenses and sources of dependencies
 check: setup-test pages
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	scripts/deny.sh bans licenses sources
+
+## advisories: known holes of dependencies; needs the network
+advisories:
+	scripts/deny.sh advisories
 
 ## bench: the figures of docs/performance.md, on real sockets and real processes
 bench: setup-test pages
