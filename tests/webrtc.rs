@@ -330,6 +330,8 @@ fn an_ice_restart_changes_nothing_for_the_viewer() {
     let seen = node("restart.mjs", &[&server.url("/live/cam1/whep")]);
     assert_eq!((&seen["patched"], &seen["newEtag"]), (&Value::from(200), &Value::from(true)), "{seen:#}");
     assert_eq!((&seen["stale"], &seen["ended"]), (&Value::from(412), &Value::from(200)), "{seen:#}");
+    // Its new sockets are sent pictures as soon as the browser has answered from there.
+    assert!(number(&seen["followed"]) < 1500.0, "{seen:#}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ use headend::inside::rtp::packet::{RtpPacket, header_len};
 use headend::inside::rtp::rtcp::{self, Rtcp};
 use headend::inside::rtp::srtp::{Keying, SrtpProfile, SrtpReceiver, SrtpSender};
 use headend::inside::sdp::{Answer, Fragment, Offer, SectionAnswer};
-use headend::inside::sfu::ortc::{DtlsParameters, DtlsRole};
+use headend::inside::sfu::ortc::{DtlsParameters, DtlsRole, IceParameters};
 use headend::inside::sfu::peer::client::ClientPeer;
 use headend::inside::sfu::peer::{Certificate, DtlsSession, Peer, Protocol, Tuple, peek_ufrag, worker_of_ufrag};
 
@@ -218,7 +218,8 @@ fn tuple(port: u16) -> Tuple {
 pub(crate) fn ice_peer(data: &[u8]) {
     let now = *EPOCH;
     let mut peer = Peer::new(now, &CERTIFICATE, 0, &mut seeded(0));
-    let _ = peer.connect(now, DtlsParameters { role: DtlsRole::Client, fingerprints: vec![CERTIFICATE.fingerprint().clone()] });
+    let theirs = IceParameters { username_fragment: "abcd".into(), password: "abcdefghijklmnopqrstuv".into(), ice_lite: false };
+    let _ = peer.connect(now, DtlsParameters { role: DtlsRole::Client, fingerprints: vec![CERTIFICATE.fingerprint().clone()] }, &theirs);
     // The first byte: whether a browser has come before the stranger.
     if data.first().is_some_and(|first| first & 1 == 1) {
         let mut browser =

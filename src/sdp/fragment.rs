@@ -9,20 +9,11 @@ use crate::sfu::ortc::{IceCandidate, IceParameters};
 /// Most candidates of one fragment that are kept.
 const MAX_CANDIDATES: usize = 32;
 
-/// The client's credentials as a fragment names them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemoteIce {
-    /// `a=ice-ufrag`.
-    pub ufrag: String,
-    /// `a=ice-pwd`.
-    pub pwd: String,
-}
-
 /// What a fragment says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fragment {
     /// The generation of ICE it is for; other than the session's current one, it asks for an ICE restart.
-    pub ice: Option<RemoteIce>,
+    pub ice: Option<IceParameters>,
     /// New candidates of the client.
     pub candidates: Vec<IceCandidate>,
     /// No more will come.
@@ -55,7 +46,7 @@ impl Fragment {
         fragment.ice = match (ufrag, pwd) {
             (Some(ufrag), Some(pwd)) => {
                 check_ice(&ufrag, &pwd)?;
-                Some(RemoteIce { ufrag, pwd })
+                Some(IceParameters { username_fragment: ufrag, password: pwd, ice_lite: false })
             }
             (None, None) => None,
             _ => {

@@ -17,7 +17,7 @@ mod tests;
 pub use answer::{Answer, SectionAnswer};
 pub(crate) use error::SdpError;
 pub use fragment::Fragment;
-pub(crate) use fragment::{FragmentHead, RemoteIce};
+pub(crate) use fragment::FragmentHead;
 pub(crate) use media::OfferedMedia;
 pub use offer::Offer;
 

@@ -384,7 +384,10 @@ fn fragments() {
     let text = "a=ice-options:trickle\r\na=group:BUNDLE 0 1\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\n\
                 a=candidate:1387637174 1 udp 2122260223 192.0.2.1 61764 typ host generation 0 ufrag EsAw network-id 1\r\na=end-of-candidates\r\n";
     let fragment = Fragment::parse(text.as_bytes()).unwrap();
-    assert_eq!(fragment.ice, Some(RemoteIce { ufrag: "EsAw".into(), pwd: "P2uYro0UCOQ4zxjKXaWCBui1".into() }));
+    assert_eq!(
+        fragment.ice,
+        Some(IceParameters { username_fragment: "EsAw".into(), password: "P2uYro0UCOQ4zxjKXaWCBui1".into(), ice_lite: false })
+    );
     assert_eq!((fragment.candidates.len(), fragment.end_of_candidates), (1, true));
     assert_eq!(Fragment::parse(b"").unwrap(), Fragment::default());
     for bad in ["a=ice-ufrag:EsAw\r\n", "hello\r\n", "a=ice-ufrag:E\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\n"] {
@@ -393,7 +396,7 @@ fn fragments() {
     let (ice, candidates, _) = transport();
     let written = FragmentHead::of(&parse(CHROMIUM_SEND)).write(&ice, &candidates);
     let back = Fragment::parse(written.as_bytes()).unwrap();
-    assert_eq!(back.ice, Some(RemoteIce { ufrag: ice.username_fragment, pwd: ice.password }));
+    assert_eq!(back.ice, Some(IceParameters { ice_lite: false, ..ice }));
     assert_eq!((back.candidates, back.end_of_candidates), (candidates, true));
     assert!(written.contains("a=group:BUNDLE 0 1\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n"));
 }

@@ -70,6 +70,8 @@ stats! {
         nacks_unanswered,
         /// Key-frame requests (PLI, FIR) that viewers sent.
         key_frame_requests_in,
+        /// Key-frame requests of viewers who ask without end.
+        key_frame_requests_refused,
         /// Key-frame requests sent to publishers.
         key_frame_requests_out,
         /// Viewers started from the key-frame cache.
@@ -84,6 +86,10 @@ stats! {
         drop_unknown_peer,
         /// Datagrams that are none of STUN, DTLS, RTP, RTCP.
         drop_garbage,
+        /// DTLS records dropped unread: malformed, beyond a bound, or not encrypted where they count only so (alerts).
+        drop_dtls,
+        /// ICE-TCP connections closed because they took nothing for 5 s.
+        tcp_stalled,
         /// SRTP or SRTCP packets that failed authentication or are too old.
         drop_srtp,
         /// RTP packets that belong to no producer.

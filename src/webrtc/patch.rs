@@ -1,18 +1,19 @@
 //! What a PATCH on a session asks for (RFC 9725 section 4.3).
 
 use super::WebRtcError;
-use crate::sdp::{Fragment, RemoteIce};
+use crate::sdp::Fragment;
+use crate::sfu::ortc::IceParameters;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PatchAction {
     /// New candidates for the current generation (section 4.3.2). An ICE-lite server needs none of them.
     Trickle,
     /// New credentials: ICE restart (section 4.3.3).
-    Restart(RemoteIce),
+    Restart(IceParameters),
 }
 
 /// Decides by the session's entity tag (without quotes) and the client's credentials of the current generation.
-pub(super) fn decide(etag: &str, current: &RemoteIce, if_match: Option<&str>, fragment: &Fragment) -> Result<PatchAction, WebRtcError> {
+pub(super) fn decide(etag: &str, current: &IceParameters, if_match: Option<&str>, fragment: &Fragment) -> Result<PatchAction, WebRtcError> {
     let if_match = if_match.ok_or(WebRtcError::PreconditionRequired)?;
     if !matches_etag(if_match, etag) {
         return Err(WebRtcError::PreconditionFailed);
@@ -32,8 +33,8 @@ fn matches_etag(if_match: &str, etag: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn ice(ufrag: &str) -> RemoteIce {
-        RemoteIce { ufrag: ufrag.into(), pwd: "p".repeat(22) }
+    fn ice(ufrag: &str) -> IceParameters {
+        IceParameters { username_fragment: ufrag.into(), password: "p".repeat(22), ice_lite: false }
     }
 
     #[test]

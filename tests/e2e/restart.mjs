@@ -31,8 +31,15 @@ await main(async (browser) => {
       const transport = [...all.values()].find((e) => e.type === "transport");
       return transport.iceLocalUsernameFragment;
     };
+    const pair = async () => {
+      const all = await pc.getStats();
+      const transport = [...all.values()].find((e) => e.type === "transport");
+      const selected = all.get(transport.selectedCandidatePairId);
+      return { port: all.get(selected.localCandidateId).port, bytes: selected.bytesReceived };
+    };
     await until("pictures", async () => (await frames()) > 5);
     const before = await ufrag();
+    const oldPort = (await pair()).port;
     const states = [];
     pc.onconnectionstatechange = () => states.push(pc.connectionState);
 
@@ -50,10 +57,13 @@ await main(async (browser) => {
     await pc.setRemoteDescription({ type: "answer", sdp: replace(replace(answer, "ice-ufrag"), "ice-pwd") });
     await until("the new generation", async () => (await ufrag()) !== before && pc.iceConnectionState === "connected");
     const had = await frames();
+    const connected = performance.now();
+    await until("pictures on the new path", async () => (await pair()).port !== oldPort && (await pair()).bytes > 50000);
+    const followed = performance.now() - connected;
     await until("pictures after the restart", async () => (await frames()) > had + 20);
     const stale = await fetch(location, { method: "PATCH", headers, body: fragment });
     const ended = await fetch(location, { method: "DELETE" });
-    return { patched: patched.status, newEtag: patched.headers.get("etag") !== etag, stale: stale.status, ended: ended.status, states };
+    return { patched: patched.status, newEtag: patched.headers.get("etag") !== etag, stale: stale.status, ended: ended.status, followed, states };
   }, url);
   return { ...seen, errors };
 });

@@ -12,8 +12,8 @@ use super::{Router, WebRtcTransport, WorkerPool};
 use crate::base::MediaKind;
 use crate::sfu::config::SfuConfig;
 use crate::sfu::ortc::{
-    DtlsFingerprint, DtlsParameters, DtlsRole, ParameterValue, RtcpFeedback, RtpCapabilities, RtpCodecCapability, RtpCodecParameters,
-    RtpHeaderExtension, RtpParameters, extension_uri,
+    DtlsFingerprint, DtlsParameters, DtlsRole, IceParameters, ParameterValue, RtcpFeedback, RtpCapabilities, RtpCodecCapability,
+    RtpCodecParameters, RtpHeaderExtension, RtpParameters, extension_uri,
 };
 use crate::sfu::types::{ConsumerOptions, PlainTransportOptions, ProducerOptions, WebRtcTransportOptions};
 
@@ -191,7 +191,12 @@ async fn chromium_decodes_at_once_in_the_middle_of_a_long_gop() {
                     let transport = router.create_webrtc_transport(WebRtcTransportOptions::default()).await.unwrap();
                     let (algorithm, value) = line(&body, "a=fingerprint:").split_once(' ').unwrap();
                     let fingerprints = vec![DtlsFingerprint { algorithm: algorithm.into(), value: value.into() }];
-                    transport.connect(DtlsParameters { role: DtlsRole::Client, fingerprints }).await.unwrap();
+                    let ice = IceParameters {
+                        username_fragment: line(&body, "a=ice-ufrag:").into(),
+                        password: line(&body, "a=ice-pwd:").into(),
+                        ice_lite: false,
+                    };
+                    transport.connect(DtlsParameters { role: DtlsRole::Client, fingerprints }, ice).await.unwrap();
                     let options = ConsumerOptions {
                         producer,
                         rtp_capabilities: capabilities(&body),

@@ -135,7 +135,7 @@ impl Browser {
         let certificate = Certificate::generate().unwrap();
         let (ice, dtls) = (&transport.ice_parameters, &transport.dtls_parameters);
         let peer = ClientPeer::new(Instant::now(), seeded(7), &certificate, DtlsRole::Client, ice, dtls, tuple);
-        transport.connect(peer.dtls_parameters()).await.unwrap();
+        transport.connect(peer.dtls_parameters(), peer.ice_parameters().clone()).await.unwrap();
         Self { peer, wire, tuple, srtp: None, transport }
     }
 

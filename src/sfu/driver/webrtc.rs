@@ -31,16 +31,16 @@ pub(crate) struct WebRtcTransport {
 }
 
 impl WebRtcTransport {
-    /// Sets the peer's DTLS parameters. Our role is the opposite of `remote.role` (`Auto`: we are the server).
-    pub(crate) async fn connect(&self, remote: DtlsParameters) -> Result<(), SfuError> {
+    /// Sets the peer's DTLS parameters and ICE credentials. Our role is the opposite of `remote.role` (`Auto`: we are the server).
+    pub(crate) async fn connect(&self, remote: DtlsParameters, ice: IceParameters) -> Result<(), SfuError> {
         let id = self.id;
-        self.shared.call(self.worker, move |shard, now| shard.worker.connect_transport(now, id, remote, &mut shard.out)).await?
+        self.shared.call(self.worker, move |shard, now| shard.worker.connect_transport(now, id, remote, &ice, &mut shard.out)).await?
     }
 
-    /// New ICE credentials; the old pair goes on until the new one is valid.
-    pub(crate) async fn restart_ice(&self) -> Result<IceParameters, SfuError> {
+    /// New ICE credentials, for `theirs`; the old pair goes on until the new one is valid.
+    pub(crate) async fn restart_ice(&self, theirs: IceParameters) -> Result<IceParameters, SfuError> {
         let id = self.id;
-        self.shared.call(self.worker, move |shard, _| shard.worker.restart_ice(id)).await?
+        self.shared.call(self.worker, move |shard, _| shard.worker.restart_ice(id, &theirs)).await?
     }
 
     /// Receives a track from the browser.

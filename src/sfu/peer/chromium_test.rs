@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::sfu::ortc::{DtlsFingerprint, DtlsParameters, DtlsRole};
+use crate::sfu::ortc::{DtlsFingerprint, DtlsParameters, DtlsRole, IceParameters};
 
 const PAGE: &str = "<script>(async () => {
   const pc = new RTCPeerConnection();
@@ -72,7 +72,10 @@ fn chromium_connects_in_both_roles() {
                         let value = offer.lines().find_map(|line| line.strip_prefix("a=fingerprint:sha-256 ")).unwrap();
                         let fingerprints = vec![DtlsFingerprint { algorithm: "sha-256".into(), value: value.trim().into() }];
                         let role = if ours == DtlsRole::Server { DtlsRole::Client } else { DtlsRole::Server };
-                        peer.connect(now(), DtlsParameters { role, fingerprints }).unwrap();
+                        let line = |name: &str| offer.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+                        let theirs =
+                            IceParameters { username_fragment: line("a=ice-ufrag:"), password: line("a=ice-pwd:"), ice_lite: false };
+                        peer.connect(now(), DtlsParameters { role, fingerprints }, &theirs).unwrap();
                         let ice = peer.ice_parameters();
                         let setup = if ours == DtlsRole::Server { "passive" } else { "active" };
                         let candidate = &host_candidates(&[local], &[], &[], false)[0];
@@ -119,7 +122,7 @@ fn chromium_connects_in_both_roles() {
             "{ours:?}: {:?}, rejected checks {}, dropped records {}",
             keys.unwrap().profile,
             peer.rejected_checks(),
-            peer.dropped_records()
+            peer.take_dropped_records()
         );
     }
 }

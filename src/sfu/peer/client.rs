@@ -29,7 +29,8 @@ const MAX_PENDING: usize = 32;
 pub struct ClientPeer {
     certificate: Certificate,
     role: DtlsRole,
-    ufrag: String,
+    ice: IceParameters,
+    own_key: hmac::Key,
     username: String,
     key: hmac::Key,
     remote: DtlsParameters,
@@ -58,12 +59,14 @@ impl ClientPeer {
         dtls: &DtlsParameters,
         tuple: Tuple,
     ) -> Self {
-        let ufrag = random_text(&mut chance, 8);
+        let ours =
+            IceParameters { username_fragment: random_text(&mut chance, 8), password: random_text(&mut chance, 24), ice_lite: false };
         Self {
             certificate: certificate.clone(),
             role: if role == DtlsRole::Server { role } else { DtlsRole::Client },
-            username: format!("{}:{ufrag}", ice.username_fragment),
-            ufrag,
+            username: format!("{}:{}", ice.username_fragment, ours.username_fragment),
+            own_key: stun::key(&ours.password),
+            ice: ours,
             key: stun::key(&ice.password),
             remote: dtls.clone(),
             tie_breaker: chance.random(),
@@ -81,21 +84,44 @@ impl ClientPeer {
     }
 
     /// For the server's `connect`.
+    pub fn ice_parameters(&self) -> &IceParameters {
+        &self.ice
+    }
+
+    /// For the server's `connect`.
     pub fn dtls_parameters(&self) -> DtlsParameters {
         DtlsParameters { role: self.role, fingerprints: vec![self.certificate.fingerprint().clone()] }
     }
 
     /// After an ICE restart of the server: check with these credentials from now on.
     pub fn set_remote_ice(&mut self, now: Instant, ice: &IceParameters) {
-        self.username = format!("{}:{}", ice.username_fragment, self.ufrag);
+        self.username = format!("{}:{}", ice.username_fragment, self.ice.username_fragment);
         self.key = stun::key(&ice.password);
         self.next_check = now;
+    }
+
+    /// New credentials of its own, with those that it has of the server: an ICE restart has begun.
+    #[cfg(test)]
+    pub(super) fn renew_ice(&mut self) {
+        let ours = random_text(&mut self.chance, 8);
+        let server = self.username.split_once(':').unwrap().0;
+        self.username = format!("{server}:{ours}");
+        self.ice = IceParameters { username_fragment: ours, password: random_text(&mut self.chance, 24), ice_lite: false };
+        self.own_key = stun::key(&self.ice.password);
     }
 
     /// Checks this path too, without nominating it.
     pub fn add_tuple(&mut self, now: Instant, tuple: Tuple) {
         self.tuples.push(tuple);
         self.next_check = now;
+    }
+
+    /// Checks this path no more.
+    #[cfg(test)]
+    pub(super) fn forget(&mut self, tuple: Tuple) {
+        let nominated = self.tuples[self.nominated];
+        self.tuples.retain(|known| *known != tuple);
+        self.nominated = self.tuples.iter().position(|known| *known == nominated).unwrap();
     }
 
     /// Moves to a path that was added before; false if it was not.
@@ -125,7 +151,7 @@ impl ClientPeer {
                 self.follow_dtls();
                 Received::Consumed
             }
-            [0..=3, ..] if self.handle_answer(now, tuple, datagram) => Received::Consumed,
+            [0..=3, ..] if self.handle_answer(now, tuple, datagram) || self.handle_check(tuple, datagram) => Received::Consumed,
             _ => Received::Ignored,
         }
     }
@@ -150,6 +176,18 @@ impl ClientPeer {
             }
             self.collect();
         }
+        true
+    }
+
+    /// Answers a check.
+    fn handle_check(&mut self, tuple: Tuple, datagram: &[u8]) -> bool {
+        let ours = |message: &Message<'_>| {
+            let name = message.username.and_then(|name| name.split_once(':')).map(|(theirs, _)| theirs);
+            message.kind == stun::BINDING_REQUEST && name == Some(&*self.ice.username_fragment) && message.is_authentic(&self.own_key)
+        };
+        let Some(check) = Message::parse(datagram).filter(ours) else { return false };
+        let answer = Writer::new(stun::BINDING_SUCCESS, &check.transaction).mapped(tuple.remote).finish(&self.own_key);
+        self.transmits.push_back((tuple, answer.into()));
         true
     }
 

@@ -1,11 +1,13 @@
 //! An ICE-lite agent (RFC 8445 section 2.5): it answers connectivity checks and follows the pair that the peer nominates.
 //!
-//! In: STUN datagrams with their tuple, and time. Out: answers on the tuple the request came on, and [`IceEvent`]s.
+//! In: STUN datagrams with their tuple, and time. Out: answers on the tuple the request came on, and [`IceEvent`]s. A full agent would check
+//! a pair before it uses it; this one checks those only to which a peer moves ([`Challenge`]).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rand::{RngExt, SeedableRng};
 use ring::hmac;
 
 use super::stun::{self, Message, Writer};
@@ -17,12 +19,17 @@ use crate::sfu::ortc::IceParameters;
 pub(super) const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most tuples valid at once. A browser has a few interfaces times UDP and TCP; the least recently heard one makes room.
 const MAX_TUPLES: usize = 8;
-/// Most answers waiting to be sent. They are polled after every datagram, so more than one is rare already.
+/// Most answers and checks waiting to be sent. They are polled after every datagram, so more than one is rare already.
 const MAX_ANSWERS: usize = 16;
 /// Characters of the ufrag that say which worker it belongs to: four hexadecimal digits.
 const UFRAG_WORKER_LEN: usize = 4;
 /// Random characters after them: 48 bits (RFC 8445 section 5.3 asks for 24).
 const UFRAG_RANDOM_LEN: usize = 8;
+/// When a check of ours that has no answer yet is sent again, after the first. Few: whoever stands there has not asked for them.
+const REPEATS: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(400), Duration::from_millis(800)];
+/// PRIORITY of our checks (RFC 8445 section 5.1.2.1): peer reflexive, component 1. Nobody chooses by it.
+const CHECK_PRIORITY: u32 = 110 << 24 | 0xFFFF << 8 | 255;
 /// Characters of the password: 143 bits (RFC 8445 section 5.3 asks for 128).
 const PASSWORD_LEN: usize = 24;
 
@@ -85,6 +92,24 @@ pub(crate) enum IceEvent {
 struct ValidTuple {
     tuple: Tuple,
     last_check: Instant,
+    /// Who is who there: the peer's ufrag and ours, of the last check. Browsers use a new one of their own with an old one of ours.
+    names: (String, String),
+    /// The peer has shown that it receives there: it has a TCP connection, got the handshake, or answered.
+    proven: bool,
+}
+
+/// A path that the peer wants to move to. It knows the password and can send in anybody's name, so media follow only when it has shown that it
+/// receives there: by the answer to a check of ours, whose transaction nobody else knows.
+#[derive(Debug)]
+struct Challenge {
+    tuple: Tuple,
+    names: (String, String),
+    transaction: [u8; 12],
+    request: Bytes,
+    theirs: hmac::Key,
+    /// When the check is repeated, and how often it was.
+    repeat: Option<Instant>,
+    repeats: usize,
 }
 
 /// The agent of one peer.
@@ -94,8 +119,15 @@ pub(crate) struct IceLite {
     current: Credentials,
     /// The ones in use until a check with the `current` ones arrives.
     previous: Option<Credentials>,
+    /// The peer's, ufrag and key, of this generation and the one before.
+    theirs: VecDeque<(String, hmac::Key)>,
     tuples: Vec<ValidTuple>,
     selected: Option<Tuple>,
+    /// Whether the peer moves without a challenge: until the handshake begins, which shows by itself that it receives where that goes.
+    free: bool,
+    challenge: Option<Challenge>,
+    chance: Chance,
+    tie_breaker: u64,
     /// When consent ends for a peer whose only connections (TCP) have broken.
     orphaned_until: Option<Instant>,
     /// The highest nomination number seen, where the peer sends numbers.
@@ -112,8 +144,13 @@ impl IceLite {
             worker,
             current: Credentials::new(worker, chance),
             previous: None,
+            theirs: VecDeque::new(),
             tuples: Vec::new(),
             selected: None,
+            free: true,
+            challenge: None,
+            tie_breaker: chance.random(),
+            chance: Chance::from_rng(chance),
             orphaned_until: None,
             nomination: None,
             answers: VecDeque::new(),
@@ -127,9 +164,31 @@ impl IceLite {
         &self.current.parameters
     }
 
-    /// New credentials; the old ones and their tuples go on until a check with the new ones arrives (RFC 8445 section 9).
-    pub(crate) fn restart(&mut self, chance: &mut Chance) -> &IceParameters {
+    /// The peer's credentials.
+    pub(crate) fn set_remote(&mut self, theirs: &IceParameters) {
+        self.theirs.truncate(1);
+        self.theirs.push_front((theirs.username_fragment.clone(), stun::key(&theirs.password)));
+    }
+
+    /// The handshake begins: from now on a peer that moves has to show that it receives where it moves to.
+    pub(crate) fn pin(&mut self) {
+        if std::mem::take(&mut self.free)
+            && let Some(selected) = self.selected
+        {
+            self.prove(&selected);
+        }
+    }
+
+    fn prove(&mut self, tuple: &Tuple) {
+        if let Some(valid) = self.tuples.iter_mut().find(|valid| valid.tuple == *tuple) {
+            valid.proven = true;
+        }
+    }
+
+    /// New credentials, for the peer's new ones; the old ones and their tuples go on until a check with the new ones arrives (RFC 8445 section 9).
+    pub(crate) fn restart(&mut self, theirs: &IceParameters, chance: &mut Chance) -> &IceParameters {
         let old = std::mem::replace(&mut self.current, Credentials::new(self.worker, chance));
+        self.set_remote(theirs);
         if old.used || self.previous.is_none() {
             self.previous = Some(old);
         } else {
@@ -163,7 +222,10 @@ impl IceLite {
     }
 
     fn handle_message(&mut self, now: Instant, tuple: Tuple, message: &Message<'_>) -> bool {
-        let Some((ufrag, _)) = message.username.and_then(|name| name.split_once(':')) else { return false };
+        if message.kind == stun::BINDING_SUCCESS {
+            return self.handle_answer(tuple, message);
+        }
+        let Some((ufrag, theirs)) = message.username.and_then(|name| name.split_once(':')) else { return false };
         if message.kind != stun::BINDING_REQUEST {
             return false;
         }
@@ -176,17 +238,17 @@ impl IceLite {
             // RFC 8489 section 6.3.1.
             let answer = Writer::new(stun::BINDING_ERROR, &message.transaction).error(420, "Unknown Attribute").unknown_attributes(kind);
             let answer = answer.finish(&credentials.key);
-            self.answer(tuple, answer);
+            self.answer(tuple, answer.into());
             return true;
         }
         if message.controlled {
             // RFC 8445 section 7.3.1.1: a lite agent is always the controlled one, so the peer has to be the other.
             let answer = Writer::new(stun::BINDING_ERROR, &message.transaction).error(487, "Role Conflict").finish(&credentials.key);
-            self.answer(tuple, answer);
+            self.answer(tuple, answer.into());
             return true;
         }
         let answer = Writer::new(stun::BINDING_SUCCESS, &message.transaction).mapped(tuple.remote).finish(&credentials.key);
-        self.answer(tuple, answer);
+        self.answer(tuple, answer.into());
         if is_current && !self.current.used {
             self.current.used = true;
             if let Some(old) = self.previous.take() {
@@ -194,22 +256,37 @@ impl IceLite {
                 self.events.push_back(IceEvent::UfragRetired(old.parameters.username_fragment));
             }
         }
-        self.validate(now, tuple);
-        self.follow_nomination(tuple, message);
+        self.validate(now, tuple, theirs, ufrag);
+        self.follow_nomination(now, tuple, message);
         true
     }
 
-    fn answer(&mut self, tuple: Tuple, answer: Vec<u8>) {
+    /// The answer to a check of ours.
+    fn handle_answer(&mut self, tuple: Tuple, message: &Message<'_>) -> bool {
+        let answers =
+            |asked: &mut Challenge| asked.tuple == tuple && asked.transaction == message.transaction && message.is_authentic(&asked.theirs);
+        let met = self.challenge.take_if(answers).is_some();
+        if met {
+            self.prove(&tuple);
+            self.select(tuple);
+        }
+        met
+    }
+
+    fn answer(&mut self, tuple: Tuple, answer: Bytes) {
         if self.answers.len() == MAX_ANSWERS {
             self.answers.pop_front();
         }
-        self.answers.push_back((tuple, answer.into()));
+        self.answers.push_back((tuple, answer));
     }
 
-    fn validate(&mut self, now: Instant, tuple: Tuple) {
+    fn validate(&mut self, now: Instant, tuple: Tuple, theirs: &str, ours: &str) {
         self.orphaned_until = None;
         if let Some(valid) = self.tuples.iter_mut().find(|valid| valid.tuple == tuple) {
             valid.last_check = now;
+            if (valid.names.0.as_str(), valid.names.1.as_str()) != (theirs, ours) {
+                valid.names = (theirs.to_owned(), ours.to_owned());
+            }
             return;
         }
         if self.tuples.len() == MAX_TUPLES {
@@ -219,13 +296,13 @@ impl IceLite {
                 self.events.push_back(IceEvent::TupleRemoved(gone.tuple));
             }
         }
-        self.tuples.push(ValidTuple { tuple, last_check: now });
+        self.tuples.push(ValidTuple { tuple, last_check: now, names: (theirs.to_owned(), ours.to_owned()), proven: is_connection(&tuple) });
         self.events.push_back(IceEvent::TupleAdded(tuple));
     }
 
     /// The peer decides which pair is used (RFC 8445 section 8.1.1), not the source of the last check: a peer goes on
     /// checking pairs that it does not receive media on.
-    fn follow_nomination(&mut self, tuple: Tuple, message: &Message<'_>) {
+    fn follow_nomination(&mut self, now: Instant, tuple: Tuple, message: &Message<'_>) {
         let nominated = match message.nomination {
             Some(number) if self.nomination.is_none_or(|highest| number > highest) => {
                 self.nomination = Some(number);
@@ -234,8 +311,22 @@ impl IceLite {
             Some(_) => false,
             None => message.use_candidate,
         };
-        if nominated || self.selected.is_none() {
+        let goes_there = self.challenge.as_ref().is_some_and(|asked| asked.tuple == tuple);
+        if nominated || goes_there || self.selected.is_none() {
+            self.move_to(now, tuple);
+        }
+    }
+
+    fn move_to(&mut self, now: Instant, tuple: Tuple) {
+        let Some(valid) = self.tuples.iter().find(|valid| valid.tuple == tuple) else { return };
+        if self.free || self.selected == Some(tuple) || valid.proven {
+            self.challenge = None;
             self.select(tuple);
+            return;
+        }
+        let asked = |asked: &Challenge| asked.tuple == tuple && asked.names == valid.names && asked.repeat.is_some();
+        if !self.challenge.as_ref().is_some_and(asked) {
+            self.challenge(now, tuple, valid.names.clone());
         }
     }
 
@@ -246,13 +337,33 @@ impl IceLite {
         }
     }
 
+    fn challenge(&mut self, now: Instant, tuple: Tuple, names: (String, String)) {
+        let Some((_, key)) = self.theirs.iter().find(|(ufrag, _)| *ufrag == names.0) else { return };
+        let transaction: [u8; 12] = self.chance.random();
+        let request = Writer::new(stun::BINDING_REQUEST, &transaction)
+            .username(&format!("{}:{}", names.0, names.1))
+            .priority(CHECK_PRIORITY)
+            .controlled(self.tie_breaker);
+        let (request, theirs) = (Bytes::from(request.finish(key)), key.clone());
+        self.answer(tuple, request.clone());
+        self.challenge = Some(Challenge { tuple, names, transaction, request, theirs, repeat: Some(now + REPEATS[0]), repeats: 0 });
+    }
+
+    fn repeat_challenge(&mut self, now: Instant) {
+        let Some(asked) = self.challenge.as_mut().filter(|asked| asked.repeat.is_some_and(|at| now >= at)) else { return };
+        asked.repeats += 1;
+        asked.repeat = REPEATS.get(asked.repeats).map(|after| now + *after);
+        let (tuple, request) = (asked.tuple, asked.request.clone());
+        self.answer(tuple, request);
+    }
+
     /// Forgets a tuple at once: its TCP connection is gone. If it was the last one, the peer may come back with another one
     /// for as long as consent lasts.
-    pub(crate) fn remove_tuple(&mut self, tuple: &Tuple) {
+    pub(crate) fn remove_tuple(&mut self, now: Instant, tuple: &Tuple) {
         if let Some(index) = self.tuples.iter().position(|valid| valid.tuple == *tuple) {
             let gone = self.tuples.swap_remove(index);
             self.events.push_back(IceEvent::TupleRemoved(*tuple));
-            self.replace_selected();
+            self.replace_selected(now);
             if self.tuples.is_empty() {
                 self.orphaned_until = Some(gone.last_check + CONSENT_TIMEOUT);
             }
@@ -272,8 +383,9 @@ impl IceLite {
         });
         let expired = self.tuples.len() < before;
         if expired {
-            self.replace_selected();
+            self.replace_selected(now);
         }
+        self.repeat_challenge(now);
         let given_up = self.orphaned_until.is_some_and(|until| now >= until);
         if given_up || expired && self.tuples.is_empty() {
             self.orphaned_until = None;
@@ -281,23 +393,24 @@ impl IceLite {
         }
     }
 
-    fn replace_selected(&mut self) {
+    fn replace_selected(&mut self, now: Instant) {
         if self.selected.is_none_or(|selected| self.tuples.iter().any(|valid| valid.tuple == selected)) {
             return;
         }
         self.selected = None;
-        if let Some(best) = self.tuples.iter().max_by_key(|valid| valid.last_check) {
-            self.select(best.tuple);
+        if let Some(best) = self.tuples.iter().max_by_key(|valid| valid.last_check).map(|valid| valid.tuple) {
+            self.move_to(now, best);
         }
     }
 
     /// When [`Self::handle_timeout`] has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let expiry = self.tuples.iter().map(|valid| valid.last_check + CONSENT_TIMEOUT);
-        expiry.chain(self.orphaned_until).min()
+        let repeat = self.challenge.as_ref().and_then(|asked| asked.repeat);
+        expiry.chain(self.orphaned_until).chain(repeat).min()
     }
 
-    /// The next answer, and where to send it.
+    /// The next answer or check, and where to send it.
     pub(crate) fn poll_transmit(&mut self) -> Option<(Tuple, Bytes)> {
         self.answers.pop_front()
     }

@@ -64,12 +64,12 @@ impl Peer {
         DtlsParameters { role: DtlsRole::Auto, fingerprints: vec![self.certificate.fingerprint().clone()] }
     }
 
-    /// Sets the peer's DTLS parameters. Our role is the opposite of `remote.role` (`Auto`: we are the server). ICE and
+    /// Sets the peer's DTLS parameters and ICE credentials. Our role is the opposite of `remote.role` (`Auto`: we are the server). ICE and
     /// DTLS have 30 s each from here.
     ///
     /// # Errors
     /// Called twice, after the end, or with no fingerprint that can be checked.
-    pub fn connect(&mut self, now: Instant, remote: DtlsParameters) -> Result<(), PeerError> {
+    pub fn connect(&mut self, now: Instant, remote: DtlsParameters, ice: &IceParameters) -> Result<(), PeerError> {
         if self.closed {
             return Err(PeerError::Closed);
         }
@@ -80,21 +80,22 @@ impl Peer {
             return Err(NoUsableFingerprint.into());
         }
         self.remote = Some(remote);
+        self.ice.set_remote(ice);
         self.ice_deadline = Some(now + HANDSHAKE_TIMEOUT);
         self.begin_dtls(now);
         Ok(())
     }
 
-    /// New ICE credentials; the old pair goes on until a check with the new ones arrives. Route the new ufrag here at once,
+    /// New ICE credentials, for `theirs`; the old pair goes on until a check with the new ones arrives. Route the new ufrag here at once,
     /// and the old one until [`PeerEvent::UfragRetired`].
     ///
     /// # Errors
     /// The peer is closed.
-    pub fn restart_ice(&mut self, chance: &mut Chance) -> Result<&IceParameters, PeerError> {
+    pub fn restart_ice(&mut self, theirs: &IceParameters, chance: &mut Chance) -> Result<&IceParameters, PeerError> {
         if self.closed {
             return Err(PeerError::Closed);
         }
-        Ok(self.ice.restart(chance))
+        Ok(self.ice.restart(theirs, chance))
     }
 
     /// Takes a datagram that came on `tuple`. For media it only says whether the caller may open it.
@@ -217,7 +218,9 @@ impl Peer {
     pub fn poll_transmit(&mut self) -> Option<(Tuple, Bytes)> {
         self.ice.poll_transmit().or_else(|| {
             let tuple = self.ice.selected()?;
-            Some((tuple, self.dtls.as_mut()?.poll_transmit()?))
+            let flight = self.dtls.as_mut()?.poll_transmit()?;
+            self.ice.pin();
+            Some((tuple, flight))
         })
     }
 
@@ -236,16 +239,16 @@ impl Peer {
         self.ice.rejected()
     }
 
-    /// DTLS records and fragments that were dropped before any processing: malformed, beyond a bound, or of no use.
-    pub fn dropped_records(&self) -> u64 {
-        self.dtls.as_ref().map_or(0, DtlsSession::dropped)
+    /// DTLS records and fragments that were dropped before any processing since this was asked last: malformed, beyond a bound, or of no use.
+    pub fn take_dropped_records(&mut self) -> u64 {
+        self.dtls.as_mut().map_or(0, DtlsSession::take_dropped)
     }
 
     /// A TCP connection is gone. Noted, so that another path can be used before its consent expires. No effect on UDP
     /// tuples. Losing the last path is left to ICE's timeout of 30 s: the peer may be connecting anew.
     pub fn handle_disconnected(&mut self, now: Instant, tuple: &Tuple) {
         if !self.closed && ice::is_connection(tuple) {
-            self.ice.remove_tuple(tuple);
+            self.ice.remove_tuple(now, tuple);
             self.follow_ice(now);
         }
     }

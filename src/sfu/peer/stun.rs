@@ -193,7 +193,6 @@ impl Writer {
         self.attribute(ICE_CONTROLLING, &tie_breaker.to_be_bytes())
     }
 
-    #[cfg(test)]
     pub(super) fn controlled(self, tie_breaker: u64) -> Self {
         self.attribute(ICE_CONTROLLED, &tie_breaker.to_be_bytes())
     }

@@ -76,16 +76,17 @@ impl Worker {
         self.producer_keys.get(&(router, id)).copied().ok_or(SfuError::NotFound(Noun::Producer))
     }
 
-    /// Sets the peer's DTLS parameters.
+    /// Sets the peer's DTLS parameters and ICE credentials.
     pub(crate) fn connect_transport(
         &mut self,
         now: Instant,
         id: TransportId,
         remote: DtlsParameters,
+        ice: &IceParameters,
         out: &mut impl Outbox,
     ) -> Result<(), SfuError> {
         let key = self.transport_key(id)?;
-        self.peer_of(key)?.connect(now, remote)?;
+        self.peer_of(key)?.connect(now, remote, ice)?;
         self.service_peer(now, key, out);
         Ok(())
     }
@@ -95,10 +96,10 @@ impl Worker {
         peer.ok_or(SfuError::PlainTransport)
     }
 
-    pub(crate) fn restart_ice(&mut self, id: TransportId) -> Result<IceParameters, SfuError> {
+    pub(crate) fn restart_ice(&mut self, id: TransportId, theirs: &IceParameters) -> Result<IceParameters, SfuError> {
         let key = self.transport_key(id)?;
         let mut chance = Chance::from_rng(&mut self.chance);
-        let ice = self.peer_of(key)?.restart_ice(&mut chance)?.clone();
+        let ice = self.peer_of(key)?.restart_ice(theirs, &mut chance)?.clone();
         self.name(&ice.username_fragment, key);
         Ok(ice)
     }

@@ -46,7 +46,10 @@ impl Worker {
         match peer.handle_datagram(now, tuple, datagram) {
             Received::Srtp => self.handle_srtp(now, key, datagram),
             Received::Srtcp => self.handle_srtcp(now, key, datagram, out),
-            Received::Consumed => self.service_peer(now, key, out),
+            Received::Consumed => {
+                self.stats.drop_dtls += peer.take_dropped_records();
+                self.service_peer(now, key, out);
+            }
             Received::Ignored => self.stats.drop_garbage += 1,
         }
     }
@@ -148,6 +151,7 @@ impl Worker {
                     self.events.push_back(Event::Route(tuple, true));
                 }
                 PeerEvent::TupleRemoved(tuple) => {
+                    transport.tuple.take_if(|selected| *selected == tuple);
                     if self.tuples.get(&tuple) == Some(&key) {
                         self.tuples.remove(&tuple);
                         self.events.push_back(Event::Route(tuple, false));

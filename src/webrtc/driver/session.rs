@@ -10,7 +10,8 @@ use super::role::Role;
 use super::setup::Prepared;
 use super::table::{Connecting, Slot};
 use crate::base::{Lots, shown};
-use crate::sdp::{Fragment, FragmentHead, RemoteIce};
+use crate::sdp::{Fragment, FragmentHead};
+use crate::sfu::ortc::IceParameters;
 use crate::sfu::{TransportEvent, WebRtcTransport};
 use crate::webrtc::WebRtcError;
 use crate::webrtc::patch::{PatchAction, decide};
@@ -21,7 +22,7 @@ pub(super) struct Session {
     transport: WebRtcTransport,
     role: Role,
     restart: FragmentHead,
-    remote_ice: RemoteIce,
+    remote_ice: IceParameters,
     etag: String,
     lots: Lots,
     commands: mpsc::Receiver<Command>,
@@ -112,7 +113,7 @@ impl Session {
                 Ok(PatchOutcome::Trickled)
             }
             PatchAction::Restart(ice) => {
-                let ours = self.transport.restart_ice().await?;
+                let ours = self.transport.restart_ice(ice.clone()).await?;
                 self.remote_ice = ice;
                 self.etag = self.lots.id();
                 tracing::info!(protocol = self.slot.role.protocol(), path = %self.slot.path, session = shown(&self.slot.id), "ICE restart");

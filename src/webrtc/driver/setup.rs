@@ -7,7 +7,8 @@ use rand::RngExt;
 use super::request::SessionRequest;
 use super::role::{Publishing, Role, Viewing};
 use crate::base::Lots;
-use crate::sdp::{Answer, FragmentHead, Offer, RemoteIce, SectionAnswer};
+use crate::sdp::{Answer, FragmentHead, Offer, SectionAnswer};
+use crate::sfu::ortc::IceParameters;
 use crate::sfu::{ConsumerOptions, Noun, ProducerOptions, Router, SfuError, WebRtcTransport, WebRtcTransportOptions};
 use crate::stream::{Hub, PublishRequest, SelectError, Stream, Wanted};
 use crate::webrtc::{WebRtcError, whep, whip};
@@ -23,7 +24,7 @@ const REPLACED_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub restart: FragmentHead,
-    pub remote_ice: RemoteIce,
+    pub remote_ice: IceParameters,
     pub answer: String,
     pub transport: WebRtcTransport,
     pub role: Role,
@@ -183,7 +184,7 @@ fn better_reason(old: Option<SelectError>, new: SelectError) -> SelectError {
 
 async fn connected_transport(router: &Router, offer: &Offer) -> Result<WebRtcTransport, SfuError> {
     let transport = router.create_webrtc_transport(WebRtcTransportOptions::default()).await?;
-    transport.connect(offer.dtls.clone()).await?;
+    transport.connect(offer.dtls.clone(), offer.ice.clone()).await?;
     Ok(transport)
 }
 
@@ -199,6 +200,5 @@ fn prepared(lots: &Lots, offer: &Offer, transport: WebRtcTransport, sections: &[
         sections,
     }
     .write();
-    let remote_ice = RemoteIce { ufrag: offer.ice.username_fragment.clone(), pwd: offer.ice.password.clone() };
-    Prepared { restart: FragmentHead::of(offer), remote_ice, answer, transport, role }
+    Prepared { restart: FragmentHead::of(offer), remote_ice: offer.ice.clone(), answer, transport, role }
 }

@@ -34,7 +34,7 @@ const MAX_FRAGMENTS: u32 = 1024;
 const MAX_ENCRYPTED_HANDSHAKES: u8 = 24;
 /// Longest encrypted record that is let through before application data is: Finished and alerts.
 const MAX_ENCRYPTED_RECORD: usize = 256;
-/// Most ChangeCipherSpec records and unencrypted alerts; the engine queues the former until they make sense.
+/// Most ChangeCipherSpec records: the engine queues them until they make sense.
 const MAX_PLAIN_CONTROL: u8 = 24;
 
 #[derive(Debug)]
@@ -116,8 +116,7 @@ impl Guard {
         // Once there are keys, whatever is not encrypted is old or forged.
         match kind {
             HANDSHAKE if !established => self.filter_messages(body, passed),
-            // Warnings other than close_notify ask for nothing.
-            ALERT if !established && body.len() == 2 && (body[0] == 2 || body[1] == 0) => self.pass_control(kind, body, passed),
+            // An alert that is not encrypted may be anybody's. A handshake that the peer refused ends in time without it.
             CHANGE_CIPHER_SPEC if !established && body.len() == 1 => self.pass_control(kind, body, passed),
             _ => self.dropped += 1,
         }
@@ -208,8 +207,8 @@ impl Guard {
         self.assembling = BTreeMap::new();
     }
 
-    pub(super) fn dropped(&self) -> u64 {
-        self.dropped
+    pub(super) fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
     }
 }
 
@@ -347,6 +346,20 @@ mod tests {
         assert!(guard.assembling.values().all(|assembly| assembly.pieces.len() <= MAX_PIECES));
         assert!(guard.encrypted_handshakes <= MAX_ENCRYPTED_HANDSHAKES && guard.plain_control <= MAX_PLAIN_CONTROL);
         assert!(guard.dropped > 100_000);
+    }
+
+    #[test]
+    fn alerts_are_nobodys_until_they_are_encrypted() {
+        let mut guard = Guard::default();
+        let alerts = [[2, 40], [2, 0], [1, 0], [1, 90]];
+        for established in [false, true] {
+            for alert in &alerts {
+                assert!(guard.filter(&record(ALERT, alert), established).records.is_empty());
+            }
+        }
+        assert_eq!(guard.take_dropped(), 8);
+        let encrypted = [ALERT, 0xFE, 0xFD, 0, 1, 0, 0, 0, 0, 0, 1, 0, 30].into_iter().chain([7; 30]).collect::<Vec<_>>();
+        assert_eq!(guard.filter(&encrypted, true).records.len(), encrypted.len());
     }
 
     #[test]

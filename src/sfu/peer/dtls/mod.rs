@@ -308,9 +308,9 @@ impl DtlsSession {
         }
     }
 
-    /// Records and fragments that were dropped before the engine saw them: malformed, beyond a bound, or of no use.
-    pub fn dropped(&self) -> u64 {
-        self.guard.as_ref().map_or(0, |guard| guard.dropped())
+    /// Records and fragments that were dropped before the engine saw them, since this was asked last: malformed, beyond a bound, or of no use.
+    pub fn take_dropped(&mut self) -> u64 {
+        self.guard.as_mut().map_or(0, |guard| guard.take_dropped())
     }
 }
 

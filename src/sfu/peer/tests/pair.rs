@@ -50,7 +50,9 @@ pub(super) struct Pair {
     sent: u64,
     random: u64,
     /// Of 1000 datagrams.
-    lost_per_mille: u64,
+    pub(super) lost_per_mille: u64,
+    /// Whoever is here gets what is sent to it, but answers nothing, and how many bytes that is.
+    pub(super) deaf: Option<(Tuple, usize)>,
     pub(super) to_server: Vec<Bytes>,
     pub(super) server_events: Vec<PeerEvent>,
     pub(super) client_events: Vec<PeerEvent>,
@@ -63,7 +65,7 @@ impl Pair {
         let mut server = Peer::new(now, ours, 3, &mut seeded(seed));
         let client =
             ClientPeer::new(now, seeded(1), theirs, client_role, server.ice_parameters(), &server.dtls_parameters(), client_tuple(1000));
-        server.connect(now, client.dtls_parameters()).unwrap();
+        server.connect(now, client.dtls_parameters(), client.ice_parameters()).unwrap();
         Self {
             now,
             server,
@@ -72,6 +74,7 @@ impl Pair {
             sent: 0,
             random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
             lost_per_mille,
+            deaf: None,
             to_server: vec![],
             server_events: vec![],
             client_events: vec![],
@@ -89,6 +92,10 @@ impl Pair {
         assert!(datagram.len() <= 1200, "{} bytes", datagram.len());
         if to_server {
             self.to_server.push(datagram.clone());
+        }
+        if let Some((_, got)) = self.deaf.as_mut().filter(|(deaf, _)| !to_server && *deaf == tuple) {
+            *got += datagram.len();
+            return;
         }
         if self.random() % 1000 < self.lost_per_mille {
             return;

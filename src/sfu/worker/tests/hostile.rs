@@ -144,7 +144,8 @@ fn a_name_that_nobody_has_is_nobodys() {
         sim.events.iter().filter(|event| found(event)).count()
     };
     assert_eq!((names(&mut sim, true), names(&mut sim, false)), (1, 0));
-    sim.worker.restart_ice(transport).unwrap();
+    let theirs = sim.browsers[viewer].peer.ice_parameters().clone();
+    sim.worker.restart_ice(transport, &theirs).unwrap();
     assert_eq!(names(&mut sim, true), 2);
     sim.worker.close_transport(sim.now, transport, &mut sim.out);
     sim.run(Duration::from_secs(1));

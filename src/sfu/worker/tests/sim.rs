@@ -169,7 +169,7 @@ impl Sim {
         let tuple = Tuple { local: address, remote: "192.0.2.1:8189".parse().unwrap(), protocol: Protocol::Udp };
         let (id, ice, dtls) = self.worker.create_transport(self.now, self.router).unwrap();
         let peer = ClientPeer::new(self.now, crate::base::seeded(9), &certificate(), DtlsRole::Client, &ice, &dtls, tuple);
-        self.worker.connect_transport(self.now, id, peer.dtls_parameters(), &mut self.out).unwrap();
+        self.worker.connect_transport(self.now, id, peer.dtls_parameters(), peer.ice_parameters(), &mut self.out).unwrap();
         self.browsers.push(Browser {
             peer,
             transport: id,
