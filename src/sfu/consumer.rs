@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::id::ConsumerId;
+use super::requests::Requests;
 use super::sender::Sender;
 use super::store::PacketStore;
 use crate::base::MediaKind;
@@ -17,8 +18,6 @@ const FAST_START_PACE: Duration = Duration::from_millis(2);
 const MAX_LATENESS: Duration = Duration::from_millis(10);
 /// How long a source that may not be able to answer has for a key frame before the viewer is started again from the cache.
 const SOURCE_ANSWERS_WITHIN: Duration = Duration::from_millis(400);
-/// A viewer is started again from the cache at most once in this time: each time costs it a GOP of data.
-const RESTART_INTERVAL: Duration = Duration::from_secs(2);
 /// How soon a reader whose queue was full is tried again when no new packet comes.
 const RETRY: Duration = Duration::from_millis(20);
 
@@ -91,7 +90,8 @@ pub(super) struct Consumer {
     started: bool,
     resume: bool,
     restart_at: Option<(Instant, u64)>,
-    last_restart: Option<Instant>,
+    /// What of its key-frame requests is followed.
+    pub requests: Requests,
     retry_at: Option<Instant>,
 }
 
@@ -112,7 +112,7 @@ impl Consumer {
             started: false,
             resume: true,
             restart_at: None,
-            last_restart: None,
+            requests: Requests::new(),
             retry_at: None,
         }
     }
@@ -148,6 +148,7 @@ impl Consumer {
     pub(super) fn switch(&mut self, producer: usize, store: &PacketStore) {
         (self.producer, self.started, self.resume) = (producer, false, true);
         (self.restart_at, self.retry_at) = (None, None);
+        self.requests.forget_key_frames();
         if let Outlet::Batches { clock_version, .. } = &mut self.outlet {
             *clock_version = None;
         }
@@ -167,8 +168,7 @@ impl Consumer {
     /// The viewer can't decode and asks for a key frame, which the source may not be able to make: if none comes, the viewer is
     /// started again from the cache.
     pub(super) fn restart_unless_answered(&mut self, now: Instant, store: &PacketStore) {
-        let recently = self.last_restart.is_some_and(|last| now.saturating_duration_since(last) < RESTART_INTERVAL);
-        if self.phase == Phase::Live && self.restart_at.is_none() && !recently {
+        if self.phase == Phase::Live && self.restart_at.is_none() && self.requests.may_restart(now) {
             self.restart_at = Some((now + SOURCE_ANSWERS_WITHIN, store.end()));
         }
     }
@@ -199,7 +199,7 @@ impl Consumer {
         if let Some((_, asked_at)) = self.restart_at.filter(|(at, _)| now >= *at) {
             self.restart_at = None;
             if let Some(key) = store.key_frame().filter(|key| self.phase == Phase::Live && *key < asked_at) {
-                self.last_restart = Some(now);
+                self.requests.restarted(now, key);
                 (self.cursor, self.resume, self.phase) = (key, true, Phase::CatchingUp { next: now });
             }
         }

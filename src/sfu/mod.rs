@@ -12,6 +12,7 @@ pub(crate) mod ortc;
 pub(crate) mod outbox;
 pub(crate) mod peer;
 mod producer;
+mod requests;
 mod resends;
 mod sender;
 mod stats;

@@ -230,7 +230,8 @@ impl Shard {
     fn take_tcp(&mut self, now: Instant, input: tcp::Input) {
         match input {
             tcp::Input::Frame(tuple, mut bytes) => self.worker.handle_datagram(now, tuple, &mut bytes, &mut self.out),
-            tcp::Input::Closed(tuple) => {
+            tcp::Input::Closed(tuple, end) => {
+                self.worker.stats_mut().tcp_stalled += u64::from(end == tcp::End::Stalled);
                 self.out.tcp.remove(&tuple);
                 self.worker.handle_disconnected(now, &tuple, &mut self.out);
             }

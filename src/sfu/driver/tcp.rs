@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,9 @@ const NEW: Places = Places::new(256);
 const MAX_FIRST_FRAME: usize = 1500;
 /// Datagrams waiting to be written to one connection: half a second of 5 Mbit/s. More than that is late anyway.
 const WRITE_QUEUE: usize = 256;
+/// How long what waits for a connection may take to be written, a full queue at most: 0.5 Mbit/s. Who takes less can't watch, and would be sent
+/// to for ever.
+const WRITE_WITHIN: Duration = Duration::from_secs(5);
 /// Frames of all connections waiting for the worker; their readers wait when it is full.
 pub(super) const READ_QUEUE: usize = 256;
 
@@ -38,7 +41,16 @@ pub(super) const READ_QUEUE: usize = 256;
 pub(super) enum Input {
     Frame(Tuple, BytesMut),
     /// The connection is gone.
-    Closed(Tuple),
+    Closed(Tuple, End),
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Closed or broken by the peer, silent, or no longer needed.
+    Gone,
+    /// The peer took nothing.
+    Stalled,
 }
 
 /// Waits for a connection on any of the listeners; for ever without any.
@@ -123,25 +135,73 @@ pub(super) fn adopt(stream: std::net::TcpStream, tuple: Tuple, input: mpsc::Send
                 }
             }
         };
-        tokio::select! {
-            () = reading => {}
-            _ = &mut writing => {}
-        }
+        let end = tokio::select! {
+            () = reading => End::Gone,
+            end = &mut writing => end.unwrap_or(End::Gone),
+        };
         writing.abort();
-        let _ = input.send(Input::Closed(tuple)).await;
+        let _ = input.send(Input::Closed(tuple, end)).await;
     });
     Some(queue)
 }
 
-async fn write_frames(mut stream: tokio::net::tcp::OwnedWriteHalf, mut outgoing: mpsc::Receiver<Bytes>) {
+async fn write_frames(mut stream: impl AsyncWrite + Unpin, mut outgoing: mpsc::Receiver<Bytes>) -> End {
     let mut writer = FrameWriter::new();
     while let Some(datagram) = outgoing.recv().await {
         writer.push(&datagram);
         while let Ok(more) = outgoing.try_recv() {
             writer.push(&more);
         }
-        if stream.write_all_buf(&mut writer.take()).await.is_err() {
-            return;
+        match tokio::time::timeout(WRITE_WITHIN, stream.write_all_buf(&mut writer.take())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return End::Gone,
+            Err(_) => return End::Stalled,
         }
+    }
+    End::Gone
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Sends a picture of 10 KB each 40 ms to a reader of so many bytes a second, for so long. Gives when and how the connection ended, and how
+    /// many frames found no place.
+    async fn watch(bytes_a_second: usize, time: Duration) -> (Option<(Duration, End)>, usize) {
+        let (mut near, far) = tokio::io::duplex(64 * 1024);
+        let (queue, outgoing) = mpsc::channel(WRITE_QUEUE);
+        let begin = Instant::now();
+        let writing = tokio::spawn(async move {
+            let end = write_frames(far, outgoing).await;
+            (begin.elapsed(), end)
+        });
+        let reading = tokio::spawn(async move {
+            let mut buffer = vec![0; bytes_a_second / 10];
+            while bytes_a_second > 0 && near.read_exact(&mut buffer).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            std::future::pending::<()>().await;
+        });
+        let mut dropped = 0;
+        while begin.elapsed() < time && !writing.is_finished() {
+            dropped += (0..10).filter(|_| queue.try_send(Bytes::from_static(&[7; 1000])).is_err()).count();
+            tokio::time::sleep(Duration::from_millis(40)).await;
+        }
+        reading.abort();
+        (writing.is_finished().then_some(writing).map(futures_util::FutureExt::now_or_never).flatten().map(Result::unwrap), dropped)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stops_reading_is_let_go() {
+        let (ended, _) = watch(0, Duration::from_secs(60)).await;
+        let (after, end) = ended.expect("ended");
+        assert_eq!(end, End::Stalled);
+        assert!(after < Duration::from_secs(7), "{after:?}");
+        // Whoever takes what is sent, and whoever is only half as fast, stays.
+        assert_eq!(watch(300_000, Duration::from_secs(60)).await, (None, 0));
+        let (ended, dropped) = watch(125_000, Duration::from_secs(60)).await;
+        assert!(ended.is_none() && dropped > 0, "{ended:?} {dropped}");
     }
 }

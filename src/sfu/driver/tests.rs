@@ -185,6 +185,36 @@ impl Browser {
     }
 }
 
+/// A viewer by TCP that stops reading, and one that goes on.
+#[tokio::test]
+async fn a_viewer_that_stops_reading_is_let_go() {
+    let pool = pool(1);
+    let router = pool.create_router(0).await.unwrap();
+    let producer = router.produce_direct(vp8()).await.unwrap();
+    assert!(producer.send(RtpBatch::of_packets([picture(0, true)])));
+    let mut stopped = Browser::new(&router, "tcp").await;
+    stopped.watch(producer.id).await;
+    stopped.connected().await;
+    let mut other = Browser::new(&router, "udp").await;
+    other.watch(producer.id).await;
+    other.connected().await;
+    let sending = async {
+        let mut packet = picture(1, false).to_vec();
+        packet.resize(1100, 7);
+        for seq in 1_u16.. {
+            packet[2..4].copy_from_slice(&seq.to_be_bytes());
+            producer.send(RtpBatch::of_packets([Bytes::copy_from_slice(&packet)]));
+            if seq.is_multiple_of(100) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            if pool.stats().await.tcp_stalled > 0 {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, async { tokio::join!(sending, other.timestamps(100)) }).await.expect("in time");
+}
+
 #[tokio::test]
 async fn viewers_on_two_workers_get_every_picture() {
     let pool = pool(2);

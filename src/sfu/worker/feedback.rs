@@ -134,6 +134,7 @@ impl Worker {
         let Some(consumer) = self.consumers.get_mut(key) else { return };
         let producer_key = consumer.producer;
         let Some(producer) = self.producers.get(producer_key) else { return };
+        let heard = consumer.requests.ask(now, producer.store.key_frame());
         if !matches!(producer.source, Source::Network(_)) {
             // An RTMP encoder can't be asked for a key frame.
             consumer.restart_unless_answered(now, &producer.store);
@@ -142,7 +143,11 @@ impl Worker {
                 self.paced.push(key);
             }
         }
-        self.request_key_frame_of(producer_key, now);
+        if heard {
+            self.request_key_frame_of(producer_key, now);
+        } else {
+            self.stats.key_frame_requests_refused += 1;
+        }
     }
 
     /// Makes sender reports go out to a transport's peer from now on.

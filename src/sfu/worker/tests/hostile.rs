@@ -204,6 +204,75 @@ fn a_storm_of_nacks_gets_a_share_of_what_is_sent() {
     assert!((60..=85).contains(&share), "{share} of 300");
 }
 
+/// A viewer moves its session to somebody else's address, of which it can send as well.
+#[test]
+fn media_do_not_go_where_nobody_asked_for_them() {
+    let mut sim = Sim::new(38);
+    let producer = sim.produce_direct(h264(500), MediaKind::Video);
+    let viewer = sim.joined();
+    sim.consume(viewer, producer);
+    let own = sim.browsers[viewer].peer.selected_tuple().unwrap();
+    let victim = Tuple { local: "203.0.113.9:9".parse().unwrap(), ..own };
+    let peer = &mut sim.browsers[viewer].peer;
+    peer.add_tuple(sim.now, victim);
+    peer.nominate(sim.now, victim);
+    let mut source = Source::new(0, 0);
+    for index in 0..90 {
+        sim.feed(producer, source.picture(if index == 0 { Picture::Key } else { Picture::Predicted }));
+        sim.run(FRAME);
+    }
+    assert_eq!(sim.browsers[viewer].video().len(), 181);
+}
+
+fn restarts(sim: &Sim, viewer: usize) -> usize {
+    sim.browsers[viewer].video().iter().filter(|got| got.payload[0] == 0x67).count()
+}
+
+/// A viewer asks for key frames without end, first of a source that can't be asked: 8 s of pictures each time.
+#[test]
+fn who_asks_for_key_frames_without_end_is_not_sent_them() {
+    let mut sim = Sim::new(39);
+    let producer = sim.produce_direct(h264(500), MediaKind::Video);
+    let viewer = sim.joined();
+    let ssrc = sim.consume(viewer, producer).rtp_parameters.encodings[0].ssrc.unwrap();
+    let mut source = Source::new(0, 0);
+    let frames = 120 * 30;
+    for index in 0..frames {
+        sim.feed(producer, source.picture(if index % 240 == 0 { Picture::Key } else { Picture::Predicted }));
+        sim.send_pli(viewer, ssrc);
+        sim.run(FRAME);
+    }
+    // Each picture twice at most; it was up to five times.
+    let (keys, packets) = (restarts(&sim, viewer), sim.browsers[viewer].video().len());
+    assert!((16..=36).contains(&keys), "{keys} key frames");
+    assert!(packets < 2 * frames * 2, "{packets} packets");
+}
+
+/// The same of a browser that publishes: the key frames it makes cost all its viewers.
+#[test]
+fn one_viewer_does_not_decide_on_a_publishers_key_frames() {
+    let mut sim = Sim::new(40);
+    let browser = sim.joined();
+    let transport = sim.browsers[browser].transport;
+    let options = ProducerOptions { kind: MediaKind::Video, rtp_parameters: browser_h264() };
+    let producer = sim.worker.produce(transport, options).unwrap();
+    let viewer = sim.joined();
+    let ssrc = sim.consume(viewer, producer).rtp_parameters.encodings[0].ssrc.unwrap();
+    let mut source = Source::new(0, 0);
+    let mut key_frames = 0;
+    for _ in 0..120 * 30 {
+        let asked = std::mem::take(&mut sim.browsers[browser].plis).len();
+        key_frames += asked.min(1);
+        for packet in source.picture(if asked > 0 || source.frames == 0 { Picture::Key } else { Picture::Predicted }) {
+            sim.publish(browser, &packet);
+        }
+        sim.send_pli(viewer, ssrc);
+        sim.run(FRAME);
+    }
+    assert!((15..=26).contains(&key_frames), "{key_frames} key frames in 120 s");
+    assert!(sim.worker.stats().key_frame_requests_refused > 1000);
+}
+
 /// A viewer isn't sent again what no decoder needs any more.
 #[test]
 fn what_is_before_the_last_key_frame_is_not_sent_again() {
