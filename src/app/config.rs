@@ -88,7 +88,7 @@ mod tests {
     use crate::app::{Config, load_text};
 
     /// Every key with a range: what is just inside it, what is just outside, and how the range is named.
-    const RANGES: [(&str, [&str; 2], &[&str], &str); 39] = [
+    const RANGES: [(&str, [&str; 2], &[&str], &str); 42] = [
         ("http.max_connections", ["1", "1000000"], &["0", "1000001"], "1 to 1000000"),
         ("http.header_timeout", ["1s", "5min"], &["999ms", "301s"], "1s to 5min"),
         ("http.idle_timeout", ["10s", "1h"], &["9s", "3601s"], "10s to 1h"),
@@ -124,6 +124,9 @@ mod tests {
         ("pipeline.transcode_max", ["0", "1024"], &["1025"], "0 to 1024"),
         ("package.window", ["6s", "10min"], &["5s", "601s"], "6s to 10min"),
         ("package.max_bytes", ["1048576", "4294967296"], &["1048575", "4294967297"], "1048576 to 4294967296"),
+        ("package.max_late_bytes", ["1048576", "68719476736"], &["1048575", "68719476737"], "1048576 to 68719476736"),
+        ("http.max_connections_per_address", ["1", "1000000"], &["0", "1000001"], "1 to 1000000"),
+        ("http.min_rate", ["0", "1000000"], &["1000001"], "0 to 1000000"),
         ("package.max_wait", ["1s", "1min"], &["999ms", "61s"], "1s to 1min"),
         ("record.max_recordings", ["1", "1000000"], &["0", "1000001"], "1 to 1000000"),
         ("record.min_duration", ["0s", "1min"], &["61s"], "0s to 1min"),

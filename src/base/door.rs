@@ -24,6 +24,11 @@ impl Places {
     pub(crate) const fn new(all: usize) -> Self {
         Self { all, per_source: all.div_ceil(4) }
     }
+
+    /// As many as come, so many of them from one address.
+    pub(crate) const fn of_each(per_source: usize) -> Self {
+        Self { all: usize::MAX, per_source }
+    }
 }
 
 #[derive(Debug)]

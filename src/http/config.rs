@@ -15,6 +15,9 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// Most connections at a time, 1 to 1000000; more are answered by 503 and closed.
     pub max_connections: usize,
+    /// Most of them from one address (IPv6: one /64), 1 to 1000000. Where one more comes from there, the oldest is closed. Doesn't count for
+    /// `trusted_proxies` and this machine itself.
+    pub max_connections_per_address: usize,
     /// A request's head must have come within this time, 1 s to 5 min. An HTTP/1.1 connection is kept open as long between requests.
     #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
@@ -22,6 +25,9 @@ pub struct HttpConfig {
     /// request is held (blocking playlist reload) and than the pauses between a WebSocket's pings.
     #[serde(with = "humantime_serde")]
     pub idle_timeout: Duration,
+    /// Least rate at which a client has to take what it is sent, over half a minute in which it could always have had more; in bytes/s, 0 (any) to
+    /// 1000000. Recordings may be paused for `idle_timeout`.
+    pub min_rate: u32,
     /// At shutdown, requests being answered get this long to end, 0 s to 1 min.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
@@ -42,8 +48,10 @@ impl Default for HttpConfig {
         Self {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)),
             max_connections: 10_000,
+            max_connections_per_address: 2500,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(120),
+            min_rate: 8192,
             shutdown_timeout: Duration::from_secs(3),
             max_body: 64 * 1024,
             cors_origins: vec!["*".to_owned()],
@@ -59,8 +67,10 @@ impl Section for HttpConfig {
     fn check(&self, bounds: &mut Bounds) {
         let seconds = |least, most| Duration::from_secs(least)..=Duration::from_secs(most);
         bounds.number("max_connections", self.max_connections, 1..=1_000_000);
+        bounds.number("max_connections_per_address", self.max_connections_per_address, 1..=1_000_000);
         bounds.duration("header_timeout", self.header_timeout, seconds(1, 300));
         bounds.duration("idle_timeout", self.idle_timeout, seconds(10, 3600));
+        bounds.number("min_rate", self.min_rate, 0..=1_000_000);
         bounds.duration("shutdown_timeout", self.shutdown_timeout, seconds(0, 60));
         bounds.number("max_body", self.max_body, 1024..=16 << 20);
         for origin in self.cors_origins.iter().filter(|origin| !is_origin(origin)) {

@@ -22,11 +22,12 @@ use super::common::Common;
 use super::compress::{SMALLEST, gzip};
 use super::driver::Patience;
 use super::front::{Written, introduce, tidy, without_host};
-use super::live::{Content, LiveRoutes, Reload, Reply, growing};
+use super::live::{Content, LiveRoutes, Reload, Reply, growing, pieces};
 use super::proxy::Proxies;
-use super::{ClientIp, HttpMetrics};
+use super::reading::Held;
+use super::{ClientIp, HttpMetrics, Reading};
 use crate::base::StreamPath;
-use crate::package::{MediaName, Segment};
+use crate::package::MediaName;
 
 const GZIP: HeaderValue = HeaderValue::from_static("gzip");
 const ACCEPT_ENCODING_VALUE: HeaderValue = HeaderValue::from_static("accept-encoding");
@@ -61,18 +62,23 @@ impl Served {
         Self { router, direct: direct.map(Arc::new), common, proxies: Arc::new(proxies), patience: Some(patience) }
     }
 
-    pub(super) async fn answer(self: Arc<Self>, mut request: Request<Incoming>, peer: IpAddr) -> Result<Response<Answer>, Infallible> {
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        mut request: Request<Incoming>,
+        peer: IpAddr,
+        reading: Reading,
+    ) -> Result<Response<Answer>, Infallible> {
         let written = match without_host(&request).map_or_else(|| tidy(&mut request, &self.proxies), |answer| Err(Box::new(answer))) {
             Ok(written) => written,
             Err(answer) => return Ok(self.at_once(*answer, &request)),
         };
         let client = self.proxies.client(peer, request.headers());
-        let Some(patience) = &self.patience else { return self.look(request, peer, client, written).await };
+        let Some(patience) = &self.patience else { return self.look(request, peer, client, written, reading).await };
         let attempt = match patience.take(&request, client).await {
             Ok(attempt) => attempt,
             Err(error) => return Ok(self.at_once(error.into_response(), &request)),
         };
-        let response = self.look(request, peer, client, written).await?;
+        let response = self.look(request, peer, client, written, reading).await?;
         attempt.ended(response.status());
         Ok(response)
     }
@@ -90,20 +96,22 @@ impl Served {
         peer: IpAddr,
         client: ClientIp,
         written: Written,
+        reading: Reading,
     ) -> Result<Response<Answer>, Infallible> {
         if let Some(direct) = &self.direct
-            && let Some(response) = direct.answer(&request, client).await
+            && let Some(response) = direct.answer(&request, client, &reading).await
         {
             return Ok(response);
         }
         introduce(&mut request, &self.proxies, peer, client, written);
+        request.extensions_mut().insert(reading);
         Ok(self.router.clone().call(request).await?.map(Answer::Routed))
     }
 }
 
 impl Direct {
     /// The answer, if it is a plain GET for media of a stream that is live.
-    pub(super) async fn answer<B>(&self, request: &Request<B>, ip: ClientIp) -> Option<Response<Answer>> {
+    pub(super) async fn answer<B>(&self, request: &Request<B>, ip: ClientIp, reading: &Reading) -> Option<Response<Answer>> {
         let (uri, headers) = (request.uri(), request.headers());
         if request.method() != Method::GET {
             return None;
@@ -118,7 +126,7 @@ impl Direct {
         };
         self.live.live.presentation(&path)?;
         let mut response = match self.live.media(&path, name, &reload, ip, headers, uri).await {
-            Ok(media) => render(media, headers, gzipped),
+            Ok(media) => render(media, headers, gzipped, reading),
             Err(error) => error.into_response().map(Answer::Routed),
         };
         self.common.complete(&mut response, headers.get(ORIGIN), None);
@@ -134,7 +142,7 @@ fn likes_gzip(headers: &HeaderMap) -> Option<bool> {
     Some(text.split(',').any(|name| name.trim().eq_ignore_ascii_case("gzip")))
 }
 
-fn render(reply: Reply, headers: &HeaderMap, gzipped: bool) -> Response<Answer> {
+fn render(reply: Reply, headers: &HeaderMap, gzipped: bool, reading: &Reading) -> Response<Answer> {
     let mut encoded = None;
     let mut response = reply.respond(headers, |content| match content {
         Content::Playlist(playlist) if playlist.text.len() as u64 >= SMALLEST => {
@@ -143,10 +151,8 @@ fn render(reply: Reply, headers: &HeaderMap, gzipped: bool) -> Response<Answer> 
         }
         Content::Playlist(playlist) => Answer::Whole(playlist.text),
         Content::Whole(bytes) => Answer::Whole(bytes),
-        Content::Segment(segment) => Answer::Segment(SegmentBytes::new(segment)),
-        Content::Pieces(pieces) => {
-            Answer::Routed(body::Body::from_stream(futures_util::stream::iter(pieces.into_iter().map(Ok::<_, Infallible>))))
-        }
+        Content::Segment(segment) => Answer::Segment(SegmentBytes::new(reading.segment(segment))),
+        Content::Pieces(bytes, of) => Answer::Routed(pieces(bytes, of, reading)),
         Content::Growing(reader) => Answer::Routed(growing(reader)),
     });
     if let Some(gzipped) = encoded {
@@ -253,7 +259,7 @@ impl Buf for Piece {
 /// What is left of a segment's parts.
 #[derive(Debug)]
 pub(super) struct SegmentBytes {
-    segment: Arc<Segment>,
+    held: Held,
     /// The part that comes next, and how much of it is gone.
     part: usize,
     gone: usize,
@@ -261,14 +267,14 @@ pub(super) struct SegmentBytes {
 }
 
 impl SegmentBytes {
-    fn new(segment: Arc<Segment>) -> Self {
-        let left = segment.bytes();
-        Self { segment, part: 0, gone: 0, left }
+    fn new(held: Held) -> Self {
+        let left = held.parts().iter().map(|part| part.data.len()).sum();
+        Self { held, part: 0, gone: 0, left }
     }
 
     /// Never an empty one.
     fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        let rest = self.segment.parts.get(self.part..).unwrap_or_default();
+        let rest = self.held.parts().get(self.part..).unwrap_or_default();
         rest.iter()
             .enumerate()
             .map(move |(at, part)| part.data.get(if at == 0 { self.gone } else { 0 }..).unwrap_or_default())
@@ -279,7 +285,7 @@ impl SegmentBytes {
         let mut count = count.min(self.left);
         self.left -= count;
         while count > 0 {
-            let Some(part) = self.segment.parts.get(self.part) else { return };
+            let Some(part) = self.held.parts().get(self.part) else { return };
             let here = part.data.len() - self.gone;
             if count < here {
                 self.gone += count;
@@ -307,6 +313,7 @@ mod tests {
     use crate::codec::Codec;
     use crate::http::{HttpConfig, Routes, register_live};
     use crate::package::{Live, PackageConfig};
+    use crate::package::{Recall, Segment};
     use crate::sfu::{SfuConfig, WorkerPool};
     use crate::stream::{AccessRule, Hub, HubOptions, StreamConfig};
 
@@ -423,7 +430,7 @@ mod tests {
                 };
                 let (routed_status, headers, mut routed_body) = parts(router.clone().oneshot(request()).await.unwrap()).await;
                 assert_eq!(routed_status, status, "{uri}");
-                let answer = direct.answer(&request(), ClientIp(None)).await;
+                let answer = direct.answer(&request(), ClientIp(None), &Reading::default()).await;
                 assert_eq!(answer.is_some(), short, "{uri} {encodings}");
                 let Some(answer) = answer else { continue };
                 let length = answer.body().size_hint().exact();
@@ -486,7 +493,7 @@ mod tests {
         let whole = |uri: &str| {
             let request = Request::builder().uri(uri).body(body::Body::empty()).unwrap();
             let direct = &direct;
-            async move { parts(direct.answer(&request, ClientIp(None)).await.unwrap()).await }
+            async move { parts(direct.answer(&request, ClientIp(None), &Reading::default()).await.unwrap()).await }
         };
         let (_, headers, bytes) = whole(&segment).await;
         let header =
@@ -512,7 +519,7 @@ mod tests {
                 let builder = Request::builder().uri(uri);
                 sent.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value)).body(body::Body::empty()).unwrap()
             };
-            let short = parts(direct.answer(&request(), ClientIp(None)).await.unwrap()).await;
+            let short = parts(direct.answer(&request(), ClientIp(None), &Reading::default()).await.unwrap()).await;
             let routed = parts(router.clone().oneshot(request()).await.unwrap()).await;
             assert_eq!((short.0, &short.2), (routed.0, &routed.2), "{uri} {sent:?}");
             assert_eq!(short.0.as_u16(), status, "{uri} {sent:?}");
@@ -520,7 +527,7 @@ mod tests {
             assert_eq!(header(&short.1, "content-range").unwrap_or_default(), range, "{uri} {sent:?}");
         }
         let request = || Request::builder().uri(&segment).header("range", "bytes=0-9,5000-5009").body(body::Body::empty()).unwrap();
-        let (status, headers, body) = parts(direct.answer(&request(), ClientIp(None)).await.unwrap()).await;
+        let (status, headers, body) = parts(direct.answer(&request(), ClientIp(None), &Reading::default()).await.unwrap()).await;
         assert_eq!(status, 206);
         assert!(header(&headers, "content-type").unwrap().starts_with("multipart/byteranges; boundary="));
         assert_eq!(String::from_utf8_lossy(&body).matches("Content-Range: bytes ").count(), 2);
@@ -533,7 +540,8 @@ mod tests {
         let direct = Direct { live: state, common: Arc::new(Common::new(&["*".to_owned()], HttpMetrics::default())) };
         let request =
             Request::builder().uri("/live/cam/v-1700000006.m4s").header("range", "bytes=1000-1999").body(body::Body::empty()).unwrap();
-        let asking = direct.answer(&request, ClientIp(None));
+        let reading = Reading::default();
+        let asking = direct.answer(&request, ClientIp(None), &reading);
         let end = async {
             tokio::task::yield_now().await;
             presentation.end();
@@ -548,7 +556,7 @@ mod tests {
         let direct = Direct { live: live(), common: Arc::new(Common::new(&["*".to_owned()], HttpMetrics::default())) };
         for method in ["HEAD", "OPTIONS", "POST"] {
             let request = Request::builder().method(method).uri("/live/cam/v.m3u8").body(body::Body::empty()).unwrap();
-            assert!(direct.answer(&request, ClientIp(None)).await.is_none(), "{method}");
+            assert!(direct.answer(&request, ClientIp(None), &Reading::default()).await.is_none(), "{method}");
         }
     }
 
@@ -567,10 +575,11 @@ mod tests {
             parts,
             complete: true,
             timeline: None,
+            recall: Recall::default(),
         };
         let segment = Arc::new(segment);
         for step in 1..=9 {
-            let mut piece = Piece::Segment(SegmentBytes::new(segment.clone()));
+            let mut piece = Piece::Segment(SegmentBytes::new(Reading::default().segment(segment.clone())));
             let mut read = Vec::new();
             while piece.has_remaining() {
                 let mut slices = [IoSlice::new(&[]); 8];

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::error::JSON;
 use super::multipart::Multipart;
-use super::{ApiError, ClientIp, Outside, StreamTarget, shown_key};
+use super::{ApiError, ClientIp, Outside, Reading, StreamTarget, shown_key};
 use crate::base::ranges::{Conditions, Selection, Version, http_date};
 use crate::base::{Lots, StreamPath, query};
 use crate::package::{BlockingReload, Live, MediaName, Missing, Playlist, Presentation, Segment, SegmentBody, SegmentReader};
@@ -137,6 +137,7 @@ pub(super) async fn file(
     State(state): State<LiveRoutes>,
     target: StreamTarget,
     ip: ClientIp,
+    reading: Reading,
     Query(reload): Query<Reload>,
     headers: HeaderMap,
     uri: Uri,
@@ -146,8 +147,8 @@ pub(super) async fn file(
     Ok(reply.respond(&headers, |content| match content {
         Content::Playlist(playlist) => playlist.text.into(),
         Content::Whole(bytes) => bytes.into(),
-        Content::Segment(segment) => pieces(segment.parts.iter().map(|part| part.data.clone()).collect()),
-        Content::Pieces(bytes) => pieces(bytes),
+        Content::Segment(segment) => pieces(segment.parts.iter().map(|part| part.data.clone()).collect(), Some(segment), &reading),
+        Content::Pieces(bytes, of) => pieces(bytes, of, &reading),
         Content::Growing(reader) => growing(reader),
     }))
 }
@@ -168,8 +169,13 @@ fn header(value: Bytes) -> Option<HeaderValue> {
     HeaderValue::from_maybe_shared(value).ok()
 }
 
-fn pieces(bytes: Vec<Bytes>) -> Body {
-    Body::from_stream(futures_util::stream::iter(bytes.into_iter().map(Ok::<_, io::Error>)))
+/// These bytes of a segment, or of nothing that is held elsewhere.
+pub(super) fn pieces(bytes: Vec<Bytes>, of: Option<Arc<Segment>>, reading: &Reading) -> Body {
+    let body = futures_util::stream::iter(bytes.into_iter().map(Ok::<_, io::Error>));
+    match of {
+        Some(segment) => reading.segment(segment).body(body),
+        None => Body::from_stream(body),
+    }
 }
 
 /// What a playlist or a piece of media is answered with.
@@ -193,8 +199,8 @@ pub(super) enum Content {
     /// An initialization or a part.
     Whole(Bytes),
     Segment(Arc<Segment>),
-    /// Bytes from here and there.
-    Pieces(Vec<Bytes>),
+    /// Bytes from here and there, of a segment if they are.
+    Pieces(Vec<Bytes>, Option<Arc<Segment>>),
     /// A segment in the making, part by part as they come.
     Growing(SegmentReader),
 }
@@ -240,7 +246,7 @@ impl LiveRoutes {
                     while let Some(part) = reader.next().await? {
                         parts.push(part);
                     }
-                    media(parts.iter().map(Bytes::len).sum(), Content::Pieces(parts))
+                    media(parts.iter().map(Bytes::len).sum(), Content::Pieces(parts, None))
                 }
                 SegmentBody::Growing(reader) => Ok(Reply { len: None, ..media(0, Content::Growing(reader))? }),
             },
@@ -302,12 +308,13 @@ fn partial(content: &Content, parts: &[Range<u64>], len: u64, content_type: &'st
     let bytes: Vec<Bytes> = match content {
         Content::Whole(bytes) => vec![bytes.clone()],
         Content::Segment(segment) => segment.parts.iter().map(|part| part.data.clone()).collect(),
-        Content::Pieces(bytes) => bytes.clone(),
+        Content::Pieces(bytes, _) => bytes.clone(),
         Content::Playlist(_) | Content::Growing(_) => Vec::new(),
     };
+    let of = if let Content::Segment(segment) = content { Some(segment.clone()) } else { None };
     if let [part] = parts {
         let range = format!("bytes {}-{}/{len}", part.start, part.end.saturating_sub(1));
-        let content = Content::Pieces(cut(&bytes, part));
+        let content = Content::Pieces(cut(&bytes, part), of);
         return (
             StatusCode::PARTIAL_CONTENT,
             Some(HeaderValue::from_static(content_type)),
@@ -324,7 +331,7 @@ fn partial(content: &Content, parts: &[Range<u64>], len: u64, content_type: &'st
     }
     all.push(multipart.tail);
     let content_type = HeaderValue::from_str(&multipart.content_type).ok();
-    (StatusCode::PARTIAL_CONTENT, content_type, None, Some(multipart.length), Content::Pieces(all))
+    (StatusCode::PARTIAL_CONTENT, content_type, None, Some(multipart.length), Content::Pieces(all, of))
 }
 
 /// The bytes of a range of what lies in several pieces.

@@ -323,6 +323,48 @@ async fn http_1_and_2_over_real_connections() {
     assert!(TcpStream::connect(address).await.is_err());
 }
 
+/// One address takes no more than its share; the machine itself and a proxy that is trusted take as much as there is.
+#[tokio::test]
+async fn one_address_takes_no_more_than_its_share() {
+    let own = crate::net::interfaces::local_addresses().unwrap()[0];
+    let all: std::net::IpAddr = if own.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+    for (from, trusted) in
+        [(own, false), (own, true), (if own.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() }, false)]
+    {
+        let (address, shutdown, task) = serve(|config| {
+            (config.listen, config.max_connections_per_address) = ((all, 0).into(), 4);
+            config.trusted_proxies = trusted.then(|| own.to_string().parse().unwrap()).into_iter().collect();
+        });
+        let mut connections = Vec::new();
+        for _ in 0..12 {
+            let mut stream = TcpStream::connect((from, address.port())).await.unwrap();
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            let mut start = [0; 12];
+            stream.read_exact(&mut start).await.unwrap();
+            assert_eq!(&start, b"HTTP/1.1 200", "who comes is never refused for what others do");
+            connections.push(stream);
+        }
+        let mut open = 0;
+        for mut stream in connections {
+            let again = async {
+                stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.ok()?;
+                let mut rest = vec![0; 2048];
+                let mut got = Vec::new();
+                // The rest of the first answer may come before the second.
+                while String::from_utf8_lossy(&got).matches("HTTP/1.1 200").count() < 1 {
+                    let count = stream.read(&mut rest).await.ok().filter(|count| *count > 0)?;
+                    got.extend_from_slice(&rest[..count]);
+                }
+                Some(())
+            };
+            open += usize::from(again.await.is_some());
+        }
+        assert_eq!(open, if from == own && !trusted && !own.is_loopback() { 4 } else { 12 }, "{from} {trusted}");
+        shutdown.cancel();
+        task.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_panic_ends_its_connection_and_no_other() {
     let (address, shutdown, task) = serve(|_| {});

@@ -14,7 +14,7 @@ use futures_util::{StreamExt, stream};
 
 use super::multipart::Multipart;
 use super::streams::redirect;
-use super::{ApiError, ClientIp, Outside, Routes, shown_key};
+use super::{ApiError, ClientIp, Outside, Reading, Routes, shown_key};
 use crate::base::StreamPath;
 use crate::record::driver::Recordings;
 use crate::record::{RecordError, VodBody, VodRequest};
@@ -51,6 +51,7 @@ async fn whole(
     State(state): State<VodRoutes>,
     Path(name): Path<String>,
     ip: ClientIp,
+    reading: Reading,
     outside: Outside,
     headers: HeaderMap,
     uri: Uri,
@@ -62,7 +63,7 @@ async fn whole(
         return Ok(redirect(StatusCode::PERMANENT_REDIRECT, &outside, &format!("/vod/{name}/"), uri.query()));
     };
     let stream = admit(&state, id, &headers, &uri)?;
-    answer(&state, name.clone(), &stream, ip, &headers, &uri).await
+    answer(&state, name.clone(), &stream, ip, &reading, &headers, &uri).await
 }
 
 /// `/vod/<id>/<file>`.
@@ -70,11 +71,12 @@ async fn file(
     State(state): State<VodRoutes>,
     Path((id, file)): Path<(String, String)>,
     ip: ClientIp,
+    reading: Reading,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let stream = admit(&state, &id, &headers, &uri)?;
-    answer(&state, format!("{id}/{}", file.to_ascii_lowercase()), &stream, ip, &headers, &uri).await
+    answer(&state, format!("{id}/{}", file.to_ascii_lowercase()), &stream, ip, &reading, &headers, &uri).await
 }
 
 /// `/vod/<id>/<file>/` and `/vod/<id>.mp4/`: a slash too many.
@@ -92,6 +94,7 @@ async fn answer(
     path: String,
     stream: &StreamPath,
     ip: ClientIp,
+    reading: &Reading,
     headers: &HeaderMap,
     uri: &Uri,
 ) -> Result<Response, ApiError> {
@@ -118,7 +121,7 @@ async fn answer(
         return Err(length.into_iter().fold(refused, |refused, length| refused.with_header(CONTENT_RANGE, length)));
     }
     let (body, content_type, length) = body(state, answer.body, answer.content_type, answer.content_length, answer.total);
-    let mut response = Response::new(body);
+    let mut response = Response::new(reading.recording().body(body.into_data_stream()));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let out = response.headers_mut();
     out.insert(CACHE_CONTROL, super::live::caching(answer.cache_control, state.hub.is_open(stream)));

@@ -15,6 +15,9 @@ pub struct PackageConfig {
     pub window: Duration,
     /// Most memory one stream's window may take, in bytes, 1048576 (1 MiB) to 4294967296 (4 GiB); beyond it the oldest segments go early.
     pub max_bytes: usize,
+    /// Most memory that segments may take, of all streams together, which have left their window and are still being read, in bytes, 1048576
+    /// (1 MiB) to 68719476736 (64 GiB); beyond it the readers of the oldest are cut off.
+    pub max_late_bytes: usize,
     /// Longest a request may wait for a playlist or segment that is about to come, 1 s to 60 s.
     #[serde(with = "humantime_serde")]
     pub max_wait: Duration,
@@ -22,7 +25,7 @@ pub struct PackageConfig {
 
 impl Default for PackageConfig {
     fn default() -> Self {
-        Self { window: Duration::from_secs(30), max_bytes: 256 << 20, max_wait: Duration::from_secs(10) }
+        Self { window: Duration::from_secs(30), max_bytes: 256 << 20, max_late_bytes: 256 << 20, max_wait: Duration::from_secs(10) }
     }
 }
 
@@ -32,6 +35,7 @@ impl Section for PackageConfig {
     fn check(&self, bounds: &mut Bounds) {
         bounds.duration("window", self.window, Duration::from_secs(6)..=Duration::from_secs(600));
         bounds.number("max_bytes", self.max_bytes, 1 << 20..=4 << 30);
+        bounds.number("max_late_bytes", self.max_late_bytes, 1 << 20..=64 << 30);
         bounds.duration("max_wait", self.max_wait, Duration::from_secs(1)..=Duration::from_secs(60));
     }
 }

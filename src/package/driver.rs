@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::config::PackageConfig;
+use super::left::Left;
 use super::name::unit;
 use super::snapshot::{Segment, Snapshot};
 use super::window::Window;
@@ -24,6 +25,7 @@ pub struct Live(Arc<Inner>);
 struct Inner {
     config: PackageConfig,
     targets: Targets,
+    left: Left,
     presentations: RwLock<HashMap<StreamPath, Presentation>>,
     /// Beyond all numbers of the presentations that are over. One for all paths: a number for each would be kept for ever.
     unused_number: AtomicU64,
@@ -124,7 +126,8 @@ pub struct SegmentReader {
 impl Live {
     /// None yet. Their segments and parts keep to `targets`.
     pub fn new(config: PackageConfig, targets: Targets) -> Self {
-        Self(Arc::new(Inner { config, targets, presentations: RwLock::default(), unused_number: AtomicU64::new(0) }))
+        let left = Left::new(config.max_late_bytes);
+        Self(Arc::new(Inner { config, targets, left, presentations: RwLock::default(), unused_number: AtomicU64::new(0) }))
     }
 
     /// Begins a presentation at `path`, in the place of the one before.
@@ -134,7 +137,7 @@ impl Live {
             self.retire(before);
         }
         let unused = self.0.unused_number.load(Ordering::Relaxed);
-        let window = Window::new(&self.0.config, self.0.targets, now, unused);
+        let window = Window::new(&self.0.config, self.0.targets, now, unused, self.0.left.clone());
         let empty = Rendered { snapshot: window.snapshot(), ..Rendered::default() };
         let presentation = Presentation(Arc::new(PresentationInner {
             window: Mutex::new(window),

@@ -265,7 +265,7 @@ fn init(number: u32, timescale: u32) -> TrackInit {
 
 fn watch(encoder: &Encoder) -> Result<(), TestCaseError> {
     let mut cutter = encoder.cutter();
-    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0);
+    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0, Left::new(usize::MAX));
     let muxer = |number| Muxer { number, timescale: if number == 0 { 90_000 } else { 48_000 }, open: None };
     let mut muxers = if encoder.picture > 0 { vec![muxer(0), muxer(1)] } else { vec![muxer(1)] };
     for muxer in &muxers[..usize::from(encoder.picture > 0) + usize::from(encoder.frame > 0)] {

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
     use crate::cmaf::TrackInit;
     use crate::codec::Codec;
-    use crate::package::{Part, TrackSnapshot};
+    use crate::package::{Part, Recall, TrackSnapshot};
 
     const S: i64 = NANOS as i64;
 
@@ -74,6 +74,7 @@ mod tests {
                 parts: [key == 'K', true].map(|independent| Part { duration: 90_000, independent, data: Bytes::new() }).to_vec(),
                 complete: true,
                 timeline: None,
+                recall: Recall::default(),
             })
         };
         let init = TrackInit {

@@ -11,6 +11,7 @@ mod driver;
 mod encoder_tests;
 mod entrance;
 pub(crate) mod hls;
+mod left;
 mod name;
 #[cfg(test)]
 mod parts_tests;
@@ -24,9 +25,10 @@ pub use driver::{Live, Presentation};
 pub(crate) use driver::{Missing, Playlist, SegmentBody, SegmentReader};
 pub use hls::BlockingReload;
 pub use name::MediaName;
-pub(crate) use snapshot::{Segment, TrackSnapshot};
+pub(crate) use snapshot::{Part, Segment, TrackSnapshot};
 #[cfg(test)]
 pub(crate) use {
-    snapshot::{Part, Snapshot},
+    left::Left,
+    snapshot::{Recall, Snapshot},
     window::Window,
 };

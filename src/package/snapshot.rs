@@ -1,6 +1,7 @@
 //! The window of a presentation at one moment: immutable, shared by every request that is answered from it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
@@ -78,6 +79,21 @@ pub struct Segment {
     pub complete: bool,
     /// Time and duration in a DASH timeline, once it is in there: they never change.
     pub timeline: Option<(u64, u64)>,
+    pub recall: Recall,
+}
+
+/// Whether a segment's readers are to let it go. Shared by all copies of the segment.
+#[derive(Debug, Clone, Default)]
+pub struct Recall(Arc<AtomicBool>);
+
+impl Recall {
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A part (a CMAF chunk).

@@ -47,7 +47,7 @@ pub(super) fn chunk(track: u32, epoch: u32, segment: u64, part: u64) -> Chunk {
 
 /// `segments` complete segments and `parts` parts of the next, on both tracks.
 pub(super) fn window(segments: u64, parts: u64) -> Window {
-    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0);
+    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0, Left::new(usize::MAX));
     window.init(init(0, 0));
     window.init(init(1, 0));
     for position in 0..segments * 10 + parts {
@@ -80,7 +80,7 @@ fn the_multivariant_playlist_names_both_tracks() {
 /// Lists and manifest of a stream that has captions from a part on, and whatever they would be in among the sound.
 fn captioned(segments: u64, from: Option<u64>) -> (Window, String, String) {
     let captions = Bytes::from_static(b"....\x06\x04\x0e\xb5\x001GA94\x03\x42\xff\xfc\x94\x2c\xff\x02\x21\xff\x80");
-    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0);
+    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0, Left::new(usize::MAX));
     window.init(init(0, 0));
     window.init(init(1, 0));
     for position in 0..segments * 10 + 3 {
@@ -134,7 +134,7 @@ fn captions_are_announced() {
 
 /// Where lists and manifest send who comes in, in ms behind live: 2 s segments, of which only `keys` begin with a key frame.
 fn sent_to(segments: u64, keys: &[u64]) -> (Option<i64>, String) {
-    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0);
+    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0, Left::new(usize::MAX));
     window.init(init(0, 0));
     window.init(init(1, 0));
     for position in 0..segments * 10 + 3 {
@@ -178,7 +178,7 @@ fn who_comes_in_is_sent_to_a_key_frame() {
 
 #[test]
 fn audio_alone_is_a_variant_of_its_own() {
-    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0);
+    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0, Left::new(usize::MAX));
     window.init(init(1, 0));
     (0..10).for_each(|part| window.chunk(chunk(1, 0, 0, part)));
     let text = hls::multivariant(&window.snapshot(), "");
@@ -263,7 +263,7 @@ fn the_window_slides_and_keeps_late_segments() {
 #[test]
 fn the_window_keeps_to_its_memory() {
     let config = PackageConfig { max_bytes: 4_000_000, window: Duration::from_secs(600), ..Default::default() };
-    let mut window = Window::new(&config, Targets::default(), NOW, 0);
+    let mut window = Window::new(&config, Targets::default(), NOW, 0, Left::new(usize::MAX));
     window.init(init(0, 0));
     for position in 0..1000 {
         window.chunk(chunk(0, 0, position / 10, position % 10));

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::PackageConfig;
+use super::left::Left;
 use super::name::first_number;
-use super::snapshot::{Epoch, Part, Segment, Snapshot, TrackSnapshot, ticks_to_nanos};
+use super::snapshot::{Epoch, Part, Recall, Segment, Snapshot, TrackSnapshot, ticks_to_nanos};
 use crate::base::{MediaKind, UnixNanos};
 use crate::cmaf::{Chunk, Targets, TrackInit};
 
@@ -27,6 +28,8 @@ pub(crate) struct Window {
     snapshot: Snapshot,
     window: i64,
     max_bytes: usize,
+    /// Where segments go.
+    left: Left,
     /// By track: bytes and ns of all complete segments so far.
     totals: Vec<(u64, i64)>,
     /// By track: the segmenter's number of its newest segment.
@@ -36,12 +39,13 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// An empty window of a presentation that begins at `now`; `unused` is beyond all numbers of those before it.
-    pub(crate) fn new(config: &PackageConfig, targets: Targets, now: UnixNanos, unused: u64) -> Self {
+    /// An empty window of a presentation that begins at `now`; `unused` is beyond all numbers of those before it, `left` takes what leaves it.
+    pub(crate) fn new(config: &PackageConfig, targets: Targets, now: UnixNanos, unused: u64, left: Left) -> Self {
         Self {
             snapshot: Snapshot { first_number: first_number(now, targets, unused), began: now, targets, ..Default::default() },
             window: nanos(config.window),
             max_bytes: config.max_bytes,
+            left,
             totals: Vec::new(),
             newest: Vec::new(),
             dropped: 0,
@@ -132,6 +136,7 @@ impl Window {
                 parts: Vec::new(),
                 complete: false,
                 timeline: None,
+                recall: Recall::default(),
             }));
             plan(&mut self.snapshot.tracks[at].segments);
         }
@@ -197,13 +202,21 @@ impl Window {
             }
         }
         let surplus = track.unlisted.saturating_sub(if held > self.max_bytes { 0 } else { UNLISTED_SEGMENTS });
-        track.segments.drain(..surplus);
+        if surplus > 0 {
+            self.left.leave(track.segments.drain(..surplus));
+        }
         track.unlisted -= surplus;
         let oldest_epoch = track.segments.first().map_or(0, |segment| segment.epoch);
         track.inits.retain(|init| init.epoch >= oldest_epoch);
         let oldest_epoch =
             self.snapshot.tracks.iter().filter_map(|track| track.segments.first()).map(|segment| segment.epoch).min().unwrap_or(0);
         self.snapshot.epochs.retain(|epoch| epoch.epoch >= oldest_epoch);
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.left.leave(std::mem::take(&mut self.snapshot.tracks).into_iter().flat_map(|track| track.segments));
     }
 }
 

@@ -16,7 +16,7 @@ use super::segmenter::{Around, Readers, Segmenter};
 use super::{MS, SECOND};
 use crate::base::{Now, UnixNanos, Wall, seeded};
 use crate::cmaf::Targets;
-use crate::package::{PackageConfig, Window};
+use crate::package::{Left, PackageConfig, Window};
 use crate::pipeline::SegmenterEvent;
 use crate::sfu::peer::Certificate;
 use crate::sfu::worker::{Event as WorkerEvent, Worker};
@@ -217,7 +217,7 @@ impl Server {
             core: StreamCore::new(rules),
             last_media: wall,
             written_up_to: i64::MIN,
-            window: Window::new(&config, settings.targets, wall, 0),
+            window: Window::new(&config, settings.targets, wall, 0, Left::new(usize::MAX)),
             recording: settings.records.then(|| {
                 let twice = self.plant == Some(Plant::RecordedTwice);
                 Recording::new(settings.targets, &mut self.random, settings.crashes, twice)

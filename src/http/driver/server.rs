@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::first_line::{FirstLine, MAX_HEAD, Stranger};
-use super::idle::IdleIo;
+use super::idle::{IdleIo, Pace};
 use super::rarely::Rarely;
 use super::timer::LazyTimer;
-use crate::http::{HttpConfig, HttpMetrics, Served};
+use crate::base::{AtDoor, Door, Places};
+use crate::http::{HttpConfig, HttpMetrics, Reading, Served};
 use crate::net::accept::{Acceptor, Arrival};
 use crate::net::tcp::listen;
 
@@ -71,6 +72,7 @@ impl HttpServer {
 
     /// Serves until the token is cancelled; then lets running requests end for `shutdown_timeout`.
     pub(crate) async fn run(mut self) {
+        let door = Door::new(Places::of_each(self.config.max_connections_per_address));
         let slots = Arc::new(Semaphore::new(self.config.max_connections.min(Semaphore::MAX_PERMITS)));
         let connections = TaskTracker::new();
         // Cancelled when running requests have had their time.
@@ -91,6 +93,13 @@ impl HttpServer {
                 refuse(stream, "the server has as many connections as http.max_connections");
                 continue;
             };
+            let from = (!self.config.trusted_proxies.iter().any(|proxy| proxy.contains(peer.ip()))).then(|| peer.ip());
+            let gives_way = CancellationToken::new();
+            let (place, gone) = door.come(from, gives_way.clone());
+            if let Some(gone) = gone {
+                self.metrics.crowded.inc();
+                gone.cancel();
+            }
             let connection = Connection {
                 served: Arc::clone(&self.served),
                 builder: Arc::clone(&builder),
@@ -98,7 +107,9 @@ impl HttpServer {
                 abort: abort.clone(),
                 first: self.config.header_timeout,
                 idle: self.config.idle_timeout,
-                counted: Counted::new(self.metrics.clone(), permit),
+                min_rate: self.config.min_rate,
+                gives_way,
+                counted: Counted::new(self.metrics.clone(), permit, place),
             };
             connections.spawn(connection.serve(stream, peer));
         }
@@ -142,12 +153,13 @@ fn builder(config: &HttpConfig) -> auto::Builder<TokioExecutor> {
 struct Counted {
     metrics: HttpMetrics,
     _permit: OwnedSemaphorePermit,
+    _place: AtDoor<CancellationToken>,
 }
 
 impl Counted {
-    fn new(metrics: HttpMetrics, permit: OwnedSemaphorePermit) -> Self {
+    fn new(metrics: HttpMetrics, permit: OwnedSemaphorePermit, place: AtDoor<CancellationToken>) -> Self {
         metrics.connections.inc();
-        Self { metrics, _permit: permit }
+        Self { metrics, _permit: permit, _place: place }
     }
 }
 
@@ -165,6 +177,9 @@ struct Connection {
     abort: CancellationToken,
     first: Duration,
     idle: Duration,
+    min_rate: u32,
+    /// Cancelled when too many came from its address.
+    gives_way: CancellationToken,
     counted: Counted,
 }
 
@@ -172,15 +187,19 @@ impl Connection {
     async fn serve(self, stream: TcpStream, peer: SocketAddr) {
         // Answers are written whole: waiting for more to send would only delay them.
         let _ = stream.set_nodelay(true);
-        let io = TokioIo::new(IdleIo::new(FirstLine::new(stream), self.first, self.idle));
+        let reading = Reading::default();
+        let pace = Pace { min_rate: self.min_rate, reading: reading.clone(), metrics: self.counted.metrics.clone() };
+        let io = TokioIo::new(IdleIo::new(FirstLine::new(stream), self.first, self.idle, pace));
         let served = self.served;
-        let service = service_fn(move |request: Request<Incoming>| Arc::clone(&served).answer(request, peer.ip()));
+        let service = service_fn(move |request: Request<Incoming>| Arc::clone(&served).answer(request, peer.ip(), reading.clone()));
         let connection = self.builder.serve_connection_with_upgrades(io, service);
         tokio::pin!(connection);
         let mut shutdown = Rarely::new(Box::pin(self.shutdown.cancelled()));
+        let mut gives_way = Rarely::new(Box::pin(self.gives_way.cancelled()));
         let result = tokio::select! {
             biased;
             result = connection.as_mut() => result,
+            () = &mut gives_way => Ok(()),
             () = &mut shutdown => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
