@@ -161,6 +161,7 @@ mod tests {
     }
 
     /// Sends 2 MB to a client that takes so many bytes in one go and then waits so long. Gives how many it got, if it got no more in the end.
+    #[allow(clippy::disallowed_methods)] // the runtime's clock, which the tests move
     async fn download(bytes: usize, every: Duration, reading: Reading) -> Result<(), (usize, Duration)> {
         const SIZE: usize = 2 << 20;
         let (mut near, far) = tokio::io::duplex(64 * 1024);
