@@ -10,8 +10,8 @@ const TWICE: u32 = 2;
 /// Who began so shortly before its child died, and as much later than all others, is suspected first: what children die of is mostly the
 /// first thing that they are given.
 const NEW: Duration = Duration::from_secs(30);
-/// First pause of a job that is suspected before others, so that those are back first: to start fifteen takes half a second. Doubled each
-/// time that it dies alone.
+/// First pause of a job that is suspected before others, so that those are back first: to start fifteen takes half a second. Also of one that
+/// has died alone twice, doubled each time from then on; the first time may have been anything, and its viewers wait.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause: what it dies of may be gone when the publisher restarts its encoder.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -75,7 +75,9 @@ impl Quarantine {
             suspect.deaths += 1;
             suspect.died = now;
             if victims.len() == 1 {
-                suspect.not_before = now + PAUSE_MAX.min(PAUSE * 2_u32.saturating_pow(suspect.lone_deaths.min(16)));
+                if let Some(times) = suspect.lone_deaths.checked_sub(1) {
+                    suspect.not_before = now + PAUSE_MAX.min(PAUSE * 2_u32.saturating_pow(times.min(16)));
+                }
                 suspect.lone_deaths += 1;
             } else if newest == Some(&victim.name) {
                 suspect.first = true;
@@ -240,8 +242,11 @@ mod tests {
         let later = again + FORGET;
         assert_eq!(quarantine.place(later, "a"), Place::Shared);
         quarantine.died(later, &both[..1]);
-        assert_eq!(quarantine.place(later, "a"), Place::Later(PAUSE));
-        assert_eq!(quarantine.place(later + PAUSE, "a"), Place::Shared, "once");
+        assert_eq!(quarantine.place(later, "a"), Place::Shared, "the first time may have been anything");
+        let soon = later + PAUSE;
+        quarantine.died(soon, &both[..1]);
+        assert_eq!(quarantine.place(soon, "a"), Place::Later(PAUSE));
+        assert_eq!(quarantine.place(soon + PAUSE, "a"), Place::Alone);
         // Names don't pile up.
         let many: Vec<Victim> = (0..2 * MAX_SUSPECTS).map(|number| Victim { name: number.to_string(), began: start }).collect();
         quarantine.died(later, &many);
