@@ -113,7 +113,7 @@ fn h264_packetize(bencher: Bencher<'_, '_>, len: usize) {
 
 /// A live stream with audio and video and its full window of 30 s.
 fn presentation() -> Presentation {
-    let live = Live::new(PackageConfig::default(), Targets::default());
+    let live = Live::new(PackageConfig::default(), Targets::default(), 1 << 30);
     let presentation = live.begin(&StreamPath::parse("live/cam1").unwrap(), NOW);
     for (track, codec, timescale) in [(0, Codec::H264, 90_000u32), (1, Codec::Aac, 48_000)] {
         let codec_string = if track == 0 { "avc1.64001f" } else { "mp4a.40.2" }.to_owned();

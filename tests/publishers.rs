@@ -4,9 +4,10 @@
 
 mod common;
 
+use std::process::Command;
 use std::time::Duration;
 
-use common::flv::{Clip, Publisher, Tag, make};
+use common::flv::{Clip, Publisher, Tag, join, make, parse as parse_flv};
 use common::hls::parse;
 use common::recorded::{finished_mp4, packets, recording, video_frames};
 use common::{Server, children_of, get, wait_for};
@@ -111,4 +112,64 @@ fn formats_that_alternate_cost_few_pipelines() {
     assert_eq!(discontinuities(&server, "live/beside"), 0);
     let (kept, sent) = (packets(&finished_mp4(&server, "live/beside"), "video"), video_frames(&honest) as u64);
     assert!(kept + 1 >= sent, "{kept} of {sent} pictures of the stream beside");
+}
+
+/// Noise, of which each picture has some 580 KB: 138 Mbit/s. The times go on for so many rounds of it.
+fn noise(rounds: u32) -> Vec<Tag> {
+    let args = "-v error -nostdin -f rawvideo -pixel_format yuv420p -video_size 640x360 -framerate 30 -t 3 -i /dev/urandom \
+                -c:v libx264 -preset ultrafast -qp 2 -g 30 -bf 0 -pix_fmt yuv420p -f flv -flvflags no_duration_filesize -";
+    let made = Command::new("ffmpeg").args(args.split_whitespace()).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    join(&vec![parse_flv(&made.stdout); rounds as usize])
+}
+
+/// Resident memory of the server, in bytes.
+fn memory(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+/// Four segments were kept of each stream, whatever they weighed.
+#[test]
+fn a_fat_publisher_takes_no_more_memory_than_it_may() {
+    const WINDOW: f64 = 24e6;
+    let server = Server::start_with("[package]\nmax_bytes = 24000000\n[record]\nenabled = false");
+    let honest = make(Clip { seconds: 22, ..Default::default() });
+    let mut beside = Publisher::start(server.rtmp, "live", "beside", honest, |ts| ts);
+    server.wait_live("live/beside", 2);
+    let before = memory(&server);
+    let tags = noise(5);
+    let bytes: usize = tags.iter().map(|tag| tag.data.len()).sum();
+    assert!(bytes > 200_000_000, "{bytes} bytes in 15 s");
+    let mut fat = Publisher::start(server.rtmp, "live", "fat", tags, |ts| ts);
+    let mut most = (0.0, 0);
+    while !fat.is_over() {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = (metric(&server, "package_windows_bytes"), memory(&server).saturating_sub(before));
+        most = (f64::max(most.0, now.0), most.1.max(now.1));
+    }
+    fat.wait();
+    eprintln!("{bytes} bytes were sent; the windows held {} at most, and the server grew by {}", most.0, most.1);
+    let others = 2e6;
+    assert!(most.0 > 10e6 && most.0 <= WINDOW + others, "{}", most.0);
+    // The window, 16 MB for new viewers, and what is on its way.
+    assert!(most.1 < 120_000_000, "it grew by {} bytes", most.1);
+    assert!(server.log().contains("too_large"), "the publisher is told\n{}", server.log());
+    beside.wait();
+    let list = parse(&get(&server.url("/live/beside/v.m3u8")).unwrap().1);
+    let one_piece = |segment: &common::hls::Segment| segment.discontinuity == list.segments[0].discontinuity;
+    assert!(list.segments.len() >= 10 && list.segments.iter().all(one_piece), "{list:?}");
+}
+
+#[test]
+fn who_sends_more_than_it_may_is_sent_away() {
+    let server = Server::start_with("[stream]\nmax_bitrate = 20000000");
+    let honest = make(Clip { seconds: 12, ..Default::default() });
+    let mut beside = Publisher::start(server.rtmp, "live", "beside", honest, |ts| ts);
+    server.wait_live("live/beside", 2);
+    let _fat = Publisher::start(server.rtmp, "live", "fat", noise(2), |ts| ts);
+    wait_for("the publisher to be sent away", || server.log().contains("stream.max_bitrate"), || server.log());
+    beside.wait();
+    assert_eq!(server.log().matches("stream.max_bitrate").count(), 1, "{}", server.log());
 }

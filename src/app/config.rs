@@ -88,7 +88,7 @@ mod tests {
     use crate::app::{Config, load_text};
 
     /// Every key with a range: what is just inside it, what is just outside, and how the range is named.
-    const RANGES: [(&str, [&str; 2], &[&str], &str); 42] = [
+    const RANGES: [(&str, [&str; 2], &[&str], &str); 44] = [
         ("http.max_connections", ["1", "1000000"], &["0", "1000001"], "1 to 1000000"),
         ("http.header_timeout", ["1s", "5min"], &["999ms", "301s"], "1s to 5min"),
         ("http.idle_timeout", ["10s", "1h"], &["9s", "3601s"], "10s to 1h"),
@@ -114,6 +114,7 @@ mod tests {
         ("rtmp.max_connecting", ["1", "100000"], &["0", "100001"], "1 to 100000"),
         ("webrtc.max_connecting", ["1", "1000000"], &["0", "1000001"], "1 to 1000000"),
         ("stream.max_silent_publishers", ["1", "10000"], &["0", "10001"], "1 to 10000"),
+        ("stream.max_bitrate", ["100000", "10000000000"], &["99999", "10000000001"], "100000 to 10000000000"),
         ("stream.home_preference", ["0", "100000"], &["100001"], "0 to 100000"),
         ("stream.reconnect_window", ["0s", "10min"], &["601s"], "0s to 10min"),
         ("stream.takeover_silence", ["0s", "10min"], &["601s"], "0s to 10min"),
@@ -127,6 +128,7 @@ mod tests {
         ("package.max_late_bytes", ["1048576", "68719476736"], &["1048575", "68719476737"], "1048576 to 68719476736"),
         ("http.max_connections_per_address", ["1", "1000000"], &["0", "1000001"], "1 to 1000000"),
         ("http.min_rate", ["0", "1000000"], &["1000001"], "0 to 1000000"),
+        ("package.max_total_bytes", ["0", "1099511627776"], &["1099511627777"], "0 to 1099511627776"),
         ("package.max_wait", ["1s", "1min"], &["999ms", "61s"], "1s to 1min"),
         ("record.max_recordings", ["1", "1000000"], &["0", "1000001"], "1 to 1000000"),
         ("record.min_duration", ["0s", "1min"], &["61s"], "0s to 1min"),

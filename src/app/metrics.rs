@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use super::clock::Deviation;
 use crate::base::Clock;
 use crate::http::HttpMetrics;
+use crate::package::Live;
 use crate::pipeline::Supervisor;
 use crate::record::driver::Recordings;
 use crate::rtmp::RtmpMetrics;
@@ -22,6 +23,7 @@ use crate::webrtc::WebRtcMetrics;
 pub(super) struct Metrics {
     pub workers: Arc<WorkerPool>,
     pub supervisor: Supervisor,
+    pub live: Live,
     pub recordings: Recordings,
     pub hub: Hub,
     pub webrtc: WebRtcMetrics,
@@ -62,6 +64,7 @@ impl Metrics {
         self.hub.register_metrics(&mut registry);
         sfu.register(&mut registry);
         self.supervisor.metrics().register(&mut registry);
+        self.live.metrics().register(&mut registry);
         self.recordings.register_metrics(&mut registry);
         Scrape { registry, workers: self.workers, sfu, clock: self.hub.clock().clone(), asked: Mutex::default() }
     }

@@ -9,6 +9,7 @@ mod data_lock;
 mod load;
 mod log_bounds;
 mod logging;
+mod memory;
 mod metrics;
 mod numbers;
 mod open_files;

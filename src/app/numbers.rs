@@ -101,7 +101,7 @@ mod tests {
 
     fn live(segment_ms: u64) -> Live {
         let targets = Targets::new(Duration::from_millis(segment_ms), Duration::from_millis(100));
-        Live::new(PackageConfig::default(), targets)
+        Live::new(PackageConfig::default(), targets, 1 << 30)
     }
 
     /// The first number of a presentation that begins at a second.

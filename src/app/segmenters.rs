@@ -23,6 +23,9 @@ const AFTER_THE_END: Duration = Duration::from_secs(20);
 /// How long a stream may be without a segment before its publisher is warned: longer than the usual distance of key frames.
 const NOTHING_WITHIN: Duration = Duration::from_secs(10);
 
+const TOO_LARGE: &str = "HLS and DASH leave out what doesn't fit into their memory: not even two segments of this stream do. Lower the bit rate or the \
+                         distance of key frames, or raise package.max_bytes or package.max_total_bytes.";
+
 /// A segmenter for every live stream, and who takes what it makes.
 #[derive(Debug, Clone)]
 pub(super) struct Segmenters {
@@ -34,6 +37,7 @@ pub(super) struct Segmenters {
 
 /// Both takers of a stream's chunks.
 struct Takers {
+    stream: Stream,
     presentation: Presentation,
     recorder: Option<RecorderInput>,
 }
@@ -50,7 +54,11 @@ impl ChunkSink for Takers {
         }
         match event {
             SegmenterEvent::Init(init) => self.presentation.init(init),
-            SegmenterEvent::Chunk(chunk) => self.presentation.chunk(chunk),
+            SegmenterEvent::Chunk(chunk) => {
+                if !self.presentation.chunk(chunk) {
+                    self.stream.warn(Warning { code: "too_large", message: TOO_LARGE.into() });
+                }
+            }
             SegmenterEvent::End => self.presentation.end(),
         }
     }
@@ -96,7 +104,7 @@ impl Segmenters {
     async fn segment(&self, stream: Stream, stop: CancellationToken) {
         let path = stream.path().clone();
         let presentation = self.live.begin(&path, self.hub.clock().unix());
-        let takers = Takers { presentation: presentation.clone(), recorder: self.recordings.record(&path) };
+        let takers = Takers { stream: stream.clone(), presentation: presentation.clone(), recorder: self.recordings.record(&path) };
         let watched = stream.clone();
         let served = async {
             tokio::select! {

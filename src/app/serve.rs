@@ -14,7 +14,7 @@ use super::metrics::Metrics;
 use super::numbers::Numbers;
 use super::segmenters::Segmenters;
 use super::watch::{self, Watch};
-use super::{chance, clock, open_files};
+use super::{chance, clock, memory, open_files};
 use crate::http::{self, ApiRoutes, HttpMetrics, HttpServer, LiveRoutes, Patience, Readiness, Routes, VodRoutes};
 use crate::package::Live;
 use crate::pipeline::{PipelineTranscoder, Supervisor};
@@ -28,6 +28,9 @@ use crate::webrtc::WebRtcService;
 const FINISH_WITHIN: Duration = Duration::from_secs(3);
 /// Everything is over by then; what is not is left to the kernel.
 const END_WITHIN: Duration = Duration::from_millis(4800);
+/// The part of the memory that live windows may take unless the configuration says otherwise: one in so many. The rest is for what else is
+/// held of each stream (16 MiB a track for new viewers), children, connections, recordings on their way to the disk, and the page cache.
+const WINDOWS_OF_MEMORY: u64 = 4;
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +84,7 @@ pub async fn serve(config: Config, log: LogBounds) -> Result<(), ServeError> {
     let (record, targets) = (config.record.clone(), config.pipeline.targets());
     let recordings = Recordings::open(&config.data_dir, record, targets, clock.clone(), lots, finish.clone(), &vitals);
     let recordings = recordings.await.map_err(cannot("recording"))?;
-    let live = Live::new(config.package.clone(), config.pipeline.targets());
+    let live = Live::new(config.package.clone(), config.pipeline.targets(), (memory::available() / WINDOWS_OF_MEMORY) as usize);
     let mut numbers = Numbers::open(live.clone(), &config.data_dir);
     let segmenters = Segmenters { hub: hub.clone(), supervisor: supervisor.clone(), live: live.clone(), recordings: recordings.clone() };
     let segmenters = watch.spawn("the segmenters", segmenters.run(stop.clone()));
@@ -96,6 +99,7 @@ pub async fn serve(config: Config, log: LogBounds) -> Result<(), ServeError> {
     let metrics = Metrics {
         workers: workers.clone(),
         supervisor: supervisor.clone(),
+        live: live.clone(),
         recordings: recordings.clone(),
         hub: hub.clone(),
         webrtc: webrtc.metrics().clone(),

@@ -2,6 +2,7 @@
 //!
 //! In: nothing. Out: ids, stream paths, units, media kinds. No I/O, and no clock is read but through what a driver hands in.
 
+mod budget;
 mod chance;
 mod clock;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod vital;
 mod wall;
 pub(crate) mod wrap;
 
+pub(crate) use budget::{Budget, Share};
 pub use chance::seeded;
 pub(crate) use chance::{Chance, Lots, random_text};
 pub use clock::Clock;

@@ -321,7 +321,7 @@ mod tests {
 
     /// Six segments of video at `live/cam` and at `live/locked`, and four parts of the next.
     fn live() -> LiveRoutes {
-        let live = Live::new(PackageConfig::default(), Targets::default());
+        let live = Live::new(PackageConfig::default(), Targets::default(), 1 << 30);
         for path in ["live/cam", "live/locked"] {
             let presentation = live.begin(&StreamPath::parse(path).unwrap(), NOW);
             presentation.init(TrackInit {

@@ -10,11 +10,12 @@ use tokio::sync::watch;
 
 use super::config::PackageConfig;
 use super::left::Left;
+use super::metrics::PackageMetrics;
 use super::name::unit;
 use super::snapshot::{Segment, Snapshot};
-use super::window::Window;
+use super::window::{Memory, Window};
 use super::{dash, hls};
-use crate::base::{StreamPath, UnixNanos, lock, read, write};
+use crate::base::{Budget, StreamPath, UnixNanos, lock, read, write};
 use crate::cmaf::{Chunk, Targets, TrackInit};
 
 /// All live presentations, by path. Cheap to clone.
@@ -27,6 +28,8 @@ struct Inner {
     targets: Targets,
     left: Left,
     presentations: RwLock<HashMap<StreamPath, Presentation>>,
+    budget: Budget,
+    metrics: PackageMetrics,
     /// Beyond all numbers of the presentations that are over. One for all paths: a number for each would be kept for ever.
     unused_number: AtomicU64,
 }
@@ -40,6 +43,8 @@ struct PresentationInner {
     window: Mutex<Window>,
     now: watch::Sender<Arc<Rendered>>,
     max_wait: Duration,
+    budget: Budget,
+    metrics: PackageMetrics,
 }
 
 /// A snapshot with the texts made from it, each made once however many ask.
@@ -124,10 +129,25 @@ pub struct SegmentReader {
 }
 
 impl Live {
-    /// None yet. Their segments and parts keep to `targets`.
-    pub fn new(config: PackageConfig, targets: Targets) -> Self {
+    /// None yet. Their segments and parts keep to `targets`; `memory` is for their windows where the configuration doesn't say how much.
+    pub fn new(config: PackageConfig, targets: Targets, memory: usize) -> Self {
+        let budget = Budget::new(
+            match config.max_total_bytes {
+                0 => memory,
+                bytes => bytes,
+            },
+            0,
+        );
         let left = Left::new(config.max_late_bytes);
-        Self(Arc::new(Inner { config, targets, left, presentations: RwLock::default(), unused_number: AtomicU64::new(0) }))
+        Self(Arc::new(Inner {
+            config,
+            targets,
+            left,
+            presentations: RwLock::default(),
+            budget,
+            metrics: PackageMetrics::default(),
+            unused_number: AtomicU64::new(0),
+        }))
     }
 
     /// Begins a presentation at `path`, in the place of the one before.
@@ -137,16 +157,24 @@ impl Live {
             self.retire(before);
         }
         let unused = self.0.unused_number.load(Ordering::Relaxed);
-        let window = Window::new(&self.0.config, self.0.targets, now, unused, self.0.left.clone());
+        let memory = Memory { share: self.0.budget.share(), left: self.0.left.clone() };
+        let window = Window::new(&self.0.config, self.0.targets, now, unused, memory);
         let empty = Rendered { snapshot: window.snapshot(), ..Rendered::default() };
         let presentation = Presentation(Arc::new(PresentationInner {
             window: Mutex::new(window),
             now: watch::channel(Arc::new(empty)).0,
             // RFC 8216bis section 6.2.5.2: three target durations.
             max_wait: self.0.config.max_wait.min(Duration::from_secs(3 * self.0.targets.target_duration())),
+            budget: self.0.budget.clone(),
+            metrics: self.0.metrics.clone(),
         }));
         presentations.insert(path.clone(), presentation.clone());
         presentation
+    }
+
+    /// Its counters, to be registered.
+    pub fn metrics(&self) -> &PackageMetrics {
+        &self.0.metrics
     }
 
     /// Presentations that begin from here on have no number below `number`.
@@ -192,9 +220,13 @@ impl Presentation {
         self.change(|window| window.init(init));
     }
 
-    /// The next chunk of a track.
-    pub fn chunk(&self, chunk: Chunk) {
-        self.change(|window| window.chunk(chunk));
+    /// The next chunk of a track. False where it is left out: there is no memory for it.
+    pub fn chunk(&self, chunk: Chunk) -> bool {
+        let taken = self.change(|window| window.chunk(chunk));
+        let PresentationInner { budget, metrics, .. } = &*self.0;
+        metrics.window_bytes.set(budget.held() as i64);
+        metrics.chunks_refused.inc_by(u64::from(!taken));
+        taken
     }
 
     /// Nothing more will come: playlists get their end.
@@ -202,15 +234,15 @@ impl Presentation {
         self.change(Window::end);
     }
 
-    fn change(&self, change: impl FnOnce(&mut Window)) {
-        let snapshot = {
+    fn change<R>(&self, change: impl FnOnce(&mut Window) -> R) -> R {
+        let (answer, snapshot) = {
             let mut window = lock(&self.0.window);
-            change(&mut window);
-            window.snapshot()
+            (change(&mut window), window.snapshot())
         };
         let playlists = snapshot.tracks.iter().map(|_| Default::default()).collect();
         let started = !snapshot.tracks.is_empty() && snapshot.tracks.iter().all(|track| track.complete() > 0);
         self.0.now.send_replace(Arc::new(Rendered { snapshot, started, playlists }));
+        answer
     }
 
     /// Waits until `met` of the newest snapshot, at most the configured time.

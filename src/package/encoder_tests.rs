@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::tests::plenty;
 use super::*;
 use crate::base::rescale;
 use crate::cmaf::{Chunk, Targets, TrackInit};
@@ -265,7 +266,7 @@ fn init(number: u32, timescale: u32) -> TrackInit {
 
 fn watch(encoder: &Encoder) -> Result<(), TestCaseError> {
     let mut cutter = encoder.cutter();
-    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0, Left::new(usize::MAX));
+    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0, plenty());
     let muxer = |number| Muxer { number, timescale: if number == 0 { 90_000 } else { 48_000 }, open: None };
     let mut muxers = if encoder.picture > 0 { vec![muxer(0), muxer(1)] } else { vec![muxer(1)] };
     for muxer in &muxers[..usize::from(encoder.picture > 0) + usize::from(encoder.frame > 0)] {

@@ -12,6 +12,9 @@ mod encoder_tests;
 mod entrance;
 pub(crate) mod hls;
 mod left;
+#[cfg(test)]
+mod memory_tests;
+mod metrics;
 mod name;
 #[cfg(test)]
 mod parts_tests;
@@ -30,5 +33,5 @@ pub(crate) use snapshot::{Part, Segment, TrackSnapshot};
 pub(crate) use {
     left::Left,
     snapshot::{Recall, Snapshot},
-    window::Window,
+    window::{Memory, Window},
 };

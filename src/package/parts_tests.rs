@@ -1,7 +1,7 @@
 //! Which parts are listed, and when a segment is listed as a whole.
 
 use super::hls::BlockingReload;
-use super::tests::{NOW, chunk, init, media, window};
+use super::tests::{NOW, chunk, init, media, plenty, window};
 use super::window::Window;
 use super::*;
 use crate::cmaf::{Chunk, Targets};
@@ -46,7 +46,7 @@ fn a_segment_is_listed_as_a_whole_with_the_next_ones_first_part() {
 
 #[test]
 fn parts_are_listed_from_where_players_are_sent_back_to() {
-    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0, Left::new(usize::MAX));
+    let mut window = Window::new(&PackageConfig::default(), Targets::default(), NOW, 0, plenty());
     window.init(init(0, 0));
     window.init(init(1, 0));
     let mut first = Vec::new();

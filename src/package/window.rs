@@ -9,11 +9,13 @@ use super::config::PackageConfig;
 use super::left::Left;
 use super::name::first_number;
 use super::snapshot::{Epoch, Part, Recall, Segment, Snapshot, TrackSnapshot, ticks_to_nanos};
-use crate::base::{MediaKind, UnixNanos};
+use crate::base::{MediaKind, Share, UnixNanos};
 use crate::cmaf::{Chunk, Targets, TrackInit};
 
 /// Fewest complete segments listed, whatever the window's length: players start three segments from the end.
 const MIN_SEGMENTS: usize = 4;
+/// Fewest complete segments of a track where there is no memory for more: players still find a beginning.
+const MIN_IN_NEED: usize = 1;
 /// Segments kept after they were taken off the playlists, for players that are about to fetch them (RFC 8216 section 6.2.2).
 const UNLISTED_SEGMENTS: usize = 2;
 /// Most parts in one segment: ten minutes without a key frame at 200 ms. Beyond it the segment takes no more parts.
@@ -22,30 +24,40 @@ const MAX_PARTS: usize = 3000;
 const MAX_TRACKS: usize = 4;
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
+/// What a window has of the memory that is for all of them.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub share: Share,
+    /// Where its segments go.
+    pub left: Left,
+}
+
 /// The window of one presentation.
 #[derive(Debug)]
 pub(crate) struct Window {
     snapshot: Snapshot,
     window: i64,
     max_bytes: usize,
-    /// Where segments go.
-    left: Left,
+    /// Bytes of all segments.
+    held: usize,
+    memory: Memory,
     /// By track: bytes and ns of all complete segments so far.
     totals: Vec<(u64, i64)>,
     /// By track: the segmenter's number of its newest segment.
     newest: Vec<Option<u64>>,
-    /// Chunks left out because they didn't fit (unknown track or epoch, too many parts).
+    /// Chunks left out because they didn't fit (unknown track or epoch, too many parts, no memory).
     dropped: u64,
 }
 
 impl Window {
-    /// An empty window of a presentation that begins at `now`; `unused` is beyond all numbers of those before it, `left` takes what leaves it.
-    pub(crate) fn new(config: &PackageConfig, targets: Targets, now: UnixNanos, unused: u64, left: Left) -> Self {
+    /// An empty window of a presentation that begins at `now`; `unused` is beyond all numbers of those before it.
+    pub(crate) fn new(config: &PackageConfig, targets: Targets, now: UnixNanos, unused: u64, memory: Memory) -> Self {
         Self {
             snapshot: Snapshot { first_number: first_number(now, targets, unused), began: now, targets, ..Default::default() },
             window: nanos(config.window),
             max_bytes: config.max_bytes,
-            left,
+            held: 0,
+            memory,
             totals: Vec::new(),
             newest: Vec::new(),
             dropped: 0,
@@ -55,6 +67,12 @@ impl Window {
     /// The window now. Cheap: segments are shared.
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.snapshot.clone()
+    }
+
+    /// Bytes of all its segments.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.held
     }
 
     /// Chunks left out so far.
@@ -97,33 +115,39 @@ impl Window {
         inits.push(Arc::new(init));
     }
 
-    /// The next chunk of a track.
-    pub(crate) fn chunk(&mut self, chunk: Chunk) {
+    /// The next chunk of a track. False where there is no memory for it, though all that can be let go is gone.
+    pub(crate) fn chunk(&mut self, chunk: Chunk) -> bool {
         let Some(at) = self.snapshot.tracks.iter().position(|known| known.track == chunk.track) else {
             self.dropped += 1;
-            return;
+            return true;
         };
         let Some(timescale) = self.snapshot.tracks[at].init(chunk.epoch).map(|init| init.timescale.max(1)) else {
             self.dropped += 1;
-            return;
+            return true;
         };
+        let last = self.snapshot.tracks[at].segments.last();
+        let continues = last.is_some_and(|last| self.newest[at] == Some(chunk.segment) && last.epoch == chunk.epoch && !last.complete);
+        if !continues && self.newest[at].is_some_and(|newest| newest >= chunk.segment) {
+            self.dropped += 1; // a number never comes twice
+            return true;
+        }
+        // Without a hole where the track had nothing for a segment of the others: players count (RFC 8216bis section 4.4.3.2), and may
+        // not think that the same number is the same time on other tracks (section 6.3.2).
+        let number = last.map_or(self.snapshot.first_number + chunk.segment, |last| last.number + 1);
+        if !self.make_room(chunk.data.len(), (!continues).then_some(at)) {
+            // What comes behind a hole is of no use: the segment ends before it.
+            self.newest[at] = Some(chunk.segment);
+            self.complete_last(at);
+            self.dropped += 1;
+            return false;
+        }
         if self.newest.iter().all(Option::is_none) {
             self.snapshot.began = chunk.wallclock;
         }
         if self.snapshot.epochs.last().is_none_or(|last| last.epoch < chunk.epoch) {
             self.snapshot.epochs.push(Epoch { epoch: chunk.epoch, begin: chunk.wallclock });
         }
-        let segments = &self.snapshot.tracks[at].segments;
-        let continues =
-            segments.last().is_some_and(|last| self.newest[at] == Some(chunk.segment) && last.epoch == chunk.epoch && !last.complete);
         if !continues {
-            if self.newest[at].is_some_and(|newest| newest >= chunk.segment) {
-                self.dropped += 1; // a number never comes twice
-                return;
-            }
-            // Without a hole where the track had nothing for a segment of the others: players count (RFC 8216bis section 4.4.3.2), and may
-            // not think that the same number is the same time on other tracks (section 6.3.2).
-            let number = segments.last().map_or(self.snapshot.first_number + chunk.segment, |last| last.number + 1);
             self.newest[at] = Some(chunk.segment);
             self.complete_last(at);
             self.snapshot.tracks[at].segments.push(Arc::new(Segment {
@@ -145,11 +169,12 @@ impl Window {
             self.snapshot.captions.note(&chunk.data);
         }
         let track = &mut self.snapshot.tracks[at];
-        let Some(segment) = track.segments.last_mut().map(Arc::make_mut) else { return };
+        let Some(segment) = track.segments.last_mut().map(Arc::make_mut) else { return true };
         if segment.parts.len() >= MAX_PARTS {
             self.dropped += 1;
-            return;
+            return true;
         }
+        self.held += chunk.data.len();
         segment.duration += chunk.duration;
         segment.parts.push(Part { duration: chunk.duration, independent: chunk.independent, data: chunk.data });
         track.between = chunk.end;
@@ -157,6 +182,8 @@ impl Window {
             self.complete_last(at);
         }
         self.slide(at);
+        self.memory.share.set(self.held);
+        true
     }
 
     /// Nothing more will come.
@@ -185,27 +212,48 @@ impl Window {
         track.average_bitrate = bitrate(totals.0, totals.1);
     }
 
-    /// Takes off what is beyond the window's length or memory.
+    /// Takes off what is beyond the window's length.
     fn slide(&mut self, at: usize) {
-        let held: usize = self.snapshot.tracks.iter().flat_map(|track| &track.segments).map(|segment| segment.bytes()).sum();
         let track = &mut self.snapshot.tracks[at];
         let mut listed: i64 = track.listed().iter().map(|segment| segment.duration_nanos()).sum();
         while track.complete() > MIN_SEGMENTS {
             let Some(oldest) = track.listed().first().map(|segment| segment.duration_nanos()) else { break };
-            if listed - oldest < self.window && held <= self.max_bytes {
+            if listed - oldest < self.window {
                 break;
             }
             listed -= oldest;
             track.unlisted += 1;
-            if held > self.max_bytes {
-                break; // one at a time: the next chunk takes the next
-            }
         }
-        let surplus = track.unlisted.saturating_sub(if held > self.max_bytes { 0 } else { UNLISTED_SEGMENTS });
-        if surplus > 0 {
-            self.left.leave(track.segments.drain(..surplus));
+        while self.snapshot.tracks[at].unlisted > UNLISTED_SEGMENTS {
+            self.remove_oldest(at);
         }
-        track.unlisted -= surplus;
+    }
+
+    /// Lets the oldest segments go, until there is memory for so many bytes. False where none can go. Each track keeps one, unless it `begins`
+    /// another.
+    fn make_room(&mut self, bytes: usize, begins: Option<usize>) -> bool {
+        while self.held + bytes > self.max_bytes || !self.memory.share.has_room(bytes) {
+            let tracks = self.snapshot.tracks.iter().enumerate().filter(|(at, track)| {
+                let whole = track.segments.iter().filter(|segment| segment.complete).count();
+                whole > if begins == Some(*at) { 0 } else { MIN_IN_NEED }
+            });
+            let oldest = tracks.min_by_key(|(_, track)| track.segments.first().map(|segment| segment.wallclock)).map(|(at, _)| at);
+            let Some(at) = oldest else { return false };
+            self.remove_oldest(at);
+            self.memory.share.set(self.held);
+        }
+        true
+    }
+
+    fn remove_oldest(&mut self, at: usize) {
+        let track = &mut self.snapshot.tracks[at];
+        if track.segments.is_empty() {
+            return;
+        }
+        let oldest = track.segments.remove(0);
+        self.held -= oldest.bytes();
+        self.memory.left.leave([oldest]);
+        track.unlisted = track.unlisted.saturating_sub(1);
         let oldest_epoch = track.segments.first().map_or(0, |segment| segment.epoch);
         track.inits.retain(|init| init.epoch >= oldest_epoch);
         let oldest_epoch =
@@ -216,7 +264,7 @@ impl Window {
 
 impl Drop for Window {
     fn drop(&mut self) {
-        self.left.leave(std::mem::take(&mut self.snapshot.tracks).into_iter().flat_map(|track| track.segments));
+        self.memory.left.leave(std::mem::take(&mut self.snapshot.tracks).into_iter().flat_map(|track| track.segments));
     }
 }
 

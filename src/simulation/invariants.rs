@@ -192,6 +192,12 @@ impl Ledger {
         broken.into_iter().for_each(|what| self.fail(what));
     }
 
+    /// The window had no memory for the newest chunk of a track.
+    pub(super) fn left_out(&mut self, track: u32) {
+        let kind = if track == 0 { MediaKind::Video } else { MediaKind::Audio };
+        self.lanes[kind as usize].handed.pop();
+    }
+
     /// Units are missing before `number`.
     #[allow(clippy::too_many_arguments)]
     fn gap(&mut self, kind: MediaKind, name: &str, skipped: u64, keys: usize, number: u64, key: bool, within: bool) {

@@ -14,9 +14,9 @@ use super::random::Random;
 use super::recording::Recording;
 use super::segmenter::{Around, Readers, Segmenter};
 use super::{MS, SECOND};
-use crate::base::{Now, UnixNanos, Wall, seeded};
+use crate::base::{Budget, Now, UnixNanos, Wall, seeded};
 use crate::cmaf::Targets;
-use crate::package::{Left, PackageConfig, Window};
+use crate::package::{Left, Memory, PackageConfig, Window};
 use crate::pipeline::SegmenterEvent;
 use crate::sfu::peer::Certificate;
 use crate::sfu::worker::{Event as WorkerEvent, Worker};
@@ -34,6 +34,8 @@ pub(super) struct Life {
     pub written_up_to: UnixNanos,
     pub ledger: Ledger,
     window: Window,
+    /// The window had no memory for a chunk.
+    cramped: bool,
     recording: Option<Recording>,
     segmenter: Segmenter,
     timescales: BTreeMap<(u32, u32), u32>,
@@ -213,11 +215,13 @@ impl Server {
             long_gops: LongGops::Keep,
         };
         let config = PackageConfig { max_bytes: settings.window_bytes, ..Default::default() };
+        let memory = Memory { share: Budget::new(settings.window_bytes, 0).share(), left: Left::new(usize::MAX) };
         self.lives[path] = Some(Life {
             core: StreamCore::new(rules),
             last_media: wall,
             written_up_to: i64::MIN,
-            window: Window::new(&config, settings.targets, wall, 0, Left::new(usize::MAX)),
+            window: Window::new(&config, settings.targets, wall, 0, memory),
+            cramped: false,
             recording: settings.records.then(|| {
                 let twice = self.plant == Some(Plant::RecordedTwice);
                 Recording::new(settings.targets, &mut self.random, settings.crashes, twice)
@@ -290,11 +294,15 @@ impl Server {
                     let timescale = life.timescales.get(&(chunk.track, chunk.epoch)).copied().unwrap_or(0);
                     life.ledger.chunk(&chunk, &inside, timescale);
                     let lost = self.plant == Some(Plant::LostPart) && chunk.segment == 3 && !chunk.first && !chunk.last;
+                    let (track, left_out) = (chunk.track, life.window.dropped());
                     if !lost {
-                        life.window.chunk(chunk);
+                        let needed = life.window.held() + chunk.data.len();
+                        life.cramped |= !life.window.chunk(chunk) && needed > self.settings.window_bytes;
                     }
-                    if life.window.dropped() > 0 {
-                        life.ledger.broken.push("the window left a chunk out".into());
+                    match life.window.dropped() > left_out {
+                        true if life.cramped => life.ledger.left_out(track),
+                        true => life.ledger.broken.push("the window left a chunk out".into()),
+                        false => {}
                     }
                 }
                 SegmenterEvent::End => life.window.end(),
@@ -370,8 +378,7 @@ impl Server {
             life.ledger.busy();
             life.ledger.live_edge(life.core.tracks().map(|track| track.kind), wall, strict);
             let held: usize = life.window.snapshot().tracks.iter().flat_map(|track| &track.segments).map(|segment| segment.bytes()).sum();
-            // At most four segments a track stay, however large.
-            if held > window_bytes * 2 + 100_000 {
+            if held > window_bytes {
                 life.ledger.broken.push(format!("the window holds {held} bytes of {window_bytes}"));
             }
             if life.core.warnings().len() > 32 || life.core.held()[0] > 2 || life.core.held()[2] > 2 {

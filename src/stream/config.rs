@@ -16,6 +16,9 @@ pub struct StreamConfig {
     /// been silent for longest of those from the address that has the most. A quarter of them may come from one address (IPv6: from one /64),
     /// other than this machine's own.
     pub max_silent_publishers: usize,
+    /// Most bits a second of media that a track may have, on an average of some seconds, 100000 to 10000000000. Whoever publishes more by RTMP is sent
+    /// away.
+    pub max_bitrate: u64,
     /// How many more WebRTC viewers the SFU worker where a stream arrives may have than the least busy one before new viewers go elsewhere,
     /// 0 to 100000. Every packet wakes each worker that has viewers of it, and a wake-up costs as much as dozens of packets
     /// (docs/performance.md).
@@ -43,6 +46,7 @@ impl Default for StreamConfig {
         Self {
             max_streams: 200,
             max_silent_publishers: 64,
+            max_bitrate: 200_000_000,
             home_preference: 128,
             reconnect_window: Duration::from_secs(10),
             on_conflict: OnConflict::WhenSilent,
@@ -109,6 +113,7 @@ impl Section for StreamConfig {
     fn check(&self, bounds: &mut Bounds) {
         bounds.number("max_streams", self.max_streams, 1..=10_000);
         bounds.number("max_silent_publishers", self.max_silent_publishers, 1..=10_000);
+        bounds.number("max_bitrate", self.max_bitrate, 100_000..=10_000_000_000);
         bounds.number("home_preference", self.home_preference, 0..=100_000);
         let ten_minutes = Duration::ZERO..=Duration::from_secs(600);
         bounds.duration("reconnect_window", self.reconnect_window, ten_minutes.clone());

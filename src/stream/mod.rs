@@ -4,6 +4,7 @@
 //! by WebRTC on any worker or directly, and events. What it needs from above (a transcoder) is a small trait here.
 
 mod advice;
+mod bitrate;
 mod config;
 pub(crate) mod core;
 mod driver;

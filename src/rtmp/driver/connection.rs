@@ -16,12 +16,12 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Context;
-use super::budget::Share;
 use super::connecting::Connecting;
 use super::play::Player;
 use super::publish::{self, Publisher, Refusal};
 use super::rounds;
 use super::slot::{Slot, SlotWake};
+use crate::base::Share;
 use crate::net::low_water::set_low_water;
 use crate::rtmp::oddity::Oddity;
 use crate::rtmp::session::{Event, MAX_ACTIVE, ServerSession};

@@ -2,7 +2,6 @@
 //!
 //! In: TCP connections, the configuration, the hub. Out: publications and viewers of `stream`; answers on the sockets.
 
-mod budget;
 mod connecting;
 mod connection;
 #[cfg(test)]
@@ -25,13 +24,18 @@ use tokio_util::task::TaskTracker;
 
 use super::metrics::RtmpMetrics;
 use super::session::SessionTimeouts;
-use crate::base::{Bounds, Section, SettingError};
+use crate::base::{Bounds, Budget, Section, SettingError};
 use crate::net::accept::{Acceptor, Arrival};
 use crate::net::tcp::listen;
 use crate::stream::Hub;
 
 /// How long connections may take to say goodbye when the server stops; within the 5 s that the whole shutdown has.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
+/// What all connections together may hold beyond their fixed buffers, in bytes: against a thousand of them at their bounds. A hundred players
+/// that are a whole 4 Mbit/s GOP behind, or a hundred key frames of several megabytes in assembly at the same moment.
+const HELD_MAX: usize = 512 << 20;
+/// A connection that holds no more than this is left alone even then: one key frame of an ordinary stream.
+const HELD_FREE: usize = 256 << 10;
 
 /// The section `[rtmp]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -120,7 +124,7 @@ struct Context {
     hub: Hub,
     cancel: CancellationToken,
     metrics: RtmpMetrics,
-    budget: budget::Budget,
+    budget: Budget,
     /// Places for players that wait for a publisher.
     waiting: Arc<Semaphore>,
 }
@@ -171,7 +175,7 @@ impl RtmpServer {
         let listener = listen(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let waiting = Arc::new(Semaphore::new(config.max_waiting_players));
-        let (metrics, budget) = (RtmpMetrics::default(), budget::Budget::default());
+        let (metrics, budget) = (RtmpMetrics::default(), Budget::new(HELD_MAX, HELD_FREE));
         let listener = Acceptor::new("RTMP", listener);
         Ok(Self { listener, address, context: Arc::new(Context { config, hub, cancel, metrics, budget, waiting }) })
     }

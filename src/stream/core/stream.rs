@@ -326,10 +326,15 @@ impl<W, G> StreamCore<W, G> {
         self.version += u64::from(self.place.evict(why));
     }
 
-    /// Sends that publisher away, if it is still there and has brought no track.
+    /// Sends that publisher away, if it is still there.
+    pub(crate) fn evict_one(&mut self, generation: Generation, why: &'static str) {
+        self.version += u64::from(self.place.evict_one(generation, why));
+    }
+
+    /// As [`Self::evict_one`], if it has brought no track.
     pub(crate) fn evict_silent(&mut self, generation: Generation, why: &'static str) {
         if !self.had_started {
-            self.version += u64::from(self.place.evict_one(generation, why));
+            self.evict_one(generation, why);
         }
     }
 

@@ -67,7 +67,8 @@ impl Publication {
         let put = self.put(core.producer(), format, Some(core.formats().clone())).await;
         self.unless_sent_away(put).await?;
         let track = lock(&self.timeline).add_track();
-        Ok(TrackWriter::published(core, self.stream.state().clone(), self.generation, self.timeline.clone(), track))
+        let (state, max_bitrate) = (self.stream.state().clone(), self.stream.shared().config.max_bitrate);
+        Ok(TrackWriter::published(core, state, self.generation, self.timeline.clone(), track, max_bitrate))
     }
 
     /// Adds a track that is an SFU producer on `router()` (a WebRTC publisher's). From here on the producer is the stream's: it

@@ -160,6 +160,11 @@ impl<W> State<W> {
         }
     }
 
+    /// Sends that publisher away, if it is still there.
+    pub(super) fn evict_one(&self, generation: Generation, why: &'static str) {
+        self.act(|core| core.evict_one(generation, why));
+    }
+
     /// B-frames were seen; `references`: ones that others refer to.
     pub(super) fn set_reordered(&self, generation: Generation, references: bool) {
         self.act(|core| core.set_reordered(generation, references));

@@ -8,6 +8,7 @@ use crate::base::{Chance, UnixNanos, rescale};
 use crate::codec::{AccessUnit, Codec, Format};
 use crate::rtp::batch::UnitFacts;
 use crate::sfu::{DirectProducer, ProducerId, ProducerOptions, Router, SfuError};
+use crate::stream::bitrate::BitrateBound;
 use crate::stream::core::Generation;
 use crate::stream::format_history::FormatHistory;
 use crate::stream::packing::Packing;
@@ -16,6 +17,8 @@ use crate::timing::Timeline;
 
 /// Nanoseconds per second.
 const NANOS: u32 = 1_000_000_000;
+/// Why a publisher has to go.
+const TOO_MUCH: &str = "it sends more bits a second than it may (stream.max_bitrate)";
 
 /// The part of a writer that outlives its publisher: the producer, and where its formats stand.
 #[derive(Debug)]
@@ -81,7 +84,7 @@ pub(crate) struct TrackWriter {
 /// What a writer belongs to.
 #[derive(Debug)]
 enum Of {
-    Publication { stream: Arc<State<WriterCore>>, generation: Generation, placing: Placing },
+    Publication { stream: Arc<State<WriterCore>>, generation: Generation, placing: Placing, bitrate: BitrateBound },
     Derived,
 }
 
@@ -92,8 +95,10 @@ impl TrackWriter {
         generation: Generation,
         timeline: Arc<Mutex<Timeline>>,
         track: usize,
+        max_bitrate: u64,
     ) -> Self {
-        Self { core: Some(core), of: Of::Publication { stream, generation, placing: Placing::new(timeline, track) } }
+        let (placing, bitrate) = (Placing::new(timeline, track), BitrateBound::new(max_bitrate));
+        Self { core: Some(core), of: Of::Publication { stream, generation, placing, bitrate } }
     }
 
     pub(super) fn derived(core: WriterCore) -> Self {
@@ -106,9 +111,12 @@ impl TrackWriter {
     pub(crate) fn write(&mut self, mut unit: AccessUnit, now: UnixNanos) -> Written {
         let nothing = Written { sent: false, wait: Duration::ZERO };
         let Some(core) = &mut self.core else { return nothing };
-        let Of::Publication { stream, generation, placing } = &mut self.of else { return nothing };
+        let Of::Publication { stream, generation, placing, bitrate } = &mut self.of else { return nothing };
         let Position { facts, wait, end, reordered, long_gops, warnings } = placing.place(&mut unit, &core.packing, now);
         stream.note_written(end);
+        if bitrate.is_exceeded(unit.data.len(), end) {
+            stream.evict_one(*generation, TOO_MUCH);
+        }
         if let Some(references) = reordered {
             stream.set_reordered(*generation, references);
         }
@@ -150,7 +158,7 @@ impl TrackWriter {
         }
         let anew = !core.formats().format().is_coded_like(&format);
         core.set_format(format.clone());
-        if let Of::Publication { stream, generation, placing } = &mut self.of {
+        if let Of::Publication { stream, generation, placing, .. } = &mut self.of {
             if anew {
                 placing.begin_anew();
             }
