@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use crate::base::{Chance, StreamPath, UnixNanos};
 use crate::cmaf::{Chunk, TrackInit};
@@ -44,9 +44,12 @@ pub(crate) enum RecordEvent {
     End,
 }
 
-/// Whether there is room to record: set by the janitor, looked at by all sessions.
+/// What all sessions share: whether there is room to record, as the janitor says, and how many recordings an error has ended.
 #[derive(Debug, Default)]
-pub(super) struct Room(AtomicU8);
+pub(super) struct Room {
+    stop: AtomicU8,
+    failed: AtomicU64,
+}
 
 impl Room {
     pub(super) fn set(&self, stop: Option<StopReason>) {
@@ -55,15 +58,20 @@ impl Room {
             Some(StopReason::MaxBytes) => 1,
             Some(StopReason::DiskFull) => 2,
         };
-        self.0.store(code, Ordering::Relaxed);
+        self.stop.store(code, Ordering::Relaxed);
     }
 
     pub(super) fn get(&self) -> Option<StopReason> {
-        match self.0.load(Ordering::Relaxed) {
+        match self.stop.load(Ordering::Relaxed) {
             0 => None,
             1 => Some(StopReason::MaxBytes),
             _ => Some(StopReason::DiskFull),
         }
+    }
+
+    /// How many recordings an error has ended, or kept from beginning.
+    pub(super) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
     }
 }
 
@@ -225,6 +233,7 @@ impl Session {
 
     fn fail(&mut self, error: &RecordError, segment: u64, now: UnixNanos) {
         tracing::warn!(path = %self.path, %error, "recording ends by an error; the stream itself goes on");
+        self.room.failed.fetch_add(1, Ordering::Relaxed);
         self.retry_from = Some(segment.saturating_add(RETRY_SEGMENTS));
         self.finish_closing(now);
         if let Some(current) = self.current.take() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
@@ -58,6 +58,8 @@ impl Collector for Kept {
         ] {
             ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
-        Ok(())
+        let help = "Recordings that an error of the disk or a lack of room has ended or kept from beginning.";
+        let failed = ConstCounter::new(self.room.failed());
+        failed.encode(encoder.encode_descriptor("record_failures", help, None, MetricType::Counter)?)
     }
 }

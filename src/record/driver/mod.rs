@@ -1,6 +1,7 @@
 //! What touches disk and clock: the files of a recording, how they are read again after a crash, and the tasks around them.
 
 mod ages;
+pub(crate) mod disk;
 mod metrics;
 pub(crate) mod reading;
 mod recordings;

@@ -19,7 +19,6 @@ use super::ages::Ages;
 use super::metrics::RecordMetrics;
 use super::reading::Reading;
 use super::recover;
-use super::replace::sync_parent;
 use super::store::Store;
 use super::writers::Writers;
 use crate::base::{Clock, Lots, StreamPath, Vitals};
@@ -78,14 +77,25 @@ impl Recordings {
         cancel: CancellationToken,
         vitals: &Vitals,
     ) -> Result<Self, RecordError> {
-        let store = Store::new(data_dir.join("recordings"));
+        Self::open_store(Store::new(data_dir.join("recordings")), config, targets, clock, lots, cancel, vitals).await
+    }
+
+    /// Opens the recordings of a store.
+    pub(crate) async fn open_store(
+        store: Store,
+        config: RecordConfig,
+        targets: Targets,
+        clock: Clock,
+        lots: Lots,
+        cancel: CancellationToken,
+        vitals: &Vitals,
+    ) -> Result<Self, RecordError> {
         let catalogue = Arc::new(Catalogue::default());
         let (loading, into, now) = (store.clone(), catalogue.clone(), clock.now());
         let loaded = blocking(move || {
-            let root = loading.root();
-            std::fs::create_dir_all(root).and_then(|()| sync_parent(root)).map_err(RecordError::io(Tried::Make, root))?;
+            loading.make()?;
             recover::load(&loading, &into, now.wall)?;
-            Ok(Ages::open(root.join("clock"), into.newest(), now))
+            Ok(Ages::open(loading.root().join("clock"), into.newest(), now))
         });
         let ages = loaded.await?;
         let inner = Arc::new(Inner {

@@ -3,20 +3,19 @@
 //! In: the store at the start. Out: the catalogue; recordings that were live are cut at the last fragment that is whole on disk
 //! and closed.
 
-use std::fs::OpenOptions;
-
 use crate::base::UnixNanos;
 
 use super::store::{Store, index_file, track_file, track_of_index};
-use super::writer::{Spans, write_meta};
+use super::writer::{SYNC_FRAGMENTS, Spans, write_meta};
 use crate::record::catalogue::Catalogue;
-use crate::record::error::{RecordError, Tried};
+use crate::record::error::RecordError;
 use crate::record::id::RecordingId;
 use crate::record::index::{Epoch, FragmentEntry, Record, Records};
 use crate::record::meta::{Meta, State};
 
-/// How many of the last fragments are compared with their checksums: far more than are written between two syncs.
-const CHECKED: usize = 64;
+/// How many of the last fragments of a track are compared with their checksums: twice as many as are written between two syncs, since before the
+/// last that was whole there may be another that was not.
+const CHECKED: usize = 2 * SYNC_FRAGMENTS;
 
 /// Largest index that is read: a day of audio and video at 5 chunks a second is below 100 MB.
 pub(crate) const MAX_INDEX: u64 = 512 << 20;
@@ -49,11 +48,7 @@ fn load_one(store: &Store, id: &RecordingId, now: UnixNanos) -> Result<Option<Me
 }
 
 fn has_index(store: &Store, id: &RecordingId) -> bool {
-    std::fs::read_dir(store.dir(id))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .any(|e| e.file_name().to_str().is_some_and(|n| track_of_index(n).is_some()))
+    store.files(id).iter().any(|(name, _)| name.to_str().is_some_and(|n| track_of_index(n).is_some()))
 }
 
 /// Cuts and closes a recording that nobody writes any more.
@@ -63,13 +58,13 @@ pub(crate) fn close(store: &Store, mut meta: Meta, now: UnixNanos) -> Result<Opt
     let mut last_written = meta.started_at_ms;
     for track in &meta.tracks {
         match cut(store, &meta.id, track.track, &mut spans) {
-            Ok(count) => fragments += count,
+            Ok((count, modified)) => {
+                fragments += count;
+                last_written = last_written.max(modified / 1_000_000);
+            }
             Err(RecordError::NotFound) => {}
             Err(error) => return Err(error),
         }
-        let modified = std::fs::metadata(store.dir(&meta.id).join(index_file(track.track))).and_then(|m| m.modified());
-        let since = modified.ok().and_then(|m| m.duration_since(std::time::UNIX_EPOCH).ok());
-        last_written = last_written.max(since.map_or(0, |d| d.as_millis() as i64));
     }
     if fragments == 0 {
         return Ok(None);
@@ -78,18 +73,21 @@ pub(crate) fn close(store: &Store, mut meta: Meta, now: UnixNanos) -> Result<Opt
     meta.duration_ms = spans.duration_ms();
     meta.ended_at_ms = Some(last_written.min(now / 1_000_000).max(meta.started_at_ms));
     meta.bytes = store.size(&meta.id);
-    write_meta(&store.dir(&meta.id), &meta)?;
+    if let Err(error) = write_meta(store, &meta) {
+        tracing::warn!(recording = %meta.id, %error, "a recording left open by a crash can't be closed on the disk; it plays, and the next start tries again");
+    }
     tracing::info!(recording = %meta.id, path = %meta.path, duration_ms = meta.duration_ms, "a recording left open by a crash is closed");
     Ok(Some(meta))
 }
 
-/// Cuts the index of a track behind its last good record whose data is on disk, and the data behind that. Gives the number of fragments left.
-fn cut(store: &Store, id: &RecordingId, track: u32, spans: &mut Spans) -> Result<usize, RecordError> {
+/// Cuts the index of a track behind its last good record whose data is on disk, and the data behind that. Gives the number of fragments left, and
+/// when the last one was written.
+fn cut(store: &Store, id: &RecordingId, track: u32, spans: &mut Spans) -> Result<(usize, UnixNanos), RecordError> {
     let index = store.open(id, &index_file(track))?;
     if index.len()? > MAX_INDEX {
         return Err(RecordError::Damaged("an index is larger than 512 MiB"));
     }
-    let bytes = index.read(0, MAX_INDEX as usize)?;
+    let (bytes, modified) = (index.read(0, MAX_INDEX as usize)?, index.modified()?);
     // Where the record begins, whose epoch it is, what it says.
     let mut found: Vec<(usize, Epoch, Option<FragmentEntry>)> = Vec::new();
     let mut epoch = None;
@@ -113,8 +111,8 @@ fn cut(store: &Store, id: &RecordingId, track: u32, spans: &mut Spans) -> Result
     let (mut checked, mut keep) = (0, found.len());
     for (index, (start, epoch, entry)) in found.iter().enumerate().rev() {
         let whole = match entry {
-            Some(entry) => is_whole(store, id, track, entry),
-            None => store.open(id, &track_file(track, epoch.epoch)).and_then(|f| f.len()).is_ok_and(|len| len >= u64::from(epoch.init_len)),
+            Some(entry) => is_whole(store, id, track, entry)?,
+            None => is_there(store, id, track, epoch)?,
         };
         checked += 1;
         if !whole {
@@ -124,10 +122,10 @@ fn cut(store: &Store, id: &RecordingId, track: u32, spans: &mut Spans) -> Result
         }
     }
     found.truncate(keep);
-    truncate(store, id, &index_file(track), good as u64)?;
+    store.cut(id, &index_file(track), good as u64)?;
     if let Some((_, epoch, entry)) = found.last() {
         let end = entry.map_or(u64::from(epoch.init_len), |e| e.offset + u64::from(e.len));
-        truncate(store, id, &track_file(track, epoch.epoch), end)?;
+        store.cut(id, &track_file(track, epoch.epoch), end)?;
     }
     let mut fragments = 0;
     for (_, epoch, entry) in &found {
@@ -136,19 +134,22 @@ fn cut(store: &Store, id: &RecordingId, track: u32, spans: &mut Spans) -> Result
             fragments += 1;
         }
     }
-    Ok(fragments)
+    Ok((fragments, modified))
 }
 
-fn is_whole(store: &Store, id: &RecordingId, track: u32, entry: &FragmentEntry) -> bool {
-    let bytes = store.open(id, &track_file(track, entry.epoch)).and_then(|file| file.read(entry.offset, entry.len as usize));
-    bytes.is_ok_and(|bytes| bytes.len() == entry.len as usize && crc32fast::hash(&bytes) == entry.crc)
-}
-
-fn truncate(store: &Store, id: &RecordingId, name: &str, len: u64) -> Result<(), RecordError> {
-    let path = store.dir(id).join(name);
-    let file = OpenOptions::new().write(true).open(&path).map_err(RecordError::io(Tried::Cut, &path))?;
-    if file.metadata().is_ok_and(|m| m.len() > len) {
-        file.set_len(len).and_then(|()| file.sync_all()).map_err(RecordError::io(Tried::Cut, &path))?;
+/// Whether a fragment is on the disk. What can't be read now may be there all the same, and must not be cut away.
+fn is_whole(store: &Store, id: &RecordingId, track: u32, entry: &FragmentEntry) -> Result<bool, RecordError> {
+    match store.open(id, &track_file(track, entry.epoch)).and_then(|file| file.read(entry.offset, entry.len as usize)) {
+        Ok(bytes) => Ok(bytes.len() == entry.len as usize && crc32fast::hash(&bytes) == entry.crc),
+        Err(RecordError::NotFound) => Ok(false),
+        Err(error) => Err(error),
     }
-    Ok(())
+}
+
+fn is_there(store: &Store, id: &RecordingId, track: u32, epoch: &Epoch) -> Result<bool, RecordError> {
+    match store.open(id, &track_file(track, epoch.epoch)).and_then(|file| file.len()) {
+        Ok(len) => Ok(len >= u64::from(epoch.init_len)),
+        Err(RecordError::NotFound) => Ok(false),
+        Err(error) => Err(error),
+    }
 }

@@ -1,20 +1,27 @@
 //! Replaces a small file as a whole.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
+
+use super::disk::{Disk, MachineDisk};
 
 /// A power cut leaves the old file or the new one.
 pub(crate) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = file.with_added_extension("new");
-    let mut writing = File::create(&new)?;
-    writing.write_all(bytes)?;
-    writing.sync_data()?;
-    std::fs::rename(&new, file)?;
-    sync_parent(file)
+    replace_on(&MachineDisk, file, bytes)
 }
 
-/// What was made in the folder of `path`, or has another name there now, survives a power cut.
-pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+/// On a disk.
+pub(super) fn replace_on(disk: &dyn Disk, file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = file.with_added_extension("new");
+    // One that was begun before; where it can't be removed, it can't be made again either.
+    drop(disk.remove_file(&new));
+    let writing = disk.create(&new)?;
+    writing.write_at(bytes, 0)?;
+    writing.sync()?;
+    disk.rename(&new, file)?;
+    disk.sync_dir(folder_of(file))
+}
+
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }

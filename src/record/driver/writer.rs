@@ -5,14 +5,13 @@
 //! what isn't there.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::base::{Chance, StreamPath, UnixNanos, rescale};
 use crate::cmaf::{Chunk, Init, TrackInit, encode_samples, read_fragment, read_init};
 
-use super::replace::{replace, sync_parent};
+use super::disk::DiskFile;
+use super::replace::replace_on;
 use super::store::{Store, index_file, track_file};
 use crate::record::error::{RecordError, Tried};
 use crate::record::id::RecordingId;
@@ -22,25 +21,34 @@ use crate::record::meta::{Meta, State, TrackMeta};
 /// Longest time between two syncs: what a power cut may cost.
 const SYNC_NANOS: i64 = 2_000_000_000;
 
-/// Whether what was written has to reach the disk now: `since` ns after the last time, as the wall clock has it, which may have been set back.
-fn sync_is_due(since: i64, segment_ends: bool) -> bool {
-    !(0..SYNC_NANOS).contains(&since) || (segment_ends && since >= SYNC_NANOS / 2)
+/// Most fragments between two syncs, however fast they come: after a crash they all are compared with their checksums.
+pub(super) const SYNC_FRAGMENTS: usize = 256;
+
+/// Whether what was written has to reach the disk now: `since` ns after the last time, as the wall clock has it, which may have been set back, and
+/// so many fragments later.
+fn sync_is_due(since: i64, fragments: usize, segment_ends: bool) -> bool {
+    fragments >= SYNC_FRAGMENTS || !(0..SYNC_NANOS).contains(&since) || (segment_ends && since >= SYNC_NANOS / 2)
 }
 
 /// Writes one recording.
 #[derive(Debug)]
 pub(crate) struct Writer {
+    store: Store,
     dir: PathBuf,
     meta: Meta,
     tracks: BTreeMap<u32, Track>,
     spans: Spans,
     bytes: u64,
     synced_at: UnixNanos,
+    /// Fragments since then.
+    unsynced: usize,
+    /// A sync failed: what was written before may never reach the disk, although later syncs say so (fsync(2)).
+    in_doubt: bool,
 }
 
 #[derive(Debug)]
 struct Track {
-    index: File,
+    index: Box<dyn DiskFile>,
     index_len: u64,
     data: Option<Data>,
 }
@@ -49,7 +57,7 @@ struct Track {
 #[derive(Debug)]
 struct Data {
     epoch: u32,
-    file: File,
+    file: Box<dyn DiskFile>,
     len: u64,
     init: Init,
 }
@@ -66,10 +74,15 @@ impl Writer {
     ) -> Result<Self, RecordError> {
         let meta = Meta::new(RecordingId::new(now, chance), path.clone(), started_at / 1_000_000, Some(target_duration));
         let dir = store.dir(&meta.id);
-        std::fs::create_dir_all(&dir).and_then(|()| sync_parent(&dir)).map_err(RecordError::io(Tried::Make, &dir))?;
-        let writer = Self { dir, meta, tracks: BTreeMap::new(), spans: Spans::default(), bytes: 0, synced_at: now };
-        writer.write_meta()?;
-        Ok(writer)
+        let (store, disk) = (store.clone(), store.disk());
+        let made = disk.make_dir(&dir).and_then(|()| disk.sync_dir(store.root())).map_err(RecordError::io(Tried::Make, &dir));
+        if let Err(error) = made.and_then(|()| write_meta(&store, &meta)) {
+            // It would lie there until the next start.
+            drop(disk.remove_dir(&dir));
+            return Err(error);
+        }
+        let (tracks, spans, in_doubt) = (BTreeMap::new(), Spans::default(), false);
+        Ok(Self { store, dir, meta, tracks, spans, bytes: 0, synced_at: now, unsynced: 0, in_doubt })
     }
 
     /// What there is now, with its present length and size.
@@ -126,14 +139,15 @@ impl Writer {
             put_fragment(&entry, &samples, &mut records);
             self.spans.note(chunk.epoch, &data.init, &entry);
             at += end;
+            self.unsynced += 1;
         }
-        data.file.write_all_at(&chunk.data, data.len).map_err(RecordError::io(Tried::Write, &self.dir))?;
+        data.file.write_at(&chunk.data, data.len).map_err(RecordError::io(Tried::Write, &self.dir))?;
         data.len += chunk.data.len() as u64;
-        track.index.write_all_at(&records, track.index_len).map_err(RecordError::io(Tried::Write, &self.dir))?;
+        track.index.write_at(&records, track.index_len).map_err(RecordError::io(Tried::Write, &self.dir))?;
         track.index_len += records.len() as u64;
         self.bytes += (chunk.data.len() + records.len()) as u64;
 
-        if sync_is_due(now.saturating_sub(self.synced_at), chunk.last) {
+        if sync_is_due(now.saturating_sub(self.synced_at), self.unsynced, chunk.last) {
             self.sync(now)?;
         }
         Ok(())
@@ -141,16 +155,20 @@ impl Writer {
 
     fn begin_epoch(&mut self, init: &TrackInit) -> Result<(), RecordError> {
         let parsed = read_init(&init.data)?;
-        let file = create(&self.dir.join(track_file(init.track, init.epoch)))?;
-        file.write_all_at(&init.data, 0).map_err(RecordError::io(Tried::Write, &self.dir))?;
-        if let Some(previous) = self.tracks.get(&init.track).and_then(|t| t.data.as_ref()) {
-            previous.file.sync_data().map_err(RecordError::io(Tried::Write, &self.dir))?;
+        let create = |path: PathBuf| self.store.disk().create(&path).map_err(RecordError::io(Tried::Make, &path));
+        let file = create(self.dir.join(track_file(init.track, init.epoch)))?;
+        file.write_at(&init.data, 0).map_err(RecordError::io(Tried::Write, &self.dir))?;
+        // Without it nothing plays that the index will promise; and nobody comes back to the file before.
+        let previous = self.tracks.get(&init.track).and_then(|t| t.data.as_ref()).map(|data| data.file.sync());
+        if let Err(error) = file.sync().and(previous.unwrap_or(Ok(()))) {
+            self.in_doubt = true;
+            return Err(RecordError::io(Tried::Sync, &self.dir)(error));
         }
         let track = match self.tracks.entry(init.track) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => {
-                let index = create(&self.dir.join(index_file(init.track)))?;
-                index.write_all_at(&HEADER, 0).map_err(RecordError::io(Tried::Write, &self.dir))?;
+                let index = create(self.dir.join(index_file(init.track)))?;
+                index.write_at(&HEADER, 0).map_err(RecordError::io(Tried::Write, &self.dir))?;
                 self.bytes += HEADER.len() as u64;
                 entry.insert(Track { index, index_len: HEADER.len() as u64, data: None })
             }
@@ -169,59 +187,47 @@ impl Writer {
             presentation_shift: parsed.presentation_shift,
         };
         put_epoch(&epoch, &mut record);
-        track.index.write_all_at(&record, track.index_len).map_err(RecordError::io(Tried::Write, &self.dir))?;
+        track.index.write_at(&record, track.index_len).map_err(RecordError::io(Tried::Write, &self.dir))?;
         track.index_len += record.len() as u64;
         track.data = Some(Data { epoch: init.epoch, file, len: init.data.len() as u64, init: parsed });
         self.bytes += (init.data.len() + record.len()) as u64;
         // The name of the new file has to survive a power cut too.
-        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(RecordError::io(Tried::Write, &self.dir))?;
+        self.store.disk().sync_dir(&self.dir).map_err(RecordError::io(Tried::Sync, &self.dir))?;
         if self.meta.note(TrackMeta::of(init)) {
-            self.write_meta()?;
+            write_meta(&self.store, &self.meta())?;
         }
         Ok(())
     }
 
     /// Makes everything so far survive a power cut.
     pub(crate) fn sync(&mut self, now: UnixNanos) -> Result<(), RecordError> {
-        self.synced_at = now;
-        for track in self.tracks.values() {
-            if let Some(data) = &track.data {
-                data.file.sync_data().map_err(RecordError::io(Tried::Sync, &self.dir))?;
-            }
-        }
-        for track in self.tracks.values() {
-            track.index.sync_data().map_err(RecordError::io(Tried::Sync, &self.dir))?;
-        }
-        Ok(())
+        (self.synced_at, self.unsynced) = (now, 0);
+        let data = self.tracks.values().filter_map(|track| track.data.as_ref()).map(|data| &data.file);
+        let synced = data.chain(self.tracks.values().map(|track| &track.index)).try_for_each(|file| file.sync());
+        self.in_doubt |= synced.is_err();
+        synced.map_err(RecordError::io(Tried::Sync, &self.dir))
     }
 
-    /// Ends the recording. What `meta.json` says then comes back, also when it could not be written: the next start finds the
-    /// recording unfinished and closes it.
+    /// Ends the recording. What `meta.json` says then comes back, also when it could not be written, or when nobody knows what is on the disk: the
+    /// next start finds the recording unfinished, looks, and closes it.
     pub(crate) fn finish(mut self, error: Option<&RecordError>, now: UnixNanos) -> Meta {
         self.meta = self.meta();
         self.meta.ended_at_ms = Some(now / 1_000_000);
         self.meta.state = if error.is_some() { State::Failed } else { State::Finished };
         self.meta.error = error.map(ToString::to_string);
-        if let Err(error) = self.sync(now).and_then(|()| self.write_meta()) {
+        let synced = self.sync(now);
+        if let Err(error) = synced.and_then(|()| if self.in_doubt { Ok(()) } else { write_meta(&self.store, &self.meta) }) {
             tracing::warn!(recording = %self.meta.id, %error, "the recording could not be closed properly; the next start will");
         }
         self.meta
     }
-
-    fn write_meta(&self) -> Result<(), RecordError> {
-        write_meta(&self.dir, &self.meta())
-    }
 }
 
 /// Replaces `meta.json` as a whole.
-pub(crate) fn write_meta(dir: &Path, meta: &Meta) -> Result<(), RecordError> {
+pub(crate) fn write_meta(store: &Store, meta: &Meta) -> Result<(), RecordError> {
     let json = serde_json::to_vec_pretty(meta).map_err(|_| RecordError::Damaged("meta.json can't be made"))?;
-    let target = dir.join("meta.json");
-    replace(&target, &json).map_err(RecordError::io(Tried::Write, &target))
-}
-
-fn create(path: &Path) -> Result<File, RecordError> {
-    OpenOptions::new().write(true).create_new(true).open(path).map_err(RecordError::io(Tried::Make, path))
+    let target = store.dir(&meta.id).join("meta.json");
+    replace_on(store.disk(), &target, &json).map_err(RecordError::io(Tried::Write, &target))
 }
 
 fn has_moof(bytes: &[u8]) -> bool {
@@ -258,19 +264,22 @@ mod tests {
     #[test]
     fn what_is_written_reaches_the_disk_whatever_the_wall_clock_does() {
         const S: i64 = 1_000_000_000;
-        for (since, segment_ends, due) in [
-            (0, false, false),
-            (S / 2, true, false),
-            (S, true, true),
-            (S, false, false),
-            (2 * S, false, true),
-            (3600 * S, false, true),
+        const FEW: usize = SYNC_FRAGMENTS - 1;
+        for (since, fragments, segment_ends, due) in [
+            (0, FEW, false, false),
+            (S / 2, FEW, true, false),
+            (S, FEW, true, true),
+            (S, FEW, false, false),
+            (2 * S, 1, false, true),
+            (3600 * S, 1, false, true),
+            // A file that is pushed at once.
+            (0, SYNC_FRAGMENTS, false, true),
             // Set back by an hour.
-            (-3600 * S, false, true),
-            (-1, false, true),
-            (i64::MIN, false, true),
+            (-3600 * S, 1, false, true),
+            (-1, 1, false, true),
+            (i64::MIN, 1, false, true),
         ] {
-            assert_eq!(sync_is_due(since, segment_ends), due, "{since} {segment_ends}");
+            assert_eq!(sync_is_due(since, fragments, segment_ends), due, "{since} {fragments} {segment_ends}");
         }
     }
 }

@@ -84,6 +84,7 @@ fn events(epochs: &[Vec<(Codec, &Cut)>]) -> Vec<RecordEvent> {
 }
 
 mod crash;
+mod disk;
 mod downloads;
 mod driver;
 mod pools;
