@@ -41,12 +41,6 @@ fn gauges(server: &Server) -> BTreeMap<String, u64> {
     found
 }
 
-fn resident_kib(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 fn open_files(server: &Server) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
 }
@@ -100,7 +94,7 @@ fn ten_streams_come_and_go_and_leave_nothing_behind() {
         assert_eq!((highest["streams"], highest["rtmp_publishers"]), (STREAMS as u64, STREAMS as u64), "{highest:?}");
         assert!(highest["sfu_producers"] >= 2 * STREAMS as u64 && highest["pipeline_jobs"] >= STREAMS as u64, "{highest:?}");
         wait_for("everything to be gone", || gauges(&server).values().all(|value| *value == 0), || format!("{:?}", gauges(&server)));
-        left.push((resident_kib(&server), open_files(&server)));
+        left.push((server.memory() / 1024, open_files(&server)));
     }
     eprintln!("resident KiB and open files after each round: {left:?}");
     // The first round fills pools and caches; the second one needs no more than it.

@@ -12,12 +12,6 @@ use common::hls::parse;
 use common::recorded::{finished_mp4, packets, recording, video_frames};
 use common::{Server, children_of, get, wait_for};
 
-fn metric(server: &Server, name: &str) -> f64 {
-    let (_, text) = get(&server.url("/metrics")).unwrap();
-    let line = text.lines().find(|line| line.starts_with(&format!("headend_{name} ")));
-    line.unwrap_or_else(|| panic!("no {name} in {text}")).rsplit(' ').next().unwrap().parse().unwrap()
-}
-
 /// CPU seconds that the server and its children have used.
 fn cpu(server: &Server) -> f64 {
     let used = |pid: u32| {
@@ -78,15 +72,15 @@ fn formats_that_alternate_cost_few_pipelines() {
     let server = Server::start();
     let mut beside = Publisher::start(server.rtmp, "live", "beside", honest.clone(), |ts| ts);
     server.wait_live("live/beside", 2);
-    let (jobs, used) = (metric(&server, "pipeline_jobs_started_total"), cpu(&server));
+    let (jobs, used) = (server.metric("pipeline_jobs_started_total"), cpu(&server));
     let storms = [("pictures", alternating_pictures(&keys, &other_keys)), ("sound", alternating_sound(&honest))];
     let mut publishers: Vec<_> = storms
         .into_iter()
         .map(|(name, storm)| Publisher::start(server.rtmp, "live", name, [storm, after.clone()].concat(), |ts| ts))
         .collect();
     std::thread::sleep(Duration::from_millis(u64::from(STORM)));
-    let (jobs, used) = (metric(&server, "pipeline_jobs_started_total") - jobs, cpu(&server) - used);
-    let skipped = metric(&server, "pipeline_changes_skipped_total");
+    let (jobs, used) = (server.metric("pipeline_jobs_started_total") - jobs, cpu(&server) - used);
+    let skipped = server.metric("pipeline_changes_skipped_total");
     eprintln!("{jobs} jobs, {used:.2} s of CPU, {skipped} changes left out");
     // Sound that changes between key frames is converted as well.
     let each = 4.0 + f64::from(STORM) / 2000.0;
@@ -123,13 +117,6 @@ fn noise(rounds: u32) -> Vec<Tag> {
     join(&vec![parse_flv(&made.stdout); rounds as usize])
 }
 
-/// Resident memory of the server, in bytes.
-fn memory(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-}
-
 /// Four segments were kept of each stream, whatever they weighed.
 #[test]
 fn a_fat_publisher_takes_no_more_memory_than_it_may() {
@@ -138,7 +125,7 @@ fn a_fat_publisher_takes_no_more_memory_than_it_may() {
     let honest = make(Clip { seconds: 22, ..Default::default() });
     let mut beside = Publisher::start(server.rtmp, "live", "beside", honest, |ts| ts);
     server.wait_live("live/beside", 2);
-    let before = memory(&server);
+    let before = server.memory();
     let tags = noise(5);
     let bytes: usize = tags.iter().map(|tag| tag.data.len()).sum();
     assert!(bytes > 200_000_000, "{bytes} bytes in 15 s");
@@ -146,7 +133,7 @@ fn a_fat_publisher_takes_no_more_memory_than_it_may() {
     let mut most = (0.0, 0);
     while !fat.is_over() {
         std::thread::sleep(Duration::from_millis(200));
-        let now = (metric(&server, "package_windows_bytes"), memory(&server).saturating_sub(before));
+        let now = (server.metric("package_windows_bytes"), server.memory().saturating_sub(before));
         most = (f64::max(most.0, now.0), most.1.max(now.1));
     }
     fat.wait();

@@ -27,19 +27,6 @@ fn post(url: &str, offer: &Path) -> u16 {
     request("POST", url, &["-H", "Content-Type: application/sdp", "--data-binary", &data]).unwrap().0
 }
 
-/// Resident memory of the server, in bytes.
-fn memory(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-}
-
-fn metric(server: &Server, name: &str) -> f64 {
-    let (_, text) = get(&server.url("/metrics")).unwrap();
-    let line = text.lines().find(|line| line.starts_with(&format!("headend_{name} ")));
-    line.unwrap_or_else(|| panic!("no {name} in {text}")).rsplit(' ').next().unwrap().parse().unwrap()
-}
-
 /// 64 KB of lines each, made so that much would be kept of them for as long as a session is half open. `a=rtcp-fb:*` once weighed 7.6 MB.
 #[test]
 fn a_half_open_session_keeps_little_of_its_offer() {
@@ -78,11 +65,11 @@ fn a_half_open_session_keeps_little_of_its_offer() {
     .enumerate()
     {
         std::fs::write(&offer, text).unwrap();
-        let before = memory(&server);
+        let before = server.memory();
         for session in 0..30 {
             assert_eq!(whip(&server, &format!("live/{kind}x{session}"), &offer), status, "{name}");
         }
-        let each = memory(&server).saturating_sub(before) / 30;
+        let each = server.memory().saturating_sub(before) / 30;
         eprintln!("{name}: {each} bytes a session");
         assert!(each < 500_000, "{name}: {each} bytes a session");
     }
@@ -99,10 +86,10 @@ fn silent_publishers_take_no_streams() {
         assert_eq!(whip(&server, &format!("live/whip{number}"), &offer), 201, "nobody is refused for what others do");
         silent.push(Connection::publish(server.rtmp, "live", &format!("rtmp{number}")));
     }
-    let waiting = || metric(&server, "silent_publishers");
+    let waiting = || server.metric("silent_publishers");
     wait_for("the oldest to give way", || waiting() <= 8.0, || server.log());
-    assert!(metric(&server, "silent_publishers_gave_way_total") >= 16.0);
-    assert_eq!(metric(&server, "streams"), 0.0);
+    assert!(server.metric("silent_publishers_gave_way_total") >= 16.0);
+    assert_eq!(server.metric("streams"), 0.0);
     // Meanwhile those get in that mean it, as many as there may be.
     let clip = || make(Clip { seconds: 30, ..Default::default() });
     let _publishers = ["a", "b"].map(|name| {
@@ -118,7 +105,7 @@ fn silent_publishers_take_no_streams() {
         last.send(tag);
     }
     wait_for("word that the server is full", || server.log().contains("stream.max_streams"), || server.log());
-    assert_eq!(metric(&server, "streams"), 2.0);
+    assert_eq!(server.metric("streams"), 2.0);
 }
 
 /// Connections to the ICE-TCP port that say nothing, or ask for somebody that there isn't, once kept browsers behind firewalls out.
@@ -174,7 +161,7 @@ fn viewers_who_do_not_connect_keep_nobody_out() {
         line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
     };
     wait_for("the oldest to give way", || sessions() <= 8.0, || server.log());
-    assert!(metric(&server, "webrtc_sessions_gave_way_total") >= 12.0);
+    assert!(server.metric("webrtc_sessions_gave_way_total") >= 12.0);
     // Who means it is in, and stays, whoever else comes.
     let seen = std::thread::scope(|scope| {
         let viewer = scope.spawn(|| common::node("whep.mjs", &[&url, "6"]));
@@ -191,14 +178,14 @@ fn silent_rtmp_connections_keep_nobody_out() {
     let server = Server::start();
     let connect = || TcpStream::connect(("127.0.0.1", server.rtmp)).unwrap();
     let mut silent: Vec<TcpStream> = (0..200).map(|_| connect()).collect();
-    let all_came = || metric(&server, "rtmp_accepted_total") >= 200.0 && metric(&server, "rtmp_connections") <= 128.0;
+    let all_came = || server.metric("rtmp_accepted_total") >= 200.0 && server.metric("rtmp_connections") <= 128.0;
     wait_for("the oldest to give way", all_came, || server.log());
-    assert!(metric(&server, "rtmp_gave_way_total") >= 72.0);
+    assert!(server.metric("rtmp_gave_way_total") >= 72.0);
     let _publisher = Publisher::start(server.rtmp, "live", "cam1", make(Clip { seconds: 30, ..Default::default() }), |ts| ts);
     server.wait_live("live/cam1", 2);
     silent.extend((0..200).map(|_| connect()));
-    wait_for("them to give way, too", || metric(&server, "rtmp_gave_way_total") >= 200.0, || server.log());
-    assert_eq!(metric(&server, "streams"), 1.0, "who publishes stays");
+    wait_for("them to give way, too", || server.metric("rtmp_gave_way_total") >= 200.0, || server.log());
+    assert_eq!(server.metric("streams"), 1.0, "who publishes stays");
 }
 
 /// Addresses and counters were once shown to anybody, and the admin token taken from wherever it stood.
@@ -253,6 +240,6 @@ fn keys_can_not_be_tried_without_end() {
         all.into_iter().map(|one| one.join().unwrap().0).filter(|status| *status == 429).count()
     });
     assert!(unseen > 0, "most are not even looked at");
-    assert_eq!(metric(&server, "http_keys_unseen_total"), unseen as f64);
-    assert_eq!(metric(&server, "http_wrong_keys_total"), (13 + 40 - unseen) as f64);
+    assert_eq!(server.metric("http_keys_unseen_total"), unseen as f64);
+    assert_eq!(server.metric("http_wrong_keys_total"), (13 + 40 - unseen) as f64);
 }

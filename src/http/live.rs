@@ -65,13 +65,16 @@ struct Admitted {
 
 impl LiveRoutes {
     fn admit(&self, path: &StreamPath, headers: &HeaderMap, uri: &Uri) -> Result<Admitted, ApiError> {
-        let key = shown_key(headers, uri);
-        if !self.hub.may_view(path, key.as_deref()) {
-            return Err(ApiError::unauthorized(key.is_some(), format!("watching {path} needs a token (?token=… or a Bearer header)")));
+        let open = self.hub.is_open(path);
+        if !open {
+            let key = shown_key(headers, uri);
+            if !self.hub.may_view(path, key.as_deref()) {
+                return Err(ApiError::unauthorized(key.is_some(), format!("watching {path} needs a token (?token=… or a Bearer header)")));
+            }
         }
         let presentation = self.live.presentation(path).ok_or_else(|| ApiError::not_live(path))?;
-        let query = passed_on(uri, |key| self.hub.may_view(path, Some(key)));
-        Ok(Admitted { presentation, query, open: self.hub.is_open(path) })
+        let query = passed_on(uri, |key| open || self.hub.may_view(path, Some(key)));
+        Ok(Admitted { presentation, query, open })
     }
 
     fn note(&self, path: &StreamPath, protocol: &'static str, ip: ClientIp, headers: &HeaderMap) {

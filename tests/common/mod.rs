@@ -163,6 +163,20 @@ impl Server {
         serde_json::from_str(&body).unwrap()
     }
 
+    /// One of `/metrics`, without labels.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let (_, text) = get(&self.url("/metrics")).unwrap();
+        let line = text.lines().find(|line| line.starts_with(&format!("headend_{name} ")));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// Resident memory, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
     /// Waits until the API says that a stream has `tracks` tracks.
     pub(crate) fn wait_live(&self, path: &str, tracks: usize) {
         let url = self.url(&format!("/api/v1/streams/{path}"));
